@@ -1,0 +1,1 @@
+"""Grids: the official MiniGrid and BabyAI levels through the environment contract."""

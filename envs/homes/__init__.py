@@ -1,0 +1,1 @@
+"""Homes: Habitat's tasks on generated homes, on scanned scenes, and on habitat-sim where it is installed."""

@@ -1,0 +1,1 @@
+"""Video: egocentric clips, streamed from files."""
