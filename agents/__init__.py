@@ -90,7 +90,7 @@ class Agent(ABC):
         """What `update` needs beyond the weights: optimizers, counters, generators; tensors and plain values only."""
         return {}
 
-    def set_training_state(self, state: dict[str, Any]) -> None:
+    def set_training_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (optional, not forgotten)
         """Take back what `training_state` gave."""
 
     def predict(

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from envs.registration import register_all
 
 Observation = dict[str, NDArray[Any]]
-"""Keys named by meaning in the field's own terms; images are uint8 (H, W, 3), depth float32 (H, W, 1), tokens int64 (L,)."""
+"""Keys named by meaning in the field's own terms; images are uint8 (H, W, 3), depth float32 (H, W, 1),
+tokens int64 (L,)."""
 
 Info = dict[str, Any]
 """Privileged labels, and on an episode's last step `info["metrics"]: dict[str, float]`, the protocol's scores."""

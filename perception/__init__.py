@@ -11,7 +11,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 Obs = Mapping[str, Tensor]
-"""Observations as the environment names them, batched: images uint8 (*B, H, W, C), vectors (*B, D), tokens int64 (*B, L)."""
+"""Observations as the environment names them, batched: images uint8 (*B, H, W, C), vectors (*B, D),
+tokens int64 (*B, L)."""
 
 
 class Encoder(nn.Module):

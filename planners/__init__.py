@@ -17,7 +17,8 @@ State = dict[str, Any]
 """A model's state: a nested dict of tensors (*B, ...). A simulator's state holds its snapshots instead."""
 
 Prediction = dict[str, Tensor]
-"""What a model says of a state. Names in use: reward (*B,), cont (*B,) in [0, 1], tokens (*B, N, D), image, state (*B, S)."""
+"""What a model says of a state. Names in use: reward (*B,), cont (*B,) in [0, 1], tokens (*B, N, D), image,
+state (*B, S)."""
 
 Carry = dict[str, Any]
 """A planner's memory between two calls (a warm start, say). Handed in, taken back, never kept."""
@@ -31,7 +32,7 @@ class WorldModel(Protocol):
         """The state of n worlds before anything was observed."""
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """Fold in one observation. `action` (*B, A) led to it; where `first` (*B,) bool, state and action are forgotten."""
+        """Fold in one observation. `action` (*B, A) led to it; where `first` (*B,) is set, both are forgotten."""
 
     def imagine(self, state: State, action: Tensor) -> State:
         """One step ahead without an observation. action (*B, A) floats, or (*B,) int64 where actions are discrete."""
