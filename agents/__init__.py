@@ -57,8 +57,8 @@ class Agent(ABC):
 
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
-    needs_expert: bool = False
-    """True: the loop asks the environment for `expert_action` before each step and adds it to the row's extras."""
+    needs_expert: tuple[Mode, ...] = ()
+    """In these modes `act` is handed the environment's `expert_action` as `obs["expert_action"]`; extras keep it."""
 
     def initial(self, n: int) -> Carry:
         """Memory of n worlds that have seen nothing; {} for an agent without memory."""
