@@ -7,7 +7,7 @@ from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from envs.grid.symbolic import SymbolicViews, Symbols
 
@@ -17,6 +17,7 @@ BAND = 12
 """Width of the band around and between the two pictures of `beside` [pixel]."""
 
 MAP_HEIGHT = 384  # [pixel]
+CAPTION = 26  # height of a line of text [pixel]
 BACKGROUND = 24
 
 
@@ -52,16 +53,34 @@ def full(views: SymbolicViews, size: int) -> Picture:
 
 
 def beside(views: SymbolicViews) -> Picture:
-    """The agent's view beside the whole map, equally high, both sides even."""
-    height = max(MAP_HEIGHT // views.world.height, 8) * views.world.height
-    height += height % 2
-    whole = _resized(full(views, max(height // views.world.height, 8)), height)
+    """The agent's view beside the whole map, equally high and labelled, the mission below; both sides even."""
+    tile = max(MAP_HEIGHT // views.world.height, 8)
+    height = tile * views.world.height
+    whole = full(views, tile)
     own = _resized(egocentric(views, height // views.margin + 1), height)
     band = np.full((height, BAND, 3), BACKGROUND, np.uint8)
-    picture = np.concatenate([band, own, band, whole, band], axis=1)
-    edge = np.full((BAND, picture.shape[1], 3), BACKGROUND, np.uint8)
-    picture = np.concatenate([edge, picture, edge])
-    return picture[:, : picture.shape[1] // 2 * 2]
+    pictures = np.concatenate([band, own, band, whole, band], axis=1)
+    width = pictures.shape[1]
+    header = np.concatenate(
+        [_caption("agent's view", BAND + own.shape[1]), _caption("map", width - BAND - own.shape[1])], 1
+    )
+    picture = np.concatenate([header, pictures, _caption(views.world.mission, width)])
+    return picture[: len(picture) // 2 * 2, : width // 2 * 2]
+
+
+@lru_cache(maxsize=256)
+def _caption(text: str, width: int) -> Picture:
+    """(CAPTION, width, 3) one line of text, smaller where it would not fit."""
+    image = Image.new("RGB", (width, CAPTION), (BACKGROUND,) * 3)
+    pen = ImageDraw.Draw(image)
+    size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - 2 * BAND), 7)
+    pen.text((BAND, CAPTION // 2), text, fill=(225, 225, 225), font=_font(size), anchor="lm")
+    return np.asarray(image)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
 def _resized(picture: Picture, height: int) -> Picture:
