@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
 from agents import Array, Row
@@ -55,8 +54,10 @@ def copy(tree: Any) -> Any:
     return tree_map(np.array, tree)
 
 
-def to_torch(tree: Any, device: torch.device | str = "cpu") -> Any:
+def to_torch(tree: Any, device: Any = "cpu") -> Any:
     """Arrays to tensors of the same type on `device`."""
+    import torch  # here, so that reading and writing episodes needs no torch
+
     return tree_map(lambda leaf: torch.as_tensor(np.ascontiguousarray(leaf), device=device), tree)
 
 

@@ -432,7 +432,8 @@ class SubprocessVector(_Vector):
         return np.dtype(self.single_action_space.dtype)
 
     def _advance(self, actions: NDArray[Any]) -> list[Any]:
-        self._actions[:] = actions
+        if not self.closed:
+            self._actions[:] = actions
         return self._scatter("step")
 
     def _scatter(self, method: str, split: Sequence[Any] = (), same: Sequence[Any] = ()) -> list[Any]:
