@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents import Agent, Array, Mode, Row
-from agents.rows import check_finite, index, tree_map
+from agents.rows import NonFinite, check_finite, index, tree_map
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def ask(
     agent: Agent, env: Any, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
 ) -> tuple[Array, Any, dict[str, Array]]:
     """`agent.act`, with the privileged expert's action beside the observation where the agent asks for it."""
-    if mode not in agent.needs_expert:
-        return agent.act(obs, carry, first, mode)
-    expert = env.expert_action()
-    action, carry, extras = agent.act({**obs, "expert_action": expert}, carry, first, mode)
-    return action, carry, {**extras, "expert_action": expert}
+    expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
+    action, carry, extras = agent.act({**obs, **expert}, carry, first, mode)
+    if action.dtype.kind == "f" and not np.isfinite(action).all():
+        raise NonFinite(f"{type(agent).__name__} gave action {action.tolist()}; its weights or inputs have diverged")
+    return action, carry, {**extras, **expert}
 
 
 def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, truncated: Array) -> dict[str, Array]:

@@ -12,6 +12,8 @@ from perception import Obs
 
 Kind = Literal["image", "depth", "symbols", "vector", "tokens", "discrete"]
 
+MOST_CLASSES = 2**16  # integers that go beyond are quantities, not codes
+
 
 class WrongObservation(ValueError):
     """An observation does not have the keys or shapes of the space an encoder was built for."""
@@ -34,7 +36,7 @@ def kind(space: Space[Any]) -> Kind:
         if not integers:
             return "depth"
         return "image" if space.high.max() >= 255 else "symbols"
-    if not integers or len(space.shape) != 1:
+    if not integers or len(space.shape) != 1 or space.low.min() < 0 or space.high.max() > MOST_CLASSES:
         return "vector"
     return "tokens" if (space.high == space.high[0]).all() else "discrete"
 

@@ -187,7 +187,7 @@ def whole_maps(n, size=9, seed=0):
 def test_symbol_grid_does_not_care_how_the_world_is_turned():
     high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (9, 9, 3)).copy()
     space = spaces.Dict({"symbolic": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)})
-    encoder = SymbolGridCNN(space, agent_code=10)
+    encoder = SymbolGridCNN(space)
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.1)
     maps = whole_maps(5)
@@ -203,14 +203,24 @@ def test_symbol_grid_does_not_care_how_the_world_is_turned():
     assert (tokens - tokens_other).abs().amax((1, 2)).min() > 1e-4
 
 
-def test_symbol_grid_looks_up_from_where_the_agent_is():
-    high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (5, 5, 3)).copy()
-    encoder = SymbolGridCNN(spaces.Dict({"g": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)}), agent_code=10)
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4)])
+def test_symbol_grid_looks_up_from_where_the_agent_is(shape):
+    high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (*shape, 3)).copy()
+    encoder = SymbolGridCNN(spaces.Dict({"g": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)}))
     for direction in range(4):
-        grid = torch.zeros(1, 5, 5, 3, dtype=torch.long)
+        grid = torch.zeros(1, *shape, 3, dtype=torch.long)
         grid[0, 2, 1] = torch.tensor([10, 0, direction])
         dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]
         grid[0, 2 + dy, 1 + dx, 0] = 8
-        turned, cell = encoder._centred(grid)
-        assert turned.flatten(1, 2)[0, cell[0], 0] == 10
-        assert turned.flatten(1, 2)[0, cell[0] - 5, 0] == 8
+        turned, cell = encoder._turned(grid)
+        side = max(shape)
+        assert turned.shape == (1, side, side, 3)
+        assert turned.flatten(1, 2)[0, cell[0]].tolist() == [10, 0, 3]
+        assert turned.flatten(1, 2)[0, cell[0] - side, 0] == 8
+
+
+def test_an_egocentric_view_is_left_as_it_is():
+    view = torch.randint(0, 3, (2, 7, 7, 3), generator=torch.Generator().manual_seed(0))
+    turned, cell = SymbolGridCNN(SPACE)._turned(view)
+    assert torch.equal(turned, view)
+    assert cell.tolist() == [6 * 7 + 3] * 2
