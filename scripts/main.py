@@ -9,6 +9,9 @@ from scripts.mistake import Mistake, nearest
 from scripts.shadow import complaint
 
 VERBS = {
+    "train": "train a preset; the run folder holds checkpoints, curves, films and a report card",
+    "eval": "judge a trained agent, random or the expert on unseen levels",
+    "record": "film a policy: its view, the map, actions, rewards, scores",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scripts.chart import Curve, Whisker, curve, span, whiskers
-from scripts.statistics import Comparison, compare, interval
+from scripts.statistics import Comparison, binary, compare, interval
 
 EMBED = 8_000_000
 """At most so many bytes of films go into the page; further ones are linked."""
@@ -94,6 +94,7 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         for score, values in scores.items():
             if len(values) != len(card.seeds):
                 raise ValueError(f"{name}: {len(values)} values of {score} for {len(card.seeds)} seeds")
+    successes = {score for score in card.policies["agent"] if all(binary(s[score]) for s in having(card, score))}
     return {
         "title": card.title,
         "env": card.env,
@@ -101,7 +102,10 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         "headline": card.headline,
         "confidence": card.confidence,
         "scores": {
-            name: {score: interval(values, card.confidence)._asdict() for score, values in scores.items()}
+            name: {
+                score: interval(values, card.confidence, score in successes)._asdict()
+                for score, values in scores.items()
+            }
             for name, scores in card.policies.items()
         },
         "against": {
@@ -118,6 +122,11 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         "config": dict(card.config),
         **card.provenance,
     }
+
+
+def having(card: Card, score: str) -> list[Scores]:
+    """The policies that were given this score."""
+    return [scores for scores in card.policies.values() if score in scores]
 
 
 def relative(path: Path, folder: Path) -> str:

@@ -75,10 +75,12 @@ def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = 10_0
     return Interval(mean, float(low), float(high), "bca")
 
 
-def interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Wilson's interval for a score of zeros and ones, the bootstrap's for any other."""
+def interval(values: ArrayLike, confidence: float = 0.95, successes: bool | None = None) -> Interval:
+    """Wilson's interval for successes, the bootstrap's for other scores; zeros and ones are taken for successes."""
     x = finite(values)
-    return wilson(int(x.sum()), len(x), confidence) if binary(x) else bootstrap(x, confidence)
+    if binary(x) if successes is None else successes:
+        return wilson(int(x.sum()), len(x), confidence)
+    return bootstrap(x, confidence)
 
 
 def compare(a: ArrayLike, b: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Comparison:
@@ -142,7 +144,8 @@ def sign_flip(differences: Floats, resamples: int = 20_000, seed: int = 0) -> fl
     return (extreme + 1) / (resamples + 1)
 
 
-def binary(x: Floats) -> bool:
+def binary(x: ArrayLike) -> bool:
+    """Zeros and ones only."""
     return bool(np.isin(x, (0.0, 1.0)).all())
 
 
