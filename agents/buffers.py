@@ -6,7 +6,7 @@ and because a truncated episode is bootstrapped from it. Every buffer draws from
 `state_dict` gives back the same batches in the same order.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,15 +56,17 @@ class RolloutBuffer:
 
     A rollout is n_steps + 1 rows, the last of which opens the next rollout. One batch: the rows {obs, action, extras,
     first, ...} each (n_steps, n, ...), with `valid` (n_steps, n) where the row is not a last one, and `advantage` and
-    `return` (n_steps, n) from `extras["value"]`.
+    `return` (n_steps, n) from `extras["value"]`. `keys` are the observations kept, by default all.
     """
 
-    def __init__(self, n_steps: int, gamma: float, gae_lambda: float):
+    def __init__(self, n_steps: int, gamma: float, gae_lambda: float, keys: Sequence[str] | None = None):
         self.n_steps, self.gamma, self.gae_lambda = n_steps, gamma, gae_lambda
+        self.keys = keys
         self.rows: Any = None
         self.length = 0
 
     def add(self, row: Row) -> None:
+        row = _only(row, self.keys)
         if self.rows is None:
             self.rows = _empty(row, self.n_steps + 1)
         elif self.length == self.n_steps + 1:
@@ -100,6 +102,7 @@ class ReplayBuffer:
         length: None gives transitions {obs, action, extras, reward, next_obs, terminal}, each (B, ...), where reward,
             next_obs and terminal follow the action. A number gives rows (length, B, ...), one world's, consecutive.
         cross_episodes: whether a sequence may run over the border of two episodes (the model then heeds `first`).
+        keys: the observations kept, by default all.
         learning_starts: transitions before the first batch.
         every: rows (of n worlds) between batches.
         updates: batches at a time.
@@ -113,6 +116,7 @@ class ReplayBuffer:
         length: int | None = None,
         *,
         cross_episodes: bool = True,
+        keys: Sequence[str] | None = None,
         learning_starts: int = 0,
         every: int = 1,
         updates: int = 1,
@@ -121,7 +125,7 @@ class ReplayBuffer:
         if length is not None and length < 1:
             raise ValueError(f"a sequence has at least one row, not {length}")
         self.capacity, self.batch_size, self.length = capacity, batch_size, length
-        self.cross_episodes, self.learning_starts = cross_episodes, learning_starts
+        self.cross_episodes, self.learning_starts, self.keys = cross_episodes, learning_starts, keys
         self.every, self.updates = every, updates
         self.rng = np.random.default_rng(seed)
         self.rows: Any = None
@@ -137,6 +141,7 @@ class ReplayBuffer:
         return 0 if self.rows is None else min(self.added, self.slots) * self.rows["reward"].shape[1]
 
     def add(self, row: Row) -> None:
+        row = _only(row, self.keys)
         if self.rows is None:
             worlds = len(row["reward"])
             slots = self.capacity // worlds
@@ -324,6 +329,11 @@ class DatasetBuffer:
         self._open = {world: list(rows) for world, rows in state["open"].items()}
         self._order, self.added = state["order"], state["added"]
         self.rng.bit_generator.state = state["rng"]
+
+
+def _only(row: Row, keys: Sequence[str] | None) -> Row:
+    """The row with these observations alone."""
+    return row if keys is None else Row(**{**row, "obs": {key: row["obs"][key] for key in keys}})
 
 
 def _empty(row: Any, slots: int) -> Any:
