@@ -82,11 +82,10 @@ class Scene:
         where = f"scene {self.scene_id!r}" if self.source is None else f"scene {str(self.source)!r}"
         if self.faces.ndim != 2 or len(self.faces) == 0:
             raise SceneError(f"{where} has no faces: nothing to draw or walk on. Export it with its triangles.")
-        bad: Array = ~np.isfinite(self.vertices).all(axis=1)
-        if bad.any():
-            first = int(np.argmax(bad))
+        bad = np.unique(np.nonzero(~np.isfinite(self.vertices))[0])
+        if len(bad):
             raise SceneError(
-                f"{where}: {int(bad.sum())} of {len(bad)} vertices are NaN or infinite (first: vertex {first}). "
+                f"{where}: {len(bad)} of {len(self.vertices)} vertices are NaN or infinite (first: vertex {bad[0]}). "
                 "Repair the mesh, or drop those vertices before loading."
             )
         if self.faces.min() < 0 or self.faces.max() >= len(self.vertices):
