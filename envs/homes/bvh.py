@@ -40,7 +40,7 @@ def _build(low, high, centre, boxes, children, order):  # type: ignore[no-untype
         if end - begin > LEAF and depth < MAX_DEPTH:
             axis, place = _best_split(low, high, centre, order, begin, end)
             middle = _partition(centre, order, begin, end, axis, place)
-        if middle == begin or middle == end:
+        if middle in (begin, end):
             children[node, 0], children[node, 1] = begin - end, begin
             continue
         children[node, 0], children[node, 1] = count, count + 1

@@ -10,19 +10,18 @@ from envs.homes.drawable import (
     DOUBLE_SIDED,
     HEIGHT,
     LEVELS,
-    LIGHT_U,
-    LIGHT_V,
     NORMAL,
     PLANE,
     SEMANTIC,
     TEXELS,
     WIDTH,
     U,
-    V,
 )
 from envs.homes.scene import LIGHT_ONE, Array
 
 TILE = 8  # pixels along the side of a tile of the hierarchical z-buffer
+LANES = 16  # pixels worked on at a time in shading; what is written past a run's end, the next run writes over
+RAYS = 256  # triangles whose coefficients are remembered while a camera is shaded
 STACK = 128  # nodes waiting; the hierarchy is at most 48 deep
 
 
@@ -35,9 +34,12 @@ class Scratch(NamedTuple):
     right: Array  # (H,) int64, one past its last
     farthest: Array  # (tile rows, tile columns) float32, smallest `inverse` in each tile
     stale: Array  # (tile rows, tile columns) bool, drawn over since `farthest` was taken
-    row_texel: Array  # (W,) int32
-    row_light: Array  # (W,) int32
-    row_blend: Array  # (W,) int32, 16 bits of fraction each in columns and rows
+    known: Array  # (RAYS,) int32, the triangle each row of `rays` is of
+    rays: Array  # (RAYS, 17) float32, how attributes run over the image, see `_ray_coefficients`
+    row_depth: Array  # (W + LANES,) float32
+    row_texel: Array  # (W + LANES,) int32
+    row_light: Array  # (W + LANES,) int32
+    row_blend: Array  # (W + LANES,) int32, 8 bits of fraction each across and down
 
     @classmethod
     def of(cls, height: int, width: int) -> "Scratch":
@@ -49,9 +51,12 @@ class Scratch(NamedTuple):
             np.zeros(height, np.int64),
             np.zeros(tiles, np.float32),
             np.zeros(tiles, np.bool_),
-            np.zeros(width, np.int32),
-            np.zeros(width, np.int32),
-            np.zeros(width, np.int32),
+            np.zeros(RAYS, np.int32),
+            np.zeros((RAYS, 17), np.float32),
+            np.ones(width + LANES, np.float32),
+            np.zeros(width + LANES, np.int32),
+            np.zeros(width + LANES, np.int32),
+            np.zeros(width + LANES, np.int32),
         )
 
 
@@ -75,7 +80,6 @@ def draw(scene, cameras, poses, focal, near, far, scratch, rgb, depth, semantic)
 @compiled
 def _visit(scene, pose, focal, near, scratch):  # type: ignore[no-untyped-def]
     """Walk the hierarchy front to back and draw the leaves that can be seen."""
-    height, width = scratch.inverse.shape
     stack = np.empty(STACK, np.int32)
     corners = np.empty((4, 3))
     polygon = np.empty((5, 2))
@@ -273,7 +277,11 @@ def _write_semantic(scene, scratch, semantic):  # type: ignore[no-untyped-def]
 def _shade(scene, pose, focal, scratch, rgb):  # type: ignore[no-untyped-def]
     """Texture times light, once per pixel: runs of one triangle find their texels, then a row is blended."""
     height, width = scratch.inverse.shape
+    light_height, light_width = scene.light.shape
+    scratch.known[:] = -1
     for y in range(height):
+        for x in range(width):
+            scratch.row_depth[x] = np.float32(1.0) / scratch.inverse[y, x]
         x = 0
         while x < width:
             triangle = scratch.winner[y, x]
@@ -281,103 +289,103 @@ def _shade(scene, pose, focal, scratch, rgb):  # type: ignore[no-untyped-def]
             while end < width and scratch.winner[y, end] == triangle:
                 end += 1
             if triangle < 0:
-                scratch.row_texel[x:end] = -1
+                scratch.row_texel[x:end], scratch.row_light[x:end], scratch.row_blend[x:end] = 0, 0, 0
             else:
-                _locate(scene, triangle, pose, focal, scratch, y, x, end)
+                slot = triangle & (RAYS - 1)
+                if scratch.known[slot] != triangle:
+                    scratch.known[slot] = triangle
+                    _ray_coefficients(scene.surface[triangle], pose, focal, height, width, scratch.rays[slot])
+                _locate(scratch, scratch.rays[slot], scene.label[triangle], light_height, light_width, y, x, end)
             x = end
-        _blend_row(scene, scratch, rgb[y])
+        _blend_row(scene.texels, scene.light, scratch, rgb[y])
 
 
 @compiled
-def _along_ray(surface, first, pose, ray_x, ray_y):  # type: ignore[no-untyped-def]
-    """Rate of an attribute per metre of depth along the ray (ray_x, ray_y, -1) of the camera."""
-    total = 0.0
-    for axis in range(3):
-        total += surface[first + axis] * (pose[axis, 0] * ray_x + pose[axis, 1] * ray_y - pose[axis, 2])
-    return np.float32(total)
+def _ray_coefficients(surface, pose, focal, height, width, out):  # type: ignore[no-untyped-def]
+    """How a triangle's four attributes run over the image: at column c, row r and depth z each is
 
-
-@compiled
-def _at_camera(surface, first, pose):  # type: ignore[no-untyped-def]
-    """The attribute's affine function at the camera's place."""
-    total = float(surface[first + 3])
-    for axis in range(3):
-        total += surface[first + axis] * pose[axis, 3]
-    return np.float32(total)
-
-
-@compiled
-def _across(surface, first, pose, focal):  # type: ignore[no-untyped-def]
-    """Change of the rate from one column to the next."""
-    total = 0.0
-    for axis in range(3):
-        total += surface[first + axis] * pose[axis, 0]
-    return np.float32(total / focal)
-
-
-@compiled
-def _locate(scene, triangle, pose, focal, scratch, y, begin, end):  # type: ignore[no-untyped-def]
-    """Texel, light texel and blend weights of the pixels begin..end of row y, all on one triangle."""
-    height, width = scratch.inverse.shape
-    surface, label = scene.surface[triangle], scene.label[triangle]
-    ray_x, ray_y = (begin + 0.5 - 0.5 * width) / focal, -(y + 0.5 - 0.5 * height) / focal
-    u0, v0 = _at_camera(surface, U, pose), _at_camera(surface, V, pose)
-    s0, t0 = _at_camera(surface, LIGHT_U, pose), _at_camera(surface, LIGHT_V, pose)
-    u1, v1 = _along_ray(surface, U, pose, ray_x, ray_y), _along_ray(surface, V, pose, ray_x, ray_y)
-    s1, t1 = _along_ray(surface, LIGHT_U, pose, ray_x, ray_y), _along_ray(surface, LIGHT_V, pose, ray_x, ray_y)
-    u2, v2 = _across(surface, U, pose, focal), _across(surface, V, pose, focal)
-    s2, t2 = _across(surface, LIGHT_U, pose, focal), _across(surface, LIGHT_V, pose, focal)
-    above = float(-surface[PLANE])
+    out[k] + z (out[k + 1] + out[k + 2] c + out[k + 3] r), k = 0, 4, 8, 12. out[16] z^3 is the square of the texels
+    that a pixel spans: (density z / focal)^2, lengthened by the slant z / (the camera's distance from the plane).
+    """
+    above = -float(surface[PLANE])
     for axis in range(3):
         above += surface[NORMAL + axis] * pose[axis, 3]
-    # Texels a pixel spans, squared: (density depth / focal)^2, lengthened by the slant depth / above.
-    spread = np.float32((surface[DENSITY] / focal) ** 2 / max(abs(above), 1e-3))
-    offset, texture_width, texture_height, levels = label[TEXELS], label[WIDTH], label[HEIGHT], label[LEVELS]
-    area = texture_width * texture_height
-    light_height, light_width = scene.light.shape
-    last_s, last_t = np.float32((light_width - 2) * 256), np.float32((light_height - 2) * 256)
-    inverse = scratch.inverse[y, begin:end]
-    texel, light, blend = scratch.row_texel[begin:end], scratch.row_light[begin:end], scratch.row_blend[begin:end]
-    zero, scale = np.float32(0), np.float32(256)
-    for i in range(end - begin):
-        z = np.float32(1.0) / inverse[i]
-        zi = z * np.float32(i)
-        u, v = np.int32(u0 + u1 * z + u2 * zi), np.int32(v0 + v1 * z + v2 * zi)
-        bits = np.float32(spread * z * z * z).view(np.int32)
-        level = min(max((bits - (127 << 23)) >> 24, 0), levels)
-        u, v = (u & (texture_width - 1)) >> level, (v & (texture_height - 1)) >> level
-        start = (4 * area - 4 * (area >> (2 * level))) // 3
-        texel[i] = offset + start + v * (texture_width >> level) + u
-        s = np.int32(min(max((s0 + s1 * z + s2 * zi) * scale, zero), last_s))
-        t = np.int32(min(max((t0 + t1 * z + t2 * zi) * scale, zero), last_t))
-        light[i] = (t >> 8) * light_width + (s >> 8)
-        blend[i] = (s & 255) | (t & 255) << 8
+    for k in range(0, 16, 4):
+        first = U + k
+        start, right, up, back = float(surface[first + 3]), 0.0, 0.0, 0.0
+        for axis in range(3):
+            slope = float(surface[first + axis])
+            start += slope * pose[axis, 3]
+            right += slope * pose[axis, 0]
+            up += slope * pose[axis, 1]
+            back += slope * pose[axis, 2]
+        right, up = right / focal, up / focal
+        out[k] = start
+        out[k + 1] = 0.5 * (height - 1) * up - 0.5 * (width - 1) * right - back
+        out[k + 2] = right
+        out[k + 3] = -up
+    out[16] = (surface[DENSITY] / focal) ** 2 / max(abs(above), 1e-3)
 
 
 @compiled
-def _blend_row(scene, scratch, line):  # type: ignore[no-untyped-def]
-    """Four light texels blended in lanes of 16 bits, times the texel."""
-    lights, light_width = scene.light.ravel(), scene.light.shape[1]
-    lanes = np.uint64(0x00FF00FF00FF)
-    eight, lane, full = np.uint64(8), np.uint64(0xFFFF), np.uint64(256)
-    texels = scene.texels
+def _locate(scratch, rays, label, light_height, light_width, y, begin, end):  # type: ignore[no-untyped-def]
+    """Texel, light texel and blend weights of the pixels begin..end of row y, all on one triangle.
+
+    Written to be vectorised: 32 bits wide, no index that could count from an array's end, no partial block.
+    """
+    depths, texel, light, blend = scratch.row_depth, scratch.row_texel, scratch.row_light, scratch.row_blend
+    row, column = np.float32(y), np.float32(begin)
+    u0, u1, u2 = rays[0], rays[1] + rays[3] * row + rays[2] * column, rays[2]
+    v0, v1, v2 = rays[4], rays[5] + rays[7] * row + rays[6] * column, rays[6]
+    s0, s1, s2 = rays[8], rays[9] + rays[11] * row + rays[10] * column, rays[10]
+    t0, t1, t2 = rays[12], rays[13] + rays[15] * row + rays[14] * column, rays[14]
+    spread, offset, levels = rays[16], label[TEXELS], label[LEVELS]
+    wide, last_u, last_v = np.uint32(label[WIDTH]), np.uint32(label[WIDTH] - 1), np.uint32(label[HEIGHT] - 1)
+    area = np.uint32(4 * label[WIDTH] * label[HEIGHT])
+    starts = np.uint32(area // 3)  # its upper 2 l bits are where level l starts: 1/4 + 1/16 + ... of 4/3 of the area
+    light_width = np.int32(light_width)
+    last_s, last_t = np.float32(light_width - 2), np.float32(light_height - 2)
+    zero, least, exponent, unit = np.float32(0), np.int32(0), np.int32(24), np.float32(256)
+    bits = np.uint32(31)  # says that no shift reaches the word's width
+    for block in range(begin, end, LANES):
+        for lane in range(LANES):
+            i = np.uint64(block + lane)
+            z = depths[i]
+            zi = z * np.float32(np.int32(block - begin + lane))
+            power = np.int32(np.float32(spread * z * z * z).view(np.int32) - np.int32(127 << 23))
+            level = np.uint32(min(max(np.int32(power >> exponent), least), levels)) & bits
+            u = np.uint32(np.uint32(np.int32(u0 + u1 * z + u2 * zi)) & last_u)
+            v = np.uint32(np.uint32(np.int32(v0 + v1 * z + v2 * zi)) & last_v)
+            unit_area = np.uint32(area >> np.uint32(np.uint32(level + level) & bits))
+            start = np.uint32(starts & ~np.uint32(unit_area - np.uint32(1)))
+            line = np.uint32(np.uint32(v >> level) * np.uint32(wide >> level))
+            texel[i] = offset + np.int32(start + line + np.uint32(u >> level))
+            s = min(max(s0 + s1 * z + s2 * zi, zero), last_s)
+            t = min(max(t0 + t1 * z + t2 * zi, zero), last_t)
+            light_column, light_row = np.int32(s), np.int32(t)
+            light[i] = np.int32(light_row * light_width) + light_column
+            across = np.int32((s - np.float32(light_column)) * unit)
+            down = np.int32((t - np.float32(light_row)) * unit)
+            blend[i] = across | np.int32(down << np.int32(8))
+
+
+@compiled
+def _blend_row(texels, light, scratch, line):  # type: ignore[no-untyped-def]
+    """Four light texels blended in lanes of 16 bits, times the texel.
+
+    256 a + (b - a) s, taken over whole words, is the blend in every lane: no lane of the sum leaves 0..65280.
+    """
+    lights, below = light.ravel(), np.uint64(light.shape[1])
+    lanes, lane, most = np.uint64(0x00FF00FF00FF), np.uint64(0xFFFF), np.uint64(255)
+    one, eight, sixteen, scale = np.uint64(1), np.uint64(8), np.uint64(16), np.uint64(256 * LIGHT_ONE)
     for x in range(line.shape[0]):
-        place = scratch.row_texel[x]
-        if place < 0:
-            line[x, 0], line[x, 1], line[x, 2] = 0, 0, 0
-            continue
-        first = scratch.row_light[x]
-        s, t = np.uint64(scratch.row_blend[x] & 255), np.uint64(scratch.row_blend[x] >> 8)
-        upper = (lights[first] * (full - s) + lights[first + 1] * s) >> eight & lanes
-        lower = (lights[first + light_width] * (full - s) + lights[first + light_width + 1] * s) >> eight & lanes
-        light = upper * (full - t) + lower * t
-        texel = texels[place]
-        red = (np.uint64(texel & np.uint32(255)) * (light & lane)) // np.uint64(256 * LIGHT_ONE)
-        green = (np.uint64(texel >> np.uint32(8) & np.uint32(255)) * (light >> np.uint64(16) & lane)) // np.uint64(
-            256 * LIGHT_ONE
-        )
-        blue = (np.uint64(texel >> np.uint32(16) & np.uint32(255)) * (light >> np.uint64(32) & lane)) // np.uint64(
-            256 * LIGHT_ONE
-        )
-        most = np.uint64(255)
-        line[x, 0], line[x, 1], line[x, 2] = min(red, most), min(green, most), min(blue, most)
+        texel, first = np.uint64(texels[np.uint64(scratch.row_texel[x])]), np.uint64(scratch.row_light[x])
+        share = np.uint64(scratch.row_blend[x])
+        across, down = share & most, share >> eight
+        upper, lower = lights[first], lights[first + below]
+        upper = ((upper << eight) + (lights[first + one] - upper) * across) >> eight & lanes
+        lower = ((lower << eight) + (lights[first + below + one] - lower) * across) >> eight & lanes
+        factor = (upper << eight) + (lower - upper) * down
+        line[x, 0] = min((texel & most) * (factor & lane) // scale, most)
+        line[x, 1] = min((texel >> eight & most) * (factor >> sixteen & lane) // scale, most)
+        line[x, 2] = min((texel >> sixteen & most) * (factor >> np.uint64(32) & lane) // scale, most)
