@@ -10,7 +10,7 @@ FLOATS = {"contract", "arcp", "nsz"}  # what the compiler may assume; infinities
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`numba.njit` that releases the GIL, divides as NumPy does, and caches wherever a cache can be written."""
-    options = {"nogil": True, "fastmath": FLOATS, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": FLOATS, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written

@@ -72,7 +72,9 @@ def _affine(corners: Array, normal: Array, value: Array) -> Array:
 
 def _texel_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
     """All pyramids in one array, and (T, 4) int32: offset, width, height, highest level of each texture."""
-    rows, parts, offset = [], [np.zeros(1, np.uint32)], 1  # texel 0 is black: where nothing was hit
+    rows: list[tuple[int, ...]] = []
+    parts: list[Array] = [np.zeros(1, np.uint32)]  # texel 0 is black: where nothing was hit
+    offset = 1
     for image in textures:
         level = _power_of_two(image)
         height, width = level.shape[:2]
