@@ -18,6 +18,8 @@ class CartPole(AnalyticModel):
     half_length: float = 0.5  # [m]
     dt: float = 0.04  # [s]
     max_force: float = 10.0  # [N]
+    substeps: int = 1
+    """Steps of dt for which an action is held: the controller's period is substeps * dt."""
     state_dim = 4
     action_dim = 1
 
@@ -34,6 +36,12 @@ class CartPole(AnalyticModel):
 
     def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
         force = u[..., 0].clamp(-self.max_force, self.max_force)
+        for _ in range(self.substeps):
+            x = self.runge_kutta(x, force)
+        return x
+
+    def runge_kutta(self, x: Tensor, force: Tensor) -> Tensor:
+        """One step of dt, fourth order."""
         k1 = self.derivative(x, force)
         k2 = self.derivative(x + self.dt / 2 * k1, force)
         k3 = self.derivative(x + self.dt / 2 * k2, force)

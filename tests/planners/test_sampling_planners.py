@@ -125,16 +125,20 @@ def swing_up(model, planner, objective, starts, steps, block=1):
     return torch.stack(upright)[-steps // 5 :].all(0).double().mean()
 
 
+# A heavy final cost makes a receding horizon procrastinate: upright at its end is as good now as a step later, for
+# ever. So the last state costs what every other does. Actions are held for two steps (10 and 12.5 Hz).
+
+
 def pendulum_case():
     q = torch.diag(torch.tensor([1.0, 1.0, 0.1]))
-    objective = Quadratic(q, torch.tensor([[1e-3]]), 10 * q, torch.tensor([1.0, 0.0, 0.0]))
-    return Pendulum(), objective, spaces.Box(-2.0, 2.0, (1,)), 120
+    objective = Quadratic(q, torch.tensor([[1e-3]]), q, torch.tensor([1.0, 0.0, 0.0]))
+    return Pendulum(substeps=2), objective, spaces.Box(-2.0, 2.0, (1,)), 80
 
 
 def cart_pole_case():
     q = torch.diag(torch.tensor([0.2, 0.01, 2.0, 0.2, 0.02]))
-    objective = Quadratic(q, torch.tensor([[1e-4]]), 10 * q, torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
-    return CartPole(), objective, spaces.Box(-10.0, 10.0, (1,)), 150
+    objective = Quadratic(q, torch.tensor([[1e-4]]), q, torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
+    return CartPole(substeps=2), objective, spaces.Box(-10.0, 10.0, (1,)), 80
 
 
 def starts_of(model, count):
@@ -148,7 +152,7 @@ def starts_of(model, count):
 @pytest.mark.parametrize("case", [pendulum_case, cart_pole_case])
 @pytest.mark.parametrize("kind", [CEM, ICEM, MPPI])
 def test_swing_up(case, kind):
-    """Published practice: upright in the last fifth of the episode from at least 95 % of 50 hanging starts."""
+    """Upright in the last fifth of the episode from at least 95 % of 50 hanging starts."""
     model, objective, space, steps = case()
-    planner = kind(space, horizon=40, samples=256, elites=32, iterations=4)
+    planner = kind(space, horizon=20, samples=256, elites=25, iterations=5)
     assert float(swing_up(model, planner, objective, starts_of(model, 50), steps)) >= 0.95
