@@ -12,7 +12,8 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs import VectorEnvironment
-from envs.vector import SubprocessVector, SyncVector, WorkerError, WorkerTraceback, make
+from envs.vector import SubprocessVector, SyncVector, make
+from envs.workers import WorkerError, WorkerTraceback
 from tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
 
 
@@ -205,7 +206,7 @@ def gone(pid):
 
 def test_a_killed_worker_is_named_and_no_process_is_left():
     env = SubprocessVector([CountingEnv] * 2, workers=2)
-    pids = [process.pid for process in env._processes]
+    pids = [process.pid for process in env._workers.processes]
     env.reset(seed=0)
     os.kill(pids[1], signal.SIGKILL)
     began = time.monotonic()
@@ -219,9 +220,9 @@ def test_a_killed_worker_is_named_and_no_process_is_left():
 
 def test_a_stuck_worker_is_given_up():
     env = SubprocessVector([lambda: CountingEnv(broken="hang")])
-    pid = env._processes[0].pid
+    pid = env._workers.processes[0].pid
     env.reset(seed=0)
-    env._timeout = 0.5
+    env._workers.timeout = 0.5
     with pytest.raises(WorkerError, match=r"has not answered step for 0.5 s"):
         play(env, 3)
     assert gone(pid)
@@ -237,7 +238,7 @@ def test_an_environment_that_cannot_be_made_says_so_and_leaves_nothing():
 
 def test_close_ends_every_process():
     env = SubprocessVector([CountingEnv] * 2, workers=1)
-    pids = [process.pid for process in env._processes]
+    pids = [process.pid for process in env._workers.processes]
     env.close()
     assert all(map(gone, pids))
     env.close()
