@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -275,3 +278,28 @@ def test_make_chooses_and_refuses():
         make("CartPol-v1")
     with pytest.raises(AttributeError, match="get_state"):
         env.get_state()
+
+
+ORPHANS = """
+import sys, time
+from envs.vector import SubprocessVector
+from tests.fakes import CountingEnv
+env = SubprocessVector([CountingEnv] * 2)
+print(*[process.pid for process in env._workers.processes], flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed():
+    root = Path(__file__).parents[2]
+    main = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    pids = list(map(int, main.stdout.readline().split()))
+    assert not any(map(gone, pids))
+    main.kill()
+    main.wait()
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all(map(gone, pids))
