@@ -58,9 +58,7 @@ def beside(views: SymbolicViews) -> Picture:
     own = egocentric(views, TILE)
     whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
     height = max(len(own), len(whole))
-    header = np.concatenate(
-        [_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND)], axis=1
-    )
+    labels = (_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND))
     pictures = np.concatenate([_framed(own, height), _framed(whole, height)], axis=1)
     frame = np.concatenate([np.concatenate(labels, axis=1), pictures, _caption(views.world.mission, pictures.shape[1])])
     return np.pad(frame, ((0, len(frame) % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=BACKGROUND)
