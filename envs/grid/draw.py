@@ -14,9 +14,10 @@ from envs.grid.symbolic import SymbolicViews, Symbols
 Picture = NDArray[np.uint8]
 AGENT = OBJECT_TO_IDX["agent"]
 BAND = 12
-"""Width of the band around and between the two pictures of `beside` [pixel]."""
+"""Width of the band between the two pictures of `beside`, half of it at the edges [pixel]."""
 
-MAP_HEIGHT = 384  # [pixel]
+TILE = 32  # of the agent's view, and at most of the map, in `beside` [pixel]
+MAP_HEIGHT = 400  # at most, of the map in `beside` [pixel]
 CAPTION = 26  # height of a line of text [pixel]
 BACKGROUND = 24
 
@@ -53,19 +54,21 @@ def full(views: SymbolicViews, size: int) -> Picture:
 
 
 def beside(views: SymbolicViews) -> Picture:
-    """The agent's view beside the whole map, equally high and labelled, the mission below; both sides even."""
-    tile = max(MAP_HEIGHT // views.world.height, 8)
-    height = tile * views.world.height
-    whole = full(views, tile)
-    own = _resized(egocentric(views, height // views.margin + 1), height)
-    band = np.full((height, BAND, 3), BACKGROUND, np.uint8)
-    pictures = np.concatenate([band, own, band, whole, band], axis=1)
-    width = pictures.shape[1]
-    header = np.concatenate(
-        [_caption("agent's view", BAND + own.shape[1]), _caption("map", width - BAND - own.shape[1])], 1
-    )
-    picture = np.concatenate([header, pictures, _caption(views.world.mission, width)])
-    return picture[: len(picture) // 2 * 2, : width // 2 * 2]
+    """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
+    own = egocentric(views, TILE)
+    whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
+    height = max(len(own), len(whole))
+    labels = (_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND))
+    pictures = np.concatenate([_framed(own, height), _framed(whole, height)], axis=1)
+    frame = np.concatenate([np.concatenate(labels, axis=1), pictures, _caption(views.world.mission, pictures.shape[1])])
+    return np.pad(frame, ((0, len(frame) % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=BACKGROUND)
+
+
+def _framed(picture: Picture, height: int) -> Picture:
+    """The picture in the middle of a taller background, half a band on either side."""
+    spare = height - len(picture)
+    rows, columns = (spare // 2, spare - spare // 2), (BAND // 2, BAND // 2)
+    return np.pad(picture, (rows, columns, (0, 0)), constant_values=BACKGROUND)
 
 
 @lru_cache(maxsize=256)
@@ -73,19 +76,11 @@ def _caption(text: str, width: int) -> Picture:
     """(CAPTION, width, 3) one line of text, smaller where it would not fit."""
     image = Image.new("RGB", (width, CAPTION), (BACKGROUND,) * 3)
     pen = ImageDraw.Draw(image)
-    size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - 2 * BAND), 7)
-    pen.text((BAND, CAPTION // 2), text, fill=(225, 225, 225), font=_font(size), anchor="lm")
+    size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - BAND), 7)
+    pen.text((BAND // 2, CAPTION // 2), text, fill=(225, 225, 225), font=_font(size), anchor="lm")
     return np.asarray(image)
 
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)  # type: ignore[return-value]
-
-
-def _resized(picture: Picture, height: int) -> Picture:
-    """Scaled to a height, keeping proportions; untouched, and so crisp, where it already fits."""
-    if len(picture) == height:
-        return picture
-    width = round(picture.shape[1] * height / len(picture))
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))

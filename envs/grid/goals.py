@@ -35,7 +35,7 @@ class Through:
 
     def __init__(self, model: Model, targets: tuple[int, ...], empty_handed: bool):
         self.model, self.targets, self.empty_handed = model, targets, empty_handed
-        self.all_open = (OPEN,) * len(model.door_cells)
+        self.all_open = tuple(LOCKED if k in model.sealed else OPEN for k in range(len(model.door_cells)))
         self._sides: list[list[tuple[int, int, list[int]]]] | None = None
         self._from_key: dict[tuple[int, int], int] = {}
 

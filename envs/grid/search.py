@@ -38,6 +38,11 @@ class Model:
         self.things = _movable(cells, world.carrying)
         self.index = {id(thing): k for k, thing in enumerate(self.things)}
         self.inside = {self.index[id(t)]: self.index[id(t.contains)] for t in self.things if t.contains is not None}
+        self.sealed = {
+            k
+            for k, door in enumerate(self.door_things)
+            if door.is_locked and not any(self.unlocks(thing, k) for thing in range(len(self.things)))
+        }
         self.droppable = [thing is None or id(thing) in self.index for thing in cells]
         self.passable = [
             (free or cells[i].type in ("goal", "floor")) and i not in forbidden and not self._on_edge(i)
@@ -110,7 +115,8 @@ class Model:
     def field(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool = True) -> list[int]:
         """Steps from every pose to the nearest target pose, objects thought away: a lower bound. Kept for the level.
 
-        A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed.
+        A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed or no
+        key to it exists.
         """
         key = (targets, doors, through_locked)
         if key not in self._fields:
@@ -120,8 +126,9 @@ class Model:
     def _spread(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool) -> list[int]:
         # what it costs to enter a cell; 0 where one cannot
         enter = [int(free) for free in self.passable]
-        for cell, door in zip(self.door_cells, doors):
-            enter[cell] = 1 if door == OPEN else 2 if door == CLOSED or through_locked else 0
+        for k, (cell, door) in enumerate(zip(self.door_cells, doors)):
+            passable = door != LOCKED or (through_locked and k not in self.sealed)
+            enter[cell] = 1 if door == OPEN else 2 * passable
         steps = [INFINITE] * (4 * len(enter))
         for pose in targets:
             steps[pose] = 0
