@@ -11,9 +11,6 @@ from envs.grid.search import DONE, NOTHING, PATIENCE, Goal, Model, TooLong, Unso
 CONFUSED = (AssertionError, AttributeError, DisappearedBoxError, IndexError, RecursionError, TypeError, ValueError)
 """What the bot raises in states it was not written for."""
 
-FOLLOWING, LOST, HOPELESS = range(3)
-"""Whether the bot knows what to do, or only the search, or nobody: the level cannot be done."""
-
 
 class Bot(BabyAIBot):  # type: ignore[misc]
     """minigrid's bot, but one that notices when it replans in circles."""
@@ -35,7 +32,7 @@ class BotExpert:
 
     The bot follows Chevalier-Boisvert et al. (ICLR 2019), section 3.4: it knows the instruction's structure and sees
     what the agent sees, so it explores; its solutions are good, not always shortest. Where it loses the thread, search
-    plans the instruction's actions one by one for the rest of the episode.
+    plans the instruction's actions one by one; where that fails too, a new bot tries.
     """
 
     def __init__(self, world: Any):
@@ -44,30 +41,33 @@ class BotExpert:
 
     def forget(self) -> None:
         self._bot: Any = None
-        self._lost = FOLLOWING
+        self._lost = False  # the bot has lost the thread, search plans
+        self._hopeless = False  # so has the search: a new bot whenever one is lost
         self._advice = NOTHING  # for the present state
         self._taken = NOTHING  # since the bot was last asked
         self._plan: list[int] = []  # the search's, from the present state
 
     def action(self) -> int:
         if self._advice == NOTHING:
-            self._advice = self._ask() if self._lost == FOLLOWING else self._searched()
+            self._advice = self._searched() if self._lost else self._ask()
         return self._advice
 
     def _ask(self) -> int:
-        if self._bot is None:
+        fresh = self._bot is None
+        if fresh:
             self._bot, self._taken = new_bot(self.world), NOTHING
         advice = self._replan(None if self._taken == NOTHING else self._taken)
         if advice != DONE:
             return advice
-        self._bot, self._lost = None, LOST
-        return self._searched()
+        self._bot, self._lost = None, not self._hopeless
+        return DONE if fresh and self._hopeless else self.action()
 
     def _searched(self) -> int:
-        if not self._plan and self._lost == LOST:
-            self._plan = plan_next(self.world)
-            self._lost = LOST if self._plan else HOPELESS
-        return self._plan[0] if self._plan else DONE
+        self._plan = self._plan or plan_next(self.world)
+        if self._plan:
+            return self._plan[0]
+        self._lost, self._hopeless = False, True
+        return self._ask()
 
     def _replan(self, taken: int | None) -> int:
         try:
@@ -81,14 +81,14 @@ class BotExpert:
         self._taken, self._advice = action, NOTHING
 
     def memory(self) -> list[int]:
-        return [self._lost, self._advice, self._taken, *self._plan]
+        return [int(self._lost), int(self._hopeless), self._advice, self._taken, *self._plan]
 
     def bot(self) -> Any:
         return self._bot
 
     def restore(self, memory: list[int], bot: Any) -> None:
-        self._lost, self._advice, self._taken, *self._plan = memory
-        self._bot = bot
+        lost, hopeless, self._advice, self._taken, *self._plan = memory
+        self._lost, self._hopeless, self._bot = bool(lost), bool(hopeless), bot
 
     def solution_length(self, at_most: int) -> int:
         for steps in range(1, at_most):
@@ -109,7 +109,7 @@ def plan_next(world: Any) -> list[int]:
     for touch in (_relevant(world), None):
         model = Model(world, touch=touch)
         try:
-            return shortest_plan(model, _goal(model, pending(world.instrs)[0]), model.read(), PATIENCE // 20)
+            return shortest_plan(model, _goal(model, pending(world.instrs)[0]), model.read(), PATIENCE // 100)
         except (Unsolvable, TooLong, IndexError):
             continue
     return []
