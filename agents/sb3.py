@@ -17,6 +17,7 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -150,6 +151,13 @@ class _ActorCritic(ActorCriticPolicy):
 
     def extract_features(self, obs: Any, features_extractor: Any = None) -> Tensor:  # type: ignore[override]
         return self.features_extractor(obs)
+
+    def get_distribution(self, obs: Any) -> Distribution:
+        """SB3's own goes around `extract_features` here and in `predict_values`."""
+        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(self.features_extractor(obs)))
+
+    def predict_values(self, obs: Any) -> Tensor:
+        return self.value_net(self.mlp_extractor.forward_critic(self.features_extractor(obs)))
 
 
 class _QNetwork(QNetwork):

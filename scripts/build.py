@@ -13,6 +13,7 @@ from agents.dagger import DAgger, DAggerConfig
 from agents.expert import Expert
 from agents.random import Random
 from agents.rng import seed_all
+from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
 from envs import Split
 from envs.vector import make
 from perception import Encoder
@@ -26,7 +27,6 @@ from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_
 from scripts.mistake import Mistake
 
 IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
-SYMBOLS: dict[str, Callable[..., Encoder]] = {"symbol_grid_cnn": SymbolGridCNN}
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
@@ -48,9 +48,10 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     for key in keys:
         what = kind(space[key])
         if what == "image":
-            chosen[key] = partial(IMAGE[config.image], keys=(key,))
+            chosen[key] = IMAGE[config.image]
         elif what == "symbols":
-            chosen[key] = partial(SYMBOLS[config.symbols], key=key)
+            dilations = [2 ** (i % 4) for i in range(config.depth)]
+            chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
     return CombinedEncoder(space, config.dim, chosen, keys=keys)
 
 
@@ -62,11 +63,17 @@ def agent(config: Config, env: Any) -> Agent:
 
 def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
     reads = encoder(config.encoder, observed)
-    if isinstance(kind, DAggerConfig):
-        return DAgger(reads, actions, kind)
-    if isinstance(kind, BCConfig):
-        return BC(reads, actions, kind)
-    raise Mistake(f"agent: nothing builds a {type(kind).__name__}")
+    match kind:
+        case PPOConfig():
+            return PPO(reads, actions, kind)
+        case A2CConfig():
+            return A2C(reads, actions, kind)
+        case DQNConfig():
+            return DQN(reads, actions, kind)
+        case DAggerConfig():
+            return DAgger(reads, actions, kind)
+        case BCConfig():
+            return BC(reads, actions, kind)
 
 
 def reference(name: str, env: Any) -> Agent:

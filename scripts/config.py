@@ -15,6 +15,7 @@ import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
+from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from envs.grid.env import View
 from envs.vector import Vectorization
 from scripts.mistake import Mistake, nearest
@@ -67,11 +68,13 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
     """What reads a picture."""
-    symbols: Literal["symbol_grid_cnn", "nature_cnn"] = "symbol_grid_cnn"
-    """What reads a grid of symbols."""
+    channels: int = 32
+    """Of the net that reads a grid of symbols."""
+    depth: int = 8
+    """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
 
 
 @dataclass(frozen=True)

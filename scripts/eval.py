@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -91,7 +91,7 @@ def moved(config: Config, env: str) -> Config:
     return replace(config, env=replace(config.env, id=env))
 
 
-def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, str]]:
+def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, Any]]:
     """The agent, and what the report should say of it."""
     if run is None:
         return build.reference(who.policy, env), {"policy": who.policy}

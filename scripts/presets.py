@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
+from agents.sb3 import PPOConfig
 from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions
 from scripts.mistake import Mistake, nearest
 
@@ -23,7 +24,7 @@ def grid(task: str, observation: str = "symbolic", num_envs: int = 8) -> EnvConf
 
 
 FULL = EncoderConfig(keys=("symbolic", "carrying"))
-VIEW = EncoderConfig(keys=("symbolic", "direction"))
+VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 LABELS = Schedule(steps=60_000, eval_every=10_000)
 
 
@@ -31,7 +32,10 @@ def clone(says: str, task: str, agent: BCConfig, observation: str = "symbolic_fu
     return Config(grid(task, observation), agent, FULL if observation.endswith("full") else VIEW, LABELS)
 
 
+PPO_EMPTY = Config(grid("Empty-8x8", num_envs=8), PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000))
+
 PRESETS: tuple[Preset, ...] = (
+    Preset("ppo-empty", "PPO on Empty-8x8, the agent's own view", PPO_EMPTY),
     Preset("bc-doorkey", "clone the expert on DoorKey-8x8, whole grid", clone("", "DoorKey-8x8", BCConfig())),
     Preset("dagger-doorkey", "DAgger on DoorKey-8x8, whole grid", clone("", "DoorKey-8x8", DAggerConfig())),
     Preset("dagger-fourrooms", "DAgger on FourRooms, whole grid", clone("", "FourRooms", DAggerConfig())),
