@@ -7,16 +7,18 @@ from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from envs.grid.symbolic import SymbolicViews, Symbols
 
 Picture = NDArray[np.uint8]
 AGENT = OBJECT_TO_IDX["agent"]
 BAND = 12
-"""Width of the band around and between the two pictures of `beside` [pixel]."""
+"""Width of the band between the two pictures of `beside`, half of it at the edges [pixel]."""
 
-MAP_HEIGHT = 384  # [pixel]
+TILE = 32  # of the agent's view, and at most of the map, in `beside` [pixel]
+MAP_HEIGHT = 400  # at most, of the map in `beside` [pixel]
+CAPTION = 26  # height of a line of text [pixel]
 BACKGROUND = 24
 
 
@@ -52,21 +54,33 @@ def full(views: SymbolicViews, size: int) -> Picture:
 
 
 def beside(views: SymbolicViews) -> Picture:
-    """The agent's view beside the whole map, equally high, both sides even."""
-    height = max(MAP_HEIGHT // views.world.height, 8) * views.world.height
-    height += height % 2
-    whole = _resized(full(views, max(height // views.world.height, 8)), height)
-    own = _resized(egocentric(views, height // views.margin + 1), height)
-    band = np.full((height, BAND, 3), BACKGROUND, np.uint8)
-    picture = np.concatenate([band, own, band, whole, band], axis=1)
-    edge = np.full((BAND, picture.shape[1], 3), BACKGROUND, np.uint8)
-    picture = np.concatenate([edge, picture, edge])
-    return picture[:, : picture.shape[1] // 2 * 2]
+    """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
+    own = egocentric(views, TILE)
+    whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
+    height = max(len(own), len(whole))
+    labels = (_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND))
+    pictures = np.concatenate([_framed(own, height), _framed(whole, height)], axis=1)
+    frame = np.concatenate([np.concatenate(labels, axis=1), pictures, _caption(views.world.mission, pictures.shape[1])])
+    return np.pad(frame, ((0, len(frame) % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=BACKGROUND)
 
 
-def _resized(picture: Picture, height: int) -> Picture:
-    """Scaled to a height, keeping proportions; untouched, and so crisp, where it already fits."""
-    if len(picture) == height:
-        return picture
-    width = round(picture.shape[1] * height / len(picture))
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+def _framed(picture: Picture, height: int) -> Picture:
+    """The picture in the middle of a taller background, half a band on either side."""
+    spare = height - len(picture)
+    rows, columns = (spare // 2, spare - spare // 2), (BAND // 2, BAND // 2)
+    return np.pad(picture, (rows, columns, (0, 0)), constant_values=BACKGROUND)
+
+
+@lru_cache(maxsize=256)
+def _caption(text: str, width: int) -> Picture:
+    """(CAPTION, width, 3) one line of text, smaller where it would not fit."""
+    image = Image.new("RGB", (width, CAPTION), (BACKGROUND,) * 3)
+    pen = ImageDraw.Draw(image)
+    size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - BAND), 7)
+    pen.text((BAND // 2, CAPTION // 2), text, fill=(225, 225, 225), font=_font(size), anchor="lm")
+    return np.asarray(image)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)  # type: ignore[return-value]

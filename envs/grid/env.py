@@ -118,7 +118,7 @@ class GridEnv(gym.Env[Observation, int]):
         return self._expert.action()
 
     def get_state(self) -> State:
-        """The world, its generator and this environment's, the running score, and the expert's plan."""
+        """The world, its generator and this environment's, the running score, and the expert's memory."""
         self._need_level("get_state")
         return {
             "task": self.task,
@@ -126,7 +126,7 @@ class GridEnv(gym.Env[Observation, int]):
             "return": self._return,
             "over": self._over,
             "world": save_world(self.world, None if self._expert is None else self._expert.bot()),
-            "plan": None if self._expert is None else self._expert.plan(),
+            "expert": None if self._expert is None else self._expert.memory(),
             "generator": self.np_random.bit_generator.state,
         }
 
@@ -137,11 +137,10 @@ class GridEnv(gym.Env[Observation, int]):
         self._level, self._return, self._over = state["level"], state["return"], state["over"]
         bot = load_world(self.world, state["world"])
         self.np_random.bit_generator.state = state["generator"]
-        if self._expert is not None:
-            self._expert.forget()
-        if bot is not None or state["plan"] is not None:
-            self._expert = self._expert or make_expert(self.task, self.world)
-            self._expert.restore(state["plan"], bot)
+        self._expert = None
+        if state["expert"] is not None:
+            self._expert = make_expert(self.task, self.world)
+            self._expert.restore(state["expert"], bot)
         return self._observe()
 
     def render(self) -> NDArray[np.uint8]:
@@ -182,11 +181,8 @@ class GridEnv(gym.Env[Observation, int]):
         return spaces.Dict(parts)
 
     def _metrics(self, success: bool) -> dict[str, float]:
-        return {
-            "success": float(success),
-            "return": self._return,
-            "path_efficiency": self._shortest() / self.world.step_count if success else 0.0,
-        }
+        efficiency = self._shortest() / self.world.step_count if success else 0.0
+        return {"success": float(success), "return": self._return, "path_efficiency": efficiency}
 
     def _shortest(self) -> int:
         """Steps of the expert's solution of this level, found in a second world; at most the steps just taken."""

@@ -21,7 +21,6 @@ from envs.grid.search import (
     TOGGLE,
     GridState,
     Model,
-    replaced,
 )
 
 WALK = frozenset((LEFT, RIGHT, FORWARD))
@@ -29,41 +28,47 @@ HANDLE = frozenset((LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE))
 
 
 class Through:
-    """Bounds of getting to one of `targets`, through locked doors where that is the way."""
+    """Bounds of getting to one of `targets`, through locked doors where that is the way.
+
+    The first walk of a chain meets the doors as they are; the later ones may find them open, so they count them so.
+    """
 
     def __init__(self, model: Model, targets: tuple[int, ...], empty_handed: bool):
         self.model, self.targets, self.empty_handed = model, targets, empty_handed
-        self._ways: dict[tuple[int, ...], list[tuple[int, int, int, list[int]]]] = {}
-        self._from_key: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        self.all_open = tuple(LOCKED if k in model.sealed else OPEN for k in range(len(model.door_cells)))
+        self._sides: list[list[tuple[int, int, list[int]]]] | None = None
+        self._from_key: dict[tuple[int, int], int] = {}
 
     def bound(self, state: GridState) -> int:
         """At most the steps to a target pose; with empty hands, if asked for."""
-        through_locked = LOCKED not in state.doors
-        best = self.model.field(self.targets, state.doors, through_locked)[state.pose]
+        best = self.model.field(self.targets, state.doors, LOCKED not in state.doors)[state.pose]
         best += self.empty_handed and state.carried >= 0
-        for door, side, rest, approach in self._ways_through(state.doors):
-            best = min(best, self._unlock(state, door, side, approach) + rest)
+        for door, status in enumerate(state.doors):
+            if status == LOCKED:
+                for side, rest, approach in self._before(door):
+                    best = min(best, self._unlock(state, door, side, approach) + rest)
         return best
 
-    def _ways_through(self, doors: tuple[int, ...]) -> list[tuple[int, int, int, list[int]]]:
-        """For each locked door and each pose before it: the steps from there to the target once it is open."""
-        if doors not in self._ways:
-            ways = []
-            for door in (k for k, status in enumerate(doors) if status == LOCKED):
-                field = self.model.field(self.targets, replaced(doors, door, OPEN))
-                for side in self.model.facing(self.model.door_cells[door]):
-                    if field[side] < INFINITE:
-                        rest = field[side] + self.empty_handed  # the key must be dropped
-                        ways.append((door, side, rest, self.model.field((side,), doors)))
-            self._ways[doors] = ways
-        return self._ways[doors]
+    def _before(self, door: int) -> list[tuple[int, int, list[int]]]:
+        """The poses before a door, the steps from there to a target once it is open, and the field of steps there."""
+        if self._sides is None:
+            self._sides = [self._look(cell) for cell in self.model.door_cells]
+        return self._sides[door]
+
+    def _look(self, cell: int) -> list[tuple[int, int, list[int]]]:
+        to_target = self.model.field(self.targets, self.all_open)
+        return [
+            (side, to_target[side] + self.empty_handed, self.model.field((side,), self.all_open))
+            for side in self.model.facing(cell)
+            if to_target[side] < INFINITE
+        ]
 
     def _unlock(self, state: GridState, door: int, side: int, approach: list[int]) -> int:
         """At most the steps until the door stands open and the agent before it."""
         model = self.model
         blocked = self._blocked(state, door, side)
         if model.unlocks(state.carried, door):
-            return approach[state.pose] + 1 + 2 * blocked
+            return model.field((side,), state.doors)[state.pose] + 1 + 2 * blocked
         fetch = INFINITE
         for key in range(len(model.things)):
             if model.unlocks(key, door):
@@ -81,10 +86,9 @@ class Through:
             if cell == NOWHERE:
                 return INFINITE
         before = tuple(self.model.facing(cell))
-        known = (cell, side, state.doors)
-        if known not in self._from_key:
-            self._from_key[known] = min((approach[pose] for pose in before), default=INFINITE)
-        return self.model.field(before, state.doors)[state.pose] + extra + self._from_key[known]
+        if (cell, side) not in self._from_key:
+            self._from_key[cell, side] = min((approach[pose] for pose in before), default=INFINITE)
+        return self.model.field(before, state.doors)[state.pose] + extra + self._from_key[cell, side]
 
     def _blocked(self, state: GridState, door: int, side: int) -> int:
         """Steps to clear the cell before a door, where something lies there: 1 to open a box, 2 to pick up and drop."""
@@ -99,9 +103,8 @@ class Through:
 class Reach:
     """Stand on a cell."""
 
-    def __init__(self, model: Model, cell: int):
-        self.actions = HANDLE if model.things else WALK | {TOGGLE} if model.door_cells else WALK
-        self.cell = cell
+    def __init__(self, model: Model, cell: int, actions: frozenset[int] = HANDLE):
+        self.actions, self.cell = actions, cell
         self.bound = Through(model, tuple(4 * cell + direction for direction in range(4)), empty_handed=False).bound
 
     def ends(self, state: GridState, action: int, following: GridState) -> bool:
@@ -119,9 +122,8 @@ class PickUp:
     def bound(self, state: GridState) -> int:
         if self.only and state.carried >= 0:
             return INFINITE
-        return min(
-            self._way(state.objects[thing]).bound(state) + 1 for thing in self.wanted if state.objects[thing] >= 0
-        )
+        cells = [state.objects[thing] for thing in self.wanted if state.objects[thing] != NOWHERE]
+        return min((self._way(cell).bound(state) + 1 for cell in cells), default=INFINITE)
 
     def _way(self, cell: int) -> Through:
         if cell not in self._ways:

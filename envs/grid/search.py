@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 INFINITE = 10**6
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 OPEN, CLOSED, LOCKED = range(3)
+NOTHING = -1
 NOWHERE = -1
 """The cell of an object that is carried, hidden in a box, or gone."""
 
@@ -37,13 +38,24 @@ class Model:
         self.things = _movable(cells, world.carrying)
         self.index = {id(thing): k for k, thing in enumerate(self.things)}
         self.inside = {self.index[id(t)]: self.index[id(t.contains)] for t in self.things if t.contains is not None}
+        self.sealed = {
+            k
+            for k, door in enumerate(self.door_things)
+            if door.is_locked and not any(self.unlocks(thing, k) for thing in range(len(self.things)))
+        }
         self.droppable = [thing is None or id(thing) in self.index for thing in cells]
         self.passable = [
-            (free or cells[i].type in ("goal", "floor")) and i not in forbidden for i, free in enumerate(self.droppable)
+            (free or cells[i].type in ("goal", "floor")) and i not in forbidden and not self._on_edge(i)
+            for i, free in enumerate(self.droppable)
         ]
+        self.passable += [False] * self.width  # below the last row, where a door in the last row may look
         self._fields: dict[Any, list[int]] = {}
         self._cells: list[Any] = []
         self._where: tuple[int, ...] = ()
+
+    def _on_edge(self, cell: int) -> bool:
+        y, x = divmod(cell, self.width)
+        return x in (0, self.width - 1) or y in (0, self.world.height - 1)
 
     def read(self) -> GridState:
         """The world's present state."""
@@ -98,15 +110,13 @@ class Model:
     def facing(self, cell: int) -> list[int]:
         """The poses next to a cell and towards it."""
         poses = [(cell - step << 2) + direction for direction, step in enumerate(self.steps)]
-        return [pose for pose in poses if 0 <= pose >> 2 < len(self.passable) and self._stands(pose >> 2)]
-
-    def _stands(self, cell: int) -> bool:
-        return self.passable[cell] or cell in self.door_at
+        return [pose for pose in poses if pose >= 0 and (self.passable[pose >> 2] or pose >> 2 in self.door_at)]
 
     def field(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool = True) -> list[int]:
         """Steps from every pose to the nearest target pose, objects thought away: a lower bound. Kept for the level.
 
-        A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed.
+        A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed or no
+        key to it exists.
         """
         key = (targets, doors, through_locked)
         if key not in self._fields:
@@ -114,9 +124,11 @@ class Model:
         return self._fields[key]
 
     def _spread(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool) -> list[int]:
+        # what it costs to enter a cell; 0 where one cannot
         enter = [int(free) for free in self.passable]
-        for cell, door in zip(self.door_cells, doors):
-            enter[cell] = 1 if door == OPEN else 2 if door == CLOSED or through_locked else 0
+        for k, (cell, door) in enumerate(zip(self.door_cells, doors)):
+            passable = door != LOCKED or (through_locked and k not in self.sealed)
+            enter[cell] = 1 if door == OPEN else 2 * passable
         steps = [INFINITE] * (4 * len(enter))
         for pose in targets:
             steps[pose] = 0
@@ -158,8 +170,9 @@ def _movable(cells: list[Any], carried: Any) -> list[Any]:
 class Goal(Protocol):
     """What a task asks for."""
 
-    actions: frozenset[int]
-    """The actions worth taking; the others end the episode, or never help."""
+    @property
+    def actions(self) -> frozenset[int]:
+        """The actions worth taking; the others end the episode, or never help."""
 
     def bound(self, state: GridState) -> int:
         """At most the steps still needed; INFINITE where the task can no longer be done."""
@@ -169,34 +182,43 @@ class Goal(Protocol):
 
 
 class Unsolvable(RuntimeError):
-    """No sequence of actions completes the task from this state, or none was found within the limit."""
+    """No sequence of actions completes the task from this state."""
 
 
-def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int = 10**6) -> list[int]:
-    """A shortest list of actions that completes the task. Raises Unsolvable; `limit` is in expanded states."""
+class TooLong(RuntimeError):
+    """The search was given up at its limit."""
+
+
+def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int, weight: int = 1) -> list[int]:
+    """A list of actions that completes the task, at most `weight` times as long as the shortest (Pohl 1970).
+
+    Raises Unsolvable, and TooLong after looking at `limit` actions.
+    """
     steps: dict[GridState, int] = {start: 0}
     came: dict[GridState, tuple[GridState, int]] = {}
-    counter = 0  # later entries first among equals: deeper ones
-    queue: list[tuple[int, int, int, GridState]] = [(goal.bound(start), 0, 0, start)]
-    while queue:
-        total, _, so_far, state = heapq.heappop(queue)
-        if total >= INFINITE or counter < -limit:
-            break
-        if so_far < 0:
-            return _actions(came, state, -1 - so_far)
+    looked = 0
+    # (estimated length, -looked: of equals the latest and so deepest first, steps so far, state, last action)
+    queue: list[tuple[int, int, int, GridState, int]] = [(weight * goal.bound(start), 0, 0, start, NOTHING)]
+    while queue and queue[0][0] < INFINITE:
+        _, _, so_far, state, last = heapq.heappop(queue)
+        if last != NOTHING:
+            return _actions(came, state, last)
         if so_far > steps[state]:
             continue
         for action, following in model.successors(state):
             if action not in goal.actions:
                 continue
-            counter -= 1
+            looked += 1
             if goal.ends(state, action, following):
-                heapq.heappush(queue, (so_far + 1, counter, -1 - action, state))
+                heapq.heappush(queue, (so_far + 1, -looked, so_far, state, action))
             elif so_far + 1 < steps.get(following, INFINITE):
                 steps[following] = so_far + 1
                 came[following] = (state, action)
-                heapq.heappush(queue, (so_far + 1 + goal.bound(following), counter, so_far + 1, following))
-    raise Unsolvable(f"no plan among {-counter} steps searched")
+                estimate = so_far + 1 + weight * goal.bound(following)
+                heapq.heappush(queue, (estimate, -looked, so_far + 1, following, NOTHING))
+        if looked > limit:
+            raise TooLong(f"no plan among {looked} actions")
+    raise Unsolvable(f"no plan at all; {looked} actions looked at")
 
 
 def _actions(came: dict[GridState, tuple[GridState, int]], state: GridState, last: int) -> list[int]:

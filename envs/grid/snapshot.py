@@ -16,6 +16,7 @@ from minigrid.envs.babyai.core import verifier
 from minigrid.utils import baby_ai_bot
 
 from envs import State
+from envs.grid.bot import Bot
 
 CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -25,7 +26,7 @@ CLASSES: dict[str, type] = {
         *(world_object.Key, world_object.Ball, world_object.Box),
         *(verifier.ObjDesc, verifier.GoToInstr, verifier.OpenInstr, verifier.PickupInstr, verifier.PutNextInstr),
         *(verifier.BeforeInstr, verifier.AfterInstr, verifier.AndInstr),
-        *(baby_ai_bot.BabyAIBot, baby_ai_bot.GoNextToSubgoal, baby_ai_bot.OpenSubgoal, baby_ai_bot.CloseSubgoal),
+        *(Bot, baby_ai_bot.GoNextToSubgoal, baby_ai_bot.OpenSubgoal, baby_ai_bot.CloseSubgoal),
         *(baby_ai_bot.PickupSubgoal, baby_ai_bot.DropSubgoal, baby_ai_bot.ExploreSubgoal),
     )
 }
