@@ -9,7 +9,7 @@ import gymnasium as gym
 import tyro
 
 import envs  # noqa: F401 (registers the ids)
-from envs.grid.expert import has_expert
+from envs.grid.expert import NO_EXPERT
 from scripts.build import IMAGE
 from scripts.config import AgentConfig
 from scripts.presets import PRESETS
@@ -52,8 +52,8 @@ def environments() -> dict[str, str]:
 
 def expert_of(spec: Any) -> str:
     """Whether the environment can be asked for an expert's action."""
-    task = spec.kwargs.get("task")
-    return "expert" if task is None or has_expert(task) else "no expert"
+    reason = NO_EXPERT.get(spec.kwargs.get("task"))
+    return f"no expert: {reason}" if reason else "expert"
 
 
 def agents() -> dict[str, str]:
