@@ -46,9 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     names = [name for name in played[0][seeds[0]] if name in played[1][seeds[0]]] if seeds else []
     if not names:
         raise Mistake(f"{folders[0]} and {folders[1]} have no seed and score in common; evaluate both on the same")
-    found = {
-        name: compare(*([each[seed][name] for seed in seeds] for each in played), args.confidence) for name in names
-    }
+    found = {}
+    for name in names:
+        a, b = ([each[seed][name] for seed in seeds] for each in played)
+        found[name] = compare(a, b, args.confidence)
     print(f"A = {folders[0]}\nB = {folders[1]}\n{len(seeds)} common seeds of {setting}, A - B:\n")
     print(table(found, played, seeds))
     print(f"\n{verdict(headline(names), found, args.confidence)}")
@@ -81,8 +82,10 @@ def same_setting(folders: Sequence[Path]) -> str:
     for field in ("env", "split"):
         a, b = (made[field] for made in reports)
         if a != b:
-            raise Mistake(f"the two were not played on the same levels: {field} is {a} in {folders[0]}, "
-                          f"{b} in {folders[1]}; embodia eval with --env and --split makes them comparable")  # fmt: skip
+            raise Mistake(
+                f"the two were not played on the same levels: {field} is {a} in {folders[0]}, {b} in {folders[1]}; "
+                "embodia eval with --env and --split makes them comparable"
+            )
     return f"{reports[0]['env']}, {reports[0]['split']} levels"
 
 

@@ -9,12 +9,14 @@ from scripts.mistake import Mistake, nearest
 from scripts.shadow import complaint
 
 VERBS = {
+    "demo": "train, evaluate, record: the whole house in a few minutes",
     "train": "train a preset; the run folder holds checkpoints, curves, films and a report card",
     "eval": "judge a trained agent, random or the expert on unseen levels",
     "record": "film a policy: its view, the map, actions, rewards, scores",
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
+    "bench": "how fast: training against plain SB3, video",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]
