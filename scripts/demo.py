@@ -38,9 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     check(config)
     run = runs.fresh(args.runs / "demo")
     write(config, run / runs.CONFIG, preset="demo", config_hash=config_hash(config))
-    print(
-        f"demo: an agent learns to find a key, unlock a door and reach the goal ({config.env.id}) by asking an expert"
-    )
+    print(f"An agent learns to fetch a key, open a door and reach the goal ({config.env.id}) by asking an expert.")
     if code := carry_out(config, run, "demo"):
         return code
     made = report(run)
