@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
-from agents.sb3 import PPOConfig
+from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions
 from scripts.mistake import Mistake, nearest
 
