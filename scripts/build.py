@@ -34,9 +34,14 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     vectorization = "auto" if evaluation else env.vectorization
     workers = None if evaluation else env.workers
     try:
-        return make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
-    except TypeError as error:
-        raise Mistake(f"env.options do not fit {env.id}: {error}") from error
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
+    if not isinstance(made.single_observation_space, spaces.Dict):
+        made.close()
+        raise Mistake(f"{env.id} observes a {made.single_observation_space}; agents here read a gymnasium.spaces.Dict, "
+                      "so wrap it and name what it observes")  # fmt: skip
+    return made
 
 
 def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
@@ -56,9 +61,12 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
 
 
 def agent(config: Config, env: Any) -> Agent:
-    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed."""
+    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed. Raises Mistake."""
     seed_all(config.schedule.seed)
-    return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+    try:
+        return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{type(config.agent).__name__} cannot be built for {config.env.id}: {error}") from error
 
 
 def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:

@@ -29,6 +29,18 @@ Train embodied agents, evaluate them with confidence intervals, record what they
 EMBODIA_TRACEBACK=1 shows where it was found."""
 
 
+ELSEWHERE = (
+    ("agents.checkpoint", "CheckpointError"),
+    ("agents.rows", "EpisodeError"),
+    ("agents.rows", "NonFinite"),
+    ("envs", "NoExpert"),
+    ("envs.vector", "WorkerError"),
+    ("gymnasium.error", "Error"),
+    ("perception.observation", "WrongObservation"),
+)
+"""Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -46,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except mistakes() as mistake:
         if os.environ.get("EMBODIA_TRACEBACK"):
             raise
-        print(f"embodia: {mistake}", file=sys.stderr)
+        print("\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])]), file=sys.stderr)
         return 2
 
 
@@ -61,7 +73,8 @@ def run(verb: str, arguments: list[str]) -> int:
 
 def mistakes() -> tuple[type[Exception], ...]:
     """The exceptions that are the user's to mend; those of a module that nobody imported cannot have been raised."""
-    return (Mistake,)
+    raised = [getattr(sys.modules[module], name) for module, name in ELSEWHERE if module in sys.modules]
+    return (Mistake, OSError, *raised)
 
 
 if __name__ == "__main__":
