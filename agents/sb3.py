@@ -17,7 +17,6 @@ import stable_baselines3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -146,23 +145,20 @@ class _Features(BaseFeaturesExtractor):
         return self.encoder(obs).flatten(-2)  # (B, num_tokens * dim)
 
 
-class _ActorCritic(ActorCriticPolicy):
-    """SB3's policy over raw observations: scaling and one-hot codes are the encoder's business."""
+class _Raw(BasePolicy):
+    """Raw observations for SB3's networks, behind them in the order of resolution: scaling and one-hot codes are the
+    encoder's business."""
 
-    def extract_features(self, obs: Any, features_extractor: Any = None) -> Tensor:  # type: ignore[override]
-        return self.features_extractor(obs)
-
-    def get_distribution(self, obs: Any) -> Distribution:
-        """SB3's own goes around `extract_features` here and in `predict_values`."""
-        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(self.features_extractor(obs)))
-
-    def predict_values(self, obs: Any) -> Tensor:
-        return self.value_net(self.mlp_extractor.forward_critic(self.features_extractor(obs)))
-
-
-class _QNetwork(QNetwork):
     def extract_features(self, obs: Any, features_extractor: Any) -> Tensor:
         return features_extractor(obs)
+
+
+class _ActorCritic(ActorCriticPolicy, _Raw):  # type: ignore[misc]
+    pass
+
+
+class _QNetwork(QNetwork, _Raw):
+    pass
 
 
 class _DQNPolicy(DQNPolicy):
