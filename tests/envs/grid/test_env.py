@@ -34,6 +34,17 @@ def test_gymnasium_checker_without_a_warning(task, observation):
         check_env(env)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", MINIGRID_IDS)
+@pytest.mark.filterwarnings("ignore:It seems that your observation", "ignore:The minimal resolution for an image")
+def test_both_checkers_on_every_id(task):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*is out of date")
+        check_env(gym.make(f"envs:embodia/{task}").unwrapped)
+    check_env_sb3(gym.make(f"envs:embodia/{task}").unwrapped)
+
+
 @pytest.mark.parametrize("task", FEW)
 @pytest.mark.filterwarnings("ignore:It seems that your observation", "ignore:The minimal resolution for an image")
 def test_stable_baselines_checker(task):
