@@ -11,6 +11,7 @@ from perception import Encoder, Obs
 from perception.observation import keys_of, take
 
 UP = 3
+DIRECTIONS = 4
 
 
 class DilatedBlock(nn.Module):
@@ -31,15 +32,16 @@ class DilatedBlock(nn.Module):
 class SymbolGridCNN(Encoder):
     """Each cell's codes embedded and summed, dilated residual blocks over the map, one token (*B, 1, dim).
 
-    The token is read where the agent stands and from the map's maximum. A whole map, on which the agent is drawn, is
-    first turned so that the agent looks up: turning the world changes nothing about what to do, so a quarter of the
-    data suffices. Where no agent is drawn, the grid is taken for its own view: it stands in the middle of the last row
-    and looks up already.
+    The token is read where the agent stands, beside its direction and the map's maximum. The map itself is read without
+    the agent, once for all rows of a batch that share it: along an episode little changes but the agent, so a batch of
+    pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid is taken for the
+    agent's own view: it stands in the middle of the last row and looks up.
 
     Args:
         space: observations with a grid of symbols (H, W, C).
         agent_code: first code of the agent's cell on a whole map; its last code is the direction (0 right, 1 down,
             2 left, 3 up).
+        empty_code: first code of a cell with nothing in it, which is put where the agent stands.
         key: the grid to read; by default the only one.
     """
 
@@ -52,6 +54,7 @@ class SymbolGridCNN(Encoder):
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
         agent_code: int = 10,
+        empty_code: int = 1,
         key: str | None = None,
     ):
         super().__init__(space)
@@ -61,35 +64,36 @@ class SymbolGridCNN(Encoder):
         grid = space[self.keys[0]]
         assert isinstance(grid, spaces.Box)
         self.num_tokens, self.dim = 1, dim
-        self.agent_code = agent_code
+        self.agent_code, self.empty_code = agent_code, empty_code
+        self.rows, self.columns, _ = grid.shape
+        self.own_cell = (self.rows - 1) * self.columns + self.columns // 2
         sizes = [int(high) + 1 for high in grid.high.reshape(-1, grid.shape[-1]).max(0)]
         self.register_buffer("offset", torch.tensor([sum(sizes[:i]) for i in range(len(sizes))]), persistent=False)
         self.embedding = nn.EmbeddingBag(sum(sizes), channels, mode="sum")
         self.blocks = nn.Sequential(*(DilatedBlock(channels, dilation) for dilation in dilations))
-        self.project = nn.Sequential(nn.Linear(2 * channels, dim), nn.LayerNorm(dim), nn.SiLU())
+        self.project = nn.Sequential(nn.Linear(2 * channels + DIRECTIONS, dim), nn.LayerNorm(dim), nn.SiLU())
 
     def forward(self, obs: Obs) -> Tensor:
         grid, batch = take(obs, self.space, self.keys[0])  # (N, H, W, C)
-        grid, cell = self._turned(grid.long())
-        n, height, width, _ = grid.shape
-        codes = (grid + self.offset).flatten(0, 2)
-        cells = self.embedding(codes).view(n, height, width, -1).permute(0, 3, 1, 2)
-        features = F.relu(self.blocks(cells)).flatten(2)  # (N, channels, H * W)
-        here = features.gather(2, cell[:, None, None].expand(-1, features.shape[1], 1))[..., 0]
-        return self.project(torch.cat([here, features.amax(2)], 1)).view(*batch, 1, self.dim)
+        grid, cell, direction = self._lift_agent(grid.flatten(1, 2))
+        maps, which = torch.unique(grid, dim=0, return_inverse=True)  # (U, H * W, C), (N,)
+        features = self._read(maps.long())  # (U, H * W, channels)
+        here = features.flatten(0, 1).index_select(0, which * grid.shape[1] + cell)
+        anywhere = features.amax(1).index_select(0, which)
+        token = self.project(torch.cat([here, anywhere, F.one_hot(direction, DIRECTIONS)], 1))
+        return token.view(*batch, 1, self.dim)
 
-    def _turned(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, S, S, C) the grid padded to a square and turned so that the agent looks up, and its cell (N,)."""
-        _, rows, columns, _ = grid.shape
-        side = max(rows, columns)
-        grid = F.pad(grid, (0, 0, 0, side - columns, 0, side - rows)).flatten(1, 2)  # (N, S * S, C)
+    def _lift_agent(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, H * W, C) -> the grid without the agent, its cell (N,) and its direction (N,)."""
         drawn = grid[..., 0] == self.agent_code
-        agent = torch.where(drawn.any(1), drawn.float().argmax(1), (rows - 1) * side + columns // 2)  # (N,)
-        direction = grid[..., -1].gather(1, agent[:, None])[:, 0]
-        cells = torch.arange(side * side, device=grid.device).view(side, side)
-        turns = torch.stack([torch.rot90(cells, quarter) for quarter in (1, 2, 3, 0)]).flatten(1)  # (4, S * S)
-        order = turns[torch.where(drawn.any(1), direction, UP)]  # (N, S * S): the cell that comes to stand there
-        turned = grid.gather(1, order[..., None].expand_as(grid))
-        here = order == agent[:, None]
-        turned[..., -1] = torch.where(here & drawn.any(1, keepdim=True), UP, turned[..., -1])
-        return turned.unflatten(1, (side, side)), here.float().argmax(1)
+        found = drawn.any(1)
+        cell = torch.where(found, drawn.to(torch.uint8).argmax(1), self.own_cell)
+        direction = torch.where(found, grid[..., -1].gather(1, cell[:, None])[:, 0].long(), UP)
+        empty = torch.zeros_like(grid[0, 0])
+        empty[0] = self.empty_code
+        return torch.where(drawn[..., None], empty, grid), cell, direction
+
+    def _read(self, maps: Tensor) -> Tensor:
+        """(U, H * W, C) codes -> (U, H * W, channels)."""
+        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.rows, self.columns, -1)
+        return F.relu(self.blocks(cells.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)
