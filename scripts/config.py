@@ -15,7 +15,9 @@ import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
+from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from envs.grid.env import View
+from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
 from scripts.mistake import Mistake, nearest
 from scripts.provenance import plain
@@ -39,6 +41,8 @@ class NoOptions:
 
 
 Options = GridOptions | NoOptions
+WORLDS: dict[str, type[GridOptions]] = {"envs.grid": GridOptions}
+"""Where an environment's class lies -> its options."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
     """What reads a picture."""
-    symbols: Literal["symbol_grid_cnn", "nature_cnn"] = "symbol_grid_cnn"
-    """What reads a grid of symbols."""
+    channels: int = 32
+    """Of the net that reads a grid of symbols."""
+    depth: int = 8
+    """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,19 @@ def known_id(name: str) -> str:
         if "." not in module and importlib.util.find_spec(module) is None:
             raise Mistake(f"env.id {name}: there is no module {module}; install it or mend the name")
         importlib.import_module(module)
-    for each in (rest, f"embodia/{rest}"):
+    for each in (rest, f"embodia/{rest}") if module not in ("", "envs") else (f"embodia/{rest}", rest):
         if each in gym.registry:
             return f"envs:{each}" if each.startswith("embodia/") else name
     ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
     hint = nearest(rest.removeprefix("embodia/"), ours)
     raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` names all.")
+
+
+def fitting(env: EnvConfig) -> EnvConfig:
+    """The same, its options those of the id's world: what one world lets one choose means nothing to another."""
+    entry = gym.spec(known_id(env.id).removeprefix("envs:")).entry_point
+    kind = next((kind for start, kind in WORLDS.items() if str(entry).startswith(start)), NoOptions)
+    return env if isinstance(env.options, kind) else dataclasses.replace(env, options=kind())
 
 
 def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
@@ -149,15 +162,22 @@ def problems(config: Config) -> Iterator[str]:
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
-        yield f"env.workers is {config.env.workers}, but env.vectorization is {config.env.vectorization}; " \
-            "set env.vectorization to subprocess"  # fmt: skip
-    yield from device_problems(getattr(config.agent, "device", "auto"))
+        yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
+    yield from agent_problems(config)
 
 
-def device_problems(device: str) -> Iterator[str]:
-    """A device named wrongly; whether it is there is asked last, by the agent."""
-    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
-        yield f"agent.device is {device}; choose auto, cpu, cuda or cuda:N"
+def agent_problems(config: Config) -> Iterator[str]:
+    agent = config.agent
+    if agent.device not in ("auto", "cpu", "cuda") and not agent.device.startswith("cuda:"):
+        yield f"agent.device is {agent.device}; choose auto, cpu, cuda or cuda:N"
+    if not 0 < agent.learning_rate < 10:
+        yield f"agent.learning_rate is {agent.learning_rate}; give a number above 0, such as 0.001"
+    if isinstance(agent, PPOConfig) and agent.batch_size > agent.n_steps * config.env.num_envs:
+        rollout = agent.n_steps * config.env.num_envs
+        yield f"agent.batch_size is {agent.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rollout} rows"
+    task = known_id(config.env.id).removeprefix("envs:embodia/")
+    if isinstance(agent, BCConfig) and task in NO_EXPERT:
+        yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 
 
 # As JSON --------------------------------------------------------------------------------------------------------
