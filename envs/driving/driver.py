@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from envs.driving.types import Floats
+from envs.driving.types import Floats, Ints
 
 STANDSTILL_GAP = 2.0  # [m]
 HARDEST_BRAKE = 6.0  # [m/s^2]
@@ -86,60 +85,74 @@ def path_point(path: Floats, s: float, offset: Floats) -> tuple[float, float, fl
 
 
 @njit(cache=True)
-def path_poses(paths: Floats, s: Floats, offsets: Floats) -> Floats:
-    """(n, 3) poses of n drivers on their paths (n, m, >=3)."""
+def path_poses(paths: Floats, rows: Ints, s: Floats, offsets: Floats) -> Floats:
+    """(n, 3) poses at s (n,) on the paths (m, k, >=3) in `rows` (n,)."""
     out = np.empty((len(s), 3))
     for i in range(len(s)):
-        out[i, 0], out[i, 1], out[i, 2] = path_point(paths[i], s[i], offsets[i])
+        out[i, 0], out[i, 1], out[i, 2] = path_point(paths[rows[i]], s[i], offsets[i])
     return out
 
 
 @njit(cache=True)
 def find_leads(
-    paths: Floats, s: Floats, offsets: Floats, front: Floats, width: Floats, reach: Floats, boxes: Floats
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Gap (n,) [m] from each driver's front bumper to the first box in the corridor of its path, and which (n,); -1.
+    paths: Floats, rows: Ints, s: Floats, offsets: Floats, front: Floats, width: Floats, reach: Floats, boxes: Floats
+) -> tuple[Floats, Ints]:
+    """How far (n,) [m] each driver can go until its front bumper meets a box, and which (n,); inf and -1 for none.
 
-    paths (n, m, >=3) sampled every metre, s (n,) rear axle on it, front (n,) and width (n,) [m] of the vehicles,
-    reach (n,) [m] to look ahead; boxes (k, 5), the first n of them the drivers' own.
+    paths (m, k, >=3) sampled every metre, rows (n,) of them, s (n,) the rear axle on them, front (n,) [m] from there to
+    the bumper, width (n,) [m], reach (n,) [m] to look ahead; boxes (j, 5), the first n of them the drivers' own.
     """
     n, k = len(s), len(boxes)
     gaps = np.full(n, np.inf)
     leads = np.full(n, -1)
+    sides = np.empty((k, 3))  # cos, sin, radius
+    for j in range(k):
+        sides[j, 0], sides[j, 1] = np.cos(boxes[j, 2]), np.sin(boxes[j, 2])
+        sides[j, 2] = np.hypot(boxes[j, 3], boxes[j, 4]) / 2
     near = np.empty(k, np.int64)
     for i in range(n):
-        x, y, _ = path_point(paths[i], s[i], offsets[i])
+        path = paths[rows[i]]
+        x, y, heading = path_point(path, s[i], offsets[i])
+        c, d = np.cos(heading), np.sin(heading)
         count = 0
         for j in range(k):
-            distance = np.hypot(boxes[j, 0] - x, boxes[j, 1] - y)
-            if j != i and distance < reach[i] + front[i] + 10.0:
+            dx, dy = boxes[j, 0] - x, boxes[j, 1] - y
+            far = reach[i] + front[i] + sides[j, 2]
+            behind = dx * c + dy * d < -20.0
+            if j != i and not behind and abs(dx) < far and abs(dy) < far:
                 near[count] = j
                 count += 1
         ahead = 0.0
         while ahead < reach[i] and leads[i] < 0 and count:
-            leads[i] = box_at(path_point(paths[i], s[i] + front[i] + ahead, offsets[i]), width[i], boxes, near[:count])
+            leads[i] = box_at(path, s[i] + ahead, offsets[i], front[i], width[i], boxes, sides, near[:count])
             ahead += CORRIDOR_STEP
         if leads[i] >= 0:
             only = leads[i : i + 1]
             low, high = ahead - 2 * CORRIDOR_STEP, ahead - CORRIDOR_STEP
             for _ in range(6):
                 middle = (low + high) / 2
-                hit = box_at(path_point(paths[i], s[i] + front[i] + middle, offsets[i]), width[i], boxes, only) >= 0
+                hit = box_at(path, s[i] + middle, offsets[i], front[i], width[i], boxes, sides, only) >= 0
                 low, high = (low, middle) if hit else (middle, high)
             gaps[i] = max(high, 0.0)
     return gaps, leads
 
 
 @njit(cache=True)
-def box_at(pose: tuple[float, float, float], width: float, boxes: Floats, among: NDArray[np.int64]) -> int:
-    """The first of the boxes (k, 5) in the way of a bumper of some width [m] at a pose; -1 for none."""
-    x, y, heading = pose
+def box_at(
+    path: Floats, s: float, offset: Floats, front: float, width: float, boxes: Floats, sides: Floats, among: Ints
+) -> int:
+    """The first of the boxes (k, 5) that the front bumper meets with the rear axle at s; -1 for none."""
+    x, y, heading = path_point(path, s, offset)
+    c, d = np.cos(heading), np.sin(heading)
+    x, y = x + front * c, y + front * d
     side = width / 2 + SIDE_CLEARANCE
     for j in among:
         dx, dy = x - boxes[j, 0], y - boxes[j, 1]
-        c, d = np.cos(boxes[j, 2]), np.sin(boxes[j, 2])
-        turn_c, turn_s = abs(np.cos(heading - boxes[j, 2])), abs(np.sin(heading - boxes[j, 2]))
-        inside_along = abs(dx * c + dy * d) < boxes[j, 3] / 2 + side * turn_s
-        if inside_along and abs(dy * c - dx * d) < boxes[j, 4] / 2 + side * turn_c:
+        if dx * dx + dy * dy > (sides[j, 2] + side) ** 2:
+            continue
+        own_c, own_d = sides[j, 0], sides[j, 1]
+        turn_c, turn_s = abs(c * own_c + d * own_d), abs(d * own_c - c * own_d)
+        inside_along = abs(dx * own_c + dy * own_d) < boxes[j, 3] / 2 + side * turn_s
+        if inside_along and abs(dy * own_c - dx * own_d) < boxes[j, 4] / 2 + side * turn_c:
             return int(j)
     return -1

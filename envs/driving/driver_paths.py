@@ -1,5 +1,6 @@
 """Paths that generated drivers follow: edges of the lane graph joined into one smooth line, sampled every metre."""
 
+import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.signal import savgol_filter
 
 from envs.driving.map import Map
 from envs.driving.road_curves import curvatures, headings, resampled
-from envs.driving.road_network import RoadNetwork
+from envs.driving.road_network import RoadNetwork, Turn
 from envs.driving.types import Floats, Ints
 
 PATH_LENGTH = 900  # [m] and samples of every path; short ones go straight on beyond their end
@@ -18,7 +19,7 @@ SMOOTHING = 11  # samples of the Savitzky-Golay window that rounds off the joint
 @dataclass(frozen=True)
 class DriverPath:
     edges: tuple[int, ...]
-    starts: Floats  # (len(edges),) arc length where each edge starts
+    starts: list[float]  # arc length where each edge starts
     length: float  # [m] where the last edge ends
     poses: Floats  # (PATH_LENGTH, 3) x, y, unwrapped heading
     curvature: Floats  # (PATH_LENGTH,)
@@ -26,9 +27,9 @@ class DriverPath:
     crossings: list[tuple[float, int, float]]  # (arc length, crossing, where along the crossing), in order
     connectors: list[tuple[float, int]]  # (arc length, edge) of the connectors, in order
 
-    def edge_at(self, s: float) -> int:
+    def place(self, s: float) -> int:
         """Position in `edges` at an arc length."""
-        return max(int(np.searchsorted(self.starts, s, side="right")) - 1, 0)
+        return max(bisect.bisect_right(self.starts, s) - 1, 0)
 
 
 class PathMaker:
@@ -38,15 +39,20 @@ class PathMaker:
         self.map: Map = network.map
         self.lines = [resampled(edge.baseline.points, 1.0) for edge in self.map.edges]
         self.crossed = _crossed(network)
+        self.straight = {self.map.connector_index[m.connector_id] for m in network.movements if m.turn is Turn.STRAIGHT}
         self.cache: dict[tuple[int, ...], DriverPath] = {}
 
-    def random_edges(self, first: int, rng: np.random.Generator, prefer: Ints | None = None) -> list[int]:
-        """Edges from a lane on, turning at random, along the roadblocks of `prefer` where that is possible."""
+    def random_edges(
+        self, first: int, rng: np.random.Generator, prefer: Ints | None = None, straight: float = 0.3
+    ) -> list[int]:
+        """Edges from a lane on, along the roadblocks of `prefer` where possible, else with a chance to go straight."""
         edges, length = [first], self.map.edges[first].baseline.length
         wanted = set() if prefer is None else {self.map.block_of[int(edge)] for edge in prefer}
         while length < PATH_LENGTH and self.map.outgoing[edges[-1]]:
             choices = self.map.outgoing[edges[-1]]
             preferred = [edge for edge in choices if self.map.block_of[edge] in wanted]
+            if not preferred and rng.random() < straight:
+                preferred = [edge for edge in choices if edge in self.straight]
             edges.append(int(rng.choice(preferred or choices)))
             length += self.map.edges[edges[-1]].baseline.length
         return edges
@@ -69,7 +75,7 @@ class PathMaker:
         heading = headings(line)
         return DriverPath(
             edges,
-            starts,
+            starts.tolist(),
             float(lengths.sum()),
             np.column_stack([line, heading]),
             curvatures(line),

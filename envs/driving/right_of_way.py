@@ -62,6 +62,10 @@ class RightOfWay:
             conflicts[edges[a]][edges[b]] = float(np.max(ends))
         return conflicts
 
+    def needs_claim(self, connector: int) -> bool:
+        """Where lanes only open there is nothing to claim."""
+        return self.kind[connector] is not JunctionKind.JOIN or bool(self.conflicts[connector])
+
     def release(self, driver: int) -> None:
         self.claims.pop(driver, None)
         self.arrived.pop(driver, None)

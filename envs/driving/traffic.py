@@ -4,6 +4,7 @@ The world is simulated at 10 Hz and recorded. Every driver keeps the same rules,
 of the ego's measures) can be the expert of a scenario.
 """
 
+import bisect
 import math
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
 from envs.driving.geometry import shifted_boxes
 from envs.driving.pedestrians import Pedestrians, must_wait
 from envs.driving.right_of_way import Approach, RightOfWay
-from envs.driving.road_layout import LANE_WIDTH, JunctionKind
+from envs.driving.road_layout import LANE_WIDTH
 from envs.driving.road_network import RoadNetwork, Turn
 from envs.driving.signals import Signals, draw_signals
 from envs.driving.types import Bools, Floats, Ints, TrackedObjectType
@@ -32,9 +33,10 @@ BODIES = {  # length, width [m], share of the traffic
     "minivan": (PACIFICA.length, PACIFICA.width, 0.42),
     "car": (4.6, 1.9, 0.30),
     "suv": (4.95, 2.05, 0.16),
-    "truck": (9.2, 2.5, 0.08),
-    "bus": (11.6, 2.55, 0.04),
+    "truck": (8.6, 2.45, 0.08),
+    "bus": (10.6, 2.5, 0.04),
 }
+LONG = 8.0  # [m]
 REAR_AXLE_SHARE = PACIFICA.rear_axle_to_center / PACIFICA.length  # of the length, rear axle to centre
 CYCLIST = (1.8, 0.6)  # [m]
 
@@ -43,8 +45,8 @@ CYCLIST = (1.8, 0.6)  # [m]
 class Demand:
     """How busy a world is."""
 
-    gap: tuple[float, float] = (12.0, 60.0)  # [m] between drivers at the start
-    inflow: float = 0.12  # drivers per second and lane at the rim
+    gap: tuple[float, float] = (15.0, 90.0)  # [m] between drivers at the start
+    inflow: float = 0.08  # drivers per second and lane at the rim
     pedestrians: float = 0.02  # per second and crossing
     cyclists: float = 0.5  # chance of one per lane with room beside it
     long_vehicles: float = 1.0  # times the usual share of trucks and buses
@@ -130,6 +132,8 @@ class Traffic:
         self.fleet = Fleet()
         self.history: dict[int, list[tuple[int, DriverPath]]] = {}
         self.parked = self._park()
+        self.circles = any(m.turn is Turn.CIRCLE for m in network.movements)
+        self.long_vehicles = 0.0 if self.circles else demand.long_vehicles
         self.time, self.ticks = 0.0, 0
         self.sources = [e for e in range(self.map.num_lanes) if not self.map.incoming[e]]
         self.sources = [e for e in self.sources if not self.map.block_incoming[self.map.block_of[e]]]
@@ -156,11 +160,11 @@ class Traffic:
         """Add a driver with its rear axle at s [m] on a lane; gives its length [m]."""
         rng, demand = self.rng, self.demand
         names = list(BODIES)
-        shares = np.array([BODIES[b][2] * (demand.long_vehicles if BODIES[b][0] > 8 else 1.0) for b in names])
+        shares = np.array([BODIES[b][2] * (self.long_vehicles if BODIES[b][0] > LONG else 1.0) for b in names])
         body = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         length, width, _ = BODIES[body]
-        path = self.maker.path(self.maker.random_edges(edge, rng))
-        haste = float(rng.uniform(*demand.haste)) * (0.85 if length > 8 else 1.0)
+        path = self.maker.path(self.maker.random_edges(edge, rng, straight=1.0 if length > LONG else 0.3))
+        haste = float(rng.uniform(*demand.haste)) * (0.85 if length > LONG else 1.0)
         limit = path.limits[min(int(s), PATH_LENGTH - 1)] * haste
         self._add(
             path,
@@ -171,15 +175,15 @@ class Traffic:
             v=0.8 * limit if speed is None else min(speed, limit),
             haste=haste,
             headway=float(rng.uniform(*demand.headway)),
-            accel=float(rng.uniform(1.2, 1.9)) if length < 8 else 0.9,
+            accel=float(rng.uniform(1.2, 1.9)) if length < LONG else 0.9,
             brake=float(rng.uniform(1.5, 2.2)),
-            lateral=float(rng.uniform(1.6, 2.5)) if length < 8 else 1.2,
+            lateral=float(rng.uniform(1.6, 2.5)) if length < LONG else 1.2,
             offset=np.array([0.0, 0.0, 1.0]),
         )
         return length
 
     def _add(self, path: DriverPath, body: str, length: float, width: float, **values: float | Floats) -> None:
-        forward = REAR_AXLE_SHARE * length
+        forward = (REAR_AXLE_SHARE if length < LONG else 0.1) * length  # long ones steer with more than one axle
         driver = len(self.fleet.paths)
         self.fleet.add(
             path,
@@ -198,8 +202,7 @@ class Traffic:
 
     def _maybe_cyclist(self, edge: int, length: float) -> None:
         shoulder = self.network.roadside.shoulders.get(self.map.edges[edge].id, 0.0)
-        circles = any(m.turn is Turn.CIRCLE for m in self.network.movements)
-        if shoulder < 1.8 or circles or self.rng.random() > self.demand.cyclists:
+        if shoulder < 1.8 or self.circles or self.rng.random() > self.demand.cyclists:
             return
         self._add(
             self.maker.path(self._cycle_route(edge)),
@@ -232,18 +235,17 @@ class Traffic:
         """Decide, record the instant, move on by 0.1 s."""
         now = np.flatnonzero(self.fleet.values["active"])
         v = {name: values[now] for name, values in self.fleet.values.items()}
-        poses, envelopes = self.fleet.poses[now], self.fleet.envelopes[now]
-        rear = path_poses(poses, v["s"], v["offset"])
+        rear = path_poses(self.fleet.poses, now, v["s"], v["offset"])
         boxes = self._boxes(rear, v)
         reach = np.clip(12.0 + 4.5 * v["v"], 20.0, LOOK_AHEAD)
-        gaps, leads = find_leads(poses, v["s"], v["offset"], v["front"], v["width"], reach, boxes)
+        gaps, leads = find_leads(
+            self.fleet.poses, now, v["s"], v["offset"], v["front"], v["width"], reach, boxes
+        )
         lead_speeds = self._lead_speeds(leads, boxes, rear, v)
         lights = self.signals.status(self.time)
-        places = [self.fleet.paths[i].edge_at(s) for i, s in zip(now, v["s"])]
-        edges = np.array([self.fleet.paths[i].edges[k] for i, k in zip(now, places)])
-        starts = np.array([self.fleet.paths[i].starts[k] for i, k in zip(now, places)])
+        edges, starts = self._where(now, v["s"])
         stops = self._stops(now, v, gaps, leads, lead_speeds, lights)
-        acceleration = self._accelerate(v, envelopes, gaps, lead_speeds, stops)
+        acceleration = self._accelerate(now, v, gaps, lead_speeds, stops)
         frame = Frame(
             now,
             rear,
@@ -264,6 +266,13 @@ class Traffic:
         self._move(now, acceleration)
         return frame
 
+    def _where(self, now: Ints, s: Floats) -> tuple[Ints, Floats]:
+        """Edge of every driver (n,) and arc length (n,) at which it starts."""
+        paths = [self.fleet.paths[driver] for driver in now.tolist()]
+        places = [path.place(here) for path, here in zip(paths, s.tolist())]
+        edges = [path.edges[place] for path, place in zip(paths, places)]
+        return np.array(edges), np.array([path.starts[place] for path, place in zip(paths, places)])
+
     def _boxes(self, rear: Floats, v: dict[str, Floats]) -> Floats:
         drivers = shifted_boxes(rear, v["forward"], v["length"], v["width"])
         return np.concatenate([drivers, self.parked, self.pedestrians.boxes()])
@@ -281,13 +290,13 @@ class Traffic:
         return np.asarray(v["offset"][:, 0] * (1 - share**3 * (10 + share * (6 * share - 15))))
 
     def _accelerate(
-        self, v: dict[str, Floats], envelopes: Floats, gaps: Floats, lead_speeds: Floats, stops: Floats
+        self, now: Ints, v: dict[str, Floats], gaps: Floats, lead_speeds: Floats, stops: Floats
     ) -> Floats:
         """(n,) IDM towards the lead and the stop line, within the speed that the path allows, with gentle jerk."""
-        row = np.arange(len(v["s"]))
+        envelopes = self.fleet.envelopes
         ahead = np.clip(v["s"] + v["v"] * 0.3, 0, PATH_LENGTH - 1).astype(int)
-        allowed = np.maximum(envelopes[row, ahead], 1.0)
-        limit = np.maximum(envelopes[row, np.clip(v["s"], 0, PATH_LENGTH - 1).astype(int)], 1.0)
+        allowed = np.maximum(envelopes[now, ahead], 1.0)
+        limit = np.maximum(envelopes[now, np.clip(v["s"], 0, PATH_LENGTH - 1).astype(int)], 1.0)
         law = (v["headway"], v["accel"], v["brake"])
         towards_lead = idm_acceleration(v["v"], limit, gaps, lead_speeds, *law)
         towards_stop = idm_acceleration(v["v"], limit, stops, 0.0, *law)
@@ -324,7 +333,7 @@ class Traffic:
                 continue
             entry = self.map.edges[edge].baseline.points[0]
             now = np.flatnonzero(values["active"])
-            rear = path_poses(self.fleet.poses[now], values["s"][now], values["offset"][now])
+            rear = path_poses(self.fleet.poses, now, values["s"][now], values["offset"][now])
             distance = np.hypot(*(rear[:, :2] - entry).T)
             nearest = int(np.argmin(distance)) if len(now) else -1
             if nearest < 0 or distance[nearest] > 30.0:
@@ -337,22 +346,20 @@ class Traffic:
     ) -> Floats:
         """(n,) distance [m] to where each driver has to stop, inf if nowhere."""
         status = dict(zip(self.light_edges, lights.tolist()))
-        approaches, past = [], {}
-        for row, driver in enumerate(now.tolist()):
-            self._drop_claim(driver, v["s"][row] - v["rear"][row], past)
-            approach = self._approach(row, driver, v, gaps, leads, lead_speeds, now)
-            if approach:
-                approaches.append(approach)
+        past: dict[int, float] = {}
+        row_of = {driver: row for row, driver in enumerate(now.tolist())}
+        for driver in list(self.right_of_way.claims):
+            self._follow_claim(driver, float((v["s"] - v["rear"])[row_of[driver]]), past)
+        fronts = (v["s"] + v["front"]).tolist()
+        found = [self._approach(row, d, fronts[row], v, gaps, leads, lead_speeds, now) for d, row in row_of.items()]
+        approaches = [approach for approach in found if approach]
         waits = self.right_of_way.decide(approaches, status, past, self.time)
         stops = np.array([waits.get(driver, math.inf) for driver in now.tolist()])
         return np.minimum(stops, self._crosswalk_stops(now, v))
 
-    def _drop_claim(self, driver: int, rear: float, past: dict[int, float]) -> None:
+    def _follow_claim(self, driver: int, rear: float, past: dict[int, float]) -> None:
         """Note how far a driver is on its claimed connector; the claim ends when the rear bumper leaves it."""
-        claim = self.right_of_way.claims.get(driver)
-        if claim is None:
-            return
-        path = self.fleet.paths[driver]
+        claim, path = self.right_of_way.claims[driver], self.fleet.paths[driver]
         start = next((s for s, edge in path.connectors if edge == claim), None)
         if start is None or rear > start + self.map.edges[claim].baseline.length:
             self.right_of_way.release(driver)
@@ -360,15 +367,23 @@ class Traffic:
             past[driver] = rear - start
 
     def _approach(
-        self, row: int, driver: int, v: dict[str, Floats], gaps: Floats, leads: Ints, lead_speeds: Floats, now: Ints
+        self,
+        row: int,
+        driver: int,
+        front: float,
+        v: dict[str, Floats],
+        gaps: Floats,
+        leads: Ints,
+        lead_speeds: Floats,
+        now: Ints,
     ) -> Approach | None:
-        """The next junction, if it is near; joins where lanes end or open need no claim."""
-        front = float(v["s"][row] + v["front"][row])
-        following = next(((s, e) for s, e in self.fleet.paths[driver].connectors if s > front - 1.5), None)
-        if following is None or following[0] - front > LOOK_AHEAD:
+        """The next junction, if it is near and there is something to claim."""
+        connectors = self.fleet.paths[driver].connectors
+        place = bisect.bisect_right(connectors, (front - 1.5, 0))
+        if place == len(connectors) or connectors[place][0] - front > LOOK_AHEAD:
             return None
-        start, connector = following
-        if self.right_of_way.kind[connector] is JunctionKind.JOIN:
+        start, connector = connectors[place]
+        if not self.right_of_way.needs_claim(connector):
             return None
         distance, gap = max(start - front, 0.0), float(gaps[row])
         length = self.map.edges[connector].baseline.length
@@ -391,9 +406,9 @@ class Traffic:
         cyclists = [k for k, driver in enumerate(now.tolist()) if self.fleet.body[driver] == "bicycle"]
         if not cyclists:
             return False
-        here = path_poses(self.fleet.poses[now[row : row + 1]], v["s"][row : row + 1], v["offset"][row : row + 1])[0]
-        there = path_poses(self.fleet.poses[now[cyclists]], v["s"][cyclists], v["offset"][cyclists])
-        delta = there[:, :2] - here[:2]
+        both = [row, *cyclists]
+        here, *there = path_poses(self.fleet.poses, now[both], v["s"][both], v["offset"][both])
+        delta = np.array(there)[:, :2] - here[:2]
         along = delta @ np.array([math.cos(here[2]), math.sin(here[2])])
         across = delta @ np.array([math.sin(here[2]), -math.cos(here[2])])
         return bool(np.any((along > -14) & (along < 14) & (across > 0) & (across < 5.0)))
@@ -440,13 +455,16 @@ class Traffic:
                 continue
             length = self.map.edges[edge].baseline.length
             needed = float(np.clip(4.6 * v["v"][row], 22.0, 70.0))
-            if v["v"][row] < 2.0 or v["calm"][row] > self.time or length - on_edge[row] < needed + 8.0:
+            if v["v"][row] < 2.0 or v["calm"][row] > self.time:
+                continue
+            if on_edge[row] < 15.0 or length - on_edge[row] < needed + 8.0:
                 continue
             wander = self.rng.random() < self.demand.wander
             for side, target in ((1.0, self.map.left[edge]), (-1.0, self.map.right[edge])):
                 if target is not None and self._worth_it(row, target, v, edges, on_edge, acceleration, wander):
                     s = on_edge[row] * self.map.edges[target].baseline.length / length
                     self._change(driver, target, s, side, needed)
+                    edges[row], on_edge[row] = target, s
                     break
 
     def _worth_it(
