@@ -235,6 +235,8 @@ class Map:
         self._roadblock_connector_index = {
             b.id: i + len(self.roadblocks) for i, b in enumerate(self.roadblock_connectors)
         }
+        self._start_curvatures: dict[int, float] = {}
+        self._stop_lines: dict[int, list[Polygon]] = {}
         self._build_lane_graph()
         self._build_block_graph()
 
@@ -318,12 +320,23 @@ class Map:
         """Index of a roadblock by id, else of a roadblock connector, else None (a route may be stale)."""
         return self._roadblock_index.get(block_id, self._roadblock_connector_index.get(block_id))
 
+    def start_curvature(self, edge: int) -> float:
+        """|curvature| [1/m] where an edge begins: the straightest continuation has the smallest."""
+        if edge not in self._start_curvatures:
+            self._start_curvatures[edge] = abs(self.edges[edge].baseline.curvature_at(0.0))
+        return self._start_curvatures[edge]
+
     @cached_property
     def _stop_polygon_index(self) -> dict[str, int]:
         return {stop_id: i for i, stop_id in enumerate(self.stop_polygons.ids)}
 
     def stop_lines(self, edge: int) -> list[Polygon]:
         """Stop polygons of a connector's traffic light: those its baseline crosses, else the one nearest its start."""
+        if edge not in self._stop_lines:
+            self._stop_lines[edge] = self._find_stop_lines(edge)
+        return self._stop_lines[edge]
+
+    def _find_stop_lines(self, edge: int) -> list[Polygon]:
         connector = self.edges[edge]
         known = [self._stop_polygon_index[i] for i in connector.stop_polygon_ids if i in self._stop_polygon_index]
         polygons = [self.stop_polygons.polygons[i] for i in known]
