@@ -98,6 +98,7 @@ class Style:
     parking: float = 0.4
     crosswalks: float = 0.8
     mid_crosswalk: float = 0.3
+    wide_shoulder: float = 0.4  # chance that cyclists have room beside the lanes
 
 
 def plan(style: Style, rng: np.random.Generator) -> Layout:
@@ -117,7 +118,9 @@ def _grid(style: Style, rng: np.random.Generator) -> tuple[list[JunctionPlan], d
     along, across = style.size
     turn = rng.uniform(-math.pi, math.pi)
     gaps = [np.concatenate([[0.0], np.cumsum(rng.uniform(*style.spacing, n))]) for n in (along, across)]
-    streets = {(0, j): _street(style, rng) for j in range(across)} | {(1, i): _street(style, rng) for i in range(along)}
+    shoulder = 2.0 if rng.random() < style.wide_shoulder else 0.6
+    names = [(0, j) for j in range(across)] + [(1, i) for i in range(along)]
+    streets = {name: _street(style, shoulder, rng) for name in names}
     junctions = []
     for j in range(across):
         for i in range(along):
@@ -136,7 +139,7 @@ def _grid(style: Style, rng: np.random.Generator) -> tuple[list[JunctionPlan], d
     return junctions, streets
 
 
-def _street(style: Style, rng: np.random.Generator) -> Profile:
+def _street(style: Style, shoulder: float, rng: np.random.Generator) -> Profile:
     lanes = int(rng.choice(style.lanes))
     backward = lanes if rng.random() < 0.7 else max(1, lanes - 1)
     parking = tuple(bool(p) for p in rng.random(2) < style.parking)
@@ -145,7 +148,7 @@ def _street(style: Style, rng: np.random.Generator) -> Profile:
         backward=backward,
         speed_limit=float(rng.choice(style.limits_mph)) * MPH,
         median=float(rng.choice([0.0, 0.0, 1.2, 2.5])) if lanes > 1 else 0.0,
-        shoulder=float(rng.choice([0.6, 0.6, 2.0])),
+        shoulder=shoulder,
         parking=(parking[0], parking[1]),
     )
 
