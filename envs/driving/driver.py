@@ -47,9 +47,7 @@ def braked_backwards(speed: Floats, brake: float) -> Floats:
     return out
 
 
-def mobil_gain(
-    own_before: float, own_after: float, follower_before: float, follower_after: float
-) -> float:
+def mobil_gain(own_before: float, own_after: float, follower_before: float, follower_after: float) -> float:
     """Advantage [m/s^2] of a lane change over the threshold; -inf where it would make the follower brake hard."""
     if follower_after < -SAFE_BRAKE:
         return -np.inf

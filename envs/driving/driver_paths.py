@@ -66,7 +66,9 @@ class PathMaker:
     def _make(self, edges: tuple[int, ...]) -> DriverPath:
         lengths = np.array([self.map.edges[edge].baseline.length for edge in edges])
         starts = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-        points = np.concatenate([self.lines[edge][: None if k == len(edges) - 1 else -1] for k, edge in enumerate(edges)])
+        points = np.concatenate(
+            [self.lines[edge][: None if k == len(edges) - 1 else -1] for k, edge in enumerate(edges)]
+        )
         line = _every_metre(points)
         limit = np.array([self.map.edges[edge].speed_limit for edge in edges], np.float64)
         which = np.clip(np.searchsorted(starts, np.arange(PATH_LENGTH), side="right") - 1, 0, None)

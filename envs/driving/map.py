@@ -111,7 +111,7 @@ class Lane:
     right_boundary: Polyline
     roadblock_id: str
     speed_limit: float | None = None  # [m/s]
-    index: int = 0  # counted from the left within its roadblock
+    index: int = 0  # of lanes: counted from the left within its roadblock; of connectors: an order
     is_connector: bool = False
     from_lane: str | None = None  # of connectors: id of the lane it leaves
     to_lane: str | None = None  # of connectors: id of the lane it enters
@@ -243,7 +243,7 @@ class Map:
     def _build_lane_graph(self) -> None:
         self.outgoing: list[list[int]] = [[] for _ in self.edges]
         self.incoming: list[list[int]] = [[] for _ in self.edges]
-        for edge in range(self.num_lanes, len(self.edges)):
+        for edge in self._connectors_in_order():
             connector = self.edges[edge]
             for lane_id, forward in ((connector.from_lane, False), (connector.to_lane, True)):
                 if lane_id not in self.lane_index:
@@ -252,11 +252,15 @@ class Map:
                 (self.outgoing if forward else self.incoming)[edge].append(lane)
                 (self.incoming if forward else self.outgoing)[lane].append(edge)
 
+    def _connectors_in_order(self) -> list[int]:
+        """Connectors in the order of nuPlan's connector table; ties of "the first one" are broken by it."""
+        return sorted(range(self.num_lanes, len(self.edges)), key=lambda e: self.edges[e].index)
+
     def _build_block_graph(self) -> None:
         self.block_of: list[int] = [self._block_of(edge) for edge in self.edges]
         self.block_edges: list[list[int]] = [[] for _ in self.blocks]
-        for edge, block in enumerate(self.block_of):
-            self.block_edges[block].append(edge)
+        for edge in (*range(self.num_lanes), *self._connectors_in_order()):
+            self.block_edges[self.block_of[edge]].append(edge)
         self.left = [self._neighbour(edge, -1) for edge in range(len(self.edges))]
         self.right = [self._neighbour(edge, +1) for edge in range(len(self.edges))]
         self.block_outgoing: list[list[int]] = [[] for _ in self.blocks]

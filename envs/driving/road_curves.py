@@ -25,9 +25,7 @@ def joint(start: Floats, end: Floats, step: float) -> Floats:
     handles = [start[:2], start[:2] + inner * out, start[:2] + outer * out]
     handles += [end[:2] - outer * back, end[:2] - inner * back, end[:2]]
     t = np.linspace(0, 1, max(int(math.ceil(1.5 * chord / step)) * 4, 16) + 1)[:, None]
-    points = np.sum(
-        [math.comb(5, k) * t**k * (1 - t) ** (5 - k) * handle for k, handle in enumerate(handles)], axis=0
-    )
+    points = np.sum([math.comb(5, k) * t**k * (1 - t) ** (5 - k) * handle for k, handle in enumerate(handles)], axis=0)
     return resampled(points, step)
 
 

@@ -238,9 +238,7 @@ class Traffic:
         rear = path_poses(self.fleet.poses, now, v["s"], v["offset"])
         boxes = self._boxes(rear, v)
         reach = np.clip(12.0 + 4.5 * v["v"], 20.0, LOOK_AHEAD)
-        gaps, leads = find_leads(
-            self.fleet.poses, now, v["s"], v["offset"], v["front"], v["width"], reach, boxes
-        )
+        gaps, leads = find_leads(self.fleet.poses, now, v["s"], v["offset"], v["front"], v["width"], reach, boxes)
         lead_speeds = self._lead_speeds(leads, boxes, rear, v)
         lights = self.signals.status(self.time)
         edges, starts = self._where(now, v["s"])
@@ -289,9 +287,7 @@ class Traffic:
         share = np.clip((v["s"] - v["offset"][:, 1]) / v["offset"][:, 2], 0, 1)
         return np.asarray(v["offset"][:, 0] * (1 - share**3 * (10 + share * (6 * share - 15))))
 
-    def _accelerate(
-        self, now: Ints, v: dict[str, Floats], gaps: Floats, lead_speeds: Floats, stops: Floats
-    ) -> Floats:
+    def _accelerate(self, now: Ints, v: dict[str, Floats], gaps: Floats, lead_speeds: Floats, stops: Floats) -> Floats:
         """(n,) IDM towards the lead and the stop line, within the speed that the path allows, with gentle jerk."""
         envelopes = self.fleet.envelopes
         ahead = np.clip(v["s"] + v["v"] * 0.3, 0, PATH_LENGTH - 1).astype(int)
@@ -499,7 +495,9 @@ class Traffic:
     @staticmethod
     def _idm(v: dict[str, Floats], row: int, gap: float, lead_speed: float) -> Floats:
         desired = max(v["v"][row] * 1.2, 8.0)
-        return idm_acceleration(v["v"][row], desired, gap, lead_speed, *(v[k][row] for k in ("headway", "accel", "brake")))
+        return idm_acceleration(
+            v["v"][row], desired, gap, lead_speed, *(v[k][row] for k in ("headway", "accel", "brake"))
+        )
 
     def _change(self, driver: int, target: int, s: float, side: float, needed: float) -> None:
         """Move over: the new path's frame sees the driver on the other side, an offset that fades."""

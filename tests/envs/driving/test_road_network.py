@@ -100,8 +100,7 @@ def test_every_lane_leads_somewhere_and_paths_do_not_cross(lanes_in, lanes_out):
 
 def test_the_same_seed_gives_the_same_network():
     first, second = (
-        road_network.build(plan(Style(), rng), "x", rng)
-        for rng in (np.random.default_rng(5), np.random.default_rng(5))
+        road_network.build(plan(Style(), rng), "x", rng) for rng in (np.random.default_rng(5), np.random.default_rng(5))
     )
     assert first is not None
     assert second is not None
