@@ -1,6 +1,7 @@
 """Driving as a learning environment: N scenarios stepped together, and one of them as a Gymnasium environment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -26,6 +27,7 @@ from envs.driving.manoeuvre import (
     trajectory_commands,
 )
 from envs.driving.metrics import MULTIPLIERS, WEIGHTS, score_history, weighted_score
+from envs.driving.pool import scenario_pool
 from envs.driving.scenario import Scenario
 from envs.driving.simulator import TorchArrays, Worlds, after, bicycle, path_at, pick, start
 from envs.driving.types import STATE_SIZE, StateColumn, Tracks
@@ -69,7 +71,8 @@ class DrivingVectorEnv(VectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        scenarios: Sequence[Scenario] | Callable[[Split], Sequence[Scenario]] = (),
+        scenarios: Sequence[Scenario] | str | Path | None = None,
+        num_scenarios: int = 64,
         split: Split = "train",
         action: ActionKind = "continuous",
         observation: Sequence[str] = ("ego", "agents", "lanes", "route"),
@@ -79,12 +82,17 @@ class DrivingVectorEnv(VectorEnv):
         max_agents: int = 32,
         render_mode: str | None = "rgb_array",
     ):
-        """Raises ValueError for impossible options and where there is no scenario."""
+        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` are used; None generates so many once.
+
+        Raises ValueError for impossible options and where there is no scenario.
+        """
         if scores not in ("fast", "exact"):
             raise ValueError(f"scores {scores!r}; choose fast or exact")
-        self.scenarios = list(scenarios(split) if callable(scenarios) else scenarios)
-        if not self.scenarios:
-            raise ValueError("no driving scenarios; give a list of them, or a function of the split that makes them")
+        if scenarios is None or isinstance(scenarios, str | Path):
+            scenarios = scenario_pool(split, num_scenarios, scenarios)
+        if not len(scenarios):
+            raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate some")
+        self.scenarios = list(scenarios)
         self.num_envs, self.split, self.reactive, self.scores = num_envs, split, reactive, scores
         self.action_kind, self.keys, self.render_mode = action, tuple(observation), render_mode
         self.device = torch.device(device)
@@ -184,9 +192,8 @@ class DrivingVectorEnv(VectorEnv):
         action = torch.as_tensor(np.asarray(actions), device=self.device)
         if action.is_floating_point() and not bool(action.isfinite().all()):
             world = int((~action.isfinite()).any(-1).nonzero()[0])
-            raise ValueError(
-                f"action of world {world} at step {int(self.worlds.t[world])} is not finite: {action[world]}"
-            )
+            at = f"world {world}, step {int(self.worlds.t[world])}"
+            raise ValueError(f"roads, {at}: the action is not finite: {action[world].tolist()}")
         if self.action_kind == "continuous":
             return controls(action.float())
         if self.action_kind == "manoeuvre":
@@ -282,7 +289,7 @@ class DrivingVectorEnv(VectorEnv):
     def _observe(self) -> Observation:
         assert self.worlds is not None
         seen = observe(self.arrays, self.worlds, self.keys, self.previous)
-        return {key: seen[key].cpu().numpy() for key in self.single_observation_space.spaces}
+        return {key: seen[key].cpu().numpy() for key in seen}
 
     def expert_action(self) -> NDArray[Any]:
         """The commands with which the LQR tracker follows the logged expert. Raises NoExpert for manoeuvres."""

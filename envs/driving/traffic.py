@@ -429,7 +429,7 @@ class Traffic:
 
     def _safe_crossings(self) -> dict[int, bool]:
         """Whether everybody who comes to a crossing could stop comfortably before it."""
-        safe = {crossing: True for crossing in self.pedestrians.waiting()}
+        safe = dict.fromkeys(self.pedestrians.waiting(), True)
         if not safe:
             return safe
         values = self.fleet.values
