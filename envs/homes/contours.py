@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+
 Array = NDArray[Any]
 
 
@@ -390,3 +391,5 @@ def _weld(points: Array) -> tuple[Array, Array]:
             candidates.append(match)
         index[i] = match
     return np.array(vertices, np.int64).reshape(-1, 3), index
+
+

@@ -271,9 +271,7 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
     except FileNotFoundError:
         raise NavMeshError(f"No navmesh at {path}.") from None
     except Exception as error:
-        raise NavMeshError(
-            f"{path} is not a navmesh of this project ({error}). Delete it to have it rebuilt."
-        ) from None
+        raise NavMeshError(f"{path} is not a navmesh of this project ({error}). Delete it to have it rebuilt.") from None
 
 
 def cached_navmesh(

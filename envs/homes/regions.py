@@ -125,9 +125,7 @@ def watershed(cells):  # type: ignore[no-untyped-def]
         count = _grow(GROW, waiting, count, region, steps, neighbour, walkable)
         for w in range(count):
             i = waiting[w]
-            if region[i] == 0 and _flood(
-                i, max(level - 2, 0), new, region, steps, distance, neighbour, walkable, stack
-            ):
+            if region[i] == 0 and _flood(i, max(level - 2, 0), new, region, steps, distance, neighbour, walkable, stack):
                 new += 1
     count = 0
     for i in range(n):

@@ -82,9 +82,8 @@ def project(mesh, point, island):  # type: ignore[no-untyped-def]
     best, best_t = np.inf, -1
     x, y, z = np.nan, np.nan, np.nan
     rows, columns = int(mesh.grid[2]), int(mesh.grid[3])
-    row, column = (
-        int(np.floor((point[2] - mesh.grid[1]) / GRID_CELL)),
-        int(np.floor((point[0] - mesh.grid[0]) / GRID_CELL)),
+    row, column = int(np.floor((point[2] - mesh.grid[1]) / GRID_CELL)), int(
+        np.floor((point[0] - mesh.grid[0]) / GRID_CELL)
     )
     rings = int(np.ceil(REACH[0] / GRID_CELL)) + 1
     for ring in range(rings):
