@@ -5,7 +5,7 @@ floats up to one `cell_height` above the real floor, exactly as habitat-sim's do
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -265,13 +265,16 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
         with np.load(path, allow_pickle=False) as stored:
             data = {name: stored[name] for name in stored.files}
         mesh = from_triangles(data["vertices"], data["triangles"], data["bounds"], float(data["climb"]))
-        kinds = {f.name: type(f.default) for f in fields(NavMeshSettings)}
-        settings = NavMeshSettings(**{n: kinds[n](v) for (n, v) in zip(kinds, data["settings"], strict=True)})
+        defaults = asdict(NavMeshSettings())
+        values = {name: type(defaults[name])(v) for name, v in zip(defaults, data["settings"], strict=True)}
+        settings = NavMeshSettings(**values)
         return mesh, settings, str(data["source"])
     except FileNotFoundError:
         raise NavMeshError(f"No navmesh at {path}.") from None
     except Exception as error:
-        raise NavMeshError(f"{path} is not a navmesh of this project ({error}). Delete it to have it rebuilt.") from None
+        raise NavMeshError(
+            f"{path} is not a navmesh of this project ({error}). Delete it to have it rebuilt."
+        ) from None
 
 
 def cached_navmesh(

@@ -8,10 +8,10 @@ A* over polygons with string pulling finds the same paths or slightly longer one
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.homes.compiled import compiled_exactly
 from envs.homes.navmesh import NavMesh
 from envs.homes.surface import height_on, side
 
@@ -42,8 +42,23 @@ class GoalField(NamedTuple):
     following: Array  # (K,) int32: next corner, or -1 - g for goal g
 
 
-@numba.njit(cache=True)
-def _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t, stack_v):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _look(
+    mesh: NavMesh,
+    of_vertex: Array,
+    t: int,
+    edge: int,
+    sx: float,
+    sz: float,
+    rx: float,
+    rz: float,
+    lx: float,
+    lz: float,
+    seen: Array,
+    count: int,
+    stack_t: Array,
+    stack_v: Array,
+) -> int:
     """Add the corners seen from (sx, sz) through `edge` of triangle t between the rays r and l; returns the count."""
     stack_t[0, 0], stack_t[0, 1] = t, edge
     stack_v[0, 0], stack_v[0, 1], stack_v[0, 2], stack_v[0, 3] = rx, rz, lx, lz
@@ -78,16 +93,27 @@ def _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t
     return count
 
 
-@numba.njit(cache=True)
-def _look_through(mesh, of_vertex, t, edge, sx, sz, seen, count, stack_t, stack_v):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _look_through(
+    mesh: NavMesh,
+    of_vertex: Array,
+    t: int,
+    edge: int,
+    sx: float,
+    sz: float,
+    seen: Array,
+    count: int,
+    stack_t: Array,
+    stack_v: Array,
+) -> int:
     a, b = mesh.triangles[t, edge], mesh.triangles[t, (edge + 1) % 3]
     rx, rz = mesh.vertices[a, 0] - sx, mesh.vertices[a, 2] - sz
     lx, lz = mesh.vertices[b, 0] - sx, mesh.vertices[b, 2] - sz
     return _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t, stack_v)
 
 
-@numba.njit(cache=True)
-def _inside(mesh, t, place):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _inside(mesh: NavMesh, t: int, place: Array) -> tuple[float, float]:
     """`place`, a hair inside triangle t, so that no line of sight starts along an edge."""
     x, z = 0.0, 0.0
     for k in range(3):
@@ -96,8 +122,8 @@ def _inside(mesh, t, place):  # type: ignore[no-untyped-def]
     return place[0] + 1e-5 * (x - place[0]), place[2] + 1e-5 * (z - place[2])
 
 
-@numba.njit(cache=True)
-def look_around(mesh, of_vertex, t, place, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def look_around(mesh: NavMesh, of_vertex: Array, t: int, place: Array, seen: Array) -> int:
     """Corners seen from a place on triangle t: fills `seen` and returns how many (some may come twice)."""
     stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
     sx, sz = _inside(mesh, t, place)
@@ -111,8 +137,8 @@ def look_around(mesh, of_vertex, t, place, seen):  # type: ignore[no-untyped-def
     return count
 
 
-@numba.njit(cache=True)
-def line_of_sight(mesh, t, place, goal_t, goal):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def line_of_sight(mesh: NavMesh, t: int, place: Array, goal_t: int, goal: Array) -> bool:
     """Whether the straight line from a place on triangle t to a goal on triangle goal_t stays on the mesh."""
     sx, sz = _inside(mesh, t, place)
     gx, gz = _inside(mesh, goal_t, goal)
@@ -142,8 +168,10 @@ def line_of_sight(mesh, t, place, goal_t, goal):  # type: ignore[no-untyped-def]
     return False
 
 
-@numba.njit(cache=True)
-def _graph(mesh, corner, of_vertex, fan_first, fan_triangle, fan_corner):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _graph(
+    mesh: NavMesh, corner: Array, of_vertex: Array, fan_first: Array, fan_triangle: Array, fan_corner: Array
+) -> tuple[Array, Array, Array]:
     n = len(corner)
     stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
     seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int32), np.full(n, -1, np.int32)
@@ -205,8 +233,16 @@ def _floor_angle(mesh: NavMesh) -> Array:
     return np.bincount(mesh.triangles.ravel(), angle.ravel(), minlength=len(mesh.vertices))
 
 
-@numba.njit(cache=True)
-def _tree(mesh, graph, goals, triangles, distance, following, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _tree(
+    mesh: NavMesh,
+    graph: VisibilityGraph,
+    goals: Array,
+    triangles: Array,
+    distance: Array,
+    following: Array,
+    seen: Array,
+) -> None:
     """Dijkstra over the corners, from those that see a goal."""
     count = len(graph.corner)
     for g in range(len(goals)):
@@ -247,8 +283,10 @@ def seen_buffer(mesh: NavMesh) -> Array:
     return np.empty(16 * len(mesh.vertices) + 64, np.int32)
 
 
-@numba.njit(cache=True)
-def nearest_goal(mesh, corner, of_vertex, field, t, place, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def nearest_goal(
+    mesh: NavMesh, corner: Array, of_vertex: Array, field: GoalField, t: int, place: Array, seen: Array
+) -> tuple[float, int]:
     """Distance from a place on triangle t to the nearest goal, and where the path goes first.
 
     The step is a corner, -1 - g for goal g in plain sight, or NOWHERE.
@@ -267,7 +305,7 @@ def nearest_goal(mesh, corner, of_vertex, field, t, place, seen):  # type: ignor
         same = mesh.island[field.goal_triangle[g]] == mesh.island[t]
         gaps[g] = np.sqrt(((field.goals[g] - place) ** 2).sum()) if same else np.inf
     while len(gaps):
-        g = np.argmin(gaps)
+        g = int(np.argmin(gaps))
         if not gaps[g] < best:
             break
         if line_of_sight(mesh, t, place, field.goal_triangle[g], field.goals[g]):
