@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.homes.compiled import compiled_exactly
 from envs.homes.navmesh import NavMesh
-from envs.homes.surface import height_on, side
+from envs.homes.surface import height_on, project, side, try_step, wall_distance
 
 Array = NDArray[Any]
 
@@ -25,10 +25,10 @@ NOWHERE = -(2**31)
 class VisibilityGraph(NamedTuple):
     """Which corners see each other."""
 
-    corner: Array  # (K,) int32 vertex of each corner
-    of_vertex: Array  # (V,) int32 corner of each vertex, -1 = none
-    first: Array  # (K + 1,) int32
-    target: Array  # (E,) int32 corners
+    corner: Array  # (K,) int64 vertex of each corner
+    of_vertex: Array  # (V,) int64 corner of each vertex, -1 = none
+    first: Array  # (K + 1,) int64
+    target: Array  # (E,) int64 corners
     length: Array  # (E,) float64 [m]
 
 
@@ -36,10 +36,10 @@ class GoalField(NamedTuple):
     """Distances from every corner to the nearest of some goals."""
 
     goals: Array  # (G, 3) float64 [m] on the navmesh
-    goal_triangle: Array  # (G,) int32
-    goal_index: Array  # (G,) int32, which of the goals asked for
+    goal_triangle: Array  # (G,) int64
+    goal_index: Array  # (G,) int64, which of the goals asked for
     distance: Array  # (K,) float64 [m], inf = unreachable
-    following: Array  # (K,) int32: next corner, or -1 - g for goal g
+    following: Array  # (K,) int64: next corner, or -1 - g for goal g
 
 
 @compiled_exactly
@@ -125,7 +125,7 @@ def _inside(mesh: NavMesh, t: int, place: Array) -> tuple[float, float]:
 @compiled_exactly
 def look_around(mesh: NavMesh, of_vertex: Array, t: int, place: Array, seen: Array) -> int:
     """Corners seen from a place on triangle t: fills `seen` and returns how many (some may come twice)."""
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
+    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
     sx, sz = _inside(mesh, t, place)
     count = 0
     for k in range(3):
@@ -173,10 +173,10 @@ def _graph(
     mesh: NavMesh, corner: Array, of_vertex: Array, fan_first: Array, fan_triangle: Array, fan_corner: Array
 ) -> tuple[Array, Array, Array]:
     n = len(corner)
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
-    seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int32), np.full(n, -1, np.int32)
-    first = np.zeros(n + 1, np.int32)
-    targets = [np.int32(0)][:0]
+    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
+    seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int64), np.full(n, -1, np.int64)
+    first = np.zeros(n + 1, np.int64)
+    targets = [np.int64(0)][:0]
     for i in range(n):
         v = corner[i]
         sx, sz = mesh.vertices[v, 0], mesh.vertices[v, 2]
@@ -196,7 +196,7 @@ def _graph(
                 mark[j] = i
                 targets.append(j)
         first[i + 1] = len(targets)
-    target = np.array(targets, np.int32)
+    target = np.array(targets, np.int64)
     length = np.empty(len(target))
     for i in range(n):
         for e in range(first[i], first[i + 1]):
@@ -207,12 +207,12 @@ def _graph(
 
 def visibility_graph(mesh: NavMesh) -> VisibilityGraph:
     """The graph of a navmesh's bending corners: wall vertices with at least a half turn of floor around them."""
-    corner = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int32)
-    of_vertex = np.full(len(mesh.vertices), -1, np.int32)
+    corner = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int64)
+    of_vertex = np.full(len(mesh.vertices), -1, np.int64)
     of_vertex[corner] = np.arange(len(corner))
     flat = mesh.triangles.ravel()
-    order = np.argsort(flat, kind="stable").astype(np.int32)
-    fan_first = np.searchsorted(flat[order], np.arange(len(mesh.vertices) + 1)).astype(np.int32)
+    order = np.argsort(flat, kind="stable").astype(np.int64)
+    fan_first = np.searchsorted(flat[order], np.arange(len(mesh.vertices) + 1)).astype(np.int64)
     first, target, length = _graph(mesh, corner, of_vertex, fan_first, order // 3, order % 3)
     return VisibilityGraph(corner, of_vertex, first, target, length)
 
@@ -270,17 +270,17 @@ def _tree(
 
 def goal_field(mesh: NavMesh, graph: VisibilityGraph, goals: Array, triangles: Array) -> GoalField:
     """Shortest-path tree towards goals (G, 3) that lie on triangles (G,); triangle -1 = not on the mesh, left out."""
-    index = np.flatnonzero(triangles != -1).astype(np.int32)
-    places, on = np.ascontiguousarray(goals[index], np.float64), triangles[index].astype(np.int32)
+    index = np.flatnonzero(triangles != -1).astype(np.int64)
+    places, on = np.ascontiguousarray(goals[index], np.float64), triangles[index].astype(np.int64)
     count = len(graph.corner)
-    distance, following = np.full(count, np.inf), np.full(count, NOWHERE, np.int32)
+    distance, following = np.full(count, np.inf), np.full(count, NOWHERE, np.int64)
     _tree(mesh, graph, places, on, distance, following, seen_buffer(mesh))
     return GoalField(places, on, index, distance, following)
 
 
 def seen_buffer(mesh: NavMesh) -> Array:
     """Room for all the corners that `look_around` may report."""
-    return np.empty(16 * len(mesh.vertices) + 64, np.int32)
+    return np.empty(16 * len(mesh.vertices) + 64, np.int64)
 
 
 @compiled_exactly
@@ -313,3 +313,27 @@ def nearest_goal(
             break
         gaps[g] = np.inf
     return best, step
+
+
+@compiled_exactly
+def probe_steps(
+    mesh: NavMesh,
+    corner: Array,
+    of_vertex: Array,
+    field: GoalField,
+    start: Array,
+    targets: Array,
+    sliding: bool,
+    radius: float,
+    seen: Array,
+) -> tuple[Array, Array, Array]:
+    """Filtered steps from `start` to each target (M, 3): where they end, how far walls are there (at most `radius`
+    [m]), and how far the nearest goal."""
+    ends, clearance, distance = np.empty(targets.shape), np.empty(len(targets)), np.full(len(targets), np.inf)
+    for m in range(len(targets)):
+        ends[m] = try_step(mesh, start, targets[m], sliding)
+        clearance[m] = wall_distance(mesh, ends[m], radius)[0]
+        t, place = project(mesh, ends[m], -1)
+        if t != -1:
+            distance[m] = nearest_goal(mesh, corner, of_vertex, field, t, place, seen)[0]
+    return ends, clearance, distance
