@@ -114,52 +114,54 @@ class Scene:
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
 
-def oriented_boxes(triangles: Array, semantic_id: Array, labels: dict[int, tuple[str, int]]) -> tuple[SceneObject, ...]:
-    """The annotated objects of a labelled mesh.
+def oriented_boxes(
+    triangles: Array, semantic_id: Array, labels: dict[int, tuple[str, int]], yaws: dict[int, float] | None = None
+) -> tuple[SceneObject, ...]:
+    """The annotated objects of a labelled mesh, in boxes that turn about the vertical axis only.
 
-    Boxes turn about the vertical axis only and are the smallest such in floor area, which is what a piece of
-    furniture wants. `triangles` (F, 3, 3) [m], `semantic_id` (F,), `labels` {semantic id: (category, room)}.
-    Labels without a face are left out.
+    `yaws` {semantic id: angle [rad]} says how the boxes stand; without it each is the smallest in floor area.
+    `triangles` (F, 3, 3) [m], `semantic_id` (F,), `labels` {semantic id: (category, room)}. Labels without a face are
+    left out.
     """
     order = np.argsort(semantic_id, kind="stable")
     ids, starts = np.unique(semantic_id[order], return_index=True)
+    points = triangles[order].reshape(-1, 3).astype(np.float64)
+    ends = np.append(starts[1:], len(order)) * 3
+    known = [k for k, label in enumerate(ids) if int(label) in labels]
+    if yaws is None:
+        turns = np.array([_smallest_turn(points[3 * starts[k] : ends[k], ::2]) for k in known])
+    else:
+        turns = np.array([yaws[int(ids[k])] for k in known])
     objects = []
-    for label, members in zip(ids, np.split(order, starts[1:])):
-        if int(label) in labels:
-            category, room = labels[int(label)]
-            box = _upright_box(triangles[members].reshape(-1, 3).astype(np.float64))
-            objects.append(SceneObject(int(label), f"{category}_{label}", category, room, *box))
+    for k, turn in zip(known, turns):
+        label = int(ids[k])
+        category, room = labels[label]
+        box = _box(points[3 * starts[k] : ends[k]], float(turn))
+        objects.append(SceneObject(label, f"{category}_{label}", category, room, *box))
     return tuple(objects)
 
 
-def _upright_box(points: Array) -> tuple[Array, Array, Array]:
-    """Centre, half extents and rotation of the smallest box about the vertical; the axes' own box wins ties."""
-    plan = points[:, [0, 2]]
-    best = (np.inf, 0.0)
-    for angle in np.append(0.0, _hull_angles(plan)):
-        size = np.ptp(plan @ _turn(angle), axis=0)
-        if size[0] * size[1] < best[0] * (1 - 1e-6) - 1e-9:
-            best = (size[0] * size[1], angle)
-    turn = _turn(best[1])
-    local = plan @ turn
+def _box(points: Array, yaw: float) -> tuple[Array, Array, Array]:
+    """Centre, half extents and rotation of the box of points (P, 3) that is turned by `yaw`."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    local = points @ rotation
     low, high = local.min(axis=0), local.max(axis=0)
-    middle = turn @ ((low + high) / 2)
-    bottom, top = points[:, 1].min(), points[:, 1].max()
-    rotation = np.array([[turn[0, 0], 0, turn[0, 1]], [0, 1, 0], [turn[1, 0], 0, turn[1, 1]]])
-    center = np.array([middle[0], (bottom + top) / 2, middle[1]])
-    half = np.array([high[0] - low[0], top - bottom, high[1] - low[1]]) / 2
-    return center, half, rotation
+    return rotation @ ((low + high) / 2), (high - low) / 2, rotation
 
 
-def _turn(angle: float) -> Array:
-    """Columns: the axes, in (x, z), turned by `angle`."""
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+def _smallest_turn(plan: Array) -> float:
+    """Yaw of the rectangle of least area round points (P, 2), (x, z); 0 where no other is smaller.
 
-
-def _hull_angles(plan: Array) -> Array:
-    """Directions in [0, 90 deg) of the edges of the convex hull; the smallest box lies along one of them."""
+    It lies along an edge of the convex hull.
+    """
     hull = shapely.convex_hull(shapely.MultiPoint(plan))
-    if hull.geom_type != "Polygon":
-        return np.zeros(0)
-    edges = np.diff(np.asarray(hull.exterior.coords), axis=0)
-    return np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 6))
+    best, turn = np.prod(np.ptp(plan, axis=0)), 0.0
+    if hull.geom_type == "Polygon":
+        edges = np.diff(np.asarray(hull.exterior.coords), axis=0)
+        for angle in np.unique(np.round(np.arctan2(-edges[:, 1], edges[:, 0]) % (np.pi / 2), 6)):
+            cos, sin = np.cos(angle), np.sin(angle)
+            area = np.prod(np.ptp(plan @ np.array([[cos, sin], [-sin, cos]]), axis=0))
+            if area < best * (1 - 1e-6) - 1e-9:
+                best, turn = area, float(angle)
+    return turn
