@@ -1,5 +1,8 @@
 """Gymnasium ids of every world; `gym.make("envs:embodia/...")` imports `envs`, which calls `register_all` once."""
 
+from envs.grid.ids import register_grid
+
 
 def register_all() -> None:
     """Register every id under `embodia/`. Entry points are strings, so no simulator is imported here."""
+    register_grid()
