@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -114,6 +116,8 @@ def known_id(name: str) -> str:
     """The id as `gymnasium.make` takes it. Raises Mistake with the nearest names for one that is not registered."""
     module, _, rest = name.rpartition(":")
     if module and module != "envs":
+        if os.getcwd() not in sys.path:  # the user's own module beside the run; last, so that it hides nothing
+            sys.path.append(os.getcwd())
         if "." not in module and importlib.util.find_spec(module) is None:
             raise Mistake(f"env.id {name}: there is no module {module}; install it or mend the name")
         importlib.import_module(module)
@@ -127,15 +131,19 @@ def known_id(name: str) -> str:
 
 def fitting(env: EnvConfig) -> EnvConfig:
     """The same, its options those of the id's world: what one world lets one choose means nothing to another."""
-    entry = gym.spec(known_id(env.id).removeprefix("envs:")).entry_point
+    entry = gym.spec(known_id(env.id).rpartition(":")[2]).entry_point
     kind = next((kind for start, kind in WORLDS.items() if str(entry).startswith(start)), NoOptions)
     return env if isinstance(env.options, kind) else dataclasses.replace(env, options=kind())
 
 
 def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
-    """Keyword arguments of the environment; only this project's environments know splits."""
-    ours = known_id(env.id).startswith("envs:")
-    return {**dataclasses.asdict(env.options), **({"split": split} if ours else {})}
+    """Keyword arguments of the environment; only this project's environments know splits, and all of them draw."""
+    if known_id(env.id).startswith("envs:"):
+        return {**dataclasses.asdict(env.options), "split": split}
+    entry: Any = gym.spec(env.id.rpartition(":")[2]).entry_point
+    creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    draws = "rgb_array" in (getattr(creator, "metadata", None) or {}).get("render_modes", ())
+    return {**dataclasses.asdict(env.options), **({"render_mode": "rgb_array"} if draws else {})}
 
 
 # Whether it can be carried out ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from scripts.mistake import Mistake, nearest
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     # The doctor looks at shadows himself, and must run where everything else cannot.
     if verb != "doctor" and (shadows := complaint()):
         raise Mistake(f"another package hides a part of this project.\n{shadows}")
