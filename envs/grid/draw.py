@@ -60,18 +60,20 @@ def beside(views: SymbolicViews) -> Picture:
     """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
     own = egocentric(views, TILE)
     whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
-    height = max(len(own), len(whole))
-    labels = (_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND))
-    pictures = np.concatenate([_framed(own, height), _framed(whole, height)], axis=1)
-    frame = np.concatenate([np.concatenate(labels, axis=1), pictures, _caption(views.world.mission, pictures.shape[1])])
-    return np.pad(frame, ((0, len(frame) % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=BACKGROUND)
+    height, left = max(len(own), len(whole)), own.shape[1] + BAND
+    width = left + whole.shape[1] + BAND
+    even = (height + 2 * CAPTION + height % 2, width + width % 2)
+    frame = np.full((*even, 3), BACKGROUND, np.uint8)
+    _paste(frame, _caption("agent's view", left), 0, 0)
+    _paste(frame, _caption("map", width - left), 0, left)
+    _paste(frame, own, CAPTION + (height - len(own)) // 2, BAND // 2)
+    _paste(frame, whole, CAPTION + (height - len(whole)) // 2, left + BAND // 2)
+    _paste(frame, _caption(views.world.mission, width), CAPTION + height, 0)
+    return frame
 
 
-def _framed(picture: Picture, height: int) -> Picture:
-    """The picture in the middle of a taller background, half a band on either side."""
-    spare = height - len(picture)
-    rows, columns = (spare // 2, spare - spare // 2), (BAND // 2, BAND // 2)
-    return np.pad(picture, (rows, columns, (0, 0)), constant_values=BACKGROUND)
+def _paste(frame: Picture, picture: Picture, top: int, left: int) -> None:
+    frame[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
 
 
 @lru_cache(maxsize=256)
