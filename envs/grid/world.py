@@ -30,9 +30,9 @@ def make_world(task: str, **options: Any) -> Any:
         preset = WFC_PRESETS_ALL[arguments["wfc_config"]]
         if not preset.pattern_path.exists():
             raise DependencyNotInstalled(
-                f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture this task's mazes "
-                "are made from; its wheels leave it out: install minigrid from its source repository, or choose another "
-                "task"
+                f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture this task's "
+                "mazes are made from; its wheels leave it out: install minigrid from its source repository, or choose "
+                "another task"
             )
         options["wfc_config"] = _PillowWFCConfig(**vars(preset))
     world: Any = gym.make(task, disable_env_checker=True, **options).unwrapped
