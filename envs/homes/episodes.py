@@ -426,6 +426,7 @@ class EpisodeIterator:
     def __post_init__(self) -> None:
         self._order = list(range(len(self.episodes)))
         self._next = 0
+        self.index = 0  # of the episode last given
         self._steps_in_scene, self._scene = 0, ""
         self._arrange()
         self._draw_limit()
@@ -443,7 +444,8 @@ class EpisodeIterator:
             self._next = 0
             self._order.sort()
             self._arrange()
-        episode = self.episodes[self._order[self._next]]
+        self.index = self._order[self._next]
+        episode = self.episodes[self.index]
         self._next += 1
         if episode.scene_id != self._scene:
             self._scene, self._steps_in_scene = episode.scene_id, 0
@@ -476,3 +478,19 @@ class EpisodeIterator:
         low = round(self.max_scene_repeat_steps * (1 - self.step_repetition_range))
         high = round(self.max_scene_repeat_steps * (1 + self.step_repetition_range))
         self._limit = int(self.rng.integers(low, high + 1))
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "order": list(self._order),
+            "next": self._next,
+            "index": self.index,
+            "steps": self._steps_in_scene,
+            "scene": self._scene,
+            "limit": float(self._limit),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._order, self._next, self.index = list(state["order"]), state["next"], state["index"]
+        self._steps_in_scene, self._scene, self._limit = state["steps"], state["scene"], state["limit"]
+        self.rng.bit_generator.state = state["rng"]
