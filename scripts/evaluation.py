@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+
 from agents import Agent, Row
 from agents.evaluate import Episode, Watch, evaluate
 from envs import NoExpert, Split
 from scripts import build, report
 from scripts.chart import Curve
-from scripts.config import Config, EnvConfig
+from scripts.config import Config, EnvConfig, known_id
 from scripts.mistake import Mistake
 from scripts.overlay import Caption, draw, words
 from scripts.provenance import config_hash, cpu_minutes, hardware, plain, versions
@@ -21,7 +23,8 @@ from scripts.report import Card, Clip
 from scripts.statistics import wilson
 from scripts.video import Video
 
-GRID_ACTIONS = dict(enumerate(("left", "right", "forward", "pick up", "drop", "toggle", "done")))
+GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
+HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("success", "spl", "score")
 CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy", "time/steps_per_second")
 
@@ -84,10 +87,12 @@ class Film:
 
 
 def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
-    """What the actions are called: the environment's own `action_names`, minigrid's, or nothing."""
+    """What discrete actions are called: the environment's own `action_names`, those of grids and homes, or nothing."""
     if hasattr(env, "action_names"):
         return dict(enumerate(env.action_names))
-    return GRID_ACTIONS if "MiniGrid-" in env_id or "BabyAI-" in env_id else None
+    entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
+    names = {"envs.grid": GRID_ACTIONS, "envs.homes": HOME_ACTIONS}
+    return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
 
 
 def play(
