@@ -27,7 +27,7 @@ from scripts.video import Video
 GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("success", "spl", "score")
-CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy", "time/steps_per_second")
+CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
 
 class Ticker:
