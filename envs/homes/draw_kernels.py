@@ -191,7 +191,9 @@ def _lowest(inverse, size, row, column):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _project_triangle(surface, label, triangle, pose, focal, near, size, corners, polygon):  # type: ignore[no-untyped-def]
+def _project_triangle(  # type: ignore[no-untyped-def]
+    surface, label, triangle, pose, focal, near, size, corners, polygon
+):
     """Cull, clip at the near plane, project into `polygon`.
 
     Returns the number of its corners (0: nothing to draw), whether it is seen from behind, and 1 / depth of its plane
