@@ -84,7 +84,12 @@ def recipe(wanted: str, rng: np.random.Generator) -> tuple[Style, Demand]:
             replace(demand, gap=(40.0, 120.0)),
         ),
         "high_magnitude_speed": (replace(style, limits_mph=(30, 35, 40)), demand),
-        "near_multiple_vehicles": (wide, busy),
+        "near_multiple_vehicles": (
+            replace(
+                wide, kinds=kinds[2:3], rim=(120.0, 160.0), limits_mph=(20, 25), drop_arm=1.0, lane_change_join=0.0
+            ),
+            Demand(gap=(4.0, 7.5), inflow=0.45, headway=(0.35, 0.6), long_vehicles=0.0, wander=0.0, pedestrians=0.0),
+        ),
         "stationary_in_traffic": (wide, busy),
         "starting_left_turn": (style, turning),
         "starting_right_turn": (style, turning),
