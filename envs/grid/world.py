@@ -1,0 +1,40 @@
+"""Building minigrid's own environments."""
+
+from typing import Any
+
+import gymnasium as gym
+import minigrid  # noqa: F401 (registers the ids)
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from minigrid.envs.wfc.config import WFC_PRESETS_ALL, WFCConfig
+from PIL import Image
+
+
+class _PillowWFCConfig(WFCConfig):
+    """Reads the pattern with Pillow: minigrid asks for imageio here, which its own requirements leave out."""
+
+    @property
+    def wfc_kwargs(self) -> dict[str, Any]:
+        arguments = {name: value for name, value in vars(self).items() if name not in ("docstring", "pattern_path")}
+        with Image.open(self.pattern_path) as pattern:
+            return {**arguments, "image": np.array(pattern.convert("RGB"))}
+
+
+def make_world(task: str, **options: Any) -> Any:
+    """minigrid's environment of an id, unwrapped; it no longer computes observations of its own.
+
+    Raises DependencyNotInstalled for the WFC tasks (`envs.grid.ids.NEED_SOURCE`) where minigrid lacks their patterns.
+    """
+    arguments = dict(gym.spec(task).kwargs)
+    if "wfc_config" in arguments:
+        preset = WFC_PRESETS_ALL[arguments["wfc_config"]]
+        if not preset.pattern_path.exists():
+            raise DependencyNotInstalled(
+                f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture this task's "
+                "mazes are made from; its wheels leave it out: install minigrid from its source repository, or choose "
+                "another task"
+            )
+        options["wfc_config"] = _PillowWFCConfig(**vars(preset))
+    world: Any = gym.make(task, disable_env_checker=True, **options).unwrapped
+    world.gen_obs = dict  # GridEnv makes the observations, and makes them faster
+    return world

@@ -1,0 +1,48 @@
+"""Unit quaternions in the order (x, y, z, w), over any leading axes.
+
+World and body frame are Habitat's: right-handed, +y up, forward -z, right +x; a left turn is positive about +y.
+Episode files use this order too; `scene_instance.json` and habitat_sim's attributes are (w, x, y, z).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+FORWARD = np.array([0.0, 0.0, -1.0])
+"""Where a body looks, in its own frame."""
+
+
+def from_yaw(yaw: ArrayLike) -> Array:
+    """Angle about +y [rad] (...,) -> quaternion (..., 4)."""
+    half = np.asarray(yaw, np.float64) / 2
+    zero = np.zeros_like(half)
+    return np.stack([zero, np.sin(half), zero, np.cos(half)], axis=-1)
+
+
+def yaw_of(rotation: ArrayLike) -> Array:
+    """Angle about +y [rad] (...,) in (-pi, pi] of the direction in which a body with this rotation looks."""
+    forward = rotate(rotation, FORWARD)
+    return np.arctan2(-forward[..., 0], -forward[..., 2])
+
+
+def inverse(rotation: ArrayLike) -> Array:
+    """(..., 4) -> (..., 4)."""
+    return np.asarray(rotation, np.float64) * np.array([-1.0, -1.0, -1.0, 1.0])
+
+
+def multiply(first: ArrayLike, second: ArrayLike) -> Array:
+    """Hamilton product (..., 4): rotate by `second`, then by `first`."""
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    vector = a[..., 3:] * b[..., :3] + b[..., 3:] * a[..., :3] + np.cross(a[..., :3], b[..., :3])
+    scalar = a[..., 3] * b[..., 3] - (a[..., :3] * b[..., :3]).sum(axis=-1)
+    return np.concatenate([vector, scalar[..., None]], axis=-1)
+
+
+def rotate(rotation: ArrayLike, vector: ArrayLike) -> Array:
+    """Rotate vectors (..., 3) by quaternions (..., 4)."""
+    q, v = np.asarray(rotation, np.float64), np.asarray(vector, np.float64)
+    twice = 2 * np.cross(q[..., :3], v)
+    return v + q[..., 3:] * twice + np.cross(q[..., :3], twice)
