@@ -27,7 +27,7 @@ FLAWED: dict[str, str] = {
     ),
     "BabyAI-GoToImpUnlock-v0": "sometimes the key is locked up in the room that it opens",
     **dict.fromkeys(
-        (f"MiniGrid-ObstructedMaze-{size}-v0" for size in ("1Q", "2Q", "Full")),
+        (f"MiniGrid-ObstructedMaze-{size}-v0" for size in ("2Dlhb", "1Q", "2Q", "Full")),
         "sometimes a ball replaces a box with a needed key; version 1 of the task mends that",
     ),
 }

