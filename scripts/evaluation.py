@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from agents import Agent, Row
+from agents.device import choose_device
 from agents.evaluate import Episode, Watch, evaluate
 from envs import NoExpert, Split
 from scripts import build, report
@@ -26,7 +27,7 @@ from scripts.video import Video
 GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("success", "spl", "score")
-CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy", "time/steps_per_second")
+CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
 
 class Ticker:
@@ -223,7 +224,7 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
-        "hardware": hardware(str(getattr(config.agent, "device", "cpu"))),
+        "hardware": hardware(str(choose_device(config.agent.device))),
         "versions": versions(),
     }
 

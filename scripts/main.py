@@ -35,7 +35,12 @@ ELSEWHERE = (
     ("agents.rows", "EpisodeError"),
     ("agents.rows", "NonFinite"),
     ("envs", "NoExpert"),
-    ("envs.vector", "WorkerError"),
+    ("envs.driving.nuplan_map", "NuPlanDataError"),
+    ("envs.driving.pack", "PackError"),
+    ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.navmesh", "NavMeshError"),
+    ("envs.homes.scene", "SceneError"),
+    ("envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
     ("perception.observation", "WrongObservation"),
 )
