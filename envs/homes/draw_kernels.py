@@ -117,7 +117,8 @@ def _visit(  # type: ignore[no-untyped-def]
                 )
                 if count > 0:
                     _scan(
-                        triangle, polygon, count, turned, constant, across, down, size, inverse, winner, stale, left, right
+                        triangle, polygon, count, turned, constant, across, down, size, inverse, winner, stale, left,
+                        right,
                     )  # fmt: skip
             continue
         if _distance(boxes, first, pose) > _distance(boxes, second, pose):
