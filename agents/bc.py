@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Space
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents import Agent, Array, Batch, Carry, Mode
 from agents.buffers import DatasetBuffer
+from agents.checkpoint import load_weights, save_weights
+from agents.device import choose_device
 from agents.policy import Policy
 from agents.rows import to_torch
 from perception import Encoder
@@ -34,14 +35,17 @@ class BCConfig:
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
     """Of AdamW."""
+    anneal_rows: int = 0
+    """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
     weight_decay: float = 1e-4
     """Of AdamW."""
     clip: float = 1.0
     """Greatest norm of the gradient."""
     batch_size: int = 128
-    """Rows per update; with memory, pieces of episodes."""
-    sequence: int = 32
-    """Rows of a piece, with memory."""
+    """Rows per update, or pieces of episodes."""
+    sequence: int = 1
+    """Consecutive rows in a piece; memory learns to remember over as many. An encoder that reads a map once for all
+    rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
     every: int = 64
@@ -68,6 +72,8 @@ class BC(Agent):
         self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
     ):
         self.config = config or BCConfig()
+        if self.config.memory and self.config.sequence < 2:
+            raise ValueError(f"memory={self.config.memory} learns from pieces of episodes; set sequence to 2 or more")
         self.observation_space, self.action_space = encoder.space, action_space
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
@@ -78,6 +84,7 @@ class BC(Agent):
         )
         self.generator = torch.Generator(self.device).manual_seed(c.seed)
         self.updates = 0
+        self.rows = 0  # acted on in training
 
     def initial(self, n: int) -> Carry:
         return self.policy.initial(n)
@@ -88,6 +95,7 @@ class BC(Agent):
     ) -> tuple[Array, Carry, dict[str, Array]]:
         """The expert's action in training (the carry stays as it is); else the policy's likeliest."""
         if mode in self.needs_expert:
+            self.rows += len(first)
             return np.asarray(obs["expert_action"]), carry, {}
         features, carry = self._features(obs, carry, first)
         return self._numpy(self.policy.head.mode(features)), carry, {}
@@ -103,7 +111,7 @@ class BC(Agent):
         c = self.config
         return DatasetBuffer(
             c.batch_size,
-            c.sequence if c.memory else None,
+            c.sequence if c.sequence > 1 else None,
             every=c.every,
             updates=c.updates,
             learning_starts=c.learning_starts,
@@ -120,12 +128,18 @@ class BC(Agent):
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()
+        self._anneal()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
         self.optimizer.step()
         self.updates += 1
         return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
+
+    def _anneal(self) -> None:
+        left = 1 - self.rows / self.config.anneal_rows if self.config.anneal_rows else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, max(0.02, 2 * left))
 
     @torch.no_grad()
     def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:
@@ -136,36 +150,20 @@ class BC(Agent):
         return {"accuracy": (action == label).float().mean().item()}
 
     def save(self, folder: Path) -> None:
-        save_file({key: value.contiguous() for key, value in self.policy.state_dict().items()}, self._file(folder))
+        save_weights(self.policy, folder / "agent.safetensors")
 
     def load(self, folder: Path) -> None:
-        self.policy.load_state_dict(load_file(self._file(folder), device=str(self.device)))
-
-    @staticmethod
-    def _file(folder: Path) -> Path:
-        return Path(folder) / "agent.safetensors"
+        load_weights(self.policy, folder / "agent.safetensors")
 
     def training_state(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "updates": self.updates,
+            "rows": self.rows,
         }
 
     def set_training_state(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.updates = state["updates"]
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is cuda where there is one, else cpu.
-
-    Raises:
-        ValueError: for cuda without a CUDA device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device=cuda: torch sees no CUDA device; use device=auto or device=cpu")
-    return torch.device(name)
+        self.updates, self.rows = state["updates"], state["rows"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agents import Array, Row
-from agents.rows import copy, index, stack, tree_map
+from agents.rows import copy, flatten, index, stack, tree_map
 
 
 class NoBuffer:
@@ -70,8 +70,9 @@ class RolloutBuffer:
         if self.rows is None:
             self.rows = _empty(row, self.n_steps + 1)
         elif self.length == self.n_steps + 1:
-            tree_map(lambda rows: rows.__setitem__(0, rows[-1]), self.rows)
-            self.length = 1
+            newest = index(self.rows, -1)
+            self.rows, self.length = _empty(row, self.n_steps + 1), 1  # new arrays: a batch may outlive its rollout
+            _write(self.rows, newest, 0)
         _write(self.rows, row, self.length)
         self.length += 1
 
@@ -247,22 +248,47 @@ class DatasetBuffer:
         self.batch_size, self.length = batch_size, length
         self.every, self.updates, self.learning_starts, self.capacity = every, updates, learning_starts, capacity
         self.rng = np.random.default_rng(seed)
-        self.episodes: list[Any] = []
         self.added = 0
+        self.bounds: list[tuple[int, int]] = []  # of each episode in the table
+        self._table: Any = None  # all episodes one behind the other, with room to grow
+        self._size = 0
         self._open: dict[int, list[Any]] = {}
         self._order = np.empty(0, int)  # what is left of this epoch
-        self._table: Any = None  # all rows joined, built when sampled
+        self._starts: Array | None = None
 
     def __len__(self) -> int:
         """Rows of whole episodes in the set."""
-        return sum(len(episode["reward"]) for episode in self.episodes)
+        return self.bounds[-1][1] - self.bounds[0][0] if self.bounds else 0
+
+    @property
+    def episodes(self) -> list[Any]:
+        """The episodes in the set, oldest first, each leaf (T, ...); views, not copies."""
+        return [index(self._table, slice(a, b)) for a, b in self.bounds]
 
     def extend(self, episodes: Iterable[Mapping[str, Any]]) -> None:
         """Add whole episodes, each leaf (T, ...): `StoredEpisode.rows`, say."""
-        self.episodes.extend(copy(episode) for episode in episodes)
-        while self.capacity is not None and len(self) > self.capacity and len(self.episodes) > 1:
-            self.episodes.pop(0)
-        self._table, self._order = None, np.empty(0, int)
+        for episode in episodes:
+            length = len(episode["reward"])
+            if self._table is not None and flatten(episode).keys() != flatten(self._table).keys():
+                odd = sorted(flatten(episode).keys() ^ flatten(self._table).keys())
+                raise ValueError(f"{odd} are in some episodes and not in others; a data set has the same keys in all")
+            if self._table is None or self._size + length > len(self._table["reward"]):
+                self._grow(episode, length)
+            _write(self._table, episode, slice(self._size, self._size + length))
+            self.bounds.append((self._size, self._size + length))
+            self._size += length
+            while self.capacity is not None and len(self) > self.capacity and len(self.bounds) > 1:
+                self.bounds.pop(0)
+        self._starts, self._order = None, np.empty(0, int)
+
+    def _grow(self, episode: Any, length: int) -> None:
+        """Room for twice what is kept; rows that were dropped at the front are let go."""
+        kept, begin = len(self), self.bounds[0][0] if self.bounds else 0
+        table = _empty(index(episode, 0), 2 * (kept + length))
+        if kept:
+            _write(table, index(self._table, slice(begin, begin + kept)), slice(0, kept))
+        self._table, self._size = table, kept
+        self.bounds = [(a - begin, b - begin) for a, b in self.bounds]
 
     def add(self, row: Row) -> None:
         self.added += 1
@@ -281,43 +307,39 @@ class DatasetBuffer:
 
     def epoch(self) -> Iterator[Any]:
         """Every row (or piece) once, shuffled."""
-        starts = self._starts()
+        starts = self._begin()
         order = self.rng.permutation(len(starts))
         for i in range(0, len(order), self.batch_size):
             yield self._batch(starts[order[i : i + self.batch_size]])
 
     def sample(self) -> Any:
         """The next batch of the present epoch; epochs follow one another without a border between batches."""
-        starts = self._starts()
+        starts = self._begin()
         while len(self._order) < self.batch_size:
             self._order = np.concatenate([self._order, self.rng.permutation(len(starts))])
         chosen, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
         return self._batch(starts[chosen])
 
-    def _starts(self) -> Array:
-        """Where rows or pieces begin in the joined table."""
-        if not self.episodes:
+    def _begin(self) -> Array:
+        """Where rows or pieces begin in the table."""
+        if not self.bounds:
             raise ValueError("the data set is empty; record episodes first")
-        if self._table is None:
-            self._table = tree_map(lambda *leaves: np.concatenate(leaves), *self.episodes)
-            lengths = np.array([len(episode["reward"]) for episode in self.episodes])
-            ends = np.cumsum(lengths)
-            step = self.length or 1
-            pieces = [np.arange(end - n, end - 1, step) for n, end in zip(lengths, ends)]
-            self._begin, self._end = np.concatenate(pieces), ends
-        return self._begin
+        if self._starts is None:
+            self._starts = np.concatenate([np.arange(a, b - 1, self.length or 1) for a, b in self.bounds])
+        return self._starts
 
     def _batch(self, starts: Array) -> Any:
         if self.length is None:
             return index(self._table, starts)
-        end = self._end[np.searchsorted(self._end, starts, side="right")]
+        ends = np.array([b for _, b in self.bounds])
+        end = ends[np.searchsorted(ends, starts, side="right")]
         t = starts + np.arange(self.length)[:, None]
         batch = index(self._table, np.minimum(t, end - 1))
         return {**batch, "mask": (t < end) & ~batch["last"]}
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "episodes": list(self.episodes),
+            "episodes": self.episodes,
             "open": {world: list(rows) for world, rows in self._open.items()},
             "order": self._order,
             "added": self.added,
@@ -325,7 +347,8 @@ class DatasetBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.episodes, self._table = list(state["episodes"]), None
+        self.bounds, self._table, self._size = [], None, 0
+        self.extend(state["episodes"])
         self._open = {world: list(rows) for world, rows in state["open"].items()}
         self._order, self.added = state["order"], state["added"]
         self.rng.bit_generator.state = state["rng"]
@@ -340,5 +363,5 @@ def _empty(row: Any, slots: int) -> Any:
     return tree_map(lambda leaf: np.zeros((slots, *np.shape(leaf)), np.asarray(leaf).dtype), row)
 
 
-def _write(rows: Any, row: Any, t: int) -> None:
+def _write(rows: Any, row: Any, t: int | slice) -> None:
     tree_map(lambda ours, new: ours.__setitem__(t, new), rows, row)

@@ -8,6 +8,7 @@ A checkpoint is written into a folder aside, brought to the disk, and then given
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -154,8 +155,7 @@ def save(
     try:
         aside.mkdir()
         agent.save(aside)
-        with open(aside / "training.pt", "wb") as file:
-            torch.save(state, file)
+        _save_state(state, aside / "training.pt")
         files = {path.name: _stamp(path) for path in sorted(aside.iterdir())}
         text = json.dumps({**_about(agent, step), **(meta or {}), "files": files}, indent=2)
         (aside / "meta.json").write_text(text)
@@ -176,6 +176,28 @@ def save(
     for left in folder.glob(".aside-*"):  # of a process that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
     return final
+
+
+def _save_state(state: Any, path: Path) -> None:
+    """torch.save, but where writing fails the operating system's reason is told, not torch's consequence of it."""
+    reasons: list[OSError] = []
+
+    class Telling(io.FileIO):
+        def write(self, data: Any) -> int:
+            try:
+                return super().write(data)
+            except OSError as error:
+                reasons.append(error)
+                raise
+
+    with Telling(path, "wb") as raw:
+        try:
+            with io.BufferedWriter(raw, 2**20) as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError):
+            if reasons:
+                raise reasons[0] from None
+            raise
 
 
 def _about(agent: Agent, step: int) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class DAgger(BC):
         head = self.policy.head
         if mode != "train":
             return self._numpy(head.mode(features)), carry, {}
+        self.rows += len(first)
         chosen = head.sample(features, self.generator) if self.config.explore else head.mode(features)
         own, expert = self._numpy(chosen), np.asarray(obs["expert_action"])
         drawn = torch.rand(len(own), generator=self.generator, device=self.device).cpu().numpy() < self.beta

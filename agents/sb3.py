@@ -145,16 +145,20 @@ class _Features(BaseFeaturesExtractor):
         return self.encoder(obs).flatten(-2)  # (B, num_tokens * dim)
 
 
-class _ActorCritic(ActorCriticPolicy):
-    """SB3's policy over raw observations: scaling and one-hot codes are the encoder's business."""
+class _Raw(BasePolicy):
+    """Raw observations for SB3's networks, behind them in the order of resolution: scaling and one-hot codes are the
+    encoder's business."""
 
-    def extract_features(self, obs: Any, features_extractor: Any = None) -> Tensor:  # type: ignore[override]
-        return self.features_extractor(obs)
-
-
-class _QNetwork(QNetwork):
     def extract_features(self, obs: Any, features_extractor: Any) -> Tensor:
         return features_extractor(obs)
+
+
+class _ActorCritic(ActorCriticPolicy, _Raw):  # type: ignore[misc]
+    pass
+
+
+class _QNetwork(QNetwork, _Raw):
+    pass
 
 
 class _DQNPolicy(DQNPolicy):

@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import image_shape, keys_of, take_images
+from perception.image_encoder import ImageEncoder
 
 SMALLEST = 36  # [pixels] what the three unpadded convolutions need
 LARGEST_MAP = 7  # of 84x84 pixels, as in the paper
 
 
-class NatureCNN(Encoder):
+class NatureCNN(ImageEncoder):
     """Three convolutions and a linear layer: one token (*B, 1, dim).
 
     Exactly the paper's network for 84x84 pixels. Images under 36 pixels are first enlarged by a whole factor (pixels
@@ -23,10 +22,9 @@ class NatureCNN(Encoder):
     """
 
     def __init__(self, space: spaces.Dict, dim: int = 512, keys: Sequence[str] | None = None):
-        super().__init__(space)
-        self.keys = tuple(keys) if keys is not None else keys_of(space, ("image", "depth"), "NatureCNN")
+        super().__init__(space, keys)
         self.num_tokens, self.dim = 1, dim
-        channels, height, width = image_shape(space, self.keys)
+        channels, height, width = self.image_shape
         self.enlarge = math.ceil(SMALLEST / min(height, width))
         self.conv = nn.Sequential(
             nn.Conv2d(channels, 32, 8, stride=4),
@@ -46,8 +44,7 @@ class NatureCNN(Encoder):
             pixels = (pixels - kernel) // stride + 1
         return min(pixels, LARGEST_MAP)
 
-    def forward(self, obs: Obs) -> Tensor:
-        image, batch = take_images(obs, self.space, self.keys)
+    def encode(self, images: Tensor) -> Tensor:
         if self.enlarge > 1:
-            image = F.interpolate(image, scale_factor=self.enlarge, mode="nearest")
-        return self.project(self.pool(self.conv(image))).view(*batch, 1, self.dim)
+            images = F.interpolate(images, scale_factor=self.enlarge, mode="nearest")
+        return self.project(self.pool(self.conv(images)))[:, None]

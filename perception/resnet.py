@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import image_shape, keys_of, take_images
+from perception.image_encoder import ImageEncoder
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -44,7 +43,7 @@ class ResidualBlock(nn.Module):
         return F.relu(self.shortcut(x) + self.body(x))
 
 
-class ResNet(Encoder):
+class ResNet(ImageEncoder):
     """Stages of residual blocks, each half the size of the one before.
 
     Args:
@@ -66,12 +65,11 @@ class ResNet(Encoder):
         tokens: str = "one",
         keys: Sequence[str] | None = None,
     ):
-        super().__init__(space)
+        super().__init__(space, keys)
         if tokens not in ("one", "grid"):
             raise ValueError(f'tokens must be "one" or "grid"; got {tokens!r}')
-        self.keys = tuple(keys) if keys is not None else keys_of(space, ("image", "depth"), "ResNet")
         self.dim, self.tokens = dim, tokens
-        channels, height, size_w = image_shape(space, self.keys)
+        channels, height, size_w = self.image_shape
         stem_stride = 1 if min(height, size_w) < 64 else 2 if min(height, size_w) < 128 else 4
         layers: list[nn.Module] = [
             nn.Conv2d(channels, width, 2 * stem_stride + 1, stem_stride, padding=stem_stride, bias=False),
@@ -90,8 +88,7 @@ class ResNet(Encoder):
         self.project = nn.Linear(outputs * rows * columns if tokens == "one" else outputs, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, obs: Obs) -> Tensor:
-        image, batch = take_images(obs, self.space, self.keys)
-        features = self.body(image)  # (N, C, rows, columns)
+    def encode(self, images: Tensor) -> Tensor:
+        features = self.body(images)  # (N, C, rows, columns)
         features = features.flatten(1)[:, None] if self.tokens == "one" else features.flatten(2).transpose(1, 2)
-        return F.relu(self.norm(self.project(features))).view(*batch, self.num_tokens, self.dim)
+        return F.relu(self.norm(self.project(features)))

@@ -32,18 +32,21 @@ class SymbolGridCNN(Encoder):
     """Each cell's codes embedded and summed, dilated residual blocks over the map, one token (*B, 1, dim).
 
     The token is read where the agent stands and from the map's maximum. A whole map, on which the agent is drawn, is
-    first turned so that the agent looks up: turning the world changes nothing about what to do, so a quarter of the
-    data suffices. Where no agent is drawn, the grid is taken for its own view: it stands in the middle of the last row
-    and looks up already.
+    first turned so that the agent looks up: turning the world changes nothing about what to do. It is then read without
+    the agent, once for all rows of a batch that share it: along an episode little changes but the agent, so a batch of
+    pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid is taken for the
+    agent's own view: it stands in the middle of the last row and looks up already.
 
     Args:
         space: observations with a grid of symbols (H, W, C).
         agent_code: first code of the agent's cell on a whole map; its last code is the direction (0 right, 1 down,
             2 left, 3 up).
+        empty_code: first code of a cell with nothing in it, which is put where the agent stands.
         key: the grid to read; by default the only one.
     """
 
     offset: Tensor
+    turns: Tensor
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class SymbolGridCNN(Encoder):
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
         agent_code: int = 10,
+        empty_code: int = 1,
         key: str | None = None,
     ):
         super().__init__(space)
@@ -61,7 +65,15 @@ class SymbolGridCNN(Encoder):
         grid = space[self.keys[0]]
         assert isinstance(grid, spaces.Box)
         self.num_tokens, self.dim = 1, dim
-        self.agent_code = agent_code
+        self.agent_code, self.empty_code = agent_code, empty_code
+        rows, columns, _ = grid.shape
+        self.side = max(rows, columns)
+        self.own_cell = (rows - 1) * self.side + columns // 2
+        cells = torch.arange(self.side**2).view(self.side, self.side)
+        turns = torch.stack([torch.rot90(cells, quarter) for quarter in (1, 2, 3, 0)])  # by direction
+        self.register_buffer(
+            "turns", turns.flatten(1), persistent=False
+        )  # (4, S * S): the cell that comes to each place
         sizes = [int(high) + 1 for high in grid.high.reshape(-1, grid.shape[-1]).max(0)]
         self.register_buffer("offset", torch.tensor([sum(sizes[:i]) for i in range(len(sizes))]), persistent=False)
         self.embedding = nn.EmbeddingBag(sum(sizes), channels, mode="sum")
@@ -70,26 +82,27 @@ class SymbolGridCNN(Encoder):
 
     def forward(self, obs: Obs) -> Tensor:
         grid, batch = take(obs, self.space, self.keys[0])  # (N, H, W, C)
-        grid, cell = self._turned(grid.long())
-        n, height, width, _ = grid.shape
-        codes = (grid + self.offset).flatten(0, 2)
-        cells = self.embedding(codes).view(n, height, width, -1).permute(0, 3, 1, 2)
-        features = F.relu(self.blocks(cells)).flatten(2)  # (N, channels, H * W)
-        here = features.gather(2, cell[:, None, None].expand(-1, features.shape[1], 1))[..., 0]
-        return self.project(torch.cat([here, features.amax(2)], 1)).view(*batch, 1, self.dim)
+        grid, cell = self._turned(grid)
+        maps, which = torch.unique(grid, dim=0, return_inverse=True)  # (U, S * S, C), (N,)
+        features = self._read(maps.long())  # (U, S * S, channels)
+        here = features.flatten(0, 1).index_select(0, which * self.side**2 + cell)
+        anywhere = features.amax(1).index_select(0, which)
+        return self.project(torch.cat([here, anywhere], 1)).view(*batch, 1, self.dim)
 
     def _turned(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, S, S, C) the grid padded to a square and turned so that the agent looks up, and its cell (N,)."""
-        _, rows, columns, _ = grid.shape
-        side = max(rows, columns)
-        grid = F.pad(grid, (0, 0, 0, side - columns, 0, side - rows)).flatten(1, 2)  # (N, S * S, C)
+        """(N, H, W, C) -> (N, S * S, C) padded to a square, the agent looking up and lifted off; and its cell (N,)."""
+        below, right = self.side - grid.shape[1], self.side - grid.shape[2]
+        grid = F.pad(grid, (0, 0, 0, right, 0, below)).flatten(1, 2)
         drawn = grid[..., 0] == self.agent_code
-        agent = torch.where(drawn.any(1), drawn.float().argmax(1), (rows - 1) * side + columns // 2)  # (N,)
-        direction = grid[..., -1].gather(1, agent[:, None])[:, 0]
-        cells = torch.arange(side * side, device=grid.device).view(side, side)
-        turns = torch.stack([torch.rot90(cells, quarter) for quarter in (1, 2, 3, 0)]).flatten(1)  # (4, S * S)
-        order = turns[torch.where(drawn.any(1), direction, UP)]  # (N, S * S): the cell that comes to stand there
-        turned = grid.gather(1, order[..., None].expand_as(grid))
-        here = order == agent[:, None]
-        turned[..., -1] = torch.where(here & drawn.any(1, keepdim=True), UP, turned[..., -1])
-        return turned.unflatten(1, (side, side)), here.float().argmax(1)
+        cell = torch.where(drawn.any(1), drawn.to(torch.uint8).argmax(1), self.own_cell)
+        direction = torch.where(drawn.any(1), grid[..., -1].gather(1, cell[:, None])[:, 0].long(), UP)
+        empty = torch.zeros_like(grid[0, 0])
+        empty[0] = self.empty_code
+        order = self.turns[direction]  # (N, S * S)
+        turned = torch.where(drawn[..., None], empty, grid).gather(1, order[..., None].expand_as(grid))
+        return turned, (order == cell[:, None]).to(torch.uint8).argmax(1)
+
+    def _read(self, maps: Tensor) -> Tensor:
+        """(U, S * S, C) codes -> (U, S * S, channels)."""
+        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.side, self.side, -1)
+        return F.relu(self.blocks(cells.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import image_shape, keys_of, take_images
+from perception.image_encoder import ImageEncoder
 
 
 class Attention(nn.Module):
@@ -56,7 +55,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm_mlp(x))
 
 
-class ViT(Encoder):
+class ViT(ImageEncoder):
     """Patches of an image as tokens, or one global token.
 
     Inside, tokens stand as class token, registers, patches. Images of any size pass through `tokens`: the learned
@@ -81,11 +80,10 @@ class ViT(Encoder):
         output: str = "patches",
         keys: Sequence[str] | None = None,
     ):
-        super().__init__(space)
+        super().__init__(space, keys)
         if output not in ("patches", "cls"):
             raise ValueError(f'output must be "patches" or "cls"; got {output!r}')
-        self.keys = tuple(keys) if keys is not None else keys_of(space, ("image", "depth"), "ViT")
-        channels, height, width = image_shape(space, self.keys)
+        channels, height, width = self.image_shape
         self.patch, self.dim, self.output, self.registers = patch, dim, output, registers
         self.grid = (-(-height // patch), -(-width // patch))  # (rows, columns) of patches
         self.num_tokens = self.grid[0] * self.grid[1] if output == "patches" else 1
@@ -119,11 +117,13 @@ class ViT(Encoder):
         """(N, C, H, W) of any size -> class token (N, dim) and patches (N, P, dim)."""
         return self.transform(self.embed(images))
 
-    def forward(self, obs: Obs) -> Tensor:
-        images, batch = take_images(obs, self.space, self.keys)
+    def encode(self, images: Tensor) -> Tensor:
         cls, patches = self.tokens(images)
-        chosen = patches if self.output == "patches" else cls[:, None]
-        return chosen.reshape(*batch, self.num_tokens, self.dim)
+        return patches if self.output == "patches" else cls[:, None]
+
+    def summary(self, images: Tensor) -> Tensor:
+        """The class token, (N, dim)."""
+        return self.tokens(images)[0]
 
     def _last_input(self, images: Tensor) -> tuple[Block, Tensor]:
         """The last block and what its attention reads, (N, 1 + registers + P, dim)."""

@@ -13,6 +13,7 @@ from agents.dagger import DAgger, DAggerConfig
 from agents.expert import Expert
 from agents.random import Random
 from agents.rng import seed_all
+from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
 from envs import Split
 from envs.vector import make
 from perception import Encoder
@@ -26,7 +27,6 @@ from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_
 from scripts.mistake import Mistake
 
 IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
-SYMBOLS: dict[str, Callable[..., Encoder]] = {"symbol_grid_cnn": SymbolGridCNN}
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
@@ -34,9 +34,14 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     vectorization = "auto" if evaluation else env.vectorization
     workers = None if evaluation else env.workers
     try:
-        return make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
-    except TypeError as error:
-        raise Mistake(f"env.options do not fit {env.id}: {error}") from error
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
+    if not isinstance(made.single_observation_space, spaces.Dict):
+        made.close()
+        raise Mistake(f"{env.id} observes a {made.single_observation_space}; agents here read a gymnasium.spaces.Dict, "
+                      "so wrap it and name what it observes")  # fmt: skip
+    return made
 
 
 def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
@@ -47,26 +52,36 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     chosen: dict[str, Callable[..., Encoder]] = {}
     for key in keys:
         what = kind(space[key])
-        if what == "image":
-            chosen[key] = partial(IMAGE[config.image], keys=(key,))
+        if what in ("image", "depth"):
+            chosen[key] = IMAGE[config.image]
         elif what == "symbols":
-            chosen[key] = partial(SYMBOLS[config.symbols], key=key)
+            dilations = [2 ** (i % 4) for i in range(config.depth)]
+            chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
     return CombinedEncoder(space, config.dim, chosen, keys=keys)
 
 
 def agent(config: Config, env: Any) -> Agent:
-    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed."""
+    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed. Raises Mistake."""
     seed_all(config.schedule.seed)
-    return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+    try:
+        return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{type(config.agent).__name__} cannot be built for {config.env.id}: {error}") from error
 
 
 def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
     reads = encoder(config.encoder, observed)
-    if isinstance(kind, DAggerConfig):
-        return DAgger(reads, actions, kind)
-    if isinstance(kind, BCConfig):
-        return BC(reads, actions, kind)
-    raise Mistake(f"agent: nothing builds a {type(kind).__name__}")
+    match kind:
+        case PPOConfig():
+            return PPO(reads, actions, kind)
+        case A2CConfig():
+            return A2C(reads, actions, kind)
+        case DQNConfig():
+            return DQN(reads, actions, kind)
+        case DAggerConfig():
+            return DAgger(reads, actions, kind)
+        case BCConfig():
+            return BC(reads, actions, kind)
 
 
 def reference(name: str, env: Any) -> Agent:

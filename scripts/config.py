@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +17,9 @@ import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
+from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from envs.grid.env import View
+from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
 from scripts.mistake import Mistake, nearest
 from scripts.provenance import plain
@@ -34,11 +38,59 @@ class GridOptions:
 
 
 @dataclass(frozen=True)
+class HomesOptions:
+    """Habitat's tasks in homes."""
+
+    sensors: tuple[str, ...] | None = None
+    """What is sensed; None for the task's own sensors."""
+    height: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    width: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    num_scenes: int = 64
+    """Generated homes to live in."""
+    detail: Literal["low", "medium", "high"] = "medium"
+    """How many triangles a generated home has."""
+    scenes: tuple[str, ...] | None = None
+    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    episodes: str | None = None
+    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    scenes_dir: str | None = None
+    """Where the scenes that episodes name lie."""
+    engine: Literal["embodia", "habitat-sim"] = "embodia"
+    """Who draws and moves: this project, or habitat-sim where it is installed."""
+    max_steps: int | None = None
+    """Time limit; None for the task's own."""
+
+
+@dataclass(frozen=True)
+class RoadOptions:
+    """nuPlan-style driving."""
+
+    observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
+    """What is seen; bev is a raster."""
+    reactive: bool = False
+    """Whether traffic reacts to the ego (IDM) or replays the log."""
+    scores: Literal["fast", "exact"] = "fast"
+    """nuPlan's scores exactly, or quickly on arrays."""
+    num_scenarios: int = 200
+    """Scenarios; generated ones are made once and kept."""
+    scenarios: str | None = None
+    """A scenario pack on disk in place of generated ones."""
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """An environment from elsewhere, made as it is registered."""
 
 
-Options = GridOptions | NoOptions
+Options = GridOptions | HomesOptions | RoadOptions | NoOptions
+WORLDS: dict[str, type[GridOptions] | type[HomesOptions] | type[RoadOptions]] = {
+    "envs.grid": GridOptions,
+    "envs.homes": HomesOptions,
+    "envs.driving": RoadOptions,
+}
+"""Where an environment's class lies -> its options."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +119,13 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
     """What reads a picture."""
-    symbols: Literal["symbol_grid_cnn", "nature_cnn"] = "symbol_grid_cnn"
-    """What reads a grid of symbols."""
+    channels: int = 32
+    """Of the net that reads a grid of symbols."""
+    depth: int = 8
+    """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
 
 
 @dataclass(frozen=True)
@@ -108,10 +162,12 @@ def known_id(name: str) -> str:
     """The id as `gymnasium.make` takes it. Raises Mistake with the nearest names for one that is not registered."""
     module, _, rest = name.rpartition(":")
     if module and module != "envs":
+        if os.getcwd() not in sys.path:  # the user's own module beside the run; last, so that it hides nothing
+            sys.path.append(os.getcwd())
         if "." not in module and importlib.util.find_spec(module) is None:
             raise Mistake(f"env.id {name}: there is no module {module}; install it or mend the name")
         importlib.import_module(module)
-    for each in (rest, f"embodia/{rest}"):
+    for each in (rest, f"embodia/{rest}") if module not in ("", "envs") else (f"embodia/{rest}", rest):
         if each in gym.registry:
             return f"envs:{each}" if each.startswith("embodia/") else name
     ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
@@ -119,10 +175,21 @@ def known_id(name: str) -> str:
     raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` names all.")
 
 
+def fitting(env: EnvConfig) -> EnvConfig:
+    """The same, its options those of the id's world: what one world lets one choose means nothing to another."""
+    entry = gym.spec(known_id(env.id).rpartition(":")[2]).entry_point
+    kind = next((kind for start, kind in WORLDS.items() if str(entry).startswith(start)), NoOptions)
+    return env if isinstance(env.options, kind) else dataclasses.replace(env, options=kind())
+
+
 def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
-    """Keyword arguments of the environment; only this project's environments know splits."""
-    ours = known_id(env.id).startswith("envs:")
-    return {**dataclasses.asdict(env.options), **({"split": split} if ours else {})}
+    """Keyword arguments of the environment; only this project's environments know splits, and all of them draw."""
+    if known_id(env.id).startswith("envs:"):
+        return {**dataclasses.asdict(env.options), "split": split}
+    entry: Any = gym.spec(env.id.rpartition(":")[2]).entry_point
+    creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    draws = "rgb_array" in (getattr(creator, "metadata", None) or {}).get("render_modes", ())
+    return {**dataclasses.asdict(env.options), **({"render_mode": "rgb_array"} if draws else {})}
 
 
 # Whether it can be carried out ----------------------------------------------------------------------------------
@@ -149,15 +216,22 @@ def problems(config: Config) -> Iterator[str]:
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
-        yield f"env.workers is {config.env.workers}, but env.vectorization is {config.env.vectorization}; " \
-            "set env.vectorization to subprocess"  # fmt: skip
-    yield from device_problems(getattr(config.agent, "device", "auto"))
+        yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
+    yield from agent_problems(config)
 
 
-def device_problems(device: str) -> Iterator[str]:
-    """A device named wrongly; whether it is there is asked last, by the agent."""
-    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
-        yield f"agent.device is {device}; choose auto, cpu, cuda or cuda:N"
+def agent_problems(config: Config) -> Iterator[str]:
+    agent = config.agent
+    if agent.device not in ("auto", "cpu", "cuda") and not agent.device.startswith("cuda:"):
+        yield f"agent.device is {agent.device}; choose auto, cpu, cuda or cuda:N"
+    if not 0 < agent.learning_rate < 10:
+        yield f"agent.learning_rate is {agent.learning_rate}; give a number above 0, such as 0.001"
+    if isinstance(agent, PPOConfig) and agent.batch_size > agent.n_steps * config.env.num_envs:
+        rollout = agent.n_steps * config.env.num_envs
+        yield f"agent.batch_size is {agent.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rollout} rows"
+    task = known_id(config.env.id).removeprefix("envs:embodia/")
+    if isinstance(agent, BCConfig) and task in NO_EXPERT:
+        yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 
 
 # As JSON --------------------------------------------------------------------------------------------------------

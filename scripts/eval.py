@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from agents import Agent
 from envs import Split
 from scripts import build, runs
-from scripts.config import Config, EnvConfig, check
+from scripts.config import Config, EnvConfig, check, fitting
 from scripts.evaluation import judge, say
 from scripts.mistake import Mistake
 from scripts.presets import PRESETS, preset
@@ -88,10 +88,10 @@ def moved(config: Config, env: str) -> Config:
     """The configuration in another environment: a preset's, or an id with the options it has."""
     if any(each.name == env for each in PRESETS):
         return replace(config, env=preset(env).env)
-    return replace(config, env=replace(config.env, id=env))
+    return replace(config, env=fitting(replace(config.env, id=env)))
 
 
-def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, str]]:
+def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, Any]]:
     """The agent, and what the report should say of it."""
     if run is None:
         return build.reference(who.policy, env), {"policy": who.policy}

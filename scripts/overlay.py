@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Frame = NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 LINES = 4
-LINE = 20  # [pixels]
-PAD = 8  # [pixels]
+SIZE = 14  # of the letters on a frame WIDTH wide; on wider ones they grow along [pixels]
+WIDTH = 480  # [pixels]
+MOST = 1.7  # times they grow
 LEAST = 384  # [pixels], narrower frames are enlarged until the text fits
 INK, DIM, ACCENT, PAPER = (238, 238, 240), (150, 154, 162), (255, 203, 92), (24, 26, 31)
 
@@ -39,56 +41,64 @@ def enlarge(frame: Frame) -> Frame:
 def draw(frame: Frame, caption: Caption) -> Frame:
     """(H, W, 3) uint8 -> (H', W', 3) with a strip of LINES lines below; the same size for every caption."""
     frame = enlarge(np.asarray(frame, np.uint8))
-    width = frame.shape[1]
-    strip = Image.new("RGB", (width, LINES * LINE + 2 * PAD), PAPER)
-    pen = ImageDraw.Draw(strip)
+    strip = Strip(frame.shape[1])
     seed = "" if caption.seed is None else f"seed {caption.seed}   "
-    right(pen, width, 0, f"{seed}step {caption.step}")
-    room = width - 3 * PAD - length(f"{seed}step {caption.step}")
-    pen.text((PAD, PAD), fit(caption.action, room), ACCENT, font())
-    reward = f"{caption.reward:+.3g}" if caption.reward else "0"
-    pen.text((PAD, PAD + LINE), f"reward {reward}", INK, font())
-    right(pen, width, 1, f"return {caption.total:.4g}", INK)
-    rows = wrap(caption.scores, width - 2 * PAD)
-    for i, text in enumerate(rows[:2]):
-        pen.text((PAD, PAD + (2 + i) * LINE), text, INK, font())
-    if len(rows) < 2 and caption.title:
-        pen.text((PAD, PAD + 3 * LINE), fit(caption.title, width - 2 * PAD), DIM, font())
-    return np.concatenate([frame, np.asarray(strip)], 0)
+    taken = strip.right(0, f"{seed}step {caption.step}", DIM)
+    strip.left(0, caption.action, ACCENT, taken)
+    strip.left(1, f"reward {caption.reward:+.3g}" if caption.reward else "reward 0", INK)
+    strip.right(1, f"return {caption.total:.4g}", INK)
+    rows = strip.wrap(caption.scores)[:2]
+    for i, text in enumerate(rows):
+        strip.left(2 + i, text, INK)
+    if len(rows) < 2:
+        strip.left(3, caption.title, DIM)
+    return np.concatenate([frame, np.asarray(strip.image)], 0)
 
 
-def right(pen: ImageDraw.ImageDraw, width: int, line: int, text: str, colour: tuple[int, int, int] = DIM) -> None:
-    pen.text((width - PAD - length(text), PAD + line * LINE), text, colour, font())
+class Strip:
+    """LINES lines of text, `width` pixels wide."""
+
+    def __init__(self, width: int):
+        scale = min(max(1.0, width / WIDTH), MOST)
+        self.width, self.line, self.pad = width, round(20 * scale), round(8 * scale)
+        self.font = font(round(SIZE * scale))
+        self.image = Image.new("RGB", (width, LINES * self.line + 2 * self.pad), PAPER)
+        self.pen = ImageDraw.Draw(self.image)
+
+    def left(self, line: int, text: str, colour: Colour, taken: float = 0) -> None:
+        """`taken` pixels at the right end are not to be written on."""
+        text = self.fit(text, self.width - 3 * self.pad - taken)
+        self.pen.text((self.pad, self.pad + line * self.line), text, colour, self.font)
+
+    def right(self, line: int, text: str, colour: Colour) -> float:
+        """The pixels it takes."""
+        length = self.font.getlength(text)
+        self.pen.text((self.width - self.pad - length, self.pad + line * self.line), text, colour, self.font)
+        return length
+
+    def wrap(self, scores: Mapping[str, float]) -> list[str]:
+        """`name value` pairs over as many lines as they need."""
+        rows: list[str] = []
+        for name, value in scores.items():
+            pair = f"{name} {value:.3g}"
+            if rows and self.font.getlength(f"{rows[-1]}   {pair}") <= self.width - 3 * self.pad:
+                rows[-1] += f"   {pair}"
+            else:
+                rows.append(pair)
+        return rows
+
+    def fit(self, text: str, room: float) -> str:
+        """The text, its end cut off where it is too long."""
+        if self.font.getlength(text) <= room:
+            return text
+        while text and self.font.getlength(text + "...") > room:
+            text = text[:-1]
+        return text + "..."
 
 
-def wrap(scores: Mapping[str, float], room: float) -> list[str]:
-    """`name value` pairs over as many lines as they need."""
-    rows: list[str] = []
-    for name, value in scores.items():
-        pair = f"{name} {value:.3g}"
-        if rows and length(f"{rows[-1]}   {pair}") <= room:
-            rows[-1] += f"   {pair}"
-        else:
-            rows.append(fit(pair, room))
-    return rows
-
-
-def fit(text: str, room: float) -> str:
-    """The text, its end cut off where it is too long."""
-    if length(text) <= room:
-        return text
-    while text and length(text + "...") > room:
-        text = text[:-1]
-    return text + "..."
-
-
-def length(text: str) -> float:
-    return font().getlength(text)
-
-
-@lru_cache(1)
-def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=14)
+@lru_cache(8)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
 
 
 def words(action: object, names: Mapping[int, str] | None = None) -> str:

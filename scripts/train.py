@@ -17,7 +17,7 @@ from agents.evaluate import evaluate
 from agents.logger import Logger
 from agents.loop import train
 from scripts import build, runs
-from scripts.config import Config, check
+from scripts.config import Config, check, fitting
 from scripts.config import write as write_config
 from scripts.evaluation import judge, say, scores
 from scripts.mistake import Mistake
@@ -92,11 +92,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def shortened(args: Args) -> Config:
-    """The configuration with what --seed, --steps and --device say."""
+    """The configuration with what --seed, --steps and --device say, its options those of its world."""
     config = args.config
     schedule = {name: value for name in ("seed", "steps") if (value := getattr(args, name)) is not None}
     agent = {name: value for name in ("seed", "device") if (value := getattr(args, name)) is not None}
-    return replace(config, schedule=replace(config.schedule, **schedule), agent=replace(config.agent, **agent))
+    config = replace(config, schedule=replace(config.schedule, **schedule), agent=replace(config.agent, **agent))
+    return replace(config, env=fitting(config.env))
 
 
 def resume(args: Resume) -> int:

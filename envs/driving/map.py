@@ -111,7 +111,7 @@ class Lane:
     right_boundary: Polyline
     roadblock_id: str
     speed_limit: float | None = None  # [m/s]
-    index: int = 0  # counted from the left within its roadblock
+    index: int = 0  # of lanes: counted from the left within its roadblock; of connectors: an order
     is_connector: bool = False
     from_lane: str | None = None  # of connectors: id of the lane it leaves
     to_lane: str | None = None  # of connectors: id of the lane it enters
@@ -235,13 +235,15 @@ class Map:
         self._roadblock_connector_index = {
             b.id: i + len(self.roadblocks) for i, b in enumerate(self.roadblock_connectors)
         }
+        self._start_curvatures: dict[int, float] = {}
+        self._stop_lines: dict[int, list[Polygon]] = {}
         self._build_lane_graph()
         self._build_block_graph()
 
     def _build_lane_graph(self) -> None:
         self.outgoing: list[list[int]] = [[] for _ in self.edges]
         self.incoming: list[list[int]] = [[] for _ in self.edges]
-        for edge in range(self.num_lanes, len(self.edges)):
+        for edge in self._connectors_in_order():
             connector = self.edges[edge]
             for lane_id, forward in ((connector.from_lane, False), (connector.to_lane, True)):
                 if lane_id not in self.lane_index:
@@ -250,11 +252,15 @@ class Map:
                 (self.outgoing if forward else self.incoming)[edge].append(lane)
                 (self.incoming if forward else self.outgoing)[lane].append(edge)
 
+    def _connectors_in_order(self) -> list[int]:
+        """Connectors in the order of nuPlan's connector table; ties of "the first one" are broken by it."""
+        return sorted(range(self.num_lanes, len(self.edges)), key=lambda e: self.edges[e].index)
+
     def _build_block_graph(self) -> None:
         self.block_of: list[int] = [self._block_of(edge) for edge in self.edges]
         self.block_edges: list[list[int]] = [[] for _ in self.blocks]
-        for edge, block in enumerate(self.block_of):
-            self.block_edges[block].append(edge)
+        for edge in (*range(self.num_lanes), *self._connectors_in_order()):
+            self.block_edges[self.block_of[edge]].append(edge)
         self.left = [self._neighbour(edge, -1) for edge in range(len(self.edges))]
         self.right = [self._neighbour(edge, +1) for edge in range(len(self.edges))]
         self.block_outgoing: list[list[int]] = [[] for _ in self.blocks]
@@ -318,12 +324,23 @@ class Map:
         """Index of a roadblock by id, else of a roadblock connector, else None (a route may be stale)."""
         return self._roadblock_index.get(block_id, self._roadblock_connector_index.get(block_id))
 
+    def start_curvature(self, edge: int) -> float:
+        """|curvature| [1/m] where an edge begins: the straightest continuation has the smallest."""
+        if edge not in self._start_curvatures:
+            self._start_curvatures[edge] = abs(self.edges[edge].baseline.curvature_at(0.0))
+        return self._start_curvatures[edge]
+
     @cached_property
     def _stop_polygon_index(self) -> dict[str, int]:
         return {stop_id: i for i, stop_id in enumerate(self.stop_polygons.ids)}
 
     def stop_lines(self, edge: int) -> list[Polygon]:
         """Stop polygons of a connector's traffic light: those its baseline crosses, else the one nearest its start."""
+        if edge not in self._stop_lines:
+            self._stop_lines[edge] = self._find_stop_lines(edge)
+        return self._stop_lines[edge]
+
+    def _find_stop_lines(self, edge: int) -> list[Polygon]:
         connector = self.edges[edge]
         known = [self._stop_polygon_index[i] for i in connector.stop_polygon_ids if i in self._stop_polygon_index]
         polygons = [self.stop_polygons.polygons[i] for i in known]

@@ -79,6 +79,7 @@ class RoadPlan:
 class Layout:
     roads: list[RoadPlan]
     junctions: list[JunctionPlan]
+    pickup: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,16 @@ class Style:
     drop_arm: float = 0.3  # chance of a T junction
     lane_change_join: float = 0.3  # chance that a rim road gains or loses a lane
     parking: float = 0.4
+    pickup: float = 0.3  # share of the kerbside parking that is a pickup area
     crosswalks: float = 0.8
     mid_crosswalk: float = 0.3
+    wide_shoulder: float = 0.4  # chance that cyclists have room beside the lanes
 
 
 def plan(style: Style, rng: np.random.Generator) -> Layout:
     """A town by style and generator."""
     junctions, streets = _grid(style, rng)
-    layout = Layout([], junctions)
+    layout = Layout([], junctions, style.pickup)
     _roads_between(layout, style, streets, rng)
     _roads_at_the_rim(layout, style, streets, rng)
     _set_back(layout)
@@ -117,7 +120,9 @@ def _grid(style: Style, rng: np.random.Generator) -> tuple[list[JunctionPlan], d
     along, across = style.size
     turn = rng.uniform(-math.pi, math.pi)
     gaps = [np.concatenate([[0.0], np.cumsum(rng.uniform(*style.spacing, n))]) for n in (along, across)]
-    streets = {(0, j): _street(style, rng) for j in range(across)} | {(1, i): _street(style, rng) for i in range(along)}
+    shoulder = 2.0 if rng.random() < style.wide_shoulder else 0.6
+    names = [(0, j) for j in range(across)] + [(1, i) for i in range(along)]
+    streets = {name: _street(style, shoulder, rng) for name in names}
     junctions = []
     for j in range(across):
         for i in range(along):
@@ -136,7 +141,7 @@ def _grid(style: Style, rng: np.random.Generator) -> tuple[list[JunctionPlan], d
     return junctions, streets
 
 
-def _street(style: Style, rng: np.random.Generator) -> Profile:
+def _street(style: Style, shoulder: float, rng: np.random.Generator) -> Profile:
     lanes = int(rng.choice(style.lanes))
     backward = lanes if rng.random() < 0.7 else max(1, lanes - 1)
     parking = tuple(bool(p) for p in rng.random(2) < style.parking)
@@ -145,7 +150,7 @@ def _street(style: Style, rng: np.random.Generator) -> Profile:
         backward=backward,
         speed_limit=float(rng.choice(style.limits_mph)) * MPH,
         median=float(rng.choice([0.0, 0.0, 1.2, 2.5])) if lanes > 1 else 0.0,
-        shoulder=float(rng.choice([0.6, 0.6, 2.0])),
+        shoulder=shoulder,
         parking=(parking[0], parking[1]),
     )
 

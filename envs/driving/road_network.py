@@ -320,14 +320,10 @@ class _Builder:
         for i, j in pairs:
             points = joint(end_pose(way.baselines[i]), start_pose(out.baselines[j]), CONNECTOR_STEP)
             limit = min(way.speed_limit, out.speed_limit, _advised_speed(points, turn))
-            polygons.append(
-                self._connector(points, block_id, way.lane_ids[i], out.lane_ids[j], limit, lights)
-            )
+            polygons.append(self._connector(points, block_id, way.lane_ids[i], out.lane_ids[j], limit, lights))
             self.movements.append(Movement(self.connectors[-1].id, junction, turn, line, rank))
         polygon = largest(shapely.union_all([shapely.buffer(p, 0.01) for p in polygons]))
-        self.block_connectors.append(
-            Roadblock(block_id, polygon, True, way.block_id, out.block_id, intersection_id)
-        )
+        self.block_connectors.append(Roadblock(block_id, polygon, True, way.block_id, out.block_id, intersection_id))
 
     def _connector(
         self, points: Floats, block_id: str, from_lane: str, to_lane: str, limit: float, lights: tuple[str, ...]
@@ -410,7 +406,9 @@ class _Builder:
         last = len(enter.lane_ids) - 1
         self._stop_polygon(arm, StopPolygonType.YIELD)
         self._ring_arc(index, junction, arm, before, after, intersection_id)
-        self._connect(before, leave, [(0, len(leave.lane_ids) - 1)], Turn.RIGHT, index, arm.line, 0, (), intersection_id)
+        self._connect(
+            before, leave, [(0, len(leave.lane_ids) - 1)], Turn.RIGHT, index, arm.line, 0, (), intersection_id
+        )
         pairs = [(i, 0) for i in range(last + 1)]
         self._connect(enter, after, pairs, Turn.RIGHT, index, arm.line, 1, (), intersection_id)
         shapes = [c.polygon for c in self.connectors[first:]]
@@ -472,7 +470,7 @@ class _Builder:
             self.roadside.sidewalks.append(reference - left * (inner + outer) / 2)
 
     def _parking(self, reference: Floats, left: Floats, kerb: float, crosswalk_at: float | None) -> None:
-        """Stretches of kerbside parking that keep clear of junctions and crosswalks; one in three is a pickup area."""
+        """Stretches of kerbside parking that keep clear of junctions and crosswalks, some of them pickup areas."""
         keep = int(PARKING_CLEARANCE)
         stretches = [(keep, len(reference) - keep)]
         if crosswalk_at is not None:
@@ -485,7 +483,7 @@ class _Builder:
             inner, outer = reference[part] - left[part] * kerb, reference[part] - left[part] * (kerb + PARKING_WIDTH)
             polygon = strip(inner, outer)
             self._add("carparks", polygon)
-            pickup = self.rng.random() < 0.34
+            pickup = self.rng.random() < self.layout.pickup
             if pickup:
                 self.roadside.pickup_areas.append(polygon)
             self._spots((inner + outer) / 2, 0.25 if pickup else 0.7)

@@ -41,11 +41,11 @@ class TrackLog:
         return Tracks(tokens, self.types[index], self.boxes[frame, index], self.velocities[frame, index])
 
     @classmethod
-    def from_frames(cls, frames: list[Tracks]) -> "TrackLog":
-        """Stack frames; objects are ordered by first appearance and identified by track token."""
+    def from_frames(cls, frames: list[Tracks], first: int = 0) -> "TrackLog":
+        """Stack frames, objects identified by track token: those of frame `first` in its order, then the others."""
         index: dict[str, int] = {}
         types: list[int] = []
-        for frame in frames:
+        for frame in (frames[first], *frames):
             for token, kind in zip(frame.tokens, frame.types):
                 if token not in index:
                     index[token] = len(index)

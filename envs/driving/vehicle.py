@@ -101,3 +101,33 @@ def center_accelerations(states: Floats, vehicle: VehicleParameters = PACIFICA) 
     rate, rate_change = states[..., StateColumn.YAW_RATE], states[..., StateColumn.YAW_ACCELERATION]
     acceleration[..., 0] += vehicle.rear_axle_to_center * (rate**2 + rate_change)
     return acceleration
+
+
+@dataclass(frozen=True)
+class IdmParameters:
+    """The intelligent driver model (Treiber et al. 2000) with nuPlan's numbers for traffic agents."""
+
+    min_gap: float = 1.0  # [m]
+    headway: float = 1.5  # [s]
+    max_acceleration: float = 1.0  # [m/s^2]
+    max_deceleration: float = 2.0  # [m/s^2]
+    exponent: float = 4.0
+
+    def acceleration(
+        self, v: Floats | float, target: Floats | float, gap: Floats | float, lead_v: Floats | float
+    ) -> Floats:
+        """Acceleration (...) [m/s^2], unclipped, at speed v towards a target speed, `gap` [m] behind a leader.
+
+        The desired gap is not clamped at zero: a leader that pulls away fast makes its square grow, as in nuPlan.
+        """
+        braking = 2 * np.sqrt(self.max_acceleration * self.max_deceleration)
+        desired = self.min_gap + v * self.headway + v * (v - lead_v) / braking
+        ratio = desired / np.maximum(gap, self.min_gap)
+        return np.asarray(self.max_acceleration * (1 - (v / target) ** self.exponent - ratio**2))
+
+    def next_speed(
+        self, v: Floats | float, target: Floats | float, gap: Floats | float, lead_v: Floats | float, dt: float
+    ) -> Floats:
+        """Speed (...) [m/s] after dt [s] with the acceleration clipped to the model's bounds; never negative."""
+        change = np.clip(self.acceleration(v, target, gap, lead_v), -self.max_deceleration, self.max_acceleration)
+        return np.maximum(v + dt * change, 0.0)

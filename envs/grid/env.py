@@ -75,6 +75,7 @@ class GridEnv(gym.Env[Observation, int]):
         self.observation_space: spaces.Dict = self._make_observation_space()  # type: ignore[assignment]
         self.action_space: spaces.Discrete = spaces.Discrete(int(self.world.action_space.n))  # type: ignore[assignment]
         self._expert: Expert | None = None
+        self._second: tuple[Any, Expert] | None = None  # where the shortest solution is looked for
         self._level: int | None = None  # the world's generator seed; None before the first reset
         self._return = 0.0
         self._over = False
@@ -186,9 +187,13 @@ class GridEnv(gym.Env[Observation, int]):
 
     def _shortest(self) -> int:
         """Steps of the expert's solution of this level, found in a second world; at most the steps just taken."""
-        world = make_world(self.task, **self._options)
+        if self._second is None:
+            world = make_world(self.task, **self._options)
+            self._second = world, make_expert(self.task, world)
+        world, expert = self._second
         _start_level(world, self._level)
-        return make_expert(self.task, world).solution_length(at_most=self.world.step_count)
+        expert.forget()
+        return expert.solution_length(at_most=self.world.step_count)
 
     def _need_level(self, what: str) -> None:
         if self._level is None:

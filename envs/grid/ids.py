@@ -54,6 +54,10 @@ MINIGRID_IDS: tuple[str, ...] = (
 GRID_IDS: tuple[str, ...] = tuple(f"embodia/{name}" for name in MINIGRID_IDS)
 """As `gymnasium.make` knows them."""
 
+NEED_SOURCE: tuple[str, ...] = tuple(name for name in GRID_IDS if "-WFC-" in name)
+"""Mazes by wave function collapse, made from pictures that minigrid 3.2's wheels leave out: to build these, install
+minigrid from its source repository."""
+
 
 def register_grid() -> None:
     """Register every grid task as `embodia/<minigrid id>`."""

@@ -25,8 +25,9 @@ TOKENS: dict[str, int] = {word: token for token, word in enumerate(WORDS)}
 MINIGRID_LENGTH = 20
 """Longest MiniGrid mission is LockedRoom's, 17 words and a comma."""
 
-BABYAI_LENGTH = 64
-"""Longest BabyAI instruction: four "put the <colour> <type> <place> next to ..." of 15 words and their connectives."""
+BABYAI_LENGTH = 72
+"""Longest BabyAI instruction: four "put the <colour> <type> in front of you next to ..." of 17 words, "and", "and",
+"after you"."""
 
 
 def mission_length(task: str) -> int:

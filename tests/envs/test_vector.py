@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +15,8 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs import VectorEnvironment
-from envs.vector import SubprocessVector, SyncVector, WorkerError, WorkerTraceback, make
+from envs.vector import SubprocessVector, SyncVector, make
+from envs.workers import WorkerError, WorkerTraceback
 from tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
 
 
@@ -205,7 +209,7 @@ def gone(pid):
 
 def test_a_killed_worker_is_named_and_no_process_is_left():
     env = SubprocessVector([CountingEnv] * 2, workers=2)
-    pids = [process.pid for process in env._processes]
+    pids = [process.pid for process in env._workers.processes]
     env.reset(seed=0)
     os.kill(pids[1], signal.SIGKILL)
     began = time.monotonic()
@@ -219,9 +223,9 @@ def test_a_killed_worker_is_named_and_no_process_is_left():
 
 def test_a_stuck_worker_is_given_up():
     env = SubprocessVector([lambda: CountingEnv(broken="hang")])
-    pid = env._processes[0].pid
+    pid = env._workers.processes[0].pid
     env.reset(seed=0)
-    env._timeout = 0.5
+    env._workers.timeout = 0.5
     with pytest.raises(WorkerError, match=r"has not answered step for 0.5 s"):
         play(env, 3)
     assert gone(pid)
@@ -237,7 +241,7 @@ def test_an_environment_that_cannot_be_made_says_so_and_leaves_nothing():
 
 def test_close_ends_every_process():
     env = SubprocessVector([CountingEnv] * 2, workers=1)
-    pids = [process.pid for process in env._processes]
+    pids = [process.pid for process in env._workers.processes]
     env.close()
     assert all(map(gone, pids))
     env.close()
@@ -274,3 +278,28 @@ def test_make_chooses_and_refuses():
         make("CartPol-v1")
     with pytest.raises(AttributeError, match="get_state"):
         env.get_state()
+
+
+ORPHANS = """
+import sys, time
+from envs.vector import SubprocessVector
+from tests.fakes import CountingEnv
+env = SubprocessVector([CountingEnv] * 2)
+print(*[process.pid for process in env._workers.processes], flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed():
+    root = Path(__file__).parents[2]
+    main = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    pids = list(map(int, main.stdout.readline().split()))
+    assert not any(map(gone, pids))
+    main.kill()
+    main.wait()
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all(map(gone, pids))

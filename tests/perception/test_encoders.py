@@ -175,52 +175,72 @@ def test_vit_sees_patches_as_a_set_once_placed():
     torch.testing.assert_close(patches, patches_turned.flip(1), atol=1e-5, rtol=1e-4)
 
 
-def whole_maps(n, size=9, seed=0):
-    """(n, size, size, 3) random maps with an agent (code 10) in each."""
+def whole_map_encoder(rows, columns):
+    high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (rows, columns, 3)).copy()
+    encoder = SymbolGridCNN(spaces.Dict({"symbolic": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)}))
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.1)
+    return encoder
+
+
+def random_maps(n, rows, columns, seed=0):
+    """(n, rows, columns, 3) random maps with an agent (code 10) in each."""
     rng = np.random.default_rng(seed)
-    maps = rng.integers(0, [9, 6, 3], (n, size, size, 3))
+    maps = rng.integers(0, [9, 6, 3], (n, rows, columns, 3))
     for one in maps:
-        one[tuple(rng.integers(0, size, 2))] = (10, 0, rng.integers(4))
+        one[rng.integers(rows), rng.integers(columns)] = (10, 0, rng.integers(4))
     return torch.from_numpy(maps.astype(np.uint8))
 
 
+def direction_changed(maps):
+    """The agent looks a quarter further clockwise, and nothing else."""
+    agent = maps[..., 0] == 10
+    return torch.cat([maps[..., :2], torch.where(agent, (maps[..., 2] + 1) % 4, maps[..., 2])[..., None]], -1)
+
+
 def test_symbol_grid_does_not_care_how_the_world_is_turned():
-    high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (9, 9, 3)).copy()
-    space = spaces.Dict({"symbolic": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)})
-    encoder = SymbolGridCNN(space)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, 0.0, 0.1)
-    maps = whole_maps(5)
-    turned = maps.transpose(1, 2).flip(2)  # a quarter turn clockwise: right becomes down
-    agent = turned[..., 0] == 10
-    turned[..., 2] = torch.where(agent, (turned[..., 2] + 1) % 4, turned[..., 2])
+    encoder, maps = whole_map_encoder(9, 9), random_maps(5, 9, 9)
+    turned = direction_changed(maps.transpose(1, 2).flip(2))  # all a quarter clockwise: right becomes down
     with torch.no_grad():
-        tokens, tokens_turned = encoder({"symbolic": maps}), encoder({"symbolic": turned})
-        other = maps.clone()
-        other[..., 2] = torch.where(maps[..., 0] == 10, (maps[..., 2] + 1) % 4, maps[..., 2])
-        tokens_other = encoder({"symbolic": other})
-    torch.testing.assert_close(tokens, tokens_turned)
-    assert (tokens - tokens_other).abs().amax((1, 2)).min() > 1e-4
+        tokens = encoder({"symbolic": maps})
+        torch.testing.assert_close(encoder({"symbolic": turned}), tokens)
+        other = encoder({"symbolic": direction_changed(maps)})
+    assert (tokens - other).abs().amax((1, 2)).min() > 1e-4
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4)])
 def test_symbol_grid_looks_up_from_where_the_agent_is(shape):
-    high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (*shape, 3)).copy()
-    encoder = SymbolGridCNN(spaces.Dict({"g": spaces.Box(np.zeros_like(high), high, dtype=np.uint8)}))
+    encoder, side = whole_map_encoder(*shape), max(shape)
     for direction in range(4):
-        grid = torch.zeros(1, *shape, 3, dtype=torch.long)
+        grid = torch.full((1, *shape, 3), 2, dtype=torch.uint8)
         grid[0, 2, 1] = torch.tensor([10, 0, direction])
         dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]
         grid[0, 2 + dy, 1 + dx, 0] = 8
         turned, cell = encoder._turned(grid)
-        side = max(shape)
-        assert turned.shape == (1, side, side, 3)
-        assert turned.flatten(1, 2)[0, cell[0]].tolist() == [10, 0, 3]
-        assert turned.flatten(1, 2)[0, cell[0] - side, 0] == 8
+        assert turned.shape == (1, side * side, 3)
+        assert turned[0, cell[0]].tolist() == [1, 0, 0]  # lifted off
+        assert turned[0, cell[0] - side, 0] == 8
+        assert (turned[0, :, 0] == 10).sum() == 0
 
 
-def test_an_egocentric_view_is_left_as_it_is():
+def test_a_shared_map_is_read_once():
+    encoder = whole_map_encoder(9, 9)
+    rows = random_maps(2, 9, 9).repeat(6, 1, 1, 1)
+    rows[rows[..., 0] == 10] = 1
+    rows[:, :, 2] = torch.tensor([1, 0, 0], dtype=torch.uint8)  # a corridor along which the agent is seen
+    for i, row in enumerate(rows):
+        row[i // 2, 2] = torch.tensor([10, 0, 3], dtype=torch.uint8)
+    read = []
+    encoder.blocks.register_forward_hook(lambda module, inputs, output: read.append(len(output)))
+    with torch.no_grad():
+        together = encoder({"symbolic": rows})
+        alone = torch.stack([encoder({"symbolic": row}) for row in rows])
+    assert read[0] == 2
+    torch.testing.assert_close(together, alone)
+
+
+def test_an_egocentric_view_is_read_from_the_middle_of_the_last_row():
     view = torch.randint(0, 3, (2, 7, 7, 3), generator=torch.Generator().manual_seed(0))
     turned, cell = SymbolGridCNN(SPACE)._turned(view)
-    assert torch.equal(turned, view)
+    assert torch.equal(turned, view.flatten(1, 2))
     assert cell.tolist() == [6 * 7 + 3] * 2

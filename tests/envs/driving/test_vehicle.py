@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from envs.driving.types import STATE_SIZE, StateColumn
-from envs.driving.vehicle import MAX_STEERING, PACIFICA, bicycle_step, center_accelerations, center_velocities
+from envs.driving.vehicle import (
+    MAX_STEERING,
+    PACIFICA,
+    IdmParameters,
+    bicycle_step,
+    center_accelerations,
+    center_velocities,
+)
 
 C = StateColumn
 
@@ -53,3 +60,13 @@ def test_center_velocity_adds_the_yaw_and_acceleration_stays_along_x():
     state[[C.VX, C.AY, C.YAW_RATE, C.YAW_ACCELERATION]] = 4.0, 0.7, 0.5, 0.2
     np.testing.assert_allclose(center_velocities(state), [4.0, 1.461 * 0.5])
     np.testing.assert_allclose(center_accelerations(state), [1.461 * (0.25 + 0.2), 0.7])
+
+
+def test_idm_golden_values():
+    idm = IdmParameters()
+    assert idm.acceleration(5, 10, 200, 5) == pytest.approx(0.93569375, abs=1e-12)
+    assert idm.next_speed(5, 10, 200, 5, 0.1) == pytest.approx(5.093569375, abs=1e-12)
+    assert idm.acceleration(8, 10, 15, 6) == pytest.approx(-0.9566142688302307, abs=1e-12)
+    assert idm.next_speed(8, 10, 15, 6, 0.1) == pytest.approx(7.904338573116977, abs=1e-12)
+    assert idm.acceleration(10, 10, 5, 0) == pytest.approx(-105.494834, abs=1e-6)
+    assert idm.next_speed(10, 10, 5, 0, 0.1) == pytest.approx(9.8, abs=1e-12)
