@@ -125,7 +125,7 @@ class MultiGoalShortestPath:
 
     @requested_ends.setter
     def requested_ends(self, ends):
-        self._ends = [_point(end) for end in ends]
+        self._ends, self._prepared = [_point(end) for end in ends], None
 
 
 class PathFinder:
@@ -175,7 +175,10 @@ class PathFinder:
         return Vector3(self._loaded("try_step_no_sliding").try_step_no_sliding(_point(start), _point(end)))
 
     def find_path(self, query):
-        path = self._loaded("find_path").find_path(_point(query.requested_start), np.array(query.requested_ends))
+        ours = self._loaded("find_path")
+        if query._prepared is None:
+            query._prepared = ours.goal_set(np.array(query.requested_ends))
+        path = ours.path(_point(query.requested_start), query._prepared)
         query.geodesic_distance, query.points = path.geodesic_distance, [Vector3(point) for point in path.points]
         query.closest_end_point_index = path.closest_end
         return np.isfinite(path.geodesic_distance)
@@ -236,7 +239,7 @@ class Simulator:
         self._thread, self._doomed = threading.get_ident(), False
         self.config = None
         self._colour = any(s.sensor_type == SensorType.COLOR for s in config.agents[0].sensor_specifications)
-        self.reconfigured = 0
+        self.reconfigured, self._cameras = 0, {}
         self._load(config)
         simulators.append(self)
 
@@ -287,7 +290,10 @@ class Simulator:
 
     def _draw(self, spec):
         name = {"COLOR": "rgb", "DEPTH": "depth", "SEMANTIC": "semantic"}[spec.sensor_type]
-        camera = Rasterizer(*spec.resolution, spec.hfov, spec.near, spec.far, sensors=(name,))
+        key = (*spec.resolution, spec.hfov, spec.near, spec.far, name)
+        if key not in self._cameras:
+            self._cameras[key] = Rasterizer(*key[:-1], sensors=(name,))
+        camera = self._cameras[key]
         pose = self._agent.matrix.copy()
         pose[:3, 3] += pose[:3, :3] @ np.asarray(spec.position)
         picture = camera.render([self._scene], np.zeros(1, int), pose[None])[name][0].copy()
