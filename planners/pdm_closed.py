@@ -11,11 +11,11 @@ import numpy as np
 from envs.driving.lqr import simulate_proposals
 from envs.driving.map import Map
 from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
-from envs.driving.vehicle import PACIFICA, center_accelerations, ego_boxes
+from envs.driving.vehicle import center_accelerations, ego_boxes
 from planners import Carry
+from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_forecast import RADIUS, Forecast, forecast
 from planners.pdm_proposals import (
-    DEFAULT_LIMIT,
     DT,
     LEAD_EVERY,
     PROPOSAL_STEPS,
@@ -46,7 +46,7 @@ class PdmClosed:
         blocks = [block for i in route_roadblock_ids if (block := map_api.block(i)) is not None]
         if not blocks:
             raise ValueError(f"none of the route's roadblocks is on map {map_api.name}: {route_roadblock_ids}")
-        return {"map": map_api, "blocks": blocks, "collided": frozenset()}
+        return {"map": map_api, "blocks": blocks, "collided": frozenset(), "polygons": PolygonTable.of(map_api)}
 
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
         """80 poses of 0.1 s: the best proposal, or a braking manoeuvre."""
@@ -63,8 +63,9 @@ class PdmClosed:
         corridors = _corridors(paths, rolled)
         rolled = _continue(rolled, paths, ahead, corridors, PROPOSAL_STEPS)
         states = simulate_proposals(ego.array(), rolled.poses)
-        carparks = np.array(road_map.carparks.near(*center, RADIUS), np.int64)
-        scores = score_proposals(states, ahead, paths.lines[0], road_map, set(drivable), carparks, set(route))
+        carparks = road_map.carparks.near(*center, RADIUS)
+        areas = ego_areas(ego_boxes(states), carry["polygons"], drivable, carparks, set(route))
+        scores = score_proposals(states, ahead, paths.lines[0], areas, road_map)
         best = int(np.argmax(scores.total))
         if _emergency(scores, best, ego):
             poses = brake(ego, self.sampling)

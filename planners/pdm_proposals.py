@@ -13,10 +13,10 @@ import shapely
 import shapely.ops
 from numba import njit
 
-from envs.driving.geometry import box_corners, wrap_angle
-from envs.driving.types import Bools, Floats, Ints
+from envs.driving.geometry import box_corners
+from envs.driving.types import Floats, Ints
 from envs.driving.vehicle import PACIFICA
-from planners.pdm_forecast import STEP, Forecast
+from planners.pdm_forecast import Forecast
 
 LATERAL_OFFSETS = (0.0, -1.0, 1.0)  # [m] to the left
 SPEED_FRACTIONS = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the present lane's limit
@@ -25,6 +25,7 @@ MIN_GAP, HEADWAY, MAX_ACCELERATION, MAX_DECELERATION, EXPONENT = 1.0, 1.5, 1.5, 
 DT = 0.1  # [s]
 PROPOSAL_STEPS, TRAJECTORY_STEPS = 40, 80
 LEAD_EVERY = 2  # steps
+EGO_FRONT, EGO_LENGTH, EGO_WIDTH = PACIFICA.front_length, PACIFICA.length, PACIFICA.width  # [m]
 FIRST_PROGRESS = 1e-5  # [m] the paths' interpolation starts behind their first node
 
 
@@ -199,7 +200,7 @@ def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, le
 
 
 @njit(cache=True)
-def _unroll(  # noqa: PLR0913
+def _unroll(
     s0, v0, lead0, pose0, lateral, target, path_s, path_poses, row_of_path, done, until,
     first, progress, start, count, corners, speed, heading,
 ):  # fmt: skip
@@ -219,7 +220,7 @@ def _unroll(  # noqa: PLR0913
                 for row in range(a, b):
                     if progress[row] > s:
                         ring = corners[start[row] : start[row] + count[row]]
-                        distance = ring_distance(ego_ring(pose), ring)
+                        distance = ego_to_ring(pose, ring, nearest)
                         if distance < nearest:
                             nearest, best = distance, row
                 if best < 0:
@@ -234,66 +235,65 @@ def _unroll(  # noqa: PLR0913
     return s_out, v_out, leads, poses
 
 
-EGO_FRONT, EGO_REAR, EGO_WIDTH = PACIFICA.front_length, PACIFICA.rear_length, PACIFICA.width
-EGO_LENGTH = PACIFICA.length
-
-
 @njit(cache=True)
-def ego_ring(pose: Floats) -> Floats:
-    """Corners (4, 2) of the ego's box at a rear-axle pose (3,)."""
+def ego_to_ring(pose: Floats, ring: Floats, limit: float) -> float:
+    """Distance [m] from the ego's box at a rear-axle pose (3,) to a simple polygon (n, 2), 0 where they meet.
+
+    Worked out in the ego's frame, where the box is centred and upright; anything of `limit` [m] or more may come back
+    larger than it is.
+    """
     c, d = math.cos(pose[2]), math.sin(pose[2])
-    ring = np.empty((4, 2))
-    for k in range(4):
-        along = EGO_FRONT if k in (0, 3) else -EGO_REAR
-        left = EGO_WIDTH / 2 if k < 2 else -EGO_WIDTH / 2
-        ring[k, 0] = pose[0] + along * c - left * d
-        ring[k, 1] = pose[1] + along * d + left * c
-    return ring
-
-
-@njit(cache=True)
-def ring_distance(a: Floats, b: Floats) -> float:
-    """Distance [m] between two simple polygons (n, 2) and (m, 2); 0 where they meet."""
-    if point_in_ring(a[0, 0], a[0, 1], b) or point_in_ring(b[0, 0], b[0, 1], a):
-        return 0.0
-    nearest = np.inf
-    for i in range(len(a)):
-        i2 = (i + 1) % len(a)
-        for j in range(len(b)):
-            j2 = (j + 1) % len(b)
-            if segments_cross(a[i], a[i2], b[j], b[j2]):
-                return 0.0
-            nearest = min(nearest, point_to_segment(a[i], b[j], b[j2]), point_to_segment(b[j], a[i], a[i2]))
-    return math.sqrt(nearest)
-
-
-@njit(cache=True)
-def point_to_segment(p: Floats, a: Floats, b: Floats) -> float:
-    """Squared distance [m^2] from a point to a segment."""
-    dx, dy = b[0] - a[0], b[1] - a[1]
-    length = dx * dx + dy * dy
-    t = 0.0 if length == 0 else min(max(((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / length, 0.0), 1.0)
-    return (a[0] + t * dx - p[0]) ** 2 + (a[1] + t * dy - p[1]) ** 2
-
-
-@njit(cache=True)
-def segments_cross(a: Floats, b: Floats, c: Floats, d: Floats) -> bool:
-    """Whether segments ab and cd cross properly."""
-
-    def side(p: Floats, q: Floats, r: Floats) -> float:
-        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
-
-    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
-
-
-@njit(cache=True)
-def point_in_ring(x: float, y: float, ring: Floats) -> bool:
-    inside = False
-    j = len(ring) - 1
+    half_length, half_width = EGO_LENGTH / 2, EGO_WIDTH / 2
+    center_x = pose[0] + (EGO_FRONT - half_length) * c
+    center_y = pose[1] + (EGO_FRONT - half_length) * d
+    nearest = limit
+    inside = False  # the box's centre in the polygon, by the even-odd rule
+    last = len(ring) - 1
+    ax = (ring[last, 0] - center_x) * c + (ring[last, 1] - center_y) * d
+    ay = (ring[last, 1] - center_y) * c - (ring[last, 0] - center_x) * d
     for i in range(len(ring)):
-        if (ring[i, 1] > y) != (ring[j, 1] > y):
-            cross = ring[i, 0] + (y - ring[i, 1]) / (ring[j, 1] - ring[i, 1]) * (ring[j, 0] - ring[i, 0])
-            if x < cross:
-                inside = not inside
-        j = i
-    return inside
+        bx = (ring[i, 0] - center_x) * c + (ring[i, 1] - center_y) * d
+        by = (ring[i, 1] - center_y) * c - (ring[i, 0] - center_x) * d
+        if (ay > 0) != (by > 0) and ax + ay / (ay - by) * (bx - ax) > 0:
+            inside = not inside
+        apart_x = max(min(ax, bx) - half_length, -half_length - max(ax, bx), 0.0)
+        apart_y = max(min(ay, by) - half_width, -half_width - max(ay, by), 0.0)
+        if math.hypot(apart_x, apart_y) < nearest:
+            nearest = min(nearest, box_to_segment(half_length, half_width, ax, ay, bx, by))
+        ax, ay = bx, by
+    return 0.0 if inside else nearest
+
+
+@njit(cache=True)
+def box_to_segment(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> float:
+    """Distance [m] from an upright box around the origin to the segment a b; 0 where they meet."""
+    if segment_enters(half_length, half_width, ax, ay, bx, by):
+        return 0.0
+    nearest = min(outside(half_length, half_width, ax, ay), outside(half_length, half_width, bx, by))
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    for sx in (-half_length, half_length):
+        for sy in (-half_width, half_width):
+            t = 0.0 if length == 0 else min(max(((sx - ax) * dx + (sy - ay) * dy) / length, 0.0), 1.0)
+            nearest = min(nearest, math.hypot(ax + t * dx - sx, ay + t * dy - sy))
+    return nearest
+
+
+@njit(cache=True)
+def outside(half_length: float, half_width: float, x: float, y: float) -> float:
+    """Distance [m] from a point to the upright box."""
+    return math.hypot(max(abs(x) - half_length, 0.0), max(abs(y) - half_width, 0.0))
+
+
+@njit(cache=True)
+def segment_enters(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> bool:
+    """Whether the segment a b meets the upright box (slab method)."""
+    low, high = 0.0, 1.0
+    for start, step, half in ((ax, bx - ax, half_length), (ay, by - ay, half_width)):
+        if step == 0.0:
+            if abs(start) > half:
+                return False
+            continue
+        t1, t2 = (-half - start) / step, (half - start) / step
+        low, high = max(low, min(t1, t2)), min(high, max(t1, t2))
+    return low <= high

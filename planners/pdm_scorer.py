@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from envs.driving.geometry import bearings, box_corners
 from envs.driving.map import Map
 from envs.driving.types import Bools, Floats, Ints, StateColumn
 from envs.driving.vehicle import ego_boxes
+from planners.pdm_areas import EgoAreas
 from planners.pdm_forecast import STEP, Forecast
 
 DT = 0.1  # [s]
@@ -33,31 +35,9 @@ class Scores:
     parts: dict[str, Floats]  # (P,) each
 
 
-@dataclass(frozen=True)
-class EgoAreas:
-    """Where the ego is, (P, T) each."""
-
-    multiple_lanes: Bools
-    nondrivable: Bools
-    oncoming: Bools
-
-
-def score_proposals(
-    states: Floats,
-    forecast: Forecast,
-    centerline: Any,
-    road_map: Map,
-    drivable: set[int],
-    carparks: Ints,
-    route: set[int],
-) -> Scores:
-    """Score simulated states (P, T, 11).
-
-    centerline: shapely line; drivable: edges of the roadblocks near the ego, carparks: indices of car parks near it;
-    route: edges on the route.
-    """
+def score_proposals(states: Floats, forecast: Forecast, centerline: Any, areas: EgoAreas, road_map: Map) -> Scores:
+    """Score simulated states (P, T, 11) that drive over `areas`; centerline: shapely line."""
     boxes = ego_boxes(states)
-    areas = ego_areas(boxes, road_map, drivable, carparks, route)
     aside = areas.multiple_lanes | areas.nondrivable
     no_collision, collision_time = at_fault_collisions(states, boxes, forecast, aside)
     no_conflict = time_to_collision(states, boxes, forecast, aside, road_map)
@@ -80,46 +60,6 @@ def normalised_progress(progress: Floats, valid: Floats) -> Floats:
     """Progress (P,) [m] over the best one; where nobody gets on, 1 for whoever breaks no rule."""
     best = progress.max()
     return progress / best if best > LEAST_PROGRESS else (valid > 0).astype(np.float64)
-
-
-def ego_areas(boxes: Floats, road_map: Map, drivable: set[int], carparks: Ints, route: set[int]) -> EgoAreas:
-    """Lanes under the corners and the centre of boxes (P, T, 5)."""
-    shape = boxes.shape[:2]
-    corners = box_corners(boxes).reshape(-1, 2)  # (P T 4, 2)
-    owner, polygon = _containing(corners, road_map, drivable, carparks)
-    instant = owner // 4
-    num_polygons = len(road_map.edges) + len(road_map.carparks)
-    pairs, corner_count = np.unique(instant * num_polygons + polygon, return_counts=True)
-    touched = np.bincount(pairs // num_polygons, minlength=shape[0] * shape[1])
-    whole = np.zeros(shape[0] * shape[1], bool)
-    whole[pairs[corner_count == 4] // num_polygons] = True
-    covered = np.zeros(len(corners), bool)
-    covered[owner] = True
-    centers = boxes[..., :2].reshape(-1, 2)
-    owner, polygon = _containing(centers, road_map, drivable & route, np.zeros(0, np.int64))
-    on_route = np.zeros(len(centers), bool)
-    on_route[owner] = True
-    return EgoAreas(
-        ((touched > 1) & ~whole).reshape(shape),
-        ~covered.reshape(*shape, 4).all(axis=2),
-        ~on_route.reshape(shape),
-    )
-
-
-def _containing(points: Floats, road_map: Map, edges: set[int], carparks: Ints) -> tuple[Ints, Ints]:
-    """Pairs (point, polygon) of points (n, 2) inside some edges and car parks (numbered after the edges)."""
-    wanted = np.zeros(len(road_map.edges) + len(road_map.carparks), bool)
-    wanted[list(edges)] = True
-    wanted[len(road_map.edges) + carparks] = True
-    layers = (
-        (road_map.lane_layer, 0),
-        (road_map.connector_layer, road_map.num_lanes),
-        (road_map.carparks, len(road_map.edges)),
-    )
-    found = [(point, polygon + base) for layer, base in layers for point, polygon in [layer.containing(points)]]
-    point, polygon = (np.concatenate([f[k] for f in found]) for k in range(2))
-    keep = wanted[polygon]
-    return point[keep], polygon[keep]
 
 
 def at_fault_collisions(states: Floats, boxes: Floats, forecast: Forecast, aside: Bools) -> tuple[Floats, Floats]:
@@ -185,8 +125,7 @@ def comfortable(states: Floats) -> Bools:
     ax, ay = states[..., StateColumn.AX], states[..., StateColumn.AY]
 
     def smooth(values: Floats, window: int, degree: int = 2, order: int = 0) -> Floats:
-        smoothed = savgol_filter(values, min(window, steps), degree, deriv=order, delta=DT, axis=-1)
-        return np.asarray(np.round(smoothed, 8))
+        return np.asarray(np.round(values @ savgol_matrix(steps, min(window, steps), degree, order), 8))
 
     turns = np.zeros(states.shape[:2])
     heading = states[..., StateColumn.HEADING]
@@ -203,17 +142,25 @@ def comfortable(states: Floats) -> Bools:
     return np.all([np.all((values > low) & (values < high), axis=1) for values, low, high in bounded], axis=0)
 
 
+@cache
+def savgol_matrix(steps: int, window: int, degree: int, order: int) -> Floats:
+    """(steps, steps) the Savitzky-Golay filter as a matrix to multiply rows of samples with."""
+    return np.asarray(savgol_filter(np.eye(steps), window, degree, deriv=order, delta=DT, axis=-1))
+
+
 @njit(cache=True)
 def first_contacts(boxes: Floats, others: Floats, velocity: Floats) -> Ints:
     """(P, n) first step at which ego boxes (P, T, 5) meet boxes (n, 5) that shift at velocity (n, 2); -1 for never."""
     num, steps = boxes.shape[:2]
     first = np.full((num, len(others)), -1)
-    for p in range(num):
-        for j in range(len(others)):
+    for j in range(len(others)):
+        reach = meeting_distance(boxes[0, 0], others[j])
+        for p in range(num):
             for k in range(steps):
                 t = (k // 2) * STEP
-                x, y = others[j, 0] + velocity[j, 0] * t, others[j, 1] + velocity[j, 1] * t
-                if boxes_meet(boxes[p, k], 0.0, 0.0, others[j], x, y):
+                dx = others[j, 0] + velocity[j, 0] * t - boxes[p, k, 0]
+                dy = others[j, 1] + velocity[j, 1] * t - boxes[p, k, 1]
+                if dx * dx + dy * dy <= reach and boxes_meet(boxes[p, k], others[j], dx, dy):
                     first[p, j] = k
                     break
     return first
@@ -224,7 +171,9 @@ def first_conflicts(boxes: Floats, speed: Floats, others: Floats, velocity: Floa
     """(P, n, 2) first step, and steps ahead of it, at which the moving ego, shifted on at its speed, meets a box."""
     num, steps = boxes.shape[:2]
     first = np.full((num, len(others), 2), -1)
+    reach = np.array([meeting_distance(boxes[0, 0], other) for other in others])
     for p in range(num):
+        course_x, course_y = np.cos(boxes[p, :, 2]) * speed[p] * DT, np.sin(boxes[p, :, 2]) * speed[p] * DT
         for j in range(len(others)):
             found = False
             for k in range(steps):
@@ -232,10 +181,9 @@ def first_conflicts(boxes: Floats, speed: Floats, others: Floats, velocity: Floa
                     continue
                 for ahead in TTC_STEPS:
                     t = ((k + ahead) // 2) * STEP
-                    x, y = others[j, 0] + velocity[j, 0] * t, others[j, 1] + velocity[j, 1] * t
-                    shift = speed[p, k] * ahead * DT
-                    dx, dy = shift * math.cos(boxes[p, k, 2]), shift * math.sin(boxes[p, k, 2])
-                    if boxes_meet(boxes[p, k], dx, dy, others[j], x, y):
+                    dx = others[j, 0] + velocity[j, 0] * t - boxes[p, k, 0] - course_x[k] * ahead
+                    dy = others[j, 1] + velocity[j, 1] * t - boxes[p, k, 1] - course_y[k] * ahead
+                    if dx * dx + dy * dy <= reach[j] and boxes_meet(boxes[p, k], others[j], dx, dy):
                         first[p, j, 0], first[p, j, 1] = k, ahead
                         found = True
                         break
@@ -245,17 +193,19 @@ def first_conflicts(boxes: Floats, speed: Floats, others: Floats, velocity: Floa
 
 
 @njit(cache=True)
-def boxes_meet(a: Floats, dx: float, dy: float, b: Floats, x: float, y: float) -> bool:
-    """Whether box a (5,) shifted by (dx, dy) meets box b (5,) put at (x, y); separating axes, touching counts."""
-    ox, oy = x - a[0] - dx, y - a[1] - dy
-    radius = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
-    if ox * ox + oy * oy > radius * radius:
-        return False
+def meeting_distance(a: Floats, b: Floats) -> float:
+    """Squared distance [m^2] of their centres beyond which boxes a and b (5,) cannot meet."""
+    return ((math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2) ** 2
+
+
+@njit(cache=True)
+def boxes_meet(a: Floats, b: Floats, dx: float, dy: float) -> bool:
+    """Whether boxes a and b (5,) meet with b's centre (dx, dy) from a's; separating axes, touching counts."""
     turn_c, turn_s = abs(math.cos(a[2] - b[2])), abs(math.sin(a[2] - b[2]))
     for own, other in ((a, b), (b, a)):
         c, s = math.cos(own[2]), math.sin(own[2])
-        if abs(ox * c + oy * s) > (own[3] + other[3] * turn_c + other[4] * turn_s) / 2:
+        if abs(dx * c + dy * s) > (own[3] + other[3] * turn_c + other[4] * turn_s) / 2:
             return False
-        if abs(oy * c - ox * s) > (own[4] + other[3] * turn_s + other[4] * turn_c) / 2:
+        if abs(dy * c - dx * s) > (own[4] + other[3] * turn_s + other[4] * turn_c) / 2:
             return False
     return True

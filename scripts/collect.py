@@ -37,7 +37,7 @@ class Args:
     fps: int = 10
     """Steps per second, for formats that tell time in seconds."""
     out: Path | None = None
-    """Where the data go; by default a fresh folder under data/."""
+    """Where the data go; by default a fresh folder under datasets/."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5", "lerobot": "15"}[each])
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
-    folder = runs.exactly(args.out) if args.out else runs.fresh(Path("data") / f"{policy}-{task}")
+    folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")
     seeds = range(args.first_seed, args.first_seed + args.episodes)
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)

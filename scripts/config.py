@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,12 +38,58 @@ class GridOptions:
 
 
 @dataclass(frozen=True)
+class HomesOptions:
+    """Habitat's tasks in homes."""
+
+    sensors: tuple[str, ...] | None = None
+    """What is sensed; None for the task's own sensors."""
+    height: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    width: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    num_scenes: int = 64
+    """Generated homes to live in."""
+    detail: Literal["low", "medium", "high"] = "medium"
+    """How many triangles a generated home has."""
+    scenes: tuple[str, ...] | None = None
+    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    episodes: str | None = None
+    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    scenes_dir: str | None = None
+    """Where the scenes that episodes name lie."""
+    engine: Literal["embodia", "habitat-sim"] = "embodia"
+    """Who draws and moves: this project, or habitat-sim where it is installed."""
+    max_steps: int | None = None
+    """Time limit; None for the task's own."""
+
+
+@dataclass(frozen=True)
+class RoadOptions:
+    """nuPlan-style driving."""
+
+    observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
+    """What is seen; bev is a raster."""
+    reactive: bool = False
+    """Whether traffic reacts to the ego (IDM) or replays the log."""
+    scores: Literal["fast", "exact"] = "fast"
+    """nuPlan's scores exactly, or quickly on arrays."""
+    num_scenarios: int = 200
+    """Scenarios; generated ones are made once and kept."""
+    scenarios: str | None = None
+    """A scenario pack on disk in place of generated ones."""
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """An environment from elsewhere, made as it is registered."""
 
 
-Options = GridOptions | NoOptions
-WORLDS: dict[str, type[GridOptions]] = {"envs.grid": GridOptions}
+Options = GridOptions | HomesOptions | RoadOptions | NoOptions
+WORLDS: dict[str, type[GridOptions] | type[HomesOptions] | type[RoadOptions]] = {
+    "envs.grid": GridOptions,
+    "envs.homes": HomesOptions,
+    "envs.driving": RoadOptions,
+}
 """Where an environment's class lies -> its options."""
 
 
@@ -114,6 +162,8 @@ def known_id(name: str) -> str:
     """The id as `gymnasium.make` takes it. Raises Mistake with the nearest names for one that is not registered."""
     module, _, rest = name.rpartition(":")
     if module and module != "envs":
+        if os.getcwd() not in sys.path:  # the user's own module beside the run; last, so that it hides nothing
+            sys.path.append(os.getcwd())
         if "." not in module and importlib.util.find_spec(module) is None:
             raise Mistake(f"env.id {name}: there is no module {module}; install it or mend the name")
         importlib.import_module(module)
@@ -127,15 +177,19 @@ def known_id(name: str) -> str:
 
 def fitting(env: EnvConfig) -> EnvConfig:
     """The same, its options those of the id's world: what one world lets one choose means nothing to another."""
-    entry = gym.spec(known_id(env.id).removeprefix("envs:")).entry_point
+    entry = gym.spec(known_id(env.id).rpartition(":")[2]).entry_point
     kind = next((kind for start, kind in WORLDS.items() if str(entry).startswith(start)), NoOptions)
     return env if isinstance(env.options, kind) else dataclasses.replace(env, options=kind())
 
 
 def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
-    """Keyword arguments of the environment; only this project's environments know splits."""
-    ours = known_id(env.id).startswith("envs:")
-    return {**dataclasses.asdict(env.options), **({"split": split} if ours else {})}
+    """Keyword arguments of the environment; only this project's environments know splits, and all of them draw."""
+    if known_id(env.id).startswith("envs:"):
+        return {**dataclasses.asdict(env.options), "split": split}
+    entry: Any = gym.spec(env.id.rpartition(":")[2]).entry_point
+    creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    draws = "rgb_array" in (getattr(creator, "metadata", None) or {}).get("render_modes", ())
+    return {**dataclasses.asdict(env.options), **({"render_mode": "rgb_array"} if draws else {})}
 
 
 # Whether it can be carried out ----------------------------------------------------------------------------------

@@ -8,23 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import gymnasium as gym
 
 from agents import Agent, Row
+from agents.device import choose_device
 from agents.evaluate import Episode, Watch, evaluate
 from envs import NoExpert, Split
 from scripts import build, report
 from scripts.chart import Curve
-from scripts.config import Config, EnvConfig
+from scripts.config import Config, EnvConfig, known_id
+from scripts.mistake import Mistake
 from scripts.overlay import Caption, draw, words
 from scripts.provenance import config_hash, cpu_minutes, hardware, plain, versions
 from scripts.report import Card, Clip
 from scripts.statistics import wilson
 from scripts.video import Video
 
-GRID_ACTIONS = dict(enumerate(("left", "right", "forward", "pick up", "drop", "toggle", "done")))
+GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
+HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("success", "spl", "score")
-CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy", "time/steps_per_second")
+CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
 
 class Ticker:
@@ -85,10 +88,12 @@ class Film:
 
 
 def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
-    """What the actions are called: the environment's own `action_names`, minigrid's, or nothing."""
+    """What discrete actions are called: the environment's own `action_names`, those of grids and homes, or nothing."""
     if hasattr(env, "action_names"):
         return dict(enumerate(env.action_names))
-    return GRID_ACTIONS if "MiniGrid-" in env_id or "BabyAI-" in env_id else None
+    entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
+    names = {"envs.grid": GRID_ACTIONS, "envs.homes": HOME_ACTIONS}
+    return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
 
 
 def play(
@@ -117,9 +122,15 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
 
 
 def scores(episodes: Sequence[Episode]) -> dict[str, list[float]]:
-    """Score name -> value per episode: the protocol's, and the return."""
+    """Score name -> value per episode: the protocol's, and the return. Raises Mistake where an episode lacks one."""
     names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
-    found = {name: [episode.metrics.get(name, np.nan) for episode in episodes] for name in names}
+    for episode in episodes:
+        if missing := [name for name in names if name not in episode.metrics]:
+            raise Mistake(
+                f"seed {episode.seed} ended without {', '.join(missing)} in info['metrics'], other seeds with it; "
+                "the environment must give its scores on every last step, also where time runs out"
+            )
+    found = {name: [episode.metrics[name] for episode in episodes] for name in names}
     return {**found, "return": [episode.return_ for episode in episodes]}
 
 
@@ -142,11 +153,22 @@ def film(
         vector.close()
 
 
+def draws(env: EnvConfig, split: Split) -> bool:
+    """Whether the environment gives pictures."""
+    vector = build.worlds(env, split, 1, evaluation=True)
+    try:
+        vector.reset(seed=[0])
+        return vector.render_mode == "rgb_array" and vector.render()[0] is not None
+    finally:
+        vector.close()
+
+
 def clips(agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path) -> list[Clip]:
     """Films of the worst and the best episodes by the headline score."""
     values = scores(episodes)
     name = headline(values)
-    chosen = report.worst_and_best(values[name], [episode.length for episode in episodes], config.evaluation.films)
+    films = config.evaluation.films if draws(config.env, split) else 0
+    chosen = report.worst_and_best(values[name], [episode.length for episode in episodes], films)
     found = []
     for kind, i in chosen:
         (path,), (again,) = film(agent, config.env, [episodes[i].seed], split, folder, kind)
@@ -202,7 +224,7 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
-        "hardware": hardware(str(getattr(config.agent, "device", "cpu"))),
+        "hardware": hardware(str(choose_device(config.agent.device))),
         "versions": versions(),
     }
 

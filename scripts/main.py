@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from scripts.mistake import Mistake, nearest
@@ -16,7 +17,7 @@ VERBS = {
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
-    "bench": "how fast: training against plain SB3, video",
+    "bench": "how fast: training against plain SB3, video, homes, driving",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]
@@ -34,7 +35,12 @@ ELSEWHERE = (
     ("agents.rows", "EpisodeError"),
     ("agents.rows", "NonFinite"),
     ("envs", "NoExpert"),
-    ("envs.vector", "WorkerError"),
+    ("envs.driving.nuplan_map", "NuPlanDataError"),
+    ("envs.driving.pack", "PackError"),
+    ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.navmesh", "NavMeshError"),
+    ("envs.homes.scene", "SceneError"),
+    ("envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
     ("perception.observation", "WrongObservation"),
 )
@@ -65,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     # The doctor looks at shadows himself, and must run where everything else cannot.
     if verb != "doctor" and (shadows := complaint()):
         raise Mistake(f"another package hides a part of this project.\n{shadows}")

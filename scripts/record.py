@@ -11,7 +11,8 @@ from envs import Split
 from scripts import build, runs
 from scripts.config import check
 from scripts.eval import Policy, load, resolve
-from scripts.evaluation import film
+from scripts.evaluation import draws, film
+from scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     env = build.worlds(config.env, args.split, 1, evaluation=True)
     agent, _ = load(args.who, config, run, env)
     env.close()
+    if not draws(config.env, args.split):
+        raise Mistake(f"{config.env.id} draws nothing; give it the render mode rgb_array and a render()")
     home = run / "records" if run else args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-films"
     folder = runs.exactly(args.out) if args.out else runs.fresh(home)
     for seed in args.seeds:

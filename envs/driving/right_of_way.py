@@ -141,9 +141,9 @@ class RightOfWay:
         mine = (self.arrived[approach.driver], approach.driver)
         for other in waiting.values():
             crossing = other.connector in self.conflicts[approach.connector]
-            if crossing and other.driver in self.arrived and other.exit_room and other.driver not in self.claims:
-                if (self.arrived[other.driver], other.driver) < mine:
-                    return False
+            waits = crossing and other.exit_room and other.driver in self.arrived and other.driver not in self.claims
+            if waits and (self.arrived[other.driver], other.driver) < mine:
+                return False
         return True
 
     def _taken(self, approach: Approach, past: dict[int, float]) -> bool:

@@ -470,7 +470,7 @@ class _Builder:
             self.roadside.sidewalks.append(reference - left * (inner + outer) / 2)
 
     def _parking(self, reference: Floats, left: Floats, kerb: float, crosswalk_at: float | None) -> None:
-        """Stretches of kerbside parking that keep clear of junctions and crosswalks; one in three is a pickup area."""
+        """Stretches of kerbside parking that keep clear of junctions and crosswalks, some of them pickup areas."""
         keep = int(PARKING_CLEARANCE)
         stretches = [(keep, len(reference) - keep)]
         if crosswalk_at is not None:
@@ -483,7 +483,7 @@ class _Builder:
             inner, outer = reference[part] - left[part] * kerb, reference[part] - left[part] * (kerb + PARKING_WIDTH)
             polygon = strip(inner, outer)
             self._add("carparks", polygon)
-            pickup = self.rng.random() < 0.34
+            pickup = self.rng.random() < self.layout.pickup
             if pickup:
                 self.roadside.pickup_areas.append(polygon)
             self._spots((inner + outer) / 2, 0.25 if pickup else 0.7)

@@ -147,7 +147,7 @@ def traversing_pickup_dropoff(drive: Drive) -> Bools:
         return np.zeros(len(drive.speed), bool)
     centers = shapely.points(drive.of(drive.world.boxes)[:, :2])
     distance = np.min(shapely.distance(centers[:, None], np.array(areas)[None]), axis=1)
-    return (distance < 3.5) & (drive.speed > 1.0)
+    return (distance < 4.5) & (drive.speed > 1.0)
 
 
 def _pedestrian_ahead(drive: Drive, reach: float) -> Bools:

@@ -12,11 +12,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.homes.compiled import compiled_exactly
+from envs.homes.heightfield import OpenCells
+
 Array = NDArray[Any]
 
 
-@numba.njit(cache=True)
-def _corner_height(cells, i, d):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _corner_height(cells: OpenCells, i: int, d: int) -> int:
     """Highest floor of the cells around the corner between directions d and d + 1."""
     neighbour, floor, e = cells.neighbour, cells.floor, (d + 1) % 4
     height = floor[i]
@@ -30,8 +33,8 @@ def _corner_height(cells, i, d):  # type: ignore[no-untyped-def]
     return height
 
 
-@numba.njit(cache=True)
-def _walk(i, d, cells, region, border, points):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _walk(i: int, d: int, cells: OpenCells, region: Array, border: Array, points: Array) -> int:
     """Corners (x, y, z, region beyond the edge that ends there) around the region from border d of cell i on."""
     neighbour, start, start_dir, count = cells.neighbour, i, d, 0
     while True:
@@ -51,8 +54,8 @@ def _walk(i, d, cells, region, border, points):  # type: ignore[no-untyped-def]
             return count
 
 
-@numba.njit(cache=True)
-def _distance_squared(x, z, ax, az, bx, bz):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _distance_squared(x: float, z: float, ax: float, az: float, bx: float, bz: float) -> float:
     """Of a point to a segment, in cells; float32, because ties decide which corner is kept."""
     dx, dz = np.float32(bx - ax), np.float32(bz - az)
     length = dx * dx + dz * dz
@@ -61,11 +64,11 @@ def _distance_squared(x, z, ax, az, bx, bz):  # type: ignore[no-untyped-def]
         t /= length
     t = min(max(t, np.float32(0)), np.float32(1))
     ex, ez = np.float32(ax) + t * dx - np.float32(x), np.float32(az) + t * dz - np.float32(z)
-    return ex * ex + ez * ez
+    return float(ex * ex + ez * ez)
 
 
-@numba.njit(cache=True)
-def _first_corners(points, kept):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _first_corners(points: Array, kept: Array) -> int:
     """Where the neighbour changes; or, with one neighbour all around, the lower left and the upper right corner."""
     n, count = len(points), 0
     if np.any(points[:, 3] != 0):
@@ -86,15 +89,15 @@ def _first_corners(points, kept):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True)
-def _insert(kept, count, after, value):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _insert(kept: Array, count: int, after: int, value: int) -> None:
     for k in range(count, after + 1, -1):
         kept[k] = kept[k - 1]
     kept[after + 1] = value
 
 
-@numba.njit(cache=True)
-def _furthest(points, a, b, max_error):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _furthest(points: Array, a: int, b: int, max_error: float) -> int:
     """The wall corner between kept corners a and b furthest from their line, -1 if none is beyond `max_error`.
 
     The walk always goes in the same direction of space, so that both sides of a border agree.
@@ -117,8 +120,8 @@ def _furthest(points, a, b, max_error):  # type: ignore[no-untyped-def]
     return best if worst > best_distance else -1
 
 
-@numba.njit(cache=True)
-def simplify(points, max_error, max_edge):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def simplify(points: Array, max_error: float, max_edge: int) -> Array:
     """Indices into `points` (n, 4) of the corners of the simplified outline."""
     n = len(points)
     kept = np.empty(n + 2, np.int64)
@@ -145,8 +148,8 @@ def simplify(points, max_error, max_edge):  # type: ignore[no-untyped-def]
     return kept[:count]
 
 
-@numba.njit(cache=True)
-def contours(cells, region, max_error, max_edge):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def contours(cells: OpenCells, region: Array, max_error: float, max_edge: int) -> tuple[Array, Array, Array]:
     """Simplified outlines of all regions: corners (n, 3), start of each outline (m + 1,), region of each (m,)."""
     n = len(region)
     border = np.zeros((n, 4), np.bool_)
@@ -184,14 +187,14 @@ def contours(cells, region, max_error, max_edge):  # type: ignore[no-untyped-def
     return corners[:used], np.array(starts), np.array(regions)
 
 
-@numba.njit(cache=True)
-def _area(a, b, c):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _area(a: Array, b: Array, c: Array) -> int:
     """Twice the signed area of a triangle in the (x, z) plane; negative = inner side for outlines as walked here."""
     return (b[0] - a[0]) * (c[2] - a[2]) - (c[0] - a[0]) * (b[2] - a[2])
 
 
-@numba.njit(cache=True)
-def _between(a, b, c):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _between(a: Array, b: Array, c: Array) -> bool:
     if _area(a, b, c) != 0:
         return False
     if a[0] != b[0]:
@@ -199,8 +202,8 @@ def _between(a, b, c):  # type: ignore[no-untyped-def]
     return (a[2] <= c[2] <= b[2]) or (a[2] >= c[2] >= b[2])
 
 
-@numba.njit(cache=True)
-def _crosses(a, b, c, d):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _crosses(a: Array, b: Array, c: Array, d: Array) -> bool:
     """Whether segments ab and cd meet, ends included."""
     abc, abd, cda, cdb = _area(a, b, c), _area(a, b, d), _area(c, d, a), _area(c, d, b)
     if abc != 0 and abd != 0 and cda != 0 and cdb != 0:
@@ -208,13 +211,13 @@ def _crosses(a, b, c, d):  # type: ignore[no-untyped-def]
     return _between(a, b, c) or _between(a, b, d) or _between(c, d, a) or _between(c, d, b)
 
 
-@numba.njit(cache=True)
-def _same(a, b):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _same(a: Array, b: Array) -> bool:
     return a[0] == b[0] and a[2] == b[2]
 
 
-@numba.njit(cache=True)
-def _inside_cone(before, at, after, point, strict):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _inside_cone(before: Array, at: Array, after: Array, point: Array, strict: bool) -> bool:
     """Whether `point` lies on the inner side of the corner before-at-after."""
     slack = 0 if strict else 1
     if _area(before, at, after) <= 0:  # convex corner
@@ -222,8 +225,8 @@ def _inside_cone(before, at, after, point, strict):  # type: ignore[no-untyped-d
     return not (_area(at, point, after) <= 0 and _area(point, at, before) <= 0)
 
 
-@numba.njit(cache=True)
-def _clear_of(ring, a, b):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _clear_of(ring: Array, a: Array, b: Array) -> bool:
     """No edge of the ring meets segment ab, but at shared corners."""
     n = len(ring)
     for k in range(n):
@@ -235,8 +238,8 @@ def _clear_of(ring, a, b):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True)
-def signed_area(ring):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def signed_area(ring: Array) -> int:
     """Twice the area in cells; outlines are positive, holes negative."""
     total = 0
     for k in range(len(ring)):
@@ -245,8 +248,8 @@ def signed_area(ring):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True)
-def bridge_hole(outline, hole, others):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def bridge_hole(outline: Array, hole: Array, others: Any) -> Array:
     """Outline and hole as one ring, joined by the shortest clear cut from a corner of the hole; empty if none.
 
     `others` are the corners of the remaining holes, (k, n, 3) as a list of rings.
@@ -280,8 +283,8 @@ def bridge_hole(outline, hole, others):  # type: ignore[no-untyped-def]
     return outline[:0]
 
 
-@numba.njit(cache=True)
-def _is_diagonal(ring, rest, count, i, j, strict):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _is_diagonal(ring: Array, rest: Array, count: int, i: int, j: int, strict: bool) -> bool:
     """Whether the cut from the i-th to the j-th remaining corner runs inside the polygon."""
     a, b = ring[rest[i]], ring[rest[j]]
     before, after = ring[rest[(i - 1) % count]], ring[rest[(i + 1) % count]]
@@ -301,16 +304,16 @@ def _is_diagonal(ring, rest, count, i, j, strict):  # type: ignore[no-untyped-de
     return True
 
 
-@numba.njit(cache=True)
-def _crosses_properly(a, b, c, d):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _crosses_properly(a: Array, b: Array, c: Array, d: Array) -> bool:
     abc, abd, cda, cdb = _area(a, b, c), _area(a, b, d), _area(c, d, a), _area(c, d, b)
     if abc == 0 or abd == 0 or cda == 0 or cdb == 0:
         return False
     return ((abc > 0) != (abd > 0)) and ((cda > 0) != (cdb > 0))
 
 
-@numba.njit(cache=True)
-def clip_ears(ring):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def clip_ears(ring: Array) -> Array:
     """Triangles (n - 2, 3) of a simple polygon as indices of its corners, shortest cuts first.
 
     Touching or slightly overlapping rings (thin outlines after simplification) get looser tests; what no cut can

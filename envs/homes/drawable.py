@@ -36,7 +36,7 @@ def drawable(scene: Scene) -> Drawable:
         kept, length = np.zeros(1, np.int64), np.ones(len(length))
     boxes, children, order = build_bvh(scene.triangles[kept])
     kept = kept[order]
-    texels, pyramids = _texel_pyramids(scene.textures)
+    texels, pyramids = _shared_pyramids(scene.textures)
     corners, normal = corners[kept], normal[kept] / length[kept, None]
     label = np.zeros((len(kept), LABEL_COLUMNS), np.int32)
     label[:, TEXELS : LEVELS + 1] = pyramids[scene.texture[kept]]
@@ -68,6 +68,21 @@ def _affine(corners: Array, normal: Array, value: Array) -> Array:
         out[:, 4 * k : 4 * k + 3] = gradient
         out[:, 4 * k + 3] = value[:, 0, k] - (gradient * corners[:, 0]).sum(axis=1)
     return out
+
+
+_known_pyramids: dict[int, tuple[tuple[Array, ...], tuple[Array, Array]]] = {}
+MOST_KNOWN = 16  # tuples of textures whose pyramids are kept
+
+
+def _shared_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
+    """The pyramids of a tuple of textures, worked out once for all scenes that hold this same tuple."""
+    known = _known_pyramids.get(id(textures))
+    if known is None:
+        known = (textures, _texel_pyramids(textures))
+        _known_pyramids[id(textures)] = known
+        if len(_known_pyramids) > MOST_KNOWN:
+            _known_pyramids.pop(next(iter(_known_pyramids)))
+    return known[1]
 
 
 def _texel_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -6,14 +6,15 @@ line algorithm". Angles: direction in the map = (row += cos, column += sin).
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.homes.compiled import compiled_exactly
 
 Array = NDArray[Any]
 
 
-@numba.njit(cache=True)
+@compiled_exactly
 def supercover_line(row: int, column: int, end_row: float, end_column: float) -> Array:
     """All cells (n, 2) that the line touches, in walking order; the end may lie between cells."""
     delta = (abs(end_row - row), abs(end_column - column))
@@ -47,7 +48,7 @@ def supercover_line(row: int, column: int, end_row: float, end_column: float) ->
     return cells[:count]
 
 
-@numba.njit(cache=True)
+@compiled_exactly
 def _walk(free: Array, mask: Array, row: int, column: int, angles: Array, reach: float) -> None:
     for angle in angles:
         cells = supercover_line(row, column, row + reach * np.cos(angle), column + reach * np.sin(angle))

@@ -8,9 +8,10 @@ that lie on cell borders are common and rounding decides on which side they fall
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.homes.compiled import compiled_exactly
 
 Array = NDArray[Any]
 
@@ -41,8 +42,8 @@ class OpenCells(NamedTuple):
     columns: int
 
 
-@numba.njit(cache=True)
-def _divide(polygon, count, axis, at, below, rest):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _divide(polygon: Array, count: int, axis: int, at: float, below: Array, rest: Array) -> tuple[int, int]:
     """Cut a convex polygon at coordinate `at`; returns the corner counts of the part below and of the rest."""
     n_below = n_rest = 0
     for i in range(count):
@@ -70,8 +71,21 @@ def _divide(polygon, count, axis, at, below, rest):  # type: ignore[no-untyped-d
     return n_below, n_rest
 
 
-@numba.njit(cache=True)
-def _add_span(head, low, high, walkable, above, used, row, column, span_low, span_high, is_walkable, merge):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _add_span(
+    head: Array,
+    low: Array,
+    high: Array,
+    walkable: Array,
+    above: Array,
+    used: int,
+    row: int,
+    column: int,
+    span_low: int,
+    span_high: int,
+    is_walkable: bool,
+    merge: int,
+) -> None:
     """Insert a span in its column, merged with those it touches; the walkable flag of the top one wins."""
     previous, current = -1, head[row, column]
     while current != -1 and low[current] <= span_high:
@@ -97,15 +111,25 @@ def _add_span(head, low, high, walkable, above, used, row, column, span_low, spa
         above[previous] = used
 
 
-@numba.njit(cache=True)
-def _doubled(array):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _doubled(array: Array) -> Array:
     grown = np.empty(2 * len(array), array.dtype)
     grown[: len(array)] = array
     return grown
 
 
-@numba.njit(cache=True)
-def voxelise(vertices, faces, origin, shape, extent_y, cell_size, cell_height, steepest, climb):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def voxelise(
+    vertices: Array,
+    faces: Array,
+    origin: Array,
+    shape: tuple[int, int],
+    extent_y: float,
+    cell_size: float,
+    cell_height: float,
+    steepest: float,
+    climb: int,
+) -> Spans:
     """Solid spans of a triangle mesh. `steepest` is the least y of a walkable unit normal, `climb` in cells."""
     rows, columns = shape
     head = np.full((rows, columns), -1, np.int32)
@@ -152,8 +176,8 @@ def voxelise(vertices, faces, origin, shape, extent_y, cell_size, cell_height, s
     return Spans(head, low[:used], high[:used], walkable[:used], above[:used])
 
 
-@numba.njit(cache=True)
-def allow_low_obstacles(spans, climb):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def allow_low_obstacles(spans: Spans, climb: int) -> None:
     """A low thing on walkable ground can be stepped on: kerbs, door sills, thin carpets."""
     head, _, high, walkable, above = spans
     for start in head.ravel():
@@ -167,8 +191,8 @@ def allow_low_obstacles(spans, climb):  # type: ignore[no-untyped-def]
             span = above[span]
 
 
-@numba.njit(cache=True)
-def remove_ledges(spans, body, climb):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def remove_ledges(spans: Spans, body: int, climb: int) -> None:
     """Spans beside a drop deeper than `climb`, or on a slope steeper than it, are not walkable."""
     head, low, high, walkable, above = spans
     rows, columns = head.shape
@@ -202,8 +226,8 @@ def remove_ledges(spans, body, climb):  # type: ignore[no-untyped-def]
                 span = above[span]
 
 
-@numba.njit(cache=True)
-def remove_low_ceilings(spans, body):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def remove_low_ceilings(spans: Spans, body: int) -> None:
     """Spans with less than `body` cells of air above are not walkable."""
     head, low, high, walkable, above = spans
     for span in head.ravel():
@@ -214,8 +238,8 @@ def remove_low_ceilings(spans, body):  # type: ignore[no-untyped-def]
             span = above[span]
 
 
-@numba.njit(cache=True)
-def open_cells(spans, body, climb):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def open_cells(spans: Spans, body: int, climb: int) -> OpenCells:
     """Open space over walkable spans, each linked to where a body can step from it."""
     head, low, high, walkable, above = spans
     rows, columns = head.shape
@@ -255,8 +279,8 @@ def open_cells(spans, body, climb):  # type: ignore[no-untyped-def]
     return OpenCells(first, column, floor, height, neighbour, np.ones(size, np.bool_), columns)
 
 
-@numba.njit(cache=True)
-def boundary_distance(cells):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def boundary_distance(cells: OpenCells) -> Array:
     """(n,) int32 chamfer distance (2 per straight, 3 per diagonal step) to the nearest cell on the boundary."""
     neighbour, walkable = cells.neighbour, cells.walkable
     n = len(walkable)
@@ -282,8 +306,8 @@ def boundary_distance(cells):  # type: ignore[no-untyped-def]
     return distance
 
 
-@numba.njit(cache=True)
-def erode(cells, radius):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def erode(cells: OpenCells, radius: int) -> None:
     """Keep a body of `radius` cells off the boundary."""
     distance = boundary_distance(cells)
     for i in range(len(distance)):

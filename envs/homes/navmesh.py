@@ -5,7 +5,7 @@ floats up to one `cell_height` above the real floor, exactly as habitat-sim's do
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,14 +77,14 @@ class NavMesh(NamedTuple):
     """Triangles of the walkable surface, all turning the same way in the (x, z) plane, and an index by place."""
 
     vertices: Array  # (V, 3) float64 [m]
-    triangles: Array  # (T, 3) int32
-    neighbours: Array  # (T, 3) int32, beyond the edge from corner k to k + 1; -1 = a wall
-    island: Array  # (T,) int32, islands by falling area
+    triangles: Array  # (T, 3) int64
+    neighbours: Array  # (T, 3) int64, beyond the edge from corner k to k + 1; -1 = a wall
+    island: Array  # (T,) int64, islands by falling area
     bounds: Array  # (2, 3) float64 [m], of the scene
     climb: float  # [m]
     grid: Array  # (4,) float64: x0, z0 [m], rows, columns of the index
-    grid_first: Array  # (rows * columns + 1,) int32
-    grid_triangles: Array  # int32
+    grid_first: Array  # (rows * columns + 1,) int64
+    grid_triangles: Array  # int64
 
 
 def build_navmesh(
@@ -96,7 +96,7 @@ def build_navmesh(
     message calls it.
     """
     settings = settings or NavMeshSettings()
-    points, triangles = np.asarray(vertices, np.float32), np.asarray(faces, np.int32)
+    points, triangles = np.asarray(vertices, np.float32), np.asarray(faces, np.int64)
     _check(points, triangles, name)
     used = points[np.unique(triangles)]
     low, high = used.min(axis=0), used.max(axis=0)
@@ -167,7 +167,7 @@ def from_triangles(vertices: Array, triangles: Array, bounds: Array, climb: floa
     grid = np.array([low[0], low[2], rows, columns], np.float64)
     return NavMesh(
         np.ascontiguousarray(vertices, np.float64),
-        np.ascontiguousarray(triangles, np.int32),
+        np.ascontiguousarray(triangles, np.int64),
         neighbours,
         island,
         np.asarray(bounds, np.float64),
@@ -180,7 +180,7 @@ def from_triangles(vertices: Array, triangles: Array, bounds: Array, climb: floa
 
 def _neighbours(triangles: Array) -> Array:
     """(T, 3) the triangle on the other side of each edge; where more than two share one, it is a wall to the rest."""
-    neighbours = np.full((len(triangles), 3), -1, np.int32)
+    neighbours = np.full((len(triangles), 3), -1, np.int64)
     open_edges: dict[tuple[int, int], tuple[int, int]] = {}
     for t, corners in enumerate(triangles.tolist()):
         for k in range(3):
@@ -196,7 +196,7 @@ def _neighbours(triangles: Array) -> Array:
 
 def _islands(vertices: Array, triangles: Array, neighbours: Array) -> Array:
     """(T,) number of each triangle's connected component, the largest area first."""
-    island = np.full(len(triangles), -1, np.int32)
+    island = np.full(len(triangles), -1, np.int64)
     count = 0
     for start in range(len(triangles)):
         if island[start] != -1:
@@ -209,7 +209,7 @@ def _islands(vertices: Array, triangles: Array, neighbours: Array) -> Array:
                     stack.append(int(t))
         count += 1
     areas = np.bincount(island, triangle_areas(vertices, triangles), minlength=count)
-    rank = np.empty(count, np.int32)
+    rank = np.empty(count, np.int64)
     rank[np.argsort(-areas, kind="stable")] = np.arange(count)
     return rank[island]
 
@@ -230,15 +230,15 @@ def _index(plan: Array, origin: Array, rows: int, columns: int) -> tuple[Array, 
         for z in range(low[t, 1], high[t, 1] + 1)
         for x in range(low[t, 0], high[t, 0] + 1)
     ]
-    keys, members = np.array(sorted(cells), np.int32).T
-    first = np.searchsorted(keys, np.arange(rows * columns + 1)).astype(np.int32)
+    keys, members = np.array(sorted(cells), np.int64).T
+    first = np.searchsorted(keys, np.arange(rows * columns + 1)).astype(np.int64)
     return first, np.ascontiguousarray(members)
 
 
 def mesh_hash(vertices: ArrayLike, faces: ArrayLike) -> str:
     """What a stored navmesh must have been made from to be used again."""
     digest = hashlib.sha256(np.ascontiguousarray(vertices, np.float32).tobytes())
-    digest.update(np.ascontiguousarray(faces, np.int32).tobytes())
+    digest.update(np.ascontiguousarray(faces, np.int64).tobytes())
     return digest.hexdigest()
 
 
@@ -265,8 +265,9 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
         with np.load(path, allow_pickle=False) as stored:
             data = {name: stored[name] for name in stored.files}
         mesh = from_triangles(data["vertices"], data["triangles"], data["bounds"], float(data["climb"]))
-        kinds = {f.name: type(f.default) for f in fields(NavMeshSettings)}
-        settings = NavMeshSettings(**{n: kinds[n](v) for (n, v) in zip(kinds, data["settings"], strict=True)})
+        defaults = asdict(NavMeshSettings())
+        values = {name: type(defaults[name])(v) for name, v in zip(defaults, data["settings"], strict=True)}
+        settings = NavMeshSettings(**values)
         return mesh, settings, str(data["source"])
     except FileNotFoundError:
         raise NavMeshError(f"No navmesh at {path}.") from None

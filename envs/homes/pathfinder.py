@@ -18,6 +18,7 @@ from envs.homes.shortest_paths import (
     VisibilityGraph,
     goal_field,
     nearest_goal,
+    probe_steps,
     seen_buffer,
     visibility_graph,
 )
@@ -172,6 +173,16 @@ class PathFinder:
     def try_step_no_sliding(self, start: ArrayLike, end: ArrayLike) -> Array:
         """Where a step ends that stops at the first wall."""
         return try_step(self.mesh, _point(start), _point(end), False).astype(np.float32)
+
+    def probe_steps(
+        self, start: ArrayLike, targets: Array, goals: GoalSet, sliding: bool, radius: float
+    ) -> tuple[Array, Array, Array]:
+        """Many steps tried at once from `start` to targets (M, 3): ends (M, 3), distances there to the nearest wall
+        (at most `radius`) and to the nearest goal, each (M,) [m]."""
+        graph = self.graph
+        return probe_steps(
+            self.mesh, graph.corner, graph.of_vertex, goals.field, _point(start), targets, sliding, radius, self._seen
+        )
 
     def distance_to_closest_obstacle(self, point: ArrayLike, max_search_radius: float = 2.0) -> float:
         """Distance in plan to the nearest border of the navmesh [m], at most the search radius."""

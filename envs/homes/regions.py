@@ -6,19 +6,19 @@ Regions grow downhill from the ridges of the distance field, so that each has on
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.heightfield import boundary_distance
+from envs.homes.compiled import compiled_exactly
+from envs.homes.heightfield import OpenCells, boundary_distance
 
 Array = NDArray[Any]
 
 GROW = 8  # passes by which a region may grow at one water level
 
 
-@numba.njit(cache=True)
-def distance_field(cells):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def distance_field(cells: OpenCells) -> Array:
     """(n,) int32: chamfer distance to the boundary, smoothed over 3 x 3 cells."""
     distance, neighbour = boundary_distance(cells), cells.neighbour
     smooth = distance.copy()
@@ -39,8 +39,10 @@ def distance_field(cells):  # type: ignore[no-untyped-def]
     return smooth
 
 
-@numba.njit(cache=True)
-def _grow(passes, waiting, count, region, steps, neighbour, walkable):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _grow(
+    passes: int, waiting: Array, count: int, region: Array, steps: Array, neighbour: Array, walkable: Array
+) -> int:
     """Waiting cells join the nearest region beside them; `passes` = 0 goes on until nothing changes."""
     joined, joined_region = np.empty(count, np.int32), np.empty(count, np.int32)
     joined_steps = np.empty(count, np.int32)
@@ -74,8 +76,18 @@ def _grow(passes, waiting, count, region, steps, neighbour, walkable):  # type: 
     return count
 
 
-@numba.njit(cache=True)
-def _flood(start, level, new, region, steps, distance, neighbour, walkable, stack):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _flood(
+    start: int,
+    level: int,
+    new: int,
+    region: Array,
+    steps: Array,
+    distance: Array,
+    neighbour: Array,
+    walkable: Array,
+    stack: Array,
+) -> bool:
     """Start region `new` at a cell; cells that touch another region are left to `_grow`."""
     region[start], steps[start], stack[0] = new, 0, start
     size, count = 1, 0
@@ -106,8 +118,8 @@ def _flood(start, level, new, region, steps, distance, neighbour, walkable, stac
     return count > 0
 
 
-@numba.njit(cache=True)
-def watershed(cells):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def watershed(cells: OpenCells) -> Array:
     """(n,) int32 region of every walkable cell, counted from 1; 0 = not walkable."""
     distance, neighbour, walkable = distance_field(cells), cells.neighbour, cells.walkable
     n = len(distance)
@@ -138,7 +150,7 @@ def watershed(cells):  # type: ignore[no-untyped-def]
     return region
 
 
-def merge_regions(region: Array, cells: Any, min_size: int, merge_size: int) -> Array:
+def merge_regions(region: Array, cells: OpenCells, min_size: int, merge_size: int) -> Array:
     """Drop islands of fewer than `min_size` cells and join small or inner regions to their smallest neighbour.
 
     Two regions join only if they meet along one stretch of border and never lie above each other.
@@ -156,13 +168,13 @@ def merge_regions(region: Array, cells: Any, min_size: int, merge_size: int) -> 
     return label[region] if len(kept) else np.zeros_like(region)
 
 
-def _border_sequence(region: Array, cells: Any, r: int) -> list[int]:
+def _border_sequence(region: Array, cells: OpenCells, r: int) -> list[int]:
     """The regions met while walking around region r (0 = a wall); runs count once."""
     return list(_walk_border(region, cells.neighbour, r)) if r else []
 
 
-@numba.njit(cache=True)
-def _walk_border(region, neighbour, r):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _walk_border(region: Array, neighbour: Array, r: int) -> Any:
     start, start_dir = -1, -1
     for i in range(len(region)):
         if region[i] == r:
@@ -193,8 +205,8 @@ def _walk_border(region, neighbour, r):  # type: ignore[no-untyped-def]
     return met
 
 
-@numba.njit(cache=True)
-def _stacked_pairs(region, first):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _stacked_pairs(region: Array, first: Array) -> Any:
     pairs = [(0, 0)][:0]
     for k in range(len(first) - 1):
         for i in range(first[k], first[k + 1]):

@@ -8,12 +8,12 @@ A* over polygons with string pulling finds the same paths or slightly longer one
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.homes.compiled import compiled_exactly
 from envs.homes.navmesh import NavMesh
-from envs.homes.surface import height_on, side
+from envs.homes.surface import height_on, project, side, try_step, wall_distance
 
 Array = NDArray[Any]
 
@@ -25,10 +25,10 @@ NOWHERE = -(2**31)
 class VisibilityGraph(NamedTuple):
     """Which corners see each other."""
 
-    corner: Array  # (K,) int32 vertex of each corner
-    of_vertex: Array  # (V,) int32 corner of each vertex, -1 = none
-    first: Array  # (K + 1,) int32
-    target: Array  # (E,) int32 corners
+    corner: Array  # (K,) int64 vertex of each corner
+    of_vertex: Array  # (V,) int64 corner of each vertex, -1 = none
+    first: Array  # (K + 1,) int64
+    target: Array  # (E,) int64 corners
     length: Array  # (E,) float64 [m]
 
 
@@ -36,14 +36,29 @@ class GoalField(NamedTuple):
     """Distances from every corner to the nearest of some goals."""
 
     goals: Array  # (G, 3) float64 [m] on the navmesh
-    goal_triangle: Array  # (G,) int32
-    goal_index: Array  # (G,) int32, which of the goals asked for
+    goal_triangle: Array  # (G,) int64
+    goal_index: Array  # (G,) int64, which of the goals asked for
     distance: Array  # (K,) float64 [m], inf = unreachable
-    following: Array  # (K,) int32: next corner, or -1 - g for goal g
+    following: Array  # (K,) int64: next corner, or -1 - g for goal g
 
 
-@numba.njit(cache=True)
-def _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t, stack_v):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _look(
+    mesh: NavMesh,
+    of_vertex: Array,
+    t: int,
+    edge: int,
+    sx: float,
+    sz: float,
+    rx: float,
+    rz: float,
+    lx: float,
+    lz: float,
+    seen: Array,
+    count: int,
+    stack_t: Array,
+    stack_v: Array,
+) -> int:
     """Add the corners seen from (sx, sz) through `edge` of triangle t between the rays r and l; returns the count."""
     stack_t[0, 0], stack_t[0, 1] = t, edge
     stack_v[0, 0], stack_v[0, 1], stack_v[0, 2], stack_v[0, 3] = rx, rz, lx, lz
@@ -78,16 +93,27 @@ def _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t
     return count
 
 
-@numba.njit(cache=True)
-def _look_through(mesh, of_vertex, t, edge, sx, sz, seen, count, stack_t, stack_v):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _look_through(
+    mesh: NavMesh,
+    of_vertex: Array,
+    t: int,
+    edge: int,
+    sx: float,
+    sz: float,
+    seen: Array,
+    count: int,
+    stack_t: Array,
+    stack_v: Array,
+) -> int:
     a, b = mesh.triangles[t, edge], mesh.triangles[t, (edge + 1) % 3]
     rx, rz = mesh.vertices[a, 0] - sx, mesh.vertices[a, 2] - sz
     lx, lz = mesh.vertices[b, 0] - sx, mesh.vertices[b, 2] - sz
     return _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t, stack_v)
 
 
-@numba.njit(cache=True)
-def _inside(mesh, t, place):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _inside(mesh: NavMesh, t: int, place: Array) -> tuple[float, float]:
     """`place`, a hair inside triangle t, so that no line of sight starts along an edge."""
     x, z = 0.0, 0.0
     for k in range(3):
@@ -96,10 +122,10 @@ def _inside(mesh, t, place):  # type: ignore[no-untyped-def]
     return place[0] + 1e-5 * (x - place[0]), place[2] + 1e-5 * (z - place[2])
 
 
-@numba.njit(cache=True)
-def look_around(mesh, of_vertex, t, place, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def look_around(mesh: NavMesh, of_vertex: Array, t: int, place: Array, seen: Array) -> int:
     """Corners seen from a place on triangle t: fills `seen` and returns how many (some may come twice)."""
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
+    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
     sx, sz = _inside(mesh, t, place)
     count = 0
     for k in range(3):
@@ -111,8 +137,8 @@ def look_around(mesh, of_vertex, t, place, seen):  # type: ignore[no-untyped-def
     return count
 
 
-@numba.njit(cache=True)
-def line_of_sight(mesh, t, place, goal_t, goal):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def line_of_sight(mesh: NavMesh, t: int, place: Array, goal_t: int, goal: Array) -> bool:
     """Whether the straight line from a place on triangle t to a goal on triangle goal_t stays on the mesh."""
     sx, sz = _inside(mesh, t, place)
     gx, gz = _inside(mesh, goal_t, goal)
@@ -142,13 +168,15 @@ def line_of_sight(mesh, t, place, goal_t, goal):  # type: ignore[no-untyped-def]
     return False
 
 
-@numba.njit(cache=True)
-def _graph(mesh, corner, of_vertex, fan_first, fan_triangle, fan_corner):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _graph(
+    mesh: NavMesh, corner: Array, of_vertex: Array, fan_first: Array, fan_triangle: Array, fan_corner: Array
+) -> tuple[Array, Array, Array]:
     n = len(corner)
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int32), np.empty((DEPTH, 4))
-    seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int32), np.full(n, -1, np.int32)
-    first = np.zeros(n + 1, np.int32)
-    targets = [np.int32(0)][:0]
+    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
+    seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int64), np.full(n, -1, np.int64)
+    first = np.zeros(n + 1, np.int64)
+    targets = [np.int64(0)][:0]
     for i in range(n):
         v = corner[i]
         sx, sz = mesh.vertices[v, 0], mesh.vertices[v, 2]
@@ -168,7 +196,7 @@ def _graph(mesh, corner, of_vertex, fan_first, fan_triangle, fan_corner):  # typ
                 mark[j] = i
                 targets.append(j)
         first[i + 1] = len(targets)
-    target = np.array(targets, np.int32)
+    target = np.array(targets, np.int64)
     length = np.empty(len(target))
     for i in range(n):
         for e in range(first[i], first[i + 1]):
@@ -179,12 +207,12 @@ def _graph(mesh, corner, of_vertex, fan_first, fan_triangle, fan_corner):  # typ
 
 def visibility_graph(mesh: NavMesh) -> VisibilityGraph:
     """The graph of a navmesh's bending corners: wall vertices with at least a half turn of floor around them."""
-    corner = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int32)
-    of_vertex = np.full(len(mesh.vertices), -1, np.int32)
+    corner = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int64)
+    of_vertex = np.full(len(mesh.vertices), -1, np.int64)
     of_vertex[corner] = np.arange(len(corner))
     flat = mesh.triangles.ravel()
-    order = np.argsort(flat, kind="stable").astype(np.int32)
-    fan_first = np.searchsorted(flat[order], np.arange(len(mesh.vertices) + 1)).astype(np.int32)
+    order = np.argsort(flat, kind="stable").astype(np.int64)
+    fan_first = np.searchsorted(flat[order], np.arange(len(mesh.vertices) + 1)).astype(np.int64)
     first, target, length = _graph(mesh, corner, of_vertex, fan_first, order // 3, order % 3)
     return VisibilityGraph(corner, of_vertex, first, target, length)
 
@@ -205,8 +233,16 @@ def _floor_angle(mesh: NavMesh) -> Array:
     return np.bincount(mesh.triangles.ravel(), angle.ravel(), minlength=len(mesh.vertices))
 
 
-@numba.njit(cache=True)
-def _tree(mesh, graph, goals, triangles, distance, following, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _tree(
+    mesh: NavMesh,
+    graph: VisibilityGraph,
+    goals: Array,
+    triangles: Array,
+    distance: Array,
+    following: Array,
+    seen: Array,
+) -> None:
     """Dijkstra over the corners, from those that see a goal."""
     count = len(graph.corner)
     for g in range(len(goals)):
@@ -234,21 +270,23 @@ def _tree(mesh, graph, goals, triangles, distance, following, seen):  # type: ig
 
 def goal_field(mesh: NavMesh, graph: VisibilityGraph, goals: Array, triangles: Array) -> GoalField:
     """Shortest-path tree towards goals (G, 3) that lie on triangles (G,); triangle -1 = not on the mesh, left out."""
-    index = np.flatnonzero(triangles != -1).astype(np.int32)
-    places, on = np.ascontiguousarray(goals[index], np.float64), triangles[index].astype(np.int32)
+    index = np.flatnonzero(triangles != -1).astype(np.int64)
+    places, on = np.ascontiguousarray(goals[index], np.float64), triangles[index].astype(np.int64)
     count = len(graph.corner)
-    distance, following = np.full(count, np.inf), np.full(count, NOWHERE, np.int32)
+    distance, following = np.full(count, np.inf), np.full(count, NOWHERE, np.int64)
     _tree(mesh, graph, places, on, distance, following, seen_buffer(mesh))
     return GoalField(places, on, index, distance, following)
 
 
 def seen_buffer(mesh: NavMesh) -> Array:
     """Room for all the corners that `look_around` may report."""
-    return np.empty(16 * len(mesh.vertices) + 64, np.int32)
+    return np.empty(16 * len(mesh.vertices) + 64, np.int64)
 
 
-@numba.njit(cache=True)
-def nearest_goal(mesh, corner, of_vertex, field, t, place, seen):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def nearest_goal(
+    mesh: NavMesh, corner: Array, of_vertex: Array, field: GoalField, t: int, place: Array, seen: Array
+) -> tuple[float, int]:
     """Distance from a place on triangle t to the nearest goal, and where the path goes first.
 
     The step is a corner, -1 - g for goal g in plain sight, or NOWHERE.
@@ -267,7 +305,7 @@ def nearest_goal(mesh, corner, of_vertex, field, t, place, seen):  # type: ignor
         same = mesh.island[field.goal_triangle[g]] == mesh.island[t]
         gaps[g] = np.sqrt(((field.goals[g] - place) ** 2).sum()) if same else np.inf
     while len(gaps):
-        g = np.argmin(gaps)
+        g = int(np.argmin(gaps))
         if not gaps[g] < best:
             break
         if line_of_sight(mesh, t, place, field.goal_triangle[g], field.goals[g]):
@@ -275,3 +313,27 @@ def nearest_goal(mesh, corner, of_vertex, field, t, place, seen):  # type: ignor
             break
         gaps[g] = np.inf
     return best, step
+
+
+@compiled_exactly
+def probe_steps(
+    mesh: NavMesh,
+    corner: Array,
+    of_vertex: Array,
+    field: GoalField,
+    start: Array,
+    targets: Array,
+    sliding: bool,
+    radius: float,
+    seen: Array,
+) -> tuple[Array, Array, Array]:
+    """Filtered steps from `start` to each target (M, 3): where they end, how far walls are there (at most `radius`
+    [m]), and how far the nearest goal."""
+    ends, clearance, distance = np.empty(targets.shape), np.empty(len(targets)), np.full(len(targets), np.inf)
+    for m in range(len(targets)):
+        ends[m] = try_step(mesh, start, targets[m], sliding)
+        clearance[m] = wall_distance(mesh, ends[m], radius)[0]
+        t, place = project(mesh, ends[m], -1)
+        if t != -1:
+            distance[m] = nearest_goal(mesh, corner, of_vertex, field, t, place, seen)[0]
+    return ends, clearance, distance

@@ -7,25 +7,25 @@ point is positive along each edge.
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.navmesh import GRID_CELL
+from envs.homes.compiled import compiled_exactly
+from envs.homes.navmesh import GRID_CELL, NavMesh
 
 Array = NDArray[Any]
 
 REACH = np.array([2.0, 4.0, 2.0])  # [m], half extents of the box in which a point is projected
 
 
-@numba.njit(cache=True, inline="always")
-def side(ax, az, bx, bz, px, pz):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def side(ax: float, az: float, bx: float, bz: float, px: float, pz: float) -> float:
     """Twice the signed area of a, b, p in plan: positive where p lies on the inner side of edge ab."""
     return (bx - ax) * (pz - az) - (px - ax) * (bz - az)
 
 
-@numba.njit(cache=True)
-def contains(mesh, t, x, z):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def contains(mesh: NavMesh, t: int, x: float, z: float) -> bool:
     """Whether (x, z) lies over triangle t, its edges included."""
     for k in range(3):
         a, b = mesh.vertices[mesh.triangles[t, k]], mesh.vertices[mesh.triangles[t, (k + 1) % 3]]
@@ -34,8 +34,8 @@ def contains(mesh, t, x, z):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True)
-def height_on(mesh, t, x, z):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def height_on(mesh: NavMesh, t: int, x: float, z: float) -> float:
     """y of triangle t's plane over (x, z) [m]."""
     a, b, c = (
         mesh.vertices[mesh.triangles[t, 0]],
@@ -48,8 +48,8 @@ def height_on(mesh, t, x, z):  # type: ignore[no-untyped-def]
     return a[1] + wb * (b[1] - a[1]) + wc * (c[1] - a[1])
 
 
-@numba.njit(cache=True)
-def on_edge(mesh, t, k, x, z):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def on_edge(mesh: NavMesh, t: int, k: int, x: float, z: float) -> tuple[float, float]:
     """Nearest point of edge k of triangle t in plan: squared distance, and its share of the way along the edge."""
     a, b = mesh.vertices[mesh.triangles[t, k]], mesh.vertices[mesh.triangles[t, (k + 1) % 3]]
     dx, dz = b[0] - a[0], b[2] - a[2]
@@ -59,8 +59,8 @@ def on_edge(mesh, t, k, x, z):  # type: ignore[no-untyped-def]
     return ex * ex + ez * ez, s
 
 
-@numba.njit(cache=True)
-def _nearest_on(mesh, t, point):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _nearest_on(mesh: NavMesh, t: int, point: Array) -> tuple[float, float, float, float]:
     """Nearest point of triangle t, and Detour's measure of its distance: free within `climb` above or below."""
     if contains(mesh, t, point[0], point[2]):
         y = height_on(mesh, t, point[0], point[2])
@@ -76,8 +76,8 @@ def _nearest_on(mesh, t, point):  # type: ignore[no-untyped-def]
     return best + (y - point[1]) ** 2, x, y, z
 
 
-@numba.njit(cache=True)
-def project(mesh, point, island):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def project(mesh: NavMesh, point: Array, island: int) -> tuple[int, Array]:
     """Triangle nearest to a point and the place on it; triangle -1 if none within REACH. island -1 = any."""
     best, best_t = np.inf, -1
     x, y, z = np.nan, np.nan, np.nan
@@ -108,8 +108,8 @@ def project(mesh, point, island):  # type: ignore[no-untyped-def]
     return best_t, np.array([x, y, z])
 
 
-@numba.njit(cache=True)
-def _crossing(ax, az, bx, bz, cx, cz, dx, dz):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def _crossing(ax: float, az: float, bx: float, bz: float, cx: float, cz: float, dx: float, dz: float) -> float:
     """Share of the way from a to b at which it meets segment cd; -1 if it does not."""
     denominator = (bx - ax) * (dz - cz) - (bz - az) * (dx - cx)
     if denominator == 0:
@@ -119,8 +119,8 @@ def _crossing(ax, az, bx, bz, cx, cz, dx, dz):  # type: ignore[no-untyped-def]
     return s if 0 <= s <= 1 and 0 <= u <= 1 else -1.0
 
 
-@numba.njit(cache=True)
-def move_along(mesh, t, start, target, sliding):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def move_along(mesh: NavMesh, t: int, start: Array, target: Array, sliding: bool) -> tuple[int, Array]:
     """Walk from `start` on triangle t towards `target`: as near as the walls let (sliding), or up to the first wall.
 
     Searches the triangles around the step, as Detour does; returns the last triangle and the place on it.
@@ -164,8 +164,8 @@ def move_along(mesh, t, start, target, sliding):  # type: ignore[no-untyped-def]
     return best_t, np.array([x, height_on(mesh, best_t, x, z), z])
 
 
-@numba.njit(cache=True)
-def try_step(mesh, start, target, sliding):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def try_step(mesh: NavMesh, start: Array, target: Array, sliding: bool) -> Array:
     """Where a step from `start` towards `target` ends (3,); `start` itself if they are not connected."""
     t, origin = project(mesh, start, -1)
     goal_t, _ = project(mesh, target, -1)
@@ -183,8 +183,8 @@ def try_step(mesh, start, target, sliding):  # type: ignore[no-untyped-def]
     return end
 
 
-@numba.njit(cache=True)
-def wall_distance(mesh, point, radius):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def wall_distance(mesh: NavMesh, point: Array, radius: float) -> tuple[float, Array]:
     """Distance to the nearest wall of the island in plan, at most `radius` [m], and the nearest place on it (3,)."""
     t, place = project(mesh, point, -1)
     best = radius * radius
@@ -214,8 +214,8 @@ def wall_distance(mesh, point, radius):  # type: ignore[no-untyped-def]
     return np.sqrt(best), hit
 
 
-@numba.njit(cache=True)
-def navigable(mesh, point, max_y_delta):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def navigable(mesh: NavMesh, point: Array, max_y_delta: float) -> bool:
     """habitat-sim's test: on the mesh to 1 cm in plan and within `max_y_delta` [m] in height."""
     t, place = project(mesh, point, -1)
     if t == -1 or abs(place[1] - point[1]) > max_y_delta:
@@ -223,8 +223,8 @@ def navigable(mesh, point, max_y_delta):  # type: ignore[no-untyped-def]
     return (place[0] - point[0]) ** 2 + (place[2] - point[2]) ** 2 <= 1e-4
 
 
-@numba.njit(cache=True)
-def navigable_grid(mesh, xs, y, zs, max_y_delta):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def navigable_grid(mesh: NavMesh, xs: Array, y: float, zs: Array, max_y_delta: float) -> Array:
     """(len(zs), len(xs)) bool: where the mesh is, at height y."""
     free = np.zeros((len(zs), len(xs)), np.bool_)
     point = np.array([0.0, y, 0.0])
@@ -235,8 +235,8 @@ def navigable_grid(mesh, xs, y, zs, max_y_delta):  # type: ignore[no-untyped-def
     return free
 
 
-@numba.njit(cache=True)
-def sample(mesh, cumulative, t_candidates, uniforms):  # type: ignore[no-untyped-def]
+@compiled_exactly
+def sample(mesh: NavMesh, cumulative: Array, t_candidates: Array, uniforms: Array) -> Array:
     """A point spread evenly over the candidate triangles; three uniform numbers in [0, 1)."""
     t = t_candidates[min(np.searchsorted(cumulative, uniforms[0] * cumulative[-1], "right"), len(t_candidates) - 1)]
     root = np.sqrt(uniforms[1])

@@ -57,7 +57,7 @@ class MapGrid:
         rows, columns = self.shape
         return int((z - low[2]) / ((high[2] - low[2]) / rows)), int((x - low[0]) / ((high[0] - low[0]) / columns))
 
-    def from_grid(self, row: int, column: int) -> tuple[float, float]:
+    def from_grid(self, row: float, column: float) -> tuple[float, float]:
         """World (z, x) of a cell's lower corner."""
         low, high = self.bounds
         rows, columns = self.shape

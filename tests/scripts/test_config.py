@@ -54,10 +54,10 @@ def test_ids_are_found_by_any_of_their_names_and_misspellings_are_met():
         known_id("nowhere_at_all:X-v0")
 
 
-def test_only_our_environments_are_told_the_split():
+def test_our_environments_are_told_the_split_and_those_from_elsewhere_to_draw():
     ours, foreign = EnvConfig("embodia/MiniGrid-Empty-8x8-v0"), EnvConfig("CartPole-v1", NoOptions())
     assert make_options(ours, "test")["split"] == "test"
-    assert make_options(foreign, "test") == {}
+    assert make_options(foreign, "test") == {"render_mode": "rgb_array"}
 
 
 def test_options_follow_the_world():

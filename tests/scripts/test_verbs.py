@@ -166,13 +166,15 @@ def test_list_names_everything_and_says_who_has_no_expert(capsys):
 # Stopping and going on -----------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_goes_on_when_given_more_steps(folder, tmp_path):
+def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(run, tmp_path):
     place = tmp_path / "run"
-    assert main(["train", *TINY, "--no-report", "--out", str(place)]) == 0
+    assert main(["train", *TINY, "--steps", "200", "--no-report", "--out", str(place)]) == 0
     first = (place / "metrics.jsonl").read_text()
-    assert main(["train", "--resume", str(place), "--steps", "600", "--no-report"]) == 0
+    assert main(["train", "--resume", str(place), "--steps", "400", "--no-report"]) == 0
     assert (place / "metrics.jsonl").read_text().startswith(first)
-    assert int(runs.weights(place, "last").name) >= 600
+    straight, halves = (runs.weights(each, "last") for each in (run, place))
+    assert halves.name == straight.name
+    assert (halves / "agent.safetensors").read_bytes() == (straight / "agent.safetensors").read_bytes()
 
 
 def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
