@@ -35,6 +35,8 @@ class BCConfig:
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
     """Of AdamW."""
+    warmup: int = 50
+    """Updates over which the learning rate rises from 0."""
     anneal_rows: int = 0
     """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
     weight_decay: float = 1e-4
@@ -128,7 +130,7 @@ class BC(Agent):
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()
-        self._anneal()
+        self._set_learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
@@ -136,10 +138,11 @@ class BC(Agent):
         self.updates += 1
         return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
 
-    def _anneal(self) -> None:
+    def _set_learning_rate(self) -> None:
+        rise = (self.updates + 1) / max(1, self.config.warmup)
         left = 1 - self.rows / self.config.anneal_rows if self.config.anneal_rows else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, max(0.02, 2 * left))
+            group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
 
     @torch.no_grad()
     def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:

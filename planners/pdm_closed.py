@@ -11,7 +11,7 @@ import numpy as np
 from envs.driving.lqr import simulate_proposals
 from envs.driving.map import Map
 from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
-from envs.driving.vehicle import PACIFICA, center_accelerations, ego_boxes
+from envs.driving.vehicle import center_accelerations, ego_boxes
 from planners import Carry
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_forecast import RADIUS, Forecast, forecast

@@ -200,7 +200,7 @@ def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, le
 
 
 @njit(cache=True)
-def _unroll(  # noqa: PLR0913
+def _unroll(
     s0, v0, lead0, pose0, lateral, target, path_s, path_poses, row_of_path, done, until,
     first, progress, start, count, corners, speed, heading,
 ):  # fmt: skip

@@ -64,12 +64,12 @@ class Rasterizer:
         them, so copy what is to be kept. Raises ValueError for poses that are not finite or do not fit.
         """
         poses = np.ascontiguousarray(camera_to_world, dtype=np.float64)
-        index = np.asarray(scene_index)
+        index = [int(k) for k in scene_index]
         count = len(index)
         if poses.shape != (count, 4, 4):
             raise ValueError(f"camera_to_world has shape {poses.shape}, expected ({count}, 4, 4).")
-        if count and not 0 <= index.min() <= index.max() < len(scenes):
-            raise ValueError(f"scene_index names scene {index.max()} of {len(scenes)}.")
+        if count and not 0 <= min(index) <= max(index) < len(scenes):
+            raise ValueError(f"scene_index names scene {max(index)} of {len(scenes)}.")
         if not np.isfinite(poses).all():
             raise ValueError(f"camera {int(np.nonzero(~np.isfinite(poses))[0][0])}: its pose has NaN or infinity.")
         if count > len(self._images["depth"]):
@@ -94,14 +94,17 @@ class Rasterizer:
             "semantic": np.zeros((*wanted["semantic"], 1), np.int32),
         }
 
-    def _groups(self, scenes: Sequence[Scene], index: Array) -> list[tuple[Drawable, Array]]:
+    def _groups(self, scenes: Sequence[Scene], index: list[int]) -> list[tuple[Drawable, Array]]:
         """The cameras of each scene."""
+        cameras: dict[int, list[int]] = {}
+        for camera, k in enumerate(index):
+            cameras.setdefault(k, []).append(camera)
         groups = []
-        for k in np.unique(index):
+        for k, members in cameras.items():
             scene = scenes[k]
             if id(scene) not in self._drawables:
                 self._drawables[id(scene)] = (scene, drawable(scene))
-            groups.append((self._drawables[id(scene)][1], np.flatnonzero(index == k)))
+            groups.append((self._drawables[id(scene)][1], np.array(members)))
         return groups
 
     def _draw(self, groups: list[tuple[Drawable, Array]], poses: Array, scratch: Scratch) -> None:

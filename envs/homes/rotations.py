@@ -35,8 +35,7 @@ def inverse(rotation: ArrayLike) -> Array:
 
 def multiply(first: ArrayLike, second: ArrayLike) -> Array:
     """Hamilton product (..., 4): rotate by `second`, then by `first`."""
-    ax, ay, az, aw = np.moveaxis(np.asarray(first, np.float64), -1, 0)
-    bx, by, bz, bw = np.moveaxis(np.asarray(second, np.float64), -1, 0)
+    (ax, ay, az, aw), (bx, by, bz, bw) = _components(first), _components(second)
     return np.stack(
         [
             aw * bx + ax * bw + ay * bz - az * by,
@@ -50,9 +49,13 @@ def multiply(first: ArrayLike, second: ArrayLike) -> Array:
 
 def rotate(rotation: ArrayLike, vector: ArrayLike) -> Array:
     """Rotate vectors (..., 3) by quaternions (..., 4): v + 2 q x (q x v + w v), written out for speed."""
-    qx, qy, qz, w = np.moveaxis(np.asarray(rotation, np.float64), -1, 0)
-    x, y, z = np.moveaxis(np.asarray(vector, np.float64), -1, 0)
+    (qx, qy, qz, w), (x, y, z) = _components(rotation), _components(vector)
     tx, ty, tz = 2 * (qy * z - qz * y), 2 * (qz * x - qx * z), 2 * (qx * y - qy * x)
     return np.stack(
         [x + w * tx + qy * tz - qz * ty, y + w * ty + qz * tx - qx * tz, z + w * tz + qx * ty - qy * tx], axis=-1
     )
+
+
+def _components(vectors: ArrayLike) -> list[Array]:
+    array = np.asarray(vectors, np.float64)
+    return [array[..., k] for k in range(array.shape[-1])]

@@ -177,11 +177,15 @@ def test_memory_without_sequences_is_refused():
         make(worlds(n=1), memory=8)
 
 
-def test_the_learning_rate_falls_in_the_latter_half():
+def test_the_learning_rate_rises_at_first_and_falls_in_the_latter_half():
     env = worlds()
-    learner = make(env, anneal_rows=800)
+    learner = make(env, anneal_rows=800, warmup=10)
     buffer, _, _ = train(learner, env, 20)
     assert learner.rows == 160
+    learner.updates = 4
+    learner.update(buffer.sample())
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    learner.updates = 10
     for rows, rate in ((160, 1e-3), (400, 1e-3), (600, 0.5e-3), (800, 0.02e-3)):
         learner.rows = rows
         learner.update(buffer.sample())
