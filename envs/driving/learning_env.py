@@ -323,9 +323,9 @@ class DrivingVectorEnv(VectorEnv):
         """One bird's-eye picture (512, 512, 3) per world: road, lights, traffic, the route, the way driven."""
         if self.worlds is None:
             raise RuntimeError("reset roads before drawing them")
-        return tuple(self._draw(i) for i in range(self.num_envs))
+        return tuple(self._picture(i) for i in range(self.num_envs))
 
-    def _draw(self, i: int) -> NDArray[np.uint8]:
+    def _picture(self, i: int) -> NDArray[np.uint8]:
         assert self.worlds is not None
         scenario, t = self.scenario_of(i), int(self.worlds.t[i])
         number = int(self.worlds.scenario[i])
