@@ -95,7 +95,7 @@ class BirdsEye:
         low, high = around[:, :2].min(axis=0) - reach, around[:, :2].max(axis=0) + reach
         size = np.ceil((high - low) * CANVAS_SCALE).astype(int)
         # canvas pixels from map coordinates: x to the right, y up
-        self.to_canvas = np.array([[CANVAS_SCALE, 0, -low[0] * CANVAS_SCALE], [0, -CANVAS_SCALE, high[1] * CANVAS_SCALE]])
+        self.to_canvas = CANVAS_SCALE * np.array([[1, 0, -low[0]], [0, -1, high[1]]])
         self.canvas: Image = np.full((size[1], size[0], 3), GROUND, np.uint8)
         self._paint(route)
 
@@ -329,7 +329,8 @@ def _write_scores(strip: Image, score: ScenarioScore, left: int) -> None:
     shown |= {"ego_progress_along_expert_route": "progress", "ego_is_comfortable": "comfort"}
     for row, (name, label) in enumerate(shown.items()):
         value = float(score.metrics[name])
-        color = LIGHTS[TrafficLightStatus.GREEN] if value >= 0.99 else INK if value > 0.5 else LIGHTS[TrafficLightStatus.RED]
+        mood = TrafficLightStatus.GREEN if value >= 0.99 else TrafficLightStatus.RED
+        color = INK if 0.5 < value < 0.99 else LIGHTS[mood]
         write(strip, f"{label} {value:.2f}", (left, 38 + 17 * row), color)
 
 
