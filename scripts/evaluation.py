@@ -35,16 +35,21 @@ class Ticker:
 
     def __init__(self, what: str, total: int):
         self.what, self.total, self.done = what, total, 0
-        self.said = time.monotonic()
+        self.said, self.shown = time.monotonic(), False
 
     def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
         if not row["last"]:
             return
         self.done += 1
         if time.monotonic() - self.said > 2:
-            self.said = time.monotonic()
-            end = "\r" if sys.stderr.isatty() else "\n"
-            print(f"{self.what}: {self.done} of {self.total} episodes", file=sys.stderr, end=end, flush=True)
+            self.said, self.shown = time.monotonic(), True
+            self.print(f"{self.what}: {self.done} of {self.total} episodes")
+        elif self.shown and self.done == self.total and sys.stderr.isatty():
+            self.print("")
+
+    def print(self, text: str) -> None:
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(f"{text:<40}".rstrip() if end == "\n" else f"{text:<40}", file=sys.stderr, end=end, flush=True)
 
 
 class Film:
