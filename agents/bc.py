@@ -1,0 +1,172 @@
+"""Behaviour cloning: do as the expert did, by maximum likelihood on its actions (Pomerleau 1991)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from torch import Tensor
+
+from agents import Agent, Array, Batch, Carry, Mode
+from agents.buffers import DatasetBuffer
+from agents.checkpoint import load_weights, save_weights
+from agents.device import choose_device
+from agents.policy import Policy
+from agents.rows import to_torch
+from perception import Encoder
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """Behaviour cloning. In training the expert drives and each row it drove through is a label."""
+
+    seed: int = 0
+    """Of the data set's shuffling and of drawn actions."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    hidden: tuple[int, ...] = (128,)
+    """Widths of the layers between encoder (or memory) and head."""
+    memory: int = 0
+    """Size of the GRU that remembers the episode; 0 for none."""
+    components: int = 5
+    """Gaussians of the head of a continuous action space."""
+    learning_rate: float = 1e-3
+    """Of AdamW."""
+    warmup: int = 50
+    """Updates over which the learning rate rises from 0."""
+    anneal_rows: int = 0
+    """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    clip: float = 1.0
+    """Greatest norm of the gradient."""
+    batch_size: int = 128
+    """Rows per update, or pieces of episodes."""
+    sequence: int = 1
+    """Consecutive rows in a piece; memory learns to remember over as many. An encoder that reads a map once for all
+    rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
+    learning_starts: int = 1000
+    """Labels collected before the first update."""
+    every: int = 64
+    """Rows (of all worlds side by side) between two rounds of learning."""
+    updates: int = 64
+    """Updates in a round."""
+    capacity: int | None = None
+    """Rows kept at most, the oldest episodes going first; None keeps all."""
+
+
+class BC(Agent):
+    """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
+
+    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's.
+
+    Args:
+        encoder: reads the observations; its `space` is the agent's.
+        action_space: Discrete, MultiDiscrete or Box.
+        config: the settings.
+        offline: learn from recorded rows only; the environment's expert is never asked.
+    """
+
+    def __init__(
+        self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
+    ):
+        self.config = config or BCConfig()
+        if self.config.memory and self.config.sequence < 2:
+            raise ValueError(f"memory={self.config.memory} learns from pieces of episodes; set sequence to 2 or more")
+        self.observation_space, self.action_space = encoder.space, action_space
+        self.needs_expert = () if offline else ("train",)
+        self.device = choose_device(self.config.device)
+        c = self.config
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
+        )
+        self.generator = torch.Generator(self.device).manual_seed(c.seed)
+        self.updates = 0
+        self.rows = 0  # acted on in training
+
+    def initial(self, n: int) -> Carry:
+        return self.policy.initial(n)
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        """The expert's action in training (the carry stays as it is); else the policy's likeliest."""
+        if mode in self.needs_expert:
+            self.rows += len(first)
+            return np.asarray(obs["expert_action"]), carry, {}
+        features, carry = self._features(obs, carry, first)
+        return self._numpy(self.policy.head.mode(features)), carry, {}
+
+    def _features(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Tensor, Carry]:
+        seen = to_torch({key: obs[key] for key in self.policy.encoder.keys}, self.device)
+        return self.policy.step(seen, carry, torch.as_tensor(first, device=self.device))
+
+    def _numpy(self, action: Tensor) -> Array:
+        return action.cpu().numpy().astype(self.action_space.dtype)
+
+    def buffer(self) -> DatasetBuffer:
+        c = self.config
+        return DatasetBuffer(
+            c.batch_size,
+            c.sequence if c.sequence > 1 else None,
+            every=c.every,
+            updates=c.updates,
+            learning_starts=c.learning_starts,
+            capacity=c.capacity,
+            seed=c.seed,
+        )
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of AdamW on rows (B, ...) or pieces (T, B, ...) with `mask`; loss and accuracy (or error)."""
+        obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
+        label = batch["extras"].get("expert_action", batch["action"])
+        rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
+        features = self.policy.features(rows["obs"], rows["first"])
+        keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
+        features, label = features[keep], rows["label"][keep]
+        loss = self.policy.head.loss(features, label).mean()
+        self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.updates += 1
+        return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
+
+    def _set_learning_rate(self) -> None:
+        rise = (self.updates + 1) / max(1, self.config.warmup)
+        left = 1 - self.rows / self.config.anneal_rows if self.config.anneal_rows else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
+
+    @torch.no_grad()
+    def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:
+        """How far the policy's likeliest action is the expert's."""
+        action = self.policy.head.mode(features)
+        if label.dtype.is_floating_point:
+            return {"error": (action - label).abs().mean().item()}
+        return {"accuracy": (action == label).float().mean().item()}
+
+    def save(self, folder: Path) -> None:
+        save_weights(self.policy, folder / "agent.safetensors")
+
+    def load(self, folder: Path) -> None:
+        load_weights(self.policy, folder / "agent.safetensors")
+
+    def training_state(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "updates": self.updates,
+            "rows": self.rows,
+        }
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.updates, self.rows = state["updates"], state["rows"]

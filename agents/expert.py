@@ -1,0 +1,35 @@
+"""An agent that does what the environment's privileged expert does: the bar of every comparison."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from agents import Agent, Array, Carry, Mode
+from agents.buffers import NoBuffer
+from agents.random import write_nothing
+
+
+class Expert(Agent):
+    """Follows `expert_action`; the environment raises NoExpert where its task has none."""
+
+    needs_expert: tuple[Mode, ...] = ("train", "eval")
+
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space[Any]):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def act(self, obs: Any, carry: Carry, first: Array, mode: Mode) -> tuple[Array, Carry, dict[str, Array]]:
+        return np.asarray(obs["expert_action"]), carry, {}
+
+    def buffer(self) -> NoBuffer:
+        return NoBuffer()
+
+    def update(self, batch: Any) -> dict[str, float]:
+        return {}
+
+    def save(self, folder: Path) -> None:
+        write_nothing(folder)
+
+    def load(self, folder: Path) -> None:
+        """There is nothing to read."""

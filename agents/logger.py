@@ -1,0 +1,179 @@
+"""Numbers of a training run: `metrics.jsonl` always, TensorBoard, and a progress bar or plain lines on the console."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Logger:
+    """Means of what is added between two writes, one JSON object a line.
+
+    Args:
+        folder: run folder; `metrics.jsonl` and TensorBoard events go there. None keeps nothing.
+        tensorboard: whether to write TensorBoard events too.
+        console: whether to show progress: a bar on a terminal, otherwise a line every `console_seconds`.
+        console_seconds: time between plain lines [s].
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        tensorboard: bool = True,
+        console: bool = True,
+        console_seconds: float = 10.0,
+    ):
+        self.folder = Path(folder) if folder is not None else None
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.folder / "metrics.jsonl", "ab") if self.folder is not None else None  # noqa: SIM115
+        self._tensorboard = tensorboard and self.folder is not None
+        self._events: Any = None
+        self._console = Console(console_seconds) if console else None
+        self._sums: dict[str, list[float]] = {}  # name -> [sum, count]
+        self._seconds = 0.0  # trained before this process
+        self._began = time.perf_counter()
+        self._last = (0, 0.0)  # step and time of the last write
+        self._resumed = 0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, earlier processes included [s]."""
+        return self._seconds + time.perf_counter() - self._began
+
+    def start(self, step: int, total: int) -> None:
+        """Training begins at `step` of `total`."""
+        self._last = (step, self.seconds)
+        if self._console:
+            self._console.start(step, total)
+
+    def add(self, numbers: Mapping[str, float]) -> None:
+        """Count numbers into the means of the next `write`."""
+        for name, value in numbers.items():
+            entry = self._sums.setdefault(name, [0.0, 0])
+            entry[0] += float(value)
+            entry[1] += 1
+
+    def write(self, step: int) -> dict[str, float]:
+        """Write the means since the last write, and the speed; gives what was written."""
+        numbers = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums.clear()
+        last_step, last_time = self._last
+        now = self.seconds
+        numbers["time/steps_per_second"] = (step - last_step) / max(now - last_time, 1e-9)
+        self._last = (step, now)
+        self.record(step, numbers)
+        return numbers
+
+    def record(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Write these numbers now, as a line of their own."""
+        if self._file is not None:
+            plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+            line = {"step": step, "time/seconds": round(self.seconds, 3), **plain}
+            self._file.write((json.dumps(line) + "\n").encode())
+            self._file.flush()
+        if self._tensorboard:
+            self._write_events(step, numbers)
+        if self._console:
+            self._console.show(step, numbers)
+
+    def tick(self, step: int) -> None:
+        """Move the progress bar; cheap enough for every row."""
+        if self._console:
+            self._console.tick(step)
+
+    def say(self, text: str) -> None:
+        """A line for the person who watches."""
+        if self._console:
+            self._console.say(text)
+
+    def _write_events(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter  # here: importing it takes a second
+
+            self._events = SummaryWriter(str(self.folder), purge_step=self._resumed or None)
+        for name, value in numbers.items():
+            self._events.add_scalar(name, value, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the file ends and what is counted but not written."""
+        end = self._file.tell() if self._file is not None else 0
+        sums = {name: tuple(entry) for name, entry in self._sums.items()}
+        return {"bytes": end, "sums": sums, "seconds": self.seconds, "step": self._last[0]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there: lines written after the checkpoint are taken back."""
+        if self._file is not None:
+            self._file.truncate(min(state["bytes"], self._file.seek(0, 2)))
+            self._file.seek(0, 2)
+        self._sums = {name: list(entry) for name, entry in state["sums"].items()}
+        self._seconds, self._began = state["seconds"], time.perf_counter()
+        self._resumed = state["step"]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._events is not None:
+            self._events.close()
+        if self._console:
+            self._console.close()
+
+
+class Console:
+    """Progress for a person: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.total = seconds, 0
+        self._said = time.perf_counter()
+        self._shown: dict[str, float] = {}
+        self._bar: Any = None
+
+    def start(self, step: int, total: int) -> None:
+        self.total = total
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=RichConsole(stderr=True))
+        self._task = self._bar.add_task("", total=total, completed=step)
+        self._bar.start()
+
+    def tick(self, step: int) -> None:
+        now = time.perf_counter()
+        if now - self._said < (0.2 if self._bar else self.seconds):
+            return
+        self._said = now
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=self._text())
+        else:
+            print(f"step {step:,} of {self.total:,}  {self._text()}", file=sys.stderr, flush=True)
+
+    def show(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._shown.update(numbers)
+        self.tick(step)
+
+    def say(self, text: str) -> None:
+        if self._bar:
+            self._bar.console.print(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _text(self) -> str:
+        """The few numbers one looks at."""
+        parts = []
+        if "time/steps_per_second" in self._shown:
+            parts.append(f"{self._shown['time/steps_per_second']:,.0f} steps/s")
+        for name in ("episode/return", "episode/success", "eval/success", "eval/return"):
+            if name in self._shown:
+                parts.append(f"{name} {self._shown[name]:.3f}")
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()

@@ -1,0 +1,91 @@
+"""Pictures of a grid, from minigrid's own tiles."""
+
+from functools import lru_cache
+
+import numpy as np
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, Symbols
+
+Picture = NDArray[np.uint8]
+TILE_KINDS = (*(code + 1 for code in HIGHEST_CODE), 2, 5)
+BAND = 12
+"""Width of the band between the two pictures of `beside`, half of it at the edges [pixel]."""
+
+TILE = 32  # of the agent's view, and at most of the map, in `beside` [pixel]
+MAP_HEIGHT = 400  # at most, of the map in `beside` [pixel]
+CAPTION = 26  # height of a line of text [pixel]
+BACKGROUND = 24
+
+
+@lru_cache(maxsize=4096)
+def _tile(key: int, size: int) -> Picture:
+    """(size, size, 3) the tile of a cell: type, colour, state, lit, and 1 + direction of an agent on it or 0."""
+    kind, colour, state, lit, agent = np.unravel_index(key, TILE_KINDS)
+    thing = WorldObj.decode(int(kind), int(colour), int(state))
+    tile = Grid.render_tile(thing, int(agent) - 1 if agent else None, bool(lit), size)
+    return np.asarray(tile).astype(np.uint8)  # minigrid averages subpixels and truncates
+
+
+def _mosaic(codes: Symbols, lit: NDArray[np.bool_], size: int, agent: tuple[int, int], direction: int) -> Picture:
+    """(H size, W size, 3) tiles of (H, W, 3) codes, with the agent at (row, column)."""
+    height, width, _ = codes.shape
+    agents = np.zeros((height, width), np.intp)
+    agents[agent] = direction + 1
+    keys = np.ravel_multi_index((*np.moveaxis(codes, -1, 0), lit, agents), TILE_KINDS)
+    kinds, places = np.unique(keys, return_inverse=True)
+    tiles = np.stack([_tile(key, size) for key in kinds.tolist()])
+    mosaic = tiles[places.reshape(height, width)]  # (H, W, size, size, 3)
+    return mosaic.swapaxes(1, 2).reshape(height * size, width * size, 3)
+
+
+def egocentric(views: SymbolicViews, size: int) -> Picture:
+    """(V size, V size, 3) what the agent sees, itself at the bottom looking up; unseen cells dark."""
+    codes, seen = views.egocentric_codes()
+    span = len(codes)
+    hidden = codes * seen[:, :, None]
+    return _mosaic(hidden, seen, size, (span - 1, span // 2), 3)
+
+
+def full(views: SymbolicViews, size: int) -> Picture:
+    """(H size, W size, 3) the whole grid, with what the agent sees lit up."""
+    x, y = views.world.agent_pos
+    return _mosaic(views.codes(), views.seen(), size, (y, x), views.world.agent_dir)
+
+
+def beside(views: SymbolicViews) -> Picture:
+    """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
+    own = egocentric(views, TILE)
+    whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
+    height, left = max(len(own), len(whole)), own.shape[1] + BAND
+    width = left + whole.shape[1] + BAND
+    even = (height + 2 * CAPTION + height % 2, width + width % 2)
+    frame = np.full((*even, 3), BACKGROUND, np.uint8)
+    _paste(frame, _caption("agent's view", left), 0, 0)
+    _paste(frame, _caption("map", width - left), 0, left)
+    _paste(frame, own, CAPTION + (height - len(own)) // 2, BAND // 2)
+    _paste(frame, whole, CAPTION + (height - len(whole)) // 2, left + BAND // 2)
+    _paste(frame, _caption(views.world.mission, width), CAPTION + height, 0)
+    return frame
+
+
+def _paste(frame: Picture, picture: Picture, top: int, left: int) -> None:
+    frame[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+
+
+@lru_cache(maxsize=256)
+def _caption(text: str, width: int) -> Picture:
+    """(CAPTION, width, 3) one line of text, smaller where it would not fit."""
+    image = Image.new("RGB", (width, CAPTION), (BACKGROUND,) * 3)
+    pen = ImageDraw.Draw(image)
+    size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - BAND), 7)
+    pen.text((BAND // 2, CAPTION // 2), text, fill=(225, 225, 225), font=_font(size), anchor="lm")
+    return np.asarray(image)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)  # type: ignore[return-value]

@@ -1,0 +1,224 @@
+"""MiniGrid and BabyAI through the environment contract."""
+
+import contextlib
+import io
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from envs.grid import draw
+from envs.grid.expert import Expert, make_expert
+from envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
+from envs.grid.mission import WORDS, encode_mission, mission_length
+from envs.grid.snapshot import load_world, save_world
+from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
+from envs.grid.world import make_world
+
+View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full"]
+VIEWS: tuple[View, ...] = ("symbolic", "symbolic_full", "rgb", "rgb_full")
+
+
+class GridEnv(gym.Env[Observation, int]):
+    """One MiniGrid or BabyAI task, as minigrid plays it (Chevalier-Boisvert et al., NeurIPS 2023; ICLR 2019).
+
+    Task: minigrid's own, unchanged; `task` is its id there. `split` chooses the levels: `reset(seed=s)` plays
+    minigrid's level `envs.level_seed(split, s)`, and the two splits share no level seed (a task with one layout, such
+    as Empty-8x8, is the same in both).
+
+    Actions: Discrete(7): 0 left, 1 right, 2 forward, 3 pick up, 4 drop, 5 toggle (open), 6 done; the
+    Dynamic-Obstacles tasks take the first three only.
+
+    Observations, by `observation`:
+      symbolic       `symbolic` uint8 (7, 7, 3): the cells before the agent, itself in the middle of the last row
+                     looking up; channels object type, colour, state, as minigrid numbers them; unseen cells 0. What it
+                     carries is shown in its own cell.
+      symbolic_full  `symbolic` uint8 (H, W, 3): the whole grid, rows first, the agent drawn in as
+                     (agent, 0, direction); and `carrying` int64 (2,): type and colour of what it carries, (1, 0) for
+                     nothing. What lies under the agent (an open door, nothing else that matters) is hidden.
+      rgb            `rgb` uint8 (7 tile_size, 7 tile_size, 3): the same egocentric view as a picture.
+      rgb_full       `rgb` uint8 (H tile_size, W tile_size, 3): the whole grid as a picture.
+    And always `direction`, 0 right, 1 down, 2 left, 3 up; and `mission`, int64 tokens of `envs.grid.mission`.
+
+    Reward: on success 1 - 0.9 steps / max_steps, else 0; Dynamic-Obstacles gives -1 for walking into something.
+
+    Termination: the task's own (success, lava, a wrong object...); truncated after `max_steps`, minigrid's own limit
+    for the task unless given.
+
+    Scores, in `info["metrics"]` on the last step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
+    (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own length counts where
+    it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the obstacles stands for
+    the expert's.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+
+    def __init__(
+        self,
+        task: str,
+        observation: View = "symbolic",
+        split: Split = "train",
+        max_steps: int | None = None,
+        tile_size: int = 8,
+        render_mode: str | None = "rgb_array",
+    ):
+        """`tile_size` [pixel] of the rgb observations. Raises ValueError for an impossible option."""
+        _check_options(task, observation, split, max_steps, tile_size, render_mode)
+        self.task, self.observation, self.split, self.tile_size = task, observation, split, tile_size
+        self.render_mode = render_mode
+        self._options = {} if max_steps is None else {"max_steps": int(max_steps)}
+        self.world = make_world(task, **self._options)
+        self._views = SymbolicViews(self.world)
+        self._mission_length = mission_length(task)
+        self.observation_space: spaces.Dict = self._make_observation_space()  # type: ignore[assignment]
+        self.action_space: spaces.Discrete = spaces.Discrete(int(self.world.action_space.n))  # type: ignore[assignment]
+        self._expert: Expert | None = None
+        self._second: tuple[Any, Expert] | None = None  # where the shortest solution is looked for
+        self._level: int | None = None  # the world's generator seed; None before the first reset
+        self._return = 0.0
+        self._over = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        """Start level `seed` of the split, or without a seed the next one that this environment's generator draws."""
+        super().reset(seed=seed)
+        number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
+        self._level = level_seed(self.split, number)
+        _start_level(self.world, self._level)
+        self._return, self._over = 0.0, False
+        if self._expert is not None:
+            self._expert.forget()
+        return self._observe(), {"level": self._level}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
+        """Raises ValueError for an action outside the space, RuntimeError before `reset` and after the last step."""
+        if self._level is None or self._over:
+            state = f"over, after {self.world.step_count} steps" if self._over else "not begun"
+            raise RuntimeError(f"embodia/{self.task}: the episode is {state}; call reset before step")
+        if not self.action_space.contains(action):
+            raise ValueError(
+                f"embodia/{self.task}, level {self._level}, step {self.world.step_count}: action {action!r} is not in "
+                f"{self.action_space}; give a whole number"
+            )
+        action = int(action)
+        if self._expert is not None:
+            self._expert.before_step(action)
+        _, reward, terminated, truncated, _ = self.world.step(action)
+        reward = float(reward)
+        self._return += reward
+        self._over = bool(terminated or truncated)
+        info: Info = {"metrics": self._metrics(terminated and reward > 0)} if self._over else {}
+        return self._observe(), reward, bool(terminated), bool(truncated), info
+
+    def expert_action(self) -> int:
+        """The expert's action in the present state. Raises NoExpert where the task has none (`expert.EXPERTS`)."""
+        self._need_level("expert_action")
+        if self._expert is None:
+            self._expert = make_expert(self.task, self.world)
+        return self._expert.action()
+
+    def get_state(self) -> State:
+        """The world, its generator and this environment's, the running score, and the expert's memory."""
+        self._need_level("get_state")
+        return {
+            "task": self.task,
+            "level": self._level,
+            "return": self._return,
+            "over": self._over,
+            "world": save_world(self.world, None if self._expert is None else self._expert.bot()),
+            "expert": None if self._expert is None else self._expert.memory(),
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: State) -> Observation:
+        """Raises ValueError for a state of another task."""
+        if state.get("task") != self.task:
+            raise ValueError(f"embodia/{self.task}: this state was taken from {state.get('task')!r}")
+        self._level, self._return, self._over = state["level"], state["return"], state["over"]
+        bot = load_world(self.world, state["world"])
+        self.np_random.bit_generator.state = state["generator"]
+        self._expert = None
+        if state["expert"] is not None:
+            self._expert = make_expert(self.task, self.world)
+            self._expert.restore(state["expert"], bot)
+        return self._observe()
+
+    def render(self) -> NDArray[np.uint8]:
+        """The agent's view beside the whole map, (H, W, 3), both sides even."""
+        self._need_level("render")
+        return draw.beside(self._views)
+
+    def _observe(self) -> Observation:
+        observation: Observation = {
+            "direction": np.int64(self.world.agent_dir),  # type: ignore[dict-item]
+            "mission": encode_mission(self.world.mission, self._mission_length),
+        }
+        if self.observation == "symbolic":
+            observation["symbolic"] = self._views.egocentric()
+        elif self.observation == "symbolic_full":
+            observation["symbolic"] = self._views.full()
+            observation["carrying"] = np.array(carried_code(self.world)[:2], np.int64)
+        elif self.observation == "rgb":
+            observation["rgb"] = draw.egocentric(self._views, self.tile_size)
+        else:
+            observation["rgb"] = draw.full(self._views, self.tile_size)
+        return observation
+
+    def _make_observation_space(self) -> spaces.Dict:
+        size = self.world.agent_view_size
+        height, width = (self.world.height, self.world.width) if self.observation.endswith("full") else (size, size)
+        parts: dict[str, spaces.Space[Any]] = {
+            "direction": spaces.Discrete(4),
+            "mission": spaces.Box(0, len(WORDS) - 1, (self._mission_length,), np.int64),
+        }
+        if self.observation.startswith("symbolic"):
+            high = np.broadcast_to(np.array(HIGHEST_CODE, np.uint8), (height, width, 3))
+            parts["symbolic"] = spaces.Box(np.zeros_like(high), high.copy(), dtype=np.uint8)
+        else:
+            parts["rgb"] = spaces.Box(0, 255, (height * self.tile_size, width * self.tile_size, 3), np.uint8)
+        if self.observation == "symbolic_full":
+            parts["carrying"] = spaces.Box(np.zeros(2, np.int64), np.array(HIGHEST_CODE[:2], np.int64), dtype=np.int64)
+        return spaces.Dict(parts)
+
+    def _metrics(self, success: bool) -> dict[str, float]:
+        efficiency = self._shortest() / self.world.step_count if success else 0.0
+        return {"success": float(success), "return": self._return, "path_efficiency": efficiency}
+
+    def _shortest(self) -> int:
+        """Steps of the expert's solution of this level, found in a second world; at most the steps just taken."""
+        if self._second is None:
+            world = make_world(self.task, **self._options)
+            self._second = world, make_expert(self.task, world)
+        world, expert = self._second
+        _start_level(world, self._level)
+        expert.forget()
+        return expert.solution_length(at_most=self.world.step_count)
+
+    def _need_level(self, what: str) -> None:
+        if self._level is None:
+            raise RuntimeError(f"embodia/{self.task}: {what} before reset; call reset first")
+
+
+def _start_level(world: Any, level: int | None) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):  # BabyAI prints every level its generator rejects
+        world.reset(seed=level)
+
+
+def _check_options(
+    task: str, observation: str, split: str, max_steps: int | None, tile_size: int, render_mode: str | None
+) -> None:
+    if task not in MINIGRID_IDS:
+        near = ", ".join(name.removeprefix("embodia/") for name in nearest_ids(task, among=GRID_IDS))
+        raise ValueError(f"GridEnv: {task!r} is no task of minigrid's; nearest: {near or 'none'}")
+    if observation not in VIEWS:
+        raise ValueError(f"embodia/{task}: observation={observation!r}; choose one of {', '.join(VIEWS)}")
+    if split not in ("train", "test"):
+        raise ValueError(f"embodia/{task}: split={split!r}; choose train or test")
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"embodia/{task}: max_steps={max_steps}; give at least 1")
+    if tile_size < 1:
+        raise ValueError(f"embodia/{task}: tile_size={tile_size} [pixel]; give at least 1")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"embodia/{task}: render_mode={render_mode!r}; this world draws 'rgb_array' only")

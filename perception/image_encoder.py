@@ -1,0 +1,42 @@
+"""What image encoders share: they read pictures from observations, or pictures already made (augmented views)."""
+
+from collections.abc import Sequence
+
+from gymnasium import spaces
+from torch import Tensor
+
+from perception import Encoder, Obs
+from perception.observation import image_shape, keys_of, take_images
+
+
+class ImageEncoder(Encoder):
+    """An encoder of images (and depth) of one size, several keys stacked along channels.
+
+    Args:
+        space: the observations.
+        keys: the images to read; by default all.
+
+    Raises:
+        ValueError: where there is no image, sizes differ, or one is below 16x16 pixels.
+    """
+
+    def __init__(self, space: spaces.Dict, keys: Sequence[str] | None = None):
+        super().__init__(space)
+        self.keys = tuple(keys) if keys is not None else keys_of(space, ("image", "depth"), type(self).__name__)
+        self.image_shape = image_shape(space, self.keys)  # (C, H, W)
+
+    def images(self, obs: Obs) -> tuple[Tensor, tuple[int, ...]]:
+        """(N, C, H, W) float of about -0.5 to 0.5, and the batch axes *B that were joined."""
+        return take_images(obs, self.space, self.keys)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) as `images` gives them -> (N, num_tokens, dim)."""
+        raise NotImplementedError("encode(images) -> (N, num_tokens, dim)")
+
+    def summary(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, dim): the whole image in one vector, what self-supervision compares."""
+        return self.encode(images).mean(1)
+
+    def forward(self, obs: Obs) -> Tensor:
+        images, batch = self.images(obs)
+        return self.encode(images).reshape(*batch, self.num_tokens, self.dim)

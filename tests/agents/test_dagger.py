@@ -1,0 +1,110 @@
+"""DAgger: who drives when, and why the learner's own states matter."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.bc import BC, BCConfig
+from agents.dagger import DAgger, DAggerConfig
+from agents.evaluate import evaluate
+from envs.vector import SyncVector
+from perception.mlp import MLPEncoder
+from tests.agents.test_bc import train
+
+
+class RidgeEnv(gym.Env):
+    """Stay on a ridge in gusts of wind; five or more steps beside it one falls.
+
+    A gust (-1 or 1) is shown, but one time in five it is not, and then only the expert knows it. So the expert is never
+    off the ridge and its episodes do not show how to come back; a learner guesses, slips, and needs just that.
+    """
+
+    def __init__(self, length: int = 40):
+        self.length = length
+        self.observation_space = spaces.Dict(
+            {"place": spaces.Discrete(9, start=-4), "gust": spaces.Discrete(3, start=-1)}
+        )
+        self.action_space = spaces.Discrete(3)
+
+    def _obs(self):
+        self.gust = int(self.np_random.choice([-1, 1]))
+        hidden = self.np_random.random() < 0.2
+        return {"place": np.clip(self.place, -4, 4), "gust": 0 if hidden else self.gust}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.place = 0, 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self.steps += 1
+        self.place += self.gust + int(action) - 1
+        lost, over = abs(self.place) > 4, self.steps >= self.length
+        info = {"metrics": {"success": float(not lost)}} if lost or over else {}
+        return self._obs(), float(not lost), lost, over, info
+
+    def expert_action(self):
+        return 1 + int(np.clip(-(self.place + self.gust), -1, 1))
+
+
+def learner(agent, config, env, **settings):
+    torch.manual_seed(0)
+    encoder = MLPEncoder(env.single_observation_space, dim=32, hidden=(32,))
+    shared = {"device": "cpu", "hidden": (32,), "batch_size": 64, "learning_starts": 1, "every": 64, "updates": 50}
+    return agent(encoder, env.single_action_space, config(**{**shared, **settings}))
+
+
+def test_the_learners_own_states_are_worth_more_than_the_experts():
+    env = SyncVector([RidgeEnv] * 8)
+    share = {}
+    for agent, config in ((BC, BCConfig), (DAgger, DAggerConfig)):
+        one = learner(agent, config, env)
+        train(one, env, 64 * 5 + 1)
+        share[agent] = np.mean([episode.metrics["success"] for episode in evaluate(one, env, range(500, 540))])
+    assert share[DAgger] >= 0.9
+    assert share[BC] <= 0.5
+
+
+def test_beta_halves_with_every_round():
+    env = SyncVector([RidgeEnv] * 2)
+    agent = learner(DAgger, DAggerConfig, env, beta=0.5, updates=3)
+    assert agent.beta == 1.0
+    agent.updates = 7
+    assert agent.beta == 0.25
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_the_expert_drives_a_share_beta_of_the_steps(beta):
+    env = SyncVector([RidgeEnv] * 2)
+    agent = learner(DAgger, DAggerConfig, env, beta=beta, explore=False)
+    agent.updates = agent.config.updates  # round 1
+    n = 4000
+    obs = {"place": np.zeros(n, int), "gust": np.ones(n, int)}
+    own, _, _ = agent.act(obs, {}, np.ones(n, bool), "eval")
+    expert = (own + 1) % 3
+    action, _, _ = agent.act({**obs, "expert_action": expert}, {}, np.ones(n, bool), "train")
+    assert abs((action == expert).mean() - beta) < 0.03
+    assert ((action == expert) | (action == own)).all()
+
+
+def test_the_first_round_is_the_experts():
+    env = SyncVector([RidgeEnv] * 2)
+    agent = learner(DAgger, DAggerConfig, env, updates=1)
+    obs = {"place": np.zeros(50, int), "gust": np.zeros(50, int), "expert_action": np.full(50, 2)}
+    action, _, _ = agent.act(obs, {}, np.ones(50, bool), "train")
+    assert (action == 2).all()
+
+
+def test_labels_are_the_experts_where_the_learner_drove():
+    env = SyncVector([RidgeEnv] * 2)
+    agent = learner(DAgger, DAggerConfig, env, learning_starts=10**9)
+    agent.updates = agent.config.updates
+    buffer, _, _ = train(agent, env, 200)
+    batch = next(buffer.epoch())
+    assert (batch["action"] != batch["extras"]["expert_action"]).any()
+    place, gust, advice = batch["obs"]["place"], batch["obs"]["gust"], batch["extras"]["expert_action"]
+    assert (np.abs(place) > 1).any()  # the learner's states: the expert has never been there
+    seen = gust != 0
+    np.testing.assert_array_equal(advice[seen], 1 + np.clip(-(place + gust), -1, 1)[seen])
