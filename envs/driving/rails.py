@@ -49,7 +49,7 @@ class RailPath:
 
 @njit(cache=True)
 def pose_on(s: Floats, nodes: Floats, progress: float) -> Floats:
-    high = min(max(np.searchsorted(s, progress), 1), len(s) - 1)
+    high = min(max(int(np.searchsorted(s, progress)), 1), len(s) - 1)
     share = (progress - s[high - 1]) / (s[high] - s[high - 1])
     return nodes[high - 1] + share * (nodes[high] - nodes[high - 1])
 
@@ -67,7 +67,7 @@ def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
 
 @njit(cache=True)
 def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
-    first, last = np.searchsorted(s, start, side="right"), np.searchsorted(s, end)
+    first, last = int(np.searchsorted(s, start, side="right")), int(np.searchsorted(s, end))
     if first == len(s):
         return nodes[-2:].copy()
     if last == 0:

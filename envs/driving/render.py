@@ -208,7 +208,7 @@ class BirdsEye:
         """The view's part of the canvas."""
         full = np.vstack([transform, [0, 0, 1]]) @ np.linalg.inv(np.vstack([self.to_canvas, [0, 0, 1]]))
         size = (self.view.width, self.view.height)
-        canvas = self.canvas
+        canvas: Any = self.canvas
         if self.view.scale < CANVAS_SCALE / 2:  # shrink first, so that thin markings do not flicker
             canvas = cv2.resize(canvas, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             full = full @ np.diag([2.0, 2.0, 1.0])
