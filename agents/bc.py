@@ -45,9 +45,9 @@ class BCConfig:
     """Greatest norm of the gradient."""
     batch_size: int = 128
     """Rows per update, or pieces of episodes."""
-    sequence: int = 1
-    """Consecutive rows in a piece; memory learns to remember over as many. An encoder that reads a map once for all
-    rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
+    sequence: int | None = None
+    """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
+    An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
     every: int = 64
@@ -74,8 +74,8 @@ class BC(Agent):
         self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
     ):
         self.config = config or BCConfig()
-        if self.config.memory and self.config.sequence < 2:
-            raise ValueError(f"memory={self.config.memory} learns from pieces of episodes; set sequence to 2 or more")
+        if self.config.memory and self.config.sequence == 1:
+            raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
@@ -113,7 +113,7 @@ class BC(Agent):
         c = self.config
         return DatasetBuffer(
             c.batch_size,
-            c.sequence if c.sequence > 1 else None,
+            c.sequence or (32 if c.memory else None),
             every=c.every,
             updates=c.updates,
             learning_starts=c.learning_starts,

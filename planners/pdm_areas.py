@@ -75,8 +75,8 @@ def ego_areas(
     centers = table.inside(boxes[..., :2].reshape(-1, 2), on_route)
     return EgoAreas(
         ((count > 0).sum(axis=2) > 1) & ~(count == 4).any(axis=2),
-        ~corners.any(axis=1).reshape(*boxes.shape[:2], 4).all(axis=2),
-        ~centers.any(axis=1).reshape(boxes.shape[:2]),
+        np.logical_not(np.asarray(corners.any(axis=1)).reshape(*boxes.shape[:2], 4).all(axis=2)),
+        ~np.asarray(centers.any(axis=1)).reshape(boxes.shape[:2]),
     )
 
 

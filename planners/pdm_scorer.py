@@ -42,7 +42,7 @@ def score_proposals(states: Floats, forecast: Forecast, centerline: Any, areas: 
     no_collision, collision_time = at_fault_collisions(states, boxes, forecast, aside)
     no_conflict = time_to_collision(states, boxes, forecast, aside, road_map)
     direction = driving_direction(boxes[..., :2], areas.oncoming)
-    parts = {
+    parts: dict[str, Any] = {
         "no_collision": no_collision,
         "drivable": 1.0 - areas.nondrivable.any(axis=1),
         "direction": direction,

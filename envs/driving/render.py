@@ -95,7 +95,7 @@ class BirdsEye:
         low, high = around[:, :2].min(axis=0) - reach, around[:, :2].max(axis=0) + reach
         size = np.ceil((high - low) * CANVAS_SCALE).astype(int)
         # canvas pixels from map coordinates: x to the right, y up
-        self.to_canvas = np.array([[CANVAS_SCALE, 0, -low[0] * CANVAS_SCALE], [0, -CANVAS_SCALE, high[1] * CANVAS_SCALE]])
+        self.to_canvas = CANVAS_SCALE * np.array([[1, 0, -low[0]], [0, -1, high[1]]])
         self.canvas: Image = np.full((size[1], size[0], 3), GROUND, np.uint8)
         self._paint(route)
 
@@ -208,7 +208,7 @@ class BirdsEye:
         """The view's part of the canvas."""
         full = np.vstack([transform, [0, 0, 1]]) @ np.linalg.inv(np.vstack([self.to_canvas, [0, 0, 1]]))
         size = (self.view.width, self.view.height)
-        canvas = self.canvas
+        canvas: Any = self.canvas
         if self.view.scale < CANVAS_SCALE / 2:  # shrink first, so that thin markings do not flicker
             canvas = cv2.resize(canvas, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             full = full @ np.diag([2.0, 2.0, 1.0])
@@ -329,7 +329,8 @@ def _write_scores(strip: Image, score: ScenarioScore, left: int) -> None:
     shown |= {"ego_progress_along_expert_route": "progress", "ego_is_comfortable": "comfort"}
     for row, (name, label) in enumerate(shown.items()):
         value = float(score.metrics[name])
-        color = LIGHTS[TrafficLightStatus.GREEN] if value >= 0.99 else INK if value > 0.5 else LIGHTS[TrafficLightStatus.RED]
+        mood = TrafficLightStatus.GREEN if value >= 0.99 else TrafficLightStatus.RED
+        color = INK if 0.5 < value < 0.99 else LIGHTS[mood]
         write(strip, f"{label} {value:.2f}", (left, 38 + 17 * row), color)
 
 

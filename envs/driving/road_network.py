@@ -359,7 +359,7 @@ class _Builder:
         return self._add("stop_polygons", self._across(arm, -0.8, 0.8, inner, outer))
 
     def _across(self, arm: Arm, near: float, far: float, inner: float, outer: float) -> Polygon:
-        """A rectangle at a road's end: `near` to `far` [m] inwards from it, sideways on the side of traffic coming in."""
+        """A rectangle at a road's end, `near` to `far` [m] inwards, sideways on the side of traffic coming in."""
         origin, inwards, side = self._end_frame(arm)
         corners = [(near, inner), (far, inner), (far, outer), (near, outer)]
         return Polygon([origin + a * inwards + b * side for a, b in corners])

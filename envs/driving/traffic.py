@@ -16,7 +16,7 @@ from envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
 from envs.driving.geometry import shifted_boxes
 from envs.driving.pedestrians import Pedestrians, must_wait
 from envs.driving.right_of_way import Approach, RightOfWay
-from envs.driving.road_layout import LANE_WIDTH
+from envs.driving.road_layout import LANE_WIDTH, JunctionKind
 from envs.driving.road_network import RoadNetwork, Turn
 from envs.driving.signals import Signals, draw_signals
 from envs.driving.types import Bools, Floats, Ints, TrackedObjectType
@@ -389,7 +389,10 @@ class Traffic:
         """What a driver faces at the next junction; None where there is nothing (more) to claim."""
         driver = int(now[row])
         start, connector = self._next_connector(driver, front)
-        if self.right_of_way.claims.get(driver) == connector or not self.right_of_way.needs_claim(connector):
+        light = self.right_of_way.kind[connector] is JunctionKind.SIGNAL and start > front
+        if self.right_of_way.claims.get(driver) == connector and not light:
+            return None
+        if not self.right_of_way.needs_claim(connector):
             return None
         distance, gap = max(start - front, 0.0), float(gaps[row])
         length = self.map.edges[connector].baseline.length

@@ -1,5 +1,6 @@
 """A scene laid out for the rasteriser: triangles in the order of their hierarchy, texel pyramids, packed light."""
 
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,25 @@ class Drawable(NamedTuple):
     light: Array  # (h + 1, w + 1) uint64, three 16-bit lanes of 8 bits
 
 
+_laid_out: dict[int, Drawable] = {}
+
+
 def drawable(scene: Scene) -> Drawable:
-    """Lay out `scene` for drawing. Triangles without area are dropped: they cover no pixel."""
+    """The layout of `scene`, worked out at the first call and kept for as long as the scene lives."""
+    found = _laid_out.get(id(scene))
+    if found is None:
+        found = _laid_out[id(scene)] = _lay_out(scene)
+        weakref.finalize(scene, _laid_out.pop, id(scene), None)
+    return found
+
+
+def forget(scene: Scene) -> None:
+    """Drop the layout of a scene; the next drawing works it out again."""
+    _laid_out.pop(id(scene), None)
+
+
+def _lay_out(scene: Scene) -> Drawable:
+    """Triangles without area are dropped: they cover no pixel."""
     corners = scene.triangles.astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from envs.homes.draw_kernels import Scratch, draw
-from envs.homes.drawable import Drawable, drawable
+from envs.homes.drawable import Drawable, drawable, forget
 from envs.homes.scene import Array, Scene
 
 Sensor = Literal["rgb", "depth", "semantic"]
@@ -51,7 +51,6 @@ class Rasterizer:
         self.focal = width / 2 / np.tan(np.radians(hfov) / 2)  # [pixels]
         self.threads = max(1, threads)
         self._scratch = [Scratch.of(height, width) for _ in range(self.threads)]
-        self._drawables: dict[int, tuple[Scene, Drawable]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._images = self._allocate(0)
 
@@ -82,8 +81,8 @@ class Rasterizer:
         return {name: self._images[name][:count] for name in self.sensors}
 
     def forget(self, scene: Scene) -> None:
-        """Drop what was prepared for drawing `scene`."""
-        self._drawables.pop(id(scene), None)
+        """Free what was prepared for drawing `scene` before the scene itself goes."""
+        forget(scene)
 
     def _allocate(self, count: int) -> dict[str, Array]:
         shape = (count, self.height, self.width)
@@ -99,13 +98,7 @@ class Rasterizer:
         cameras: dict[int, list[int]] = {}
         for camera, k in enumerate(index):
             cameras.setdefault(k, []).append(camera)
-        groups = []
-        for k, members in cameras.items():
-            scene = scenes[k]
-            if id(scene) not in self._drawables:
-                self._drawables[id(scene)] = (scene, drawable(scene))
-            groups.append((self._drawables[id(scene)][1], np.array(members)))
-        return groups
+        return [(drawable(scenes[k]), np.array(members)) for k, members in cameras.items()]
 
     def _draw(self, groups: list[tuple[Drawable, Array]], poses: Array, scratch: Scratch) -> None:
         images = self._images

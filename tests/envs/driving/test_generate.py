@@ -1,5 +1,7 @@
 """Generated scenarios: the seed fixes them, the label holds at the tag, the expert's drive is one to learn from."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,7 @@ def test_the_ego_states_are_those_of_a_log(scenario):
 def test_the_route_leads_from_the_ego_on_through_the_map(scenario):
     blocks = [scenario.map.block(block) for block in scenario.route]
     assert None not in blocks
-    for before, after in zip(blocks, blocks[1:]):
+    for before, after in pairwise(blocks):
         assert after in scenario.map.block_outgoing[before]
     here = scenario.map.block_layer.at(*scenario.ego[scenario.start, :2])
     assert blocks[0] in here
