@@ -145,16 +145,20 @@ class _Features(BaseFeaturesExtractor):
         return self.encoder(obs).flatten(-2)  # (B, num_tokens * dim)
 
 
-class _ActorCritic(ActorCriticPolicy):
-    """SB3's policy over raw observations: scaling and one-hot codes are the encoder's business."""
+class _Raw(BasePolicy):
+    """Raw observations for SB3's networks, behind them in the order of resolution: scaling and one-hot codes are the
+    encoder's business."""
 
-    def extract_features(self, obs: Any, features_extractor: Any = None) -> Tensor:  # type: ignore[override]
-        return self.features_extractor(obs)
-
-
-class _QNetwork(QNetwork):
     def extract_features(self, obs: Any, features_extractor: Any) -> Tensor:
         return features_extractor(obs)
+
+
+class _ActorCritic(ActorCriticPolicy, _Raw):  # type: ignore[misc]
+    pass
+
+
+class _QNetwork(QNetwork, _Raw):
+    pass
 
 
 class _DQNPolicy(DQNPolicy):
@@ -297,6 +301,7 @@ class _Rollout:
     def get(self, batch_size: int | None = None) -> Iterator[DictRolloutBufferSamples]:
         size = len(self.values)
         order = torch.from_numpy(self.rng.permutation(size)) if batch_size else torch.arange(size)
+        order = order.to(self.table["value"].device)
         for chosen in order.split(batch_size or size):
             part = tree_map(lambda leaf, chosen=chosen: leaf[chosen], self.table)
             yield DictRolloutBufferSamples(

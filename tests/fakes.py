@@ -125,9 +125,12 @@ class CountingAgent(Agent):
 
 
 class EverySpaceEnv(gym.Env):
-    """One observation key for every kind of space with a fixed shape, nested too; actions as given."""
+    """One observation key for every kind of space with a fixed shape, nested too; actions as given.
 
-    def __init__(self, action_space: spaces.Space[Any] | None = None):
+    `pair` adds a Tuple, which Gymnasium allows and the contract of an observation (a dict of arrays) does not.
+    """
+
+    def __init__(self, action_space: spaces.Space[Any] | None = None, pair: bool = True):
         self.observation_space = spaces.Dict(
             {
                 "image": spaces.Box(0, 255, (4, 5, 3), np.uint8),
@@ -138,9 +141,10 @@ class EverySpaceEnv(gym.Env):
                 "several": spaces.MultiDiscrete([2, 3, 4]),
                 "bits": spaces.MultiBinary(4),
                 "nested": spaces.Dict({"deep": spaces.Box(0, 1, (2,), np.float32)}),
-                "pair": spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (1,), np.float32))),
             }
         )
+        if pair:
+            self.observation_space["pair"] = spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (1,), np.float32)))
         self.action_space = action_space or spaces.Discrete(4)
         self.steps = 0
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"agents", "envs", "perception", "planners", "scripts", "tests"}
-VOCABULARY = ("envs.driving.types", "envs.driving.map", "envs.driving.geometry", "envs.driving.vehicle")
+VOCABULARY = tuple(f"envs.driving.{name}" for name in ("types", "map", "geometry", "vehicle", "lqr"))
 ALLOWED = {
     "envs": set(),
     "perception": set(),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from minigrid.envs.babyai.core.verifier import ActionInstr, AfterInstr, PickupInstr, PutNextInstr
+from minigrid.envs.babyai.core.verifier import ActionInstr, AfterInstr, OpenInstr, PickupInstr, PutNextInstr
 from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, DropSubgoal, GoNextToSubgoal
 
-NOTHING = -1
-DONE = 6
+from envs.grid import goals
+from envs.grid.search import DONE, NOTHING, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
 
 CONFUSED = (AssertionError, AttributeError, DisappearedBoxError, IndexError, RecursionError, TypeError, ValueError)
 """What the bot raises in states it was not written for."""
@@ -28,10 +28,11 @@ class Bot(BabyAIBot):  # type: ignore[misc]
 
 
 class BotExpert:
-    """Keeps one bot informed of what the agent does; a bot that loses the thread is replaced by a new one.
+    """Keeps one bot informed of what the agent does.
 
     The bot follows Chevalier-Boisvert et al. (ICLR 2019), section 3.4: it knows the instruction's structure and sees
-    what the agent sees, so it explores; its solutions are good, not always shortest.
+    what the agent sees, so it explores; its solutions are good, not always shortest. Where it loses the thread, search
+    plans the instruction's actions one by one; where that fails too, a new bot tries.
     """
 
     def __init__(self, world: Any):
@@ -40,21 +41,33 @@ class BotExpert:
 
     def forget(self) -> None:
         self._bot: Any = None
+        self._lost = False  # the bot has lost the thread, search plans
+        self._hopeless = False  # so has the search: a new bot whenever one is lost
         self._advice = NOTHING  # for the present state
         self._taken = NOTHING  # since the bot was last asked
+        self._plan: list[int] = []  # the search's, from the present state
 
     def action(self) -> int:
         if self._advice == NOTHING:
-            self._advice = self._ask()
+            self._advice = self._searched() if self._lost else self._ask()
         return self._advice
 
     def _ask(self) -> int:
-        if self._bot is not None and self._taken != NOTHING:
-            advice = self._replan(self._taken)
-            if advice != DONE:
-                return advice
-        self._bot = new_bot(self.world)
-        return self._replan(None)
+        fresh = self._bot is None
+        if fresh:
+            self._bot, self._taken = new_bot(self.world), NOTHING
+        advice = self._replan(None if self._taken == NOTHING else self._taken)
+        if advice != DONE:
+            return advice
+        self._bot, self._lost = None, not self._hopeless
+        return DONE if fresh and self._hopeless else self.action()
+
+    def _searched(self) -> int:
+        self._plan = self._plan or plan_next(self.world)
+        if self._plan:
+            return self._plan[0]
+        self._lost, self._hopeless = False, True
+        return self._ask()
 
     def _replan(self, taken: int | None) -> int:
         try:
@@ -63,18 +76,19 @@ class BotExpert:
             return DONE
 
     def before_step(self, action: int) -> None:
+        self._plan = self._plan[1:] if self._plan and self._plan[0] == action else []
         self._bot = self._bot if self._advice != NOTHING else None
         self._taken, self._advice = action, NOTHING
 
     def memory(self) -> list[int]:
-        return [self._advice, self._taken]
+        return [int(self._lost), int(self._hopeless), self._advice, self._taken, *self._plan]
 
     def bot(self) -> Any:
         return self._bot
 
     def restore(self, memory: list[int], bot: Any) -> None:
-        self._advice, self._taken = memory
-        self._bot = bot
+        lost, hopeless, self._advice, self._taken, *self._plan = memory
+        self._lost, self._hopeless, self._bot = bool(lost), bool(hopeless), bot
 
     def solution_length(self, at_most: int) -> int:
         for steps in range(1, at_most):
@@ -84,6 +98,50 @@ class BotExpert:
             if terminated or truncated:
                 return steps if reward > 0 else at_most
         return at_most
+
+
+def plan_next(world: Any) -> list[int]:
+    """A short plan for the next action of the instruction; none where the search finds none.
+
+    At first nothing but what the action is about and keys to locked doors is moved, and only if that will not do,
+    anything.
+    """
+    for touch in (_relevant(world), None):
+        model = Model(world, touch=touch)
+        try:
+            return shortest_plan(model, _goal(model, pending(world.instrs)[0]), model.read(), PATIENCE // 100)
+        except (Unsolvable, TooLong, IndexError):
+            continue
+    return []
+
+
+def _relevant(world: Any) -> list[Any]:
+    things = [thing for thing in world.grid.grid if thing is not None]
+    locks = {thing.color for thing in things if thing.type == "door" and thing.is_locked}
+    keys = [thing for thing in things if thing.type == "key" and thing.color in locks]
+    wanted = [getattr(part, "desc_move", None) or part.desc for part in pending(world.instrs)]
+    return keys + [thing for description in wanted for thing in description.obj_set]
+
+
+def _goal(model: Model, instruction: Any) -> Goal:
+    if isinstance(instruction, PutNextInstr):
+        return goals.PutNext(model, _known(model.things, instruction.desc_move), _cells(model, instruction.desc_fixed))
+    if isinstance(instruction, PickupInstr):
+        return goals.PickUp(model, _known(model.things, instruction.desc))
+    if isinstance(instruction, OpenInstr):
+        return goals.Open(model, _known(model.door_things, instruction.desc))
+    return goals.Face(model, _cells(model, instruction.desc))
+
+
+def _known(things: list[Any], description: Any) -> tuple[int, ...]:
+    """The numbers of the things a description means."""
+    return tuple(k for k, thing in enumerate(things) if any(thing is meant for meant in description.obj_set))
+
+
+def _cells(model: Model, description: Any) -> list[int]:
+    """Where the things a description means are now."""
+    meant = {id(thing) for thing in description.obj_set}
+    return [cell for cell, thing in enumerate(model.world.grid.grid) if id(thing) in meant]
 
 
 def new_bot(world: Any) -> Any:

@@ -3,16 +3,15 @@
 from functools import lru_cache
 
 import numpy as np
-from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.grid.symbolic import SymbolicViews, Symbols
+from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, Symbols
 
 Picture = NDArray[np.uint8]
-AGENT = OBJECT_TO_IDX["agent"]
+TILE_KINDS = (*(code + 1 for code in HIGHEST_CODE), 2, 5)
 BAND = 12
 """Width of the band between the two pictures of `beside`, half of it at the edges [pixel]."""
 
@@ -23,20 +22,24 @@ BACKGROUND = 24
 
 
 @lru_cache(maxsize=4096)
-def _tile(kind: int, colour: int, state: int, direction: int | None, lit: bool, size: int) -> Picture:
-    thing = WorldObj.decode(kind, colour, state)
-    return Grid.render_tile(thing, agent_dir=direction, highlight=lit, tile_size=size)
+def _tile(key: int, size: int) -> Picture:
+    """(size, size, 3) the tile of a cell: type, colour, state, lit, and 1 + direction of an agent on it or 0."""
+    kind, colour, state, lit, agent = np.unravel_index(key, TILE_KINDS)
+    thing = WorldObj.decode(int(kind), int(colour), int(state))
+    tile = Grid.render_tile(thing, int(agent) - 1 if agent else None, bool(lit), size)
+    return np.asarray(tile).astype(np.uint8)  # minigrid averages subpixels and truncates
 
 
 def _mosaic(codes: Symbols, lit: NDArray[np.bool_], size: int, agent: tuple[int, int], direction: int) -> Picture:
     """(H size, W size, 3) tiles of (H, W, 3) codes, with the agent at (row, column)."""
     height, width, _ = codes.shape
-    picture = np.empty((height, size, width, size, 3), np.uint8)
-    for row, (cells, lights) in enumerate(zip(codes.tolist(), lit.tolist())):
-        for column, (cell, light) in enumerate(zip(cells, lights)):
-            facing = direction if (row, column) == agent else None
-            picture[row, :, column] = _tile(*cell, facing, light, size)
-    return picture.reshape(height * size, width * size, 3)
+    agents = np.zeros((height, width), np.intp)
+    agents[agent] = direction + 1
+    keys = np.ravel_multi_index((*np.moveaxis(codes, -1, 0), lit, agents), TILE_KINDS)
+    kinds, places = np.unique(keys, return_inverse=True)
+    tiles = np.stack([_tile(key, size) for key in kinds.tolist()])
+    mosaic = tiles[places.reshape(height, width)]  # (H, W, size, size, 3)
+    return mosaic.swapaxes(1, 2).reshape(height * size, width * size, 3)
 
 
 def egocentric(views: SymbolicViews, size: int) -> Picture:
@@ -57,18 +60,20 @@ def beside(views: SymbolicViews) -> Picture:
     """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
     own = egocentric(views, TILE)
     whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
-    height = max(len(own), len(whole))
-    labels = (_caption("agent's view", own.shape[1] + BAND), _caption("map", whole.shape[1] + BAND))
-    pictures = np.concatenate([_framed(own, height), _framed(whole, height)], axis=1)
-    frame = np.concatenate([np.concatenate(labels, axis=1), pictures, _caption(views.world.mission, pictures.shape[1])])
-    return np.pad(frame, ((0, len(frame) % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=BACKGROUND)
+    height, left = max(len(own), len(whole)), own.shape[1] + BAND
+    width = left + whole.shape[1] + BAND
+    even = (height + 2 * CAPTION + height % 2, width + width % 2)
+    frame = np.full((*even, 3), BACKGROUND, np.uint8)
+    _paste(frame, _caption("agent's view", left), 0, 0)
+    _paste(frame, _caption("map", width - left), 0, left)
+    _paste(frame, own, CAPTION + (height - len(own)) // 2, BAND // 2)
+    _paste(frame, whole, CAPTION + (height - len(whole)) // 2, left + BAND // 2)
+    _paste(frame, _caption(views.world.mission, width), CAPTION + height, 0)
+    return frame
 
 
-def _framed(picture: Picture, height: int) -> Picture:
-    """The picture in the middle of a taller background, half a band on either side."""
-    spare = height - len(picture)
-    rows, columns = (spare // 2, spare - spare // 2), (BAND // 2, BAND // 2)
-    return np.pad(picture, (rows, columns, (0, 0)), constant_values=BACKGROUND)
+def _paste(frame: Picture, picture: Picture, top: int, left: int) -> None:
+    frame[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
 
 
 @lru_cache(maxsize=256)

@@ -45,9 +45,13 @@ class Through:
         best += self.empty_handed and state.carried >= 0
         for door, status in enumerate(state.doors):
             if status == LOCKED:
-                for side, rest, approach in self._before(door):
-                    best = min(best, self._unlock(state, door, side, approach) + rest)
+                best = min(best, self.unlock(state, door))
         return best
+
+    def unlock(self, state: GridState, door: int) -> int:
+        """At most the steps to a target pose by way of unlocking a door."""
+        ways = (self._unlock(state, door, side, approach) + rest for side, rest, approach in self._before(door))
+        return min(ways, default=INFINITE)
 
     def _before(self, door: int) -> list[tuple[int, int, list[int]]]:
         """The poses before a door, the steps from there to a target once it is open, and the field of steps there."""
@@ -72,11 +76,11 @@ class Through:
         fetch = INFINITE
         for key in range(len(model.things)):
             if model.unlocks(key, door):
-                fetch = min(fetch, self._fetch(state, key, side, approach))
+                fetch = min(fetch, self._fetch(state, key, door, side, approach))
         return fetch + 1 + blocked
 
-    def _fetch(self, state: GridState, key: int, side: int, approach: list[int]) -> int:
-        """At most the steps to the key, perhaps out of its box, and with it to the pose `side`."""
+    def _fetch(self, state: GridState, key: int, door: int, side: int, approach: list[int]) -> int:
+        """At most the steps to the key, perhaps out of its box but not through its door, and then to `side`."""
         cell, extra = state.objects[key], 1 + (state.carried >= 0)
         if cell == NOWHERE:
             box = next((box for box, content in self.model.inside.items() if content == key), -1)
@@ -88,7 +92,8 @@ class Through:
         before = tuple(self.model.facing(cell))
         if (cell, side) not in self._from_key:
             self._from_key[cell, side] = min((approach[pose] for pose in before), default=INFINITE)
-        return self.model.field(before, state.doors)[state.pose] + extra + self._from_key[cell, side]
+        there = self.model.field(before, state.doors, shut=door)[state.pose]
+        return there + extra + self._from_key[cell, side]
 
     def _blocked(self, state: GridState, door: int, side: int) -> int:
         """Steps to clear the cell before a door, where something lies there: 1 to open a box, 2 to pick up and drop."""
@@ -134,16 +139,37 @@ class PickUp:
         return action == PICKUP and following.carried in self.wanted
 
 
-class Unlock:
-    """Open the one door."""
+class Open:
+    """Open one of some doors that are shut."""
 
     actions = HANDLE
 
-    def __init__(self, model: Model):
-        self.bound = Through(model, tuple(model.facing(model.door_cells[0])), empty_handed=False).bound
+    def __init__(self, model: Model, doors: tuple[int, ...]):
+        self.doors = doors
+        self._ways = {door: Through(model, tuple(model.facing(model.door_cells[door])), False) for door in doors}
+
+    def bound(self, state: GridState) -> int:
+        return min((self._to(state, door) for door in self.doors if state.doors[door] != OPEN), default=INFINITE)
+
+    def _to(self, state: GridState, door: int) -> int:
+        way = self._ways[door]
+        return way.unlock(state, door) if state.doors[door] == LOCKED else way.bound(state) + 1
 
     def ends(self, state: GridState, action: int, following: GridState) -> bool:
-        return following.doors == (OPEN,)
+        return action == TOGGLE and any(state.doors[k] != OPEN and following.doors[k] == OPEN for k in self.doors)
+
+
+class Face:
+    """Stand next to one of some cells and look at it."""
+
+    actions = HANDLE | {DONE}
+
+    def __init__(self, model: Model, cells: list[int]):
+        self.before = tuple({pose for cell in cells for pose in model.facing(cell)})
+        self.bound = Through(model, self.before, empty_handed=False).bound
+
+    def ends(self, state: GridState, action: int, following: GridState) -> bool:
+        return following.pose in self.before
 
 
 class GoBeside:
@@ -184,6 +210,35 @@ class PutNear:
 
     def ends(self, state: GridState, action: int, following: GridState) -> bool:
         return action == DROP and following.objects[self.thing] in self.near
+
+
+class PutNext:
+    """Drop one of some objects next to a cell, diagonals excluded."""
+
+    actions = HANDLE
+
+    def __init__(self, model: Model, things: tuple[int, ...], cells: list[int]):
+        self.model, self.things = model, things
+        beside = {cell + step for cell in cells for step in model.steps}
+        self.spots = frozenset(spot for spot in beside if 0 <= spot < len(model.droppable) and model.droppable[spot])
+        before = tuple({pose for spot in self.spots for pose in model.facing(spot)})
+        self.to_spot = Through(model, before, empty_handed=False)
+        self._ways: dict[int, Through] = {}
+
+    def bound(self, state: GridState) -> int:
+        if state.carried in self.things:
+            return self.to_spot.bound(state) + 1
+        cells = [state.objects[thing] for thing in self.things if state.objects[thing] != NOWHERE]
+        return min((self._way(cell).bound(state) + 2 for cell in cells), default=INFINITE)
+
+    def _way(self, cell: int) -> Through:
+        if cell not in self._ways:
+            self._ways[cell] = Through(self.model, tuple(self.model.facing(cell)), empty_handed=True)
+        return self._ways[cell]
+
+    def ends(self, state: GridState, action: int, following: GridState) -> bool:
+        dropped = action == DROP and state.carried in self.things
+        return dropped and following.objects[state.carried] in self.spots
 
 
 class OpenInOrder:

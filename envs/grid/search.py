@@ -27,15 +27,15 @@ class GridState(NamedTuple):
 class Model:
     """One level as the search sees it: what never moves, and how actions change the rest."""
 
-    def __init__(self, world: Any, forbidden: frozenset[int] = frozenset()):
-        """`forbidden` cells are never entered, like lava."""
+    def __init__(self, world: Any, forbidden: frozenset[int] = frozenset(), touch: list[Any] | None = None):
+        """`forbidden` cells are never entered, like lava; `touch` are the only objects handled, if not all."""
         self.world, self.width = world, world.width
         self.steps = (1, self.width, -1, -self.width)
         cells = world.grid.grid
         self.door_cells = [i for i, thing in enumerate(cells) if thing is not None and thing.type == "door"]
         self.door_things = [cells[i] for i in self.door_cells]
         self.door_at = {cell: k for k, cell in enumerate(self.door_cells)}
-        self.things = _movable(cells, world.carrying)
+        self.things = _movable(cells, world.carrying, touch)
         self.index = {id(thing): k for k, thing in enumerate(self.things)}
         self.inside = {self.index[id(t)]: self.index[id(t.contains)] for t in self.things if t.contains is not None}
         self.sealed = {
@@ -112,23 +112,25 @@ class Model:
         poses = [(cell - step << 2) + direction for direction, step in enumerate(self.steps)]
         return [pose for pose in poses if pose >= 0 and (self.passable[pose >> 2] or pose >> 2 in self.door_at)]
 
-    def field(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool = True) -> list[int]:
+    def field(
+        self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool = True, shut: int = -1
+    ) -> list[int]:
         """Steps from every pose to the nearest target pose, objects thought away: a lower bound. Kept for the level.
 
         A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed or no
-        key to it exists.
+        key to it exists. The door `shut` is not passed either.
         """
-        key = (targets, doors, through_locked)
+        key = (targets, doors, through_locked, shut)
         if key not in self._fields:
-            self._fields[key] = self._spread(targets, doors, through_locked)
+            self._fields[key] = self._spread(targets, doors, through_locked, shut)
         return self._fields[key]
 
-    def _spread(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool) -> list[int]:
+    def _spread(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool, shut: int) -> list[int]:
         # what it costs to enter a cell; 0 where one cannot
         enter = [int(free) for free in self.passable]
         for k, (cell, door) in enumerate(zip(self.door_cells, doors)):
             passable = door != LOCKED or (through_locked and k not in self.sealed)
-            enter[cell] = 1 if door == OPEN else 2 * passable
+            enter[cell] = 0 if k == shut else 1 if door == OPEN else 2 * passable
         steps = [INFINITE] * (4 * len(enter))
         for pose in targets:
             steps[pose] = 0
@@ -158,8 +160,9 @@ def replaced(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]
     return (*values[:index], value, *values[index + 1 :])
 
 
-def _movable(cells: list[Any], carried: Any) -> list[Any]:
+def _movable(cells: list[Any], carried: Any, touch: list[Any] | None) -> list[Any]:
     things = [thing for thing in cells if thing is not None and thing.can_pickup()]
+    things = [thing for thing in things if touch is None or any(thing is other for other in touch)]
     things += [] if carried is None else [carried]
     for thing in things:  # grows as boxes in boxes are found
         if thing.contains is not None:
@@ -189,16 +192,17 @@ class TooLong(RuntimeError):
     """The search was given up at its limit."""
 
 
-def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int, weight: int = 1) -> list[int]:
-    """A list of actions that completes the task, at most `weight` times as long as the shortest (Pohl 1970).
+PATIENCE = 4_000_000
+"""Actions looked at before the search is given up, some twenty seconds; the largest ObstructedMaze may need them."""
 
-    Raises Unsolvable, and TooLong after looking at `limit` actions.
-    """
+
+def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int = PATIENCE) -> list[int]:
+    """A shortest list of actions that completes the task. Raises Unsolvable, and TooLong after `limit` actions."""
     steps: dict[GridState, int] = {start: 0}
     came: dict[GridState, tuple[GridState, int]] = {}
     looked = 0
     # (estimated length, -looked: of equals the latest and so deepest first, steps so far, state, last action)
-    queue: list[tuple[int, int, int, GridState, int]] = [(weight * goal.bound(start), 0, 0, start, NOTHING)]
+    queue: list[tuple[int, int, int, GridState, int]] = [(goal.bound(start), 0, 0, start, NOTHING)]
     while queue and queue[0][0] < INFINITE:
         _, _, so_far, state, last = heapq.heappop(queue)
         if last != NOTHING:
@@ -214,7 +218,7 @@ def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int, weight
             elif so_far + 1 < steps.get(following, INFINITE):
                 steps[following] = so_far + 1
                 came[following] = (state, action)
-                estimate = so_far + 1 + weight * goal.bound(following)
+                estimate = so_far + 1 + goal.bound(following)
                 heapq.heappush(queue, (estimate, -looked, so_far + 1, following, NOTHING))
         if looked > limit:
             raise TooLong(f"no plan among {looked} actions")

@@ -80,6 +80,9 @@ class _Writer:
 class _Reader:
     def __init__(self, world: Any, records: list[Any]):
         self.world = world
+        unknown = {name for name, _ in records} - CLASSES.keys()
+        if unknown:
+            raise ValueError(f"state of a grid world: unknown kind of object {unknown.pop()!r}; is the file whole?")
         self.objects: list[Any] = [object.__new__(CLASSES[name]) for name, _ in records]
         for made, (_, fields) in zip(self.objects, records):
             self.restore(made, fields)

@@ -1,5 +1,6 @@
 """The environment contract, over every registered grid task."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -12,8 +13,9 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from envs import SPLIT_SIZE, Environment, level_seed
 from envs.grid.env import VIEWS, GridEnv
-from envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
+from envs.grid.ids import GRID_IDS, MINIGRID_IDS, NEED_SOURCE, nearest_ids
 
+BUILDABLE = [task for task in MINIGRID_IDS if f"embodia/{task}" not in NEED_SOURCE]
 FEW = ["MiniGrid-Empty-8x8-v0", "MiniGrid-DoorKey-6x6-v0", "MiniGrid-DistShift1-v0", "BabyAI-GoToLocal-v0"]
 
 
@@ -34,10 +36,31 @@ def test_gymnasium_checker_without_a_warning(task, observation):
         check_env(env)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", BUILDABLE)
+@pytest.mark.filterwarnings("ignore:It seems that your observation", "ignore:The minimal resolution for an image")
+def test_both_checkers_on_every_id(task):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*is out of date")
+        check_env(gym.make(f"envs:embodia/{task}").unwrapped)
+    check_env_sb3(gym.make(f"envs:embodia/{task}").unwrapped)
+
+
 @pytest.mark.parametrize("task", FEW)
 @pytest.mark.filterwarnings("ignore:It seems that your observation", "ignore:The minimal resolution for an image")
 def test_stable_baselines_checker(task):
     check_env_sb3(gym.make(f"envs:embodia/{task}").unwrapped)
+
+
+@pytest.mark.parametrize("name", NEED_SOURCE)
+def test_a_maze_whose_pattern_is_missing_says_what_to_install(name):
+    try:
+        env = gym.make(f"envs:{name}")
+    except gym.error.DependencyNotInstalled as error:
+        assert re.search(rf"{name}: the installed minigrid lacks \w+.png.*from its source", str(error))  # noqa: PT017
+    else:
+        assert env.reset(seed=0)[0]["symbolic"].any()
 
 
 def test_vector_environments_are_made():
@@ -130,6 +153,11 @@ def test_impossible_options_are_named(wrong):
     (name, value), *_ = wrong.items()
     with pytest.raises(ValueError, match=f"embodia/MiniGrid-Empty-5x5-v0: {name}={value!r}"):
         GridEnv("MiniGrid-Empty-5x5-v0", **wrong)
+
+
+def test_an_unknown_task_is_told_its_neighbours():
+    with pytest.raises(ValueError, match="'MiniGrid-Empty-9x9-v0' is no task of minigrid's; nearest: MiniGrid-Empty-"):
+        GridEnv("MiniGrid-Empty-9x9-v0")
 
 
 def test_nearest_ids():

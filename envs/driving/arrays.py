@@ -1,0 +1,206 @@
+"""Scenarios as padded arrays: what the batched learning environment steps on.
+
+Every scenario is moved to a frame of its own (origin at the ego's first rear axle, axes as in the map), so that
+float32 keeps its precision. Padding is marked by masks; nothing about the simulation is approximate here but the
+drivable area, kept as a grid of signed distances.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from envs.driving.route_path import RoutePath, route_path
+from envs.driving.scenario import NO_REPORT, Scenario
+from envs.driving.types import STATE_SIZE, Bools, Floats, TrackedObjectType, TrafficLightStatus
+
+Singles = NDArray[np.float32]
+PATH_LENGTH = 400.0  # [m]
+PATH_STEP = 1.0  # [m]
+PATH_POINTS = int(PATH_LENGTH / PATH_STEP) + 1
+PIECE_POINTS, PIECE_STEP = 10, 2.0  # a lane piece: points, [m] between them
+GRID_SIZE, GRID_STEP = 512, 0.5  # signed distances: nodes a side, [m] between them
+GRID_OVERSAMPLE = 4
+GRID_UNIT = 0.05  # [m] one unit of the int8 grid; distances beyond 6.35 m are cut there
+NO_LIGHT = -1
+
+
+@dataclass(frozen=True)
+class ScenarioArrays:
+    """S scenarios of T iterations; `world` below is the frame of each scenario."""
+
+    origin: Floats  # (S, 2) of the frame, in map coordinates
+    ego: Singles  # (S, T, 11) the expert, as `types.StateColumn`
+    boxes: Singles  # (S, T, M, 5) centre x, y, heading, length, width
+    velocities: Singles  # (S, T, M, 2)
+    valid: Bools  # (S, T, M)
+    types: NDArray[np.int64]  # (S, M) TrackedObjectType
+    path: Singles  # (S, P, 2) the route's centre line, one point a metre
+    path_heading: Singles  # (S, P)
+    path_limit: Singles  # (S, P) [m/s]
+    path_valid: Bools  # (S, P)
+    path_on_route: Bools  # (S, P)
+    path_light: NDArray[np.int64]  # (S, P) column of `red`, NO_LIGHT where none
+    red: Bools  # (S, T, C) whether a light is red
+    pieces: Singles  # (S, L, 10, 2) pieces of lane centre lines
+    piece_valid: Bools  # (S, L)
+    piece_limit: Singles  # (S, L) [m/s]
+    piece_on_route: Bools  # (S, L)
+    piece_light: NDArray[np.int64]  # (S, L)
+    grid: NDArray[np.int8]  # (S, G, G) signed distance to the drivable area in GRID_UNIT, negative inside; [y, x]
+    grid_origin: Singles  # (S, 2) world position of node [0, 0]
+    expert_progress: Singles  # (S,) [m] along the path in the whole scenario
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+
+def compile_scenarios(scenarios: Sequence[Scenario], max_agents: int = 32, max_pieces: int = 192) -> ScenarioArrays:
+    """Pad and stack. Objects beyond `max_agents` that come least near to the expert are left out.
+
+    Raises ValueError where a scenario has no route on its map, or scenarios differ in length.
+    """
+    lengths = {scenario.num_iterations for scenario in scenarios}
+    if len(lengths) != 1:
+        raise ValueError(f"scenarios stepped together need one length; these have {sorted(lengths)} iterations")
+    parts = [compile_one(scenario, max_agents, max_pieces) for scenario in scenarios]
+    lights = max(part["red"].shape[1] for part in parts)
+    for part in parts:
+        part["red"] = padded(part["red"], lights, axis=1)
+    return ScenarioArrays(**{f.name: np.stack([part[f.name] for part in parts]) for f in fields(ScenarioArrays)})
+
+
+def compile_one(scenario: Scenario, max_agents: int, max_pieces: int) -> dict[str, NDArray]:
+    """One scenario's arrays, without the axis S."""
+    span = scenario.iterations
+    ego = scenario.ego[span].copy()
+    origin = ego[0, :2].copy()
+    path = route_path(scenario.map, scenario.route, ego[0, :3], PATH_LENGTH, PATH_STEP)
+    grid, grid_origin = distance_grid(scenario, path, origin)
+    ego[:, :2] -= origin
+    light_of = {name: column for column, name in enumerate(scenario.lights.connector_ids)}
+    red = (scenario.lights.status[span] == TrafficLightStatus.RED) & (scenario.lights.status[span] != NO_REPORT)
+    return {
+        "origin": origin,
+        "ego": ego.reshape(-1, STATE_SIZE).astype(np.float32),
+        **compile_tracks(scenario, origin, max_agents),
+        **compile_path(scenario, path, origin, light_of),
+        "red": red if red.shape[1] else np.zeros((len(red), 1), bool),
+        **compile_pieces(scenario, path, origin, light_of, max_pieces),
+        "grid": grid,
+        "grid_origin": grid_origin,
+        "expert_progress": np.asarray(progress_along(path, scenario.ego[span]), np.float32),
+    }
+
+
+def compile_tracks(scenario: Scenario, origin: Floats, max_agents: int) -> dict[str, NDArray]:
+    """The objects that come nearest to the expert, over the iterations."""
+    span, log = scenario.iterations, scenario.tracks
+    boxes, valid = log.boxes[span].copy(), log.valid[span]
+    distance = np.hypot(*np.moveaxis(boxes[..., :2] - scenario.ego[span, None, :2], -1, 0))
+    closest = np.where(valid, distance, np.inf).min(0, initial=np.inf)
+    kept = np.argsort(closest, kind="stable")[:max_agents]
+    kept = kept[np.isfinite(closest[kept])]
+    boxes[..., :2] -= origin
+    return {
+        "boxes": padded(boxes[:, kept].astype(np.float32), max_agents, axis=1),
+        "velocities": padded(log.velocities[span][:, kept].astype(np.float32), max_agents, axis=1),
+        "valid": padded(valid[:, kept], max_agents, axis=1),
+        "types": padded(log.types[kept].astype(np.int64), max_agents, fill=TrackedObjectType.GENERIC_OBJECT),
+    }
+
+
+def compile_path(scenario: Scenario, path: RoutePath, origin: Floats, light_of: dict[str, int]) -> dict[str, NDArray]:
+    edges = [scenario.map.edges[edge] for edge in path.edges]
+    lights = np.array([light_of.get(edge.id, NO_LIGHT) if edge.is_connector else NO_LIGHT for edge in edges])
+    return {
+        "path": padded((path.points - origin).astype(np.float32), PATH_POINTS, repeat=True),
+        "path_heading": padded(path.headings.astype(np.float32), PATH_POINTS, repeat=True),
+        "path_limit": padded(path.limits.astype(np.float32), PATH_POINTS, repeat=True),
+        "path_valid": padded(np.ones(len(path.points), bool), PATH_POINTS),
+        "path_on_route": padded(path.on_route, PATH_POINTS),
+        "path_light": padded(lights.astype(np.int64), PATH_POINTS, fill=NO_LIGHT),
+    }
+
+
+def compile_pieces(
+    scenario: Scenario, path: RoutePath, origin: Floats, light_of: dict[str, int], max_pieces: int
+) -> dict[str, NDArray]:
+    """Centre lines of all lanes and connectors near the path, cut into pieces of 18 m; the nearest ones are kept."""
+    span = (PIECE_POINTS - 1) * PIECE_STEP
+    on_route = {scenario.map.block(name) for name in scenario.route}
+    rows = []
+    for index, edge in enumerate(scenario.map.edges):
+        limit = edge.speed_limit or 0.0
+        light = light_of.get(edge.id, NO_LIGHT) if edge.is_connector else NO_LIGHT
+        for begin in np.arange(0.0, edge.baseline.length, span):
+            s = np.minimum(begin + np.arange(PIECE_POINTS) * PIECE_STEP, edge.baseline.length)
+            points = edge.baseline.point_at(s)
+            rows.append((points, limit, scenario.map.block_of[index] in on_route, light))
+    middle = np.stack([row[0][PIECE_POINTS // 2] for row in rows])
+    reach = path.points[:: int(5 / PATH_STEP)]
+    distance = np.linalg.norm(middle[:, None] - reach[None], axis=-1).min(1)
+    chosen = [rows[i] for i in np.argsort(distance, kind="stable")[:max_pieces]]
+    points = np.stack([row[0] for row in chosen]) - origin
+    return {
+        "pieces": padded(points.astype(np.float32), max_pieces),
+        "piece_valid": padded(np.ones(len(chosen), bool), max_pieces),
+        "piece_limit": padded(np.array([row[1] for row in chosen], np.float32), max_pieces),
+        "piece_on_route": padded(np.array([row[2] for row in chosen], bool), max_pieces),
+        "piece_light": padded(np.array([row[3] for row in chosen], np.int64), max_pieces, fill=NO_LIGHT),
+    }
+
+
+def distance_grid(scenario: Scenario, path: RoutePath, origin: Floats) -> tuple[NDArray[np.int8], Singles]:
+    """Signed distance to the drivable area and lanes around the first 250 m of the path, as `ScenarioArrays.grid`.
+
+    The polygons are drawn four times finer than the grid and the distance transform taken there: what is lost is at
+    most 9 cm, and `tests` hold it against the exact polygons.
+    """
+    reach = np.concatenate([path.points[: int(250 / PATH_STEP)], scenario.ego[scenario.iterations, :2]])
+    centre = (reach.min(0) + reach.max(0)) / 2
+    corner = centre - GRID_SIZE * GRID_STEP / 2
+    fine = GRID_SIZE * GRID_OVERSAMPLE
+    scale = GRID_OVERSAMPLE / GRID_STEP  # [pixel/m]
+    image = np.zeros((fine, fine), np.uint8)
+    window = shapely.box(*corner, *(corner + GRID_SIZE * GRID_STEP))
+    layers = (scenario.map.drivable_area, scenario.map.lane_layer, scenario.map.connector_layer)
+    for layer in layers:
+        for index in layer.intersecting(window):
+            draw_polygon(image, layer.polygons[index], corner, scale)
+    outside = cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inside = cv2.distanceTransform(image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    signed = np.where(image == 1, 0.5 - inside, outside - 0.5) / scale  # to the border, not to the next pixel
+    nodes = signed[::GRID_OVERSAMPLE, ::GRID_OVERSAMPLE]
+    units = np.clip(np.round(nodes / GRID_UNIT), -127, 127).astype(np.int8)
+    return units, (corner + 0.5 / scale - origin).astype(np.float32)
+
+
+def draw_polygon(image: NDArray[np.uint8], polygon: shapely.Geometry, corner: Floats, scale: float) -> None:
+    """Fill a polygon (or several) with ones; holes stay. Pixel centres lie at (i + 0.5) / scale from the corner."""
+    for part in shapely.get_parts(polygon):
+        rings = [part.exterior, *part.interiors]
+        shift = 6  # fixed-point bits of OpenCV's coordinates
+        drawn = [(shapely.get_coordinates(ring) - corner) * scale - 0.5 for ring in rings]
+        contours = [np.round(points * 2**shift).astype(np.int32) for points in drawn]
+        cv2.fillPoly(image, contours, 1, cv2.LINE_8, shift)
+
+
+def progress_along(path: RoutePath, ego: Floats) -> float:
+    """[m] between the projections of the expert's first and last position on the path."""
+    line = shapely.LineString(path.points)
+    ends = shapely.line_locate_point(line, shapely.points(ego[[0, -1], :2]))
+    return float(max(0.0, ends[1] - ends[0]))
+
+
+def padded(array: NDArray, size: int, axis: int = 0, fill: float = 0, repeat: bool = False) -> NDArray:
+    """Lengthen an axis to `size` with `fill`, or with its last entry; cut where it is longer."""
+    array = np.take(array, np.arange(min(size, array.shape[axis])), axis)
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, size - array.shape[axis])
+    if repeat and array.shape[axis]:
+        return np.pad(array, widths, mode="edge")
+    return np.pad(array, widths, constant_values=fill)

@@ -1,0 +1,72 @@
+"""Whether a ride is comfortable: six bounds on smoothed accelerations, jerks and yaw, as nuPlan smooths them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import savgol_filter
+
+from envs.driving.types import Floats, Ints, StateColumn
+from envs.driving.vehicle import center_accelerations
+
+BOUNDS = {
+    "lon_acceleration": (-4.05, 2.40),  # [m/s^2]
+    "lat_acceleration": (-4.89, 4.89),  # [m/s^2]
+    "jerk": (-8.37, 8.37),  # [m/s^3]
+    "lon_jerk": (-4.13, 4.13),  # [m/s^3]
+    "yaw_rate": (-0.95, 0.95),  # [rad/s]
+    "yaw_acceleration": (-1.93, 1.93),  # [rad/s^2]
+}
+ACCELERATION_WINDOW, JERK_WINDOW, YAW_WINDOW = 8, 15, 5  # samples
+
+
+@dataclass(frozen=True)
+class Comfort:
+    """Smoothed series (K,) by the names of BOUNDS."""
+
+    series: dict[str, Floats]
+
+    def within_bounds(self) -> dict[str, bool]:
+        return {k: bool(np.all((self.series[k] > low) & (self.series[k] < high))) for k, (low, high) in BOUNDS.items()}
+
+    def score(self) -> float:
+        return float(all(self.within_bounds().values()))
+
+
+def smooth(values: Floats) -> Floats:
+    """Savitzky-Golay of order 2 over 8 samples; the even window is scipy's, and part of the definition."""
+    window = min(ACCELERATION_WINDOW, values.shape[-1])
+    return np.asarray(np.round(savgol_filter(values, window, 2), 8))
+
+
+def derivative(values: Floats, seconds: Floats, window: int, order: int = 1, degree: int = 2) -> Floats:
+    """Savitzky-Golay derivative over at most `window` samples at the mean time step."""
+    step = float(np.diff(seconds).mean())
+    window = min(window, values.shape[-1])
+    return np.asarray(np.round(savgol_filter(values, window, degree, deriv=order, delta=step), 8))
+
+
+def unwrap(headings: Floats) -> Floats:
+    turns = np.zeros_like(headings)
+    turns[1:] = np.cumsum(np.round(np.diff(headings) / (2 * np.pi)))
+    return headings - 2 * np.pi * turns
+
+
+def comfort(time_us: Ints, ego: Floats) -> Comfort:
+    """Comfort of ego states (K, 11) at times (K,). Raises ValueError below 4 samples (the filters need them)."""
+    if len(ego) < 4:
+        raise ValueError(f"comfort needs at least 4 samples of history; got {len(ego)}")
+    seconds = time_us / 1e6
+    centre = center_accelerations(ego)
+    lon, lat = smooth(centre[:, 0]), smooth(centre[:, 1])
+    magnitude = smooth(np.hypot(ego[:, StateColumn.AX], ego[:, StateColumn.AY]))
+    headings = unwrap(ego[:, StateColumn.HEADING])
+    return Comfort(
+        {
+            "lon_acceleration": lon,
+            "lat_acceleration": lat,
+            "jerk": derivative(magnitude, seconds, JERK_WINDOW),
+            "lon_jerk": derivative(lon, seconds, JERK_WINDOW),
+            "yaw_rate": derivative(headings, seconds, YAW_WINDOW),
+            "yaw_acceleration": derivative(headings, seconds, YAW_WINDOW, order=2, degree=3),
+        }
+    )

@@ -1,0 +1,107 @@
+"""One home as a `gymnasium.Env`: the view of the vector environment for one world."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from envs import Info, Observation, State
+from envs.homes.vector_env import HomesVectorEnv
+
+
+class HomesEnv(gym.Env[Observation, Any]):
+    """Habitat's navigation tasks in furnished homes (Savva et al. 2019; Batra et al. 2020; habitat-lab 0.3).
+
+    Task, by `task`: PointNav (go to a point), ObjectNav (to any object of a category), ImageNav (where a picture was
+    taken), InstanceImageNav (to the very object in a picture), Exploration (see as much floor as possible). The
+    episode is won by calling stop at the goal: within 0.2 m geodesic of the point, or 0.1 m of a place from which the
+    object is seen (`success_distance` of `envs.homes.tasks`).
+
+    Worlds: generated homes (`num_scenes` per split, of low, medium or high `detail`; the splits share none), or scene
+    files (`scenes`), or the episodes of a Habitat data set (`episodes`, a `{split}.json.gz`, scenes in `scenes_dir`);
+    `reset(seed=s)` plays level s of the split, or episode s of the file.
+
+    Actions, discrete: 0 stop, 1 forward 0.25 m, 2 turn left, 3 turn right, by 10 deg (ObjectNav and InstanceImageNav:
+    30 deg, and 4 look up, 5 look down by 30 deg). Velocity: (2,) in [-1, 1], speed in 0..0.25 m/s and turning in
+    -10..10 deg/s for one second; nearly none of both is stop.
+
+    Observations, by `sensors`, Habitat's names and formulas: rgb uint8 (H, W, 3); depth float32 (H, W, 1), z-depth
+    clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;
+    semantic int32 (H, W, 1); pointgoal_with_gps_compass and pointgoal [m, rad], positive to the left; gps [m]; compass
+    and heading [rad]; proximity [m]; objectgoal int64 (1,); imagegoal; instance_imagegoal, instance_imagegoal_hfov.
+
+    Reward: -0.01 + metres nearer to the goal + 2.5 on success. Exploration: 0.1 per m2 newly seen - 0.01.
+
+    Termination: stop. Truncation: `max_steps`, 500 (ImageNav and InstanceImageNav 1000) unless given.
+
+    Scores, in `info["metrics"]` on the last step, under Habitat's names: distance_to_goal, success, spl, soft_spl,
+    num_steps, collisions/count, ... Exploration: success (90 % of the floor seen), coverage, area_seen [m2].
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+
+    def __init__(self, **options: Any) -> None:
+        """Options of `HomesVectorEnv`. Raises ValueError for an impossible one."""
+        self.vector = HomesVectorEnv(num_envs=1, **options)
+        self.observation_space: spaces.Dict = self.vector.single_observation_space  # type: ignore[assignment]
+        self.action_space: spaces.Space[Any] = self.vector.single_action_space
+        self.render_mode = self.vector.render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        """Level `seed` of the split (or episode of the file); without a seed the next of the environment's own."""
+        super().reset(seed=seed)
+        observation, info = self.vector.reset(seed=seed)
+        return _only(observation), _unbatched(info)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
+        """Raises ValueError for an impossible action, RuntimeError before `reset` and after the last step."""
+        if self.vector.over[0]:
+            steps = int(self.vector.measures.num_steps[0])
+            raise RuntimeError(
+                f"embodia/{self.vector.task.name}: the episode is over after {steps} steps; call reset before step."
+            )
+        observation, reward, terminated, truncated, info = self.vector.step(np.asarray(action)[None])
+        return _only(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _unbatched(info)
+
+    def expert_action(self) -> Any:
+        """The privileged expert's action: habitat-sim's greedy geodesic follower, or the way to unseen floor."""
+        action = self.vector.expert_action()[0]
+        return int(action) if isinstance(self.action_space, spaces.Discrete) else action
+
+    def get_state(self) -> State:
+        """An exact snapshot, generators included."""
+        return {**self.vector.get_state(), "generator": self.np_random.bit_generator.state}
+
+    def set_state(self, state: State) -> Observation:
+        self.np_random.bit_generator.state = state["generator"]
+        return _only(self.vector.set_state(state))
+
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        """RGB, depth, semantic ids and the map with fog of war, walk, shortest path and goal, (H, W, 3)."""
+        return self.vector.render()[0]
+
+    def top_down_map(self, resolution: int = 1024) -> dict[str, Any]:
+        """Habitat's top_down_map measure of the episode so far."""
+        return self.vector.top_down_map(0, resolution)
+
+    def close(self) -> None:
+        self.vector.close()
+
+
+def _only(observation: Observation) -> Observation:
+    return {name: value[0] for name, value in observation.items()}
+
+
+def _unbatched(info: Info) -> Info:
+    """The one world's infos, without Gymnasium's masks."""
+    single: Info = {}
+    for name, value in info.items():
+        if name.startswith("_") or not info[f"_{name}"][0]:
+            continue
+        if isinstance(value, dict):
+            single[name] = {key: float(scores[0]) for key, scores in value.items()}
+        else:
+            single[name] = value[0].item() if isinstance(value[0], np.generic) else value[0]
+    return single

@@ -1,0 +1,95 @@
+"""One world as a picture: what the agent sees beside the map of what it has explored."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.homes.engine import Engine, Home
+from envs.homes.episodes import Episode
+from envs.homes.observations import Poses, camera_pose
+from envs.homes.tasks import CAMERA_SENSORS, Camera
+from envs.homes.top_down_map import MapGoal, TopDownMap
+
+Array = NDArray[Any]
+
+VIEW = Camera(height=256, width=256, hfov=79.0, above_feet=1.25)
+SIDE = 256  # [pixel] of each panel
+BAR = 32  # [pixel] of the caption
+FAR_DEPTH = 6.0  # [m], shown black
+
+_GOLDEN = 0.618033988749895
+
+
+def label_colours(labels: Array) -> Array:
+    """Distinct colours (..., 3) uint8 of integer labels; 0 is dark grey."""
+    hue = (labels * _GOLDEN) % 1.0
+    hsv = np.stack([hue * 179, np.full_like(hue, 150), 160 + 80 * ((labels * 7) % 2)], axis=-1).astype(np.uint8)
+    colours = cv2.cvtColor(hsv.reshape(1, -1, 3), cv2.COLOR_HSV2RGB).reshape(*labels.shape, 3)
+    colours[labels == 0] = 40
+    return colours
+
+
+def depth_colours(depth: Array) -> Array:
+    """z-depth [m] (H, W) -> near bright, far dark, nothing black; (H, W, 3) uint8."""
+    shade = np.where(depth > 0, 1 - np.clip(depth / FAR_DEPTH, 0, 1), 0)
+    return np.asarray(cv2.applyColorMap((shade * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1])
+
+
+def map_goals(home: Home, episode: Episode) -> list[MapGoal]:
+    """What the map shows of an episode's goals."""
+    boxes = {thing.semantic_id: thing.aabb for thing in home.objects}
+    return [
+        MapGoal(
+            np.asarray(goal.position),
+            np.array([view.position for view in goal.view_points]).reshape(-1, 3),
+            boxes.get(goal.object_id) if goal.object_id is not None else None,
+        )
+        for goal in episode.goals
+    ]
+
+
+def picture(
+    engine: Engine, home: Home, top_down: TopDownMap, poses: Poses, i: int, caption: str, goal_view: Array | None = None
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 with even sides: RGB, depth, semantic ids (and the goal's picture) beside the map."""
+    one = Poses(**{name: value[i : i + 1] for name, value in vars(poses).items()})
+    eyes, lenses = camera_pose(one, VIEW)
+    seen = engine.render([home], eyes, lenses, VIEW, CAMERA_SENSORS)
+    panels = [seen["rgb"][0], depth_colours(seen["depth"][0, ..., 0]), label_colours(seen["semantic"][0, ..., 0])]
+    if goal_view is not None:
+        panels.append(cv2.resize(goal_view, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    canvas = _grid_of(panels)
+    drawn = _fit(_upright(top_down.draw()), canvas.shape[0])
+    return _titled(np.concatenate([canvas, drawn], axis=1), caption)
+
+
+def _grid_of(panels: list[Array]) -> Array:
+    """Panels two by two; a missing fourth stays dark, and RGB is large when there are three."""
+    if len(panels) == 3:
+        large = cv2.resize(panels[0], (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_LINEAR)
+        return np.concatenate([large, np.concatenate(panels[1:])], axis=1)
+    return np.concatenate([np.concatenate(panels[:2], axis=1), np.concatenate(panels[2:], axis=1)])
+
+
+def _upright(image: Array) -> Array:
+    """Turned so that the longer side stands."""
+    return np.rot90(image) if image.shape[1] > image.shape[0] else image
+
+
+def _fit(image: Array, height: int) -> Array:
+    """Scaled into a white panel of the given height, at most as wide as high, sides even."""
+    scale = min(height / image.shape[0], height / image.shape[1])
+    size = (max(int(image.shape[1] * scale), 1), max(int(image.shape[0] * scale), 1))
+    scaled = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+    panel = np.full((height, height, 3), 255, np.uint8)
+    top, left = (height - size[1]) // 2, (height - size[0]) // 2
+    panel[top : top + size[1], left : left + size[0]] = scaled
+    return panel
+
+
+def _titled(image: Array, caption: str) -> NDArray[np.uint8]:
+    bar = np.full((BAR, image.shape[1], 3), 24, np.uint8)
+    cv2.putText(bar, caption, (8, BAR - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.concatenate([bar, image]).astype(np.uint8)

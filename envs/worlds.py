@@ -1,0 +1,183 @@
+"""Some worlds stepped one after another: what a vector of worlds and each of its worker processes are made of."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Leaf = tuple[tuple[str | int, ...], spaces.Space[Any]]
+
+
+class Worlds:
+    """Some worlds stepped one after another; results are written into arrays given by the caller.
+
+    `obs` maps leaf paths to arrays (n, ...), `offset` is the index of the first world in the whole vector.
+    """
+
+    def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], offset: int = 0):
+        self.offset = offset
+        self.envs: list[gym.Env] = []
+        self.started = [False] * len(env_fns)
+        self.seeds: list[int | None] = [None] * len(env_fns)  # of the last seeded reset
+        self.episodes = [0] * len(env_fns)  # since that reset
+        self.steps = [0] * len(env_fns)  # in this episode
+        self.over = np.zeros(len(env_fns), bool)  # the next step restarts
+        for i, env_fn in enumerate(env_fns):
+            self.envs.append(self._guard(i, env_fn))
+        self.leaves = list(leaves(self.envs[0].observation_space))
+
+    def attach(self, obs: Sequence[NDArray[Any]], reward: Any, terminated: Any, truncated: Any) -> None:
+        self.obs, self.reward, self.terminated, self.truncated = obs, reward, terminated, truncated
+
+    def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None, mask: Sequence[bool]) -> list[Any]:
+        return [self._reset(i, seeds[i], options) if mask[i] else None for i in range(len(self.envs))]
+
+    def _reset(self, i: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
+        if seed is not None:
+            self.seeds[i], self.episodes[i] = seed, 0
+        else:
+            self.episodes[i] += 1
+        self.steps[i], self.started[i], self.over[i] = 0, True, False
+        obs, info = self._guard(i, lambda: self.envs[i].reset(seed=seed, options=options))
+        self._write(i, obs)
+        self.reward[i], self.terminated[i], self.truncated[i] = 0.0, False, False
+        return info
+
+    def step(self, actions: NDArray[Any]) -> list[Any]:
+        infos = []
+        for i, env in enumerate(self.envs):
+            if self.over[i]:
+                infos.append(self._reset(i, None, None))
+                continue
+            self.steps[i] += 1
+            try:
+                obs, self.reward[i], terminated, truncated, info = env.step(actions[i])
+                self._write(i, obs)
+            except Exception as error:
+                error.add_note(self._where(i))
+                raise
+            self.terminated[i], self.truncated[i] = terminated, truncated
+            self.over[i] = terminated or truncated
+            if "metrics" in info:  # Gymnasium takes an array's type from the first world: an int would cut the rest
+                info = {**info, "metrics": {key: float(value) for key, value in info["metrics"].items()}}
+            infos.append(info)
+        return infos
+
+    def expert_action(self) -> list[Any]:
+        """Where a world is over its action will be ignored, so the expert is not asked there."""
+        idle = self.envs[0].action_space
+        zero = [np.zeros(idle.shape or (), idle.dtype) if over else None for over in self.over]
+        return [zero[i] if over else self._call(i, "expert_action") for i, over in enumerate(self.over)]
+
+    def get_state(self) -> list[Any]:
+        return [
+            {
+                "world": self._call(i, "get_state"),
+                "elapsed": [layer._elapsed_steps for layer in _time_limits(env)],
+                "over": bool(self.over[i]),
+                "seed": self.seeds[i],
+                "episodes": self.episodes[i],
+                "steps": self.steps[i],
+            }
+            for i, env in enumerate(self.envs)
+        ]
+
+    def set_state(self, states: Sequence[Any]) -> None:
+        for i, (env, state) in enumerate(zip(self.envs, states, strict=True)):
+            if not self.started[i]:  # Gymnasium's wrappers refuse to step a world that was never reset
+                self._reset(i, 0, None)
+            self._write(i, self._call(i, "set_state", state["world"]))
+            for layer, elapsed in zip(_time_limits(env), state["elapsed"], strict=True):
+                layer._elapsed_steps = elapsed
+            self.over[i], self.seeds[i] = state["over"], state["seed"]
+            self.episodes[i], self.steps[i] = state["episodes"], state["steps"]
+
+    def render(self) -> list[Any]:
+        return [self._guard(i, env.render) for i, env in enumerate(self.envs)]
+
+    def call(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        return [self._call(i, name, *args, **kwargs) for i in range(len(self.envs))]
+
+    def set_attr(self, name: str, values: Sequence[Any]) -> None:
+        for env, value in zip(self.envs, values, strict=True):
+            env.set_wrapper_attr(name, value)
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+    def _call(self, i: int, name: str, *args: Any, **kwargs: Any) -> Any:
+        def run() -> Any:
+            attribute = self.envs[i].get_wrapper_attr(name)
+            return attribute(*args, **kwargs) if callable(attribute) else attribute
+
+        return self._guard(i, run)
+
+    def _guard(self, i: int, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except Exception as error:
+            error.add_note(self._where(i))
+            raise
+
+    def _where(self, i: int) -> str:
+        spec = self.envs[i].spec if i < len(self.envs) else None
+        name = spec.id if spec is not None else "environment"
+        again = f", {self.episodes[i]} episodes after that seed" if self.episodes[i] else ""
+        return f"in {name}, world {self.offset + i}, seed {self.seeds[i]}{again}, step {self.steps[i]}"
+
+    def _write(self, i: int, obs: Any) -> None:
+        for (path, _), array in zip(self.leaves, self.obs):
+            value = obs
+            for key in path:
+                value = value[key]
+            array[i] = value
+
+
+def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
+    """The fixed-shape parts of a space with their paths."""
+    if isinstance(space, spaces.Dict):
+        for key, sub in space.items():
+            yield from leaves(sub, (*path, key))
+    elif isinstance(space, spaces.Tuple):
+        for position, sub in enumerate(space.spaces):
+            yield from leaves(sub, (*path, position))
+    elif space.shape is None or space.dtype is None:
+        name = "/".join(map(str, path)) or "observation"
+        raise TypeError(
+            f'"{name}" is a {type(space).__name__} space without a fixed shape; give arrays (text as tokens)'
+        )
+    else:
+        yield path, space
+
+
+def _time_limits(env: gym.Env) -> list[Any]:
+    """The wrappers that count steps outside the environment's own snapshot."""
+    layers: list[Any] = []
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.TimeLimit):
+            layers.append(env)
+        env = env.env
+    return layers
+
+
+def nest(space: spaces.Space[Any], arrays: Iterator[NDArray[Any]]) -> Any:
+    """The arrays of `leaves(space)`, put back into the space's dicts and tuples."""
+    if isinstance(space, spaces.Dict):
+        return {key: nest(sub, arrays) for key, sub in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(nest(sub, arrays) for sub in space.spaces)
+    return next(arrays)
+
+
+def describe(env: gym.Env) -> dict[str, Any]:
+    """What a vector must know of its worlds."""
+    return {
+        "observation_space": env.observation_space,
+        "action_space": env.action_space,
+        "metadata": env.metadata,
+        "render_mode": env.render_mode,
+    }

@@ -1,0 +1,29 @@
+"""Roll a model forward under a plan: the one place where a planner touches a model."""
+
+import torch
+from torch import Tensor
+
+from planners import Prediction, State, WorldModel
+from planners.state import stack
+
+
+def imagine_plan(model: WorldModel, state: State, actions: Tensor) -> Prediction:
+    """Predictions after each of the plan's actions. state (B, ...), actions (B, T, ...) -> each (B, T, ...)."""
+    predictions = []
+    for t in range(actions.shape[1]):
+        state = model.imagine(state, actions[:, t])
+        predictions.append(model.predict(state))
+    return stack(predictions)
+
+
+def world_noise(seed: int, calls: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal noise (B, *shape), a function of (seed, calls[b]) alone.
+
+    A planner keeps no generator: its draws depend on how often it planned for that world, not on which other worlds
+    are planned beside it, so an evaluation does not change with the number of worlds, and resumes exactly.
+    """
+    drawn: dict[int, Tensor] = {}
+    for call in set(calls.tolist()):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + call) % 2**63)
+        drawn[call] = torch.randn(shape, generator=generator, dtype=dtype)
+    return torch.stack([drawn[call] for call in calls.tolist()]).to(calls.device)

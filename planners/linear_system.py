@@ -1,0 +1,59 @@
+"""Linear time-invariant dynamics x' = A x + B u + c as a world model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners import Prediction, State
+from planners.state import tree_map
+
+
+class AnalyticModel:
+    """A known dynamics function as a world model: its state is {"x": (B, S)}, and an observation is the state itself.
+
+    Subclasses say `dynamics` (differentiable, any batch axes), and `features` where costs are better written in
+    something smoother than x (the cosine and sine of an angle).
+    """
+
+    state_dim: int
+    action_dim: int
+    observation_key = "state"
+
+    def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
+        """x (*B, S), u (*B, A) -> next x (*B, S)."""
+        raise NotImplementedError("dynamics(x, u) -> next x")
+
+    def features(self, x: Tensor) -> Tensor:
+        """What objectives see as `state`: (*B, S) -> (*B, F)."""
+        return x
+
+    def initial(self, n: int) -> State:
+        return {"x": torch.zeros(n, self.state_dim, dtype=torch.float64)}
+
+    def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
+        """The observation is the state: nothing of the past is needed."""
+        x = torch.as_tensor(obs[self.observation_key], dtype=state["x"].dtype)
+        return tree_map(lambda _: x, state)
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        return {"x": self.dynamics(state["x"], action.to(state["x"].dtype))}
+
+    def predict(self, state: State) -> Prediction:
+        return {"state": self.features(state["x"])}
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        raise TypeError(f"{type(self).__name__} is known exactly; there is nothing to learn")
+
+
+class LinearSystem(AnalyticModel):
+    """A (S, S), B (S, A), c (S,)."""
+
+    def __init__(self, a: Tensor, b: Tensor, c: Tensor | None = None):
+        self.a, self.b = a, b
+        self.c = torch.zeros(len(a), dtype=a.dtype) if c is None else c
+        self.state_dim, self.action_dim = b.shape
+
+    def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
+        return x @ self.a.mT + u @ self.b.mT + self.c

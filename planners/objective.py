@@ -1,0 +1,80 @@
+"""Objectives: scores of imagined futures, higher is better.
+
+`Return` sums predicted rewards, `GoalDistance` compares the last imagined prediction with a goal's, `Quadratic` is the
+cost of optimal control; it alone offers `stage` and `final`, which LQR and iLQR need.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from planners import Prediction
+
+
+@dataclass(frozen=True)
+class Return:
+    """Discounted sum of predicted rewards, cut where the model ends the episode, plus the last value if any."""
+
+    discount: float = 1.0
+
+    def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
+        """reward (*B, T), optional cont (*B, T) in [0, 1], optional value (*B, T) of each state -> (*B,)."""
+        reward = futures["reward"]
+        cont = futures.get("cont", torch.ones_like(reward)) * self.discount
+        weight = torch.cat([torch.ones_like(cont[..., :1]), cont[..., :-1].cumprod(-1)], -1)  # (*B, T)
+        score = (weight * reward).sum(-1)
+        if "value" in futures:
+            score = score + weight[..., -1] * cont[..., -1] * futures["value"][..., -1]
+        return score
+
+
+@dataclass(frozen=True)
+class GoalDistance:
+    """Minus the mean squared distance of one predicted quantity to a goal (DINO-WM, eq. 3).
+
+    `goal` (B, ...) of the same name and shape as one time step of `futures[key]`; candidates are laid out world by
+    world, so a goal of B worlds serves B * K futures. `all_steps` averages over the horizon in place of the last step.
+    """
+
+    goal: Tensor
+    key: str = "tokens"
+    all_steps: bool = False
+
+    def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
+        future = futures[self.key]  # (B * K, T, ...)
+        goal = self.goal.repeat_interleave(future.shape[0] // self.goal.shape[0], dim=0)[:, None]
+        distance = (future - goal).square().flatten(2).mean(-1)  # (B * K, T)
+        return -(distance.mean(-1) if self.all_steps else distance[:, -1])
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Minus the sum over steps of (x - x*)' Q (x - x*) + u' R u, and (x - x*)' Qf (x - x*) at the end.
+
+    Q, Qf (S, S), R (A, A), target (S,), on `futures["state"]` (*B, T, S). States are those after each action, so the
+    first state, which no plan can change, does not count.
+    """
+
+    q: Tensor
+    r: Tensor
+    qf: Tensor
+    target: Tensor
+
+    def stage(self, x: Tensor, u: Tensor) -> Tensor:
+        """Running cost (*B,) of state x (*B, S) and action u (*B, A)."""
+        return quadratic_form(x - self.target, self.q) + quadratic_form(u, self.r)
+
+    def final(self, x: Tensor) -> Tensor:
+        """Cost (*B,) of the last state."""
+        return quadratic_form(x - self.target, self.qf)
+
+    def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
+        states, actions = futures["state"].to(self.q.dtype), actions.to(self.q.dtype)
+        running = quadratic_form(states[..., :-1, :] - self.target, self.q).sum(-1)
+        return -(running + self.final(states[..., -1, :]) + quadratic_form(actions, self.r).sum(-1))
+
+
+def quadratic_form(x: Tensor, matrix: Tensor) -> Tensor:
+    """x' M x over the last axis: (*B, S) -> (*B,)."""
+    return ((x @ matrix) * x).sum(-1)

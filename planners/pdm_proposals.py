@@ -1,0 +1,299 @@
+"""PDM-Closed, the proposals: five IDM policies on the centreline and on its two parallels, unrolled together.
+
+The leader of a policy is looked for every second step among the forecast objects that touch the path's corridor and
+lie ahead. As in the public code, the first step has no leader yet and reads zeros, so it always brakes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+import shapely.ops
+from numba import njit
+
+from envs.driving.geometry import box_corners
+from envs.driving.types import Floats, Ints
+from envs.driving.vehicle import PACIFICA
+from planners.pdm_forecast import Forecast
+
+LATERAL_OFFSETS = (0.0, -1.0, 1.0)  # [m] to the left
+SPEED_FRACTIONS = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the present lane's limit
+DEFAULT_LIMIT = 15.0  # [m/s]
+MIN_GAP, HEADWAY, MAX_ACCELERATION, MAX_DECELERATION, EXPONENT = 1.0, 1.5, 1.5, 3.0, 10
+DT = 0.1  # [s]
+PROPOSAL_STEPS, TRAJECTORY_STEPS = 40, 80
+LEAD_EVERY = 2  # steps
+EGO_FRONT, EGO_LENGTH, EGO_WIDTH = PACIFICA.front_length, PACIFICA.length, PACIFICA.width  # [m]
+FIRST_PROGRESS = 1e-5  # [m] the paths' interpolation starts behind their first node
+
+
+@dataclass(frozen=True)
+class Paths:
+    """L parallel paths of N nodes each, with arc lengths; repeated nodes are kept, as in the public code."""
+
+    poses: Floats  # (L, N, 3) heading unwrapped
+    s: Floats  # (L, N) [m]
+    lines: Any  # (L,) shapely
+
+    @classmethod
+    def along(cls, centerline: Floats, offsets: tuple[float, ...] = LATERAL_OFFSETS) -> "Paths":
+        """Paths at lateral offsets [m] of a centreline (N, 3)."""
+        poses = np.repeat(centerline[None], len(offsets), axis=0)
+        side = centerline[:, 2] + np.pi / 2
+        poses[..., 0] += np.outer(offsets, np.cos(side))
+        poses[..., 1] += np.outer(offsets, np.sin(side))
+        poses[..., 2] = np.unwrap(poses[..., 2], axis=1)
+        steps = np.hypot(*np.moveaxis(np.diff(poses[..., :2], axis=1), -1, 0))
+        s = np.concatenate([np.zeros((len(offsets), 1)), np.cumsum(steps, axis=1)], axis=1)
+        return cls(poses, s, shapely.linestrings(poses[..., :2]))
+
+    def corridor(self, path: int, start: float, end: float) -> Any:
+        """The path from one arc length to another (whole nodes only), buffered by half the ego's width."""
+        length = self.s[path, -1]
+        start, end = min(max(start, 0.0), length), min(max(end, 0.0), length)
+        inside = (self.s[path] >= start) & (self.s[path] <= end)
+        if inside.sum() > 1:
+            line = shapely.LineString(self.poses[path, inside, :2])
+        else:
+            line = shapely.ops.substring(self.lines[path], start, end)
+        return line.buffer(PACIFICA.width / 2, cap_style="square")
+
+
+@dataclass(frozen=True)
+class Leaders:
+    """Who is in the corridors: for every path and forecast step a stretch of candidates, one row each."""
+
+    first: Ints  # (L, J + 1) row of the first candidate at a path and step; the end is the next one's first
+    progress: Floats  # (r,) [m] of its centroid on the path
+    who: Ints  # (r,) index into the forecast
+    start: Ints  # (r,) row of its first corner
+    corners: Floats  # (c, 2) of boxes and red lights, one after another
+    count: Ints  # (r,) number of corners
+    speed: Floats  # (r,) [m/s]
+    heading: Floats  # (r,)
+
+
+def find_leaders(forecast: Forecast, paths: Paths, corridors: list[Any], which: Ints, steps: range) -> Leaders:
+    """Candidates in the corridors of the paths `which` (L,) at forecast steps; those that collided before are left out.
+
+    Rows are ordered by path, step and forecast index.
+    """
+    boxes = np.stack([forecast.boxes_at(step) for step in steps])  # (J, n, 5)
+    rows = [_in_corridor(forecast, boxes, paths.lines[k], corridor) for k, corridor in zip(which, corridors)]
+    path = np.concatenate([np.full(len(r[0]), k) for k, r in enumerate(rows)])
+    step, who, progress = (np.concatenate([r[i] for r in rows]) for i in range(3))
+    step, who = step.astype(np.int64), who.astype(np.int64)
+    n = len(forecast.boxes)
+    is_box = who < n
+    corners = np.zeros((0, 2))
+    count = np.full(len(who), 4)
+    start = np.zeros(len(who), np.int64)
+    start[is_box] = 4 * np.arange(is_box.sum())
+    corners = box_corners(boxes[step[is_box], who[is_box]]).reshape(-1, 2)
+    for light, polygon in enumerate(forecast.red_lights):
+        ring = shapely.get_coordinates(polygon.exterior)[:-1]
+        rows_of_light = who == n + light
+        start[rows_of_light], count[rows_of_light] = len(corners), len(ring)
+        corners = np.concatenate([corners, ring])
+    speed, heading = np.zeros(len(who)), np.zeros(len(who))
+    speed[is_box], heading[is_box] = forecast.speeds[who[is_box]], forecast.boxes[who[is_box], 2]
+    first = np.searchsorted(path * len(steps) + step, np.arange(len(which) * len(steps) + 1))
+    stretches = np.stack([first[:-1].reshape(len(which), -1), first[1:].reshape(len(which), -1)], axis=-1)
+    return Leaders(stretches, progress, who, start, corners, count, speed, heading)
+
+
+def _in_corridor(forecast: Forecast, boxes: Floats, line: Any, corridor: Any) -> tuple[Ints, Ints, Floats]:
+    """(step, forecast index, progress on the line) of what touches a corridor, ordered; boxes (J, n, 5)."""
+    fresh = ~forecast.known
+    n, num_steps = boxes.shape[1], boxes.shape[0]
+    low_x, low_y, high_x, high_y = corridor.bounds
+    reach = np.hypot(boxes[..., 3], boxes[..., 4]) / 2
+    x, y = boxes[..., 0], boxes[..., 1]
+    near = (x + reach >= low_x) & (x - reach <= high_x) & (y + reach >= low_y) & (y - reach <= high_y) & fresh[:n]
+    step, who = np.nonzero(near)
+    shapely.prepare(corridor)
+    touch = shapely.intersects(corridor, shapely.polygons(box_corners(boxes[step, who])))
+    step, who = step[touch], who[touch]
+    progress = shapely.line_locate_point(line, shapely.points(boxes[step, who, :2]))
+    for light, polygon in enumerate(forecast.red_lights):
+        if fresh[n + light] and corridor.intersects(polygon):
+            step = np.concatenate([step, np.arange(num_steps)])
+            who = np.concatenate([who, np.full(num_steps, n + light)])
+            progress = np.concatenate([progress, np.full(num_steps, line.project(polygon.centroid))])
+    order = np.lexsort((who, step))
+    return step[order], who[order], progress[order]
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """P proposals unrolled on their paths."""
+
+    lateral: Ints  # (P,) path of each
+    target: Floats  # (P,) [m/s]
+    s: Floats  # (P, T + 1) [m]
+    v: Floats  # (P, T + 1) [m/s]
+    lead: Floats  # (P, 3) progress, speed, rear length of the last leader
+    poses: Floats  # (P, T + 1, 3) rear axle
+
+
+def start_proposals(paths: Paths, position: Floats, speed: float, limit: float | None) -> RollOut:
+    """15 proposals, lateral-major, at the rear axle's projection on their paths; position (2,), speed [m/s]."""
+    lateral = np.repeat(np.arange(len(paths.s)), len(SPEED_FRACTIONS))
+    target = np.tile(SPEED_FRACTIONS * (DEFAULT_LIMIT if limit is None else limit), len(paths.s))
+    s = shapely.line_locate_point(paths.lines, shapely.Point(position))[lateral]
+    poses = np.stack([path_pose(paths.s[k], paths.poses[k], x) for k, x in zip(lateral, s)])
+    return RollOut(
+        lateral, target, s[:, None], np.full((len(lateral), 1), speed), np.zeros((len(lateral), 3)), poses[:, None]
+    )
+
+
+def unroll(start: RollOut, paths: Paths, leaders: Leaders, which: Ints, until: int) -> RollOut:
+    """Continue proposals to step `until`; `leaders` hold the paths `which` (L,) at the steps still to come."""
+    row_of_path = np.full(len(paths.s), -1)
+    row_of_path[which] = np.arange(len(which))
+    done = start.s.shape[1] - 1
+    s, v, lead, poses = _unroll(
+        start.s[:, -1], start.v[:, -1], start.lead, start.poses[:, -1], start.lateral, start.target, paths.s,
+        paths.poses, row_of_path, done, until, leaders.first, leaders.progress, leaders.start, leaders.count,
+        leaders.corners, leaders.speed, leaders.heading,
+    )  # fmt: skip
+    return RollOut(
+        start.lateral,
+        start.target,
+        np.concatenate([start.s, s], axis=1),
+        np.concatenate([start.v, v], axis=1),
+        lead,
+        np.concatenate([start.poses, poses], axis=1),
+    )
+
+
+def only(rolled: RollOut, proposal: int) -> RollOut:
+    """One proposal of a roll-out."""
+    one = slice(proposal, proposal + 1)
+    return RollOut(
+        rolled.lateral[one], rolled.target[one], rolled.s[one], rolled.v[one], rolled.lead[one], rolled.poses[one]
+    )
+
+
+@njit(cache=True)
+def path_pose(s: Floats, poses: Floats, at: float) -> Floats:
+    """(3,) pose at an arc length, clipped to the path; heading in [-pi, pi]."""
+    at = min(max(at, FIRST_PROGRESS), s[-1])
+    high = min(max(int(np.searchsorted(s, at)), 1), len(s) - 1)
+    span = s[high] - s[high - 1]
+    share = (at - s[high - 1]) / span if span > 0 else 1.0
+    pose = poses[high - 1] + share * (poses[high] - poses[high - 1])
+    pose[2] = math.atan2(math.sin(pose[2]), math.cos(pose[2]))
+    return pose
+
+
+@njit(cache=True)
+def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, lead_rear: float) -> tuple[float, float]:
+    """Arc length and speed 0.1 s later; the speed may become negative."""
+    root = 2 * math.sqrt(MAX_ACCELERATION * MAX_DECELERATION)
+    wanted = MIN_GAP + v * HEADWAY + v * (v - lead_v) / root
+    gap = max(lead_s - s - lead_rear, MIN_GAP)
+    change = MAX_ACCELERATION * (1 - (v / target) ** EXPONENT - (wanted / gap) ** 2)
+    return s + DT * v, v + DT * min(max(change, -MAX_DECELERATION), MAX_ACCELERATION)
+
+
+@njit(cache=True)
+def _unroll(  # type: ignore[no-untyped-def]
+    s0, v0, lead0, pose0, lateral, target, path_s, path_poses, row_of_path, done, until,
+    first, progress, start, count, corners, speed, heading,
+):  # fmt: skip
+    """s, v (P, until - done), lead (P, 3), poses (P, until - done, 3) of the steps done + 1 .. until."""
+    num = until - done
+    s_out, v_out = np.empty((len(s0), num)), np.empty((len(s0), num))
+    poses, leads = np.empty((len(s0), num, 3)), lead0.copy()
+    for p in range(len(s0)):
+        s, v, pose = s0[p], v0[p], pose0[p].copy()
+        lead_s, lead_v, lead_rear = lead0[p]
+        path = lateral[p]
+        for k in range(num):
+            step = done + 1 + k
+            if step % LEAD_EVERY == 0:
+                a, b = first[row_of_path[path], (step - (done // LEAD_EVERY + 1) * LEAD_EVERY) // LEAD_EVERY]
+                nearest, best = np.inf, -1
+                for row in range(a, b):
+                    if progress[row] > s:
+                        ring = corners[start[row] : start[row] + count[row]]
+                        distance = ego_to_ring(pose, ring, nearest)
+                        if distance < nearest:
+                            nearest, best = distance, row
+                if best < 0:
+                    lead_s, lead_v, lead_rear = path_s[path, -1], 0.0, EGO_LENGTH / 2
+                else:
+                    lead_s, lead_rear = s + nearest, 0.0
+                    lead_v = speed[best] * math.cos(heading[best] - pose[2])
+            s, v = idm_step(s, v, target[p], lead_s, lead_v, lead_rear)
+            pose = path_pose(path_s[path], path_poses[path], s)
+            s_out[p, k], v_out[p, k], poses[p, k] = s, v, pose
+        leads[p, 0], leads[p, 1], leads[p, 2] = lead_s, lead_v, lead_rear
+    return s_out, v_out, leads, poses
+
+
+@njit(cache=True)
+def ego_to_ring(pose: Floats, ring: Floats, limit: float) -> float:
+    """Distance [m] from the ego's box at a rear-axle pose (3,) to a simple polygon (n, 2), 0 where they meet.
+
+    Worked out in the ego's frame, where the box is centred and upright; anything of `limit` [m] or more may come back
+    larger than it is.
+    """
+    c, d = math.cos(pose[2]), math.sin(pose[2])
+    half_length, half_width = EGO_LENGTH / 2, EGO_WIDTH / 2
+    center_x = pose[0] + (EGO_FRONT - half_length) * c
+    center_y = pose[1] + (EGO_FRONT - half_length) * d
+    nearest = limit
+    inside = False  # the box's centre in the polygon, by the even-odd rule
+    last = len(ring) - 1
+    ax = (ring[last, 0] - center_x) * c + (ring[last, 1] - center_y) * d
+    ay = (ring[last, 1] - center_y) * c - (ring[last, 0] - center_x) * d
+    for i in range(len(ring)):
+        bx = (ring[i, 0] - center_x) * c + (ring[i, 1] - center_y) * d
+        by = (ring[i, 1] - center_y) * c - (ring[i, 0] - center_x) * d
+        if (ay > 0) != (by > 0) and ax + ay / (ay - by) * (bx - ax) > 0:
+            inside = not inside
+        apart_x = max(min(ax, bx) - half_length, -half_length - max(ax, bx), 0.0)
+        apart_y = max(min(ay, by) - half_width, -half_width - max(ay, by), 0.0)
+        if math.hypot(apart_x, apart_y) < nearest:
+            nearest = min(nearest, box_to_segment(half_length, half_width, ax, ay, bx, by))
+        ax, ay = bx, by
+    return 0.0 if inside else nearest
+
+
+@njit(cache=True)
+def box_to_segment(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> float:
+    """Distance [m] from an upright box around the origin to the segment a b; 0 where they meet."""
+    if segment_enters(half_length, half_width, ax, ay, bx, by):
+        return 0.0
+    nearest = min(outside(half_length, half_width, ax, ay), outside(half_length, half_width, bx, by))
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    for sx in (-half_length, half_length):
+        for sy in (-half_width, half_width):
+            t = 0.0 if length == 0 else min(max(((sx - ax) * dx + (sy - ay) * dy) / length, 0.0), 1.0)
+            nearest = min(nearest, math.hypot(ax + t * dx - sx, ay + t * dy - sy))
+    return nearest
+
+
+@njit(cache=True)
+def outside(half_length: float, half_width: float, x: float, y: float) -> float:
+    """Distance [m] from a point to the upright box."""
+    return math.hypot(max(abs(x) - half_length, 0.0), max(abs(y) - half_width, 0.0))
+
+
+@njit(cache=True)
+def segment_enters(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> bool:
+    """Whether the segment a b meets the upright box (slab method)."""
+    low, high = 0.0, 1.0
+    for start, step, half in ((ax, bx - ax, half_length), (ay, by - ay, half_width)):
+        if step == 0.0:
+            if abs(start) > half:
+                return False
+            continue
+        t1, t2 = (-half - start) / step, (half - start) / step
+        low, high = max(low, min(t1, t2)), min(high, max(t1, t2))
+    return low <= high

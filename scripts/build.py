@@ -1,0 +1,100 @@
+"""From a configuration to worlds, encoder and agent: the one place where parts are chosen."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gymnasium import Space, spaces
+
+from agents import Agent, checkpoint
+from agents.bc import BC, BCConfig
+from agents.dagger import DAgger, DAggerConfig
+from agents.expert import Expert
+from agents.random import Random
+from agents.rng import seed_all
+from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from envs import Split
+from envs.vector import make
+from perception import Encoder
+from perception.combined import CombinedEncoder
+from perception.nature_cnn import NatureCNN
+from perception.observation import kind
+from perception.resnet import ResNet
+from perception.symbol_grid import SymbolGridCNN
+from perception.vit import ViT
+from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
+from scripts.mistake import Mistake
+
+IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
+
+
+def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
+    """N worlds side by side. Raises Mistake for an unknown id or an option the environment does not know."""
+    vectorization = "auto" if evaluation else env.vectorization
+    workers = None if evaluation else env.workers
+    try:
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
+    if not isinstance(made.single_observation_space, spaces.Dict):
+        made.close()
+        raise Mistake(f"{env.id} observes a {made.single_observation_space}; agents here read a gymnasium.spaces.Dict, "
+                      "so wrap it and name what it observes")  # fmt: skip
+    return made
+
+
+def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
+    """One token of `dim` numbers from the chosen keys. Raises Mistake for keys that are not observed."""
+    keys = config.keys or tuple(space.keys())
+    if missing := [key for key in keys if key not in space.spaces]:
+        raise Mistake(f"encoder.keys: {', '.join(missing)} is not observed; there are {', '.join(space.spaces)}")
+    chosen: dict[str, Callable[..., Encoder]] = {}
+    for key in keys:
+        what = kind(space[key])
+        if what in ("image", "depth"):
+            chosen[key] = IMAGE[config.image]
+        elif what == "symbols":
+            dilations = [2 ** (i % 4) for i in range(config.depth)]
+            chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
+    return CombinedEncoder(space, config.dim, chosen, keys=keys)
+
+
+def agent(config: Config, env: Any) -> Agent:
+    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed. Raises Mistake."""
+    seed_all(config.schedule.seed)
+    try:
+        return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"{type(config.agent).__name__} cannot be built for {config.env.id}: {error}") from error
+
+
+def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
+    reads = encoder(config.encoder, observed)
+    match kind:
+        case PPOConfig():
+            return PPO(reads, actions, kind)
+        case A2CConfig():
+            return A2C(reads, actions, kind)
+        case DQNConfig():
+            return DQN(reads, actions, kind)
+        case DAggerConfig():
+            return DAgger(reads, actions, kind)
+        case BCConfig():
+            return BC(reads, actions, kind)
+
+
+def reference(name: str, env: Any) -> Agent:
+    """The floor or the bar of a comparison: `random` or `expert`."""
+    if name == "random":
+        return Random(env.single_observation_space, env.single_action_space)
+    return Expert(env.single_observation_space, env.single_action_space)
+
+
+def trained(config: Config, folder: Path, env: Any) -> Agent:
+    """The agent of a run with the weights of one checkpoint. Raises CheckpointError where they do not fit."""
+    made = agent(config, env)
+    found = checkpoint.load(folder)
+    checkpoint.check_fits(found, made)
+    made.load(folder)
+    return made

@@ -1,0 +1,105 @@
+"""`embodia eval`: judge a trained agent, random or the expert on seeded levels."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from agents import Agent
+from envs import Split
+from scripts import build, runs
+from scripts.config import Config, EnvConfig, check, fitting
+from scripts.evaluation import judge, say
+from scripts.mistake import Mistake
+from scripts.presets import PRESETS, preset
+
+REFERENCES = ("random", "expert")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who plays, and where."""
+
+    policy: tyro.conf.Positional[str]
+    """A run (its folder, its name, or the preset it was trained from), or `random` or `expert`."""
+    env: str | None = None
+    """Another environment than the run's, by id or preset; random and expert need one."""
+    checkpoint: str = "best"
+    """Of the run: best, last, or a step."""
+    runs: Path = Path("runs")
+    """Where run folders lie."""
+    device: str | None = None
+    """cpu, cuda or auto."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """One fresh episode per seed, against random and the expert on the same seeds; a report card with films."""
+
+    who: Annotated[Policy, tyro.conf.arg(name="")]
+    episodes: int = 200
+    """Seeds 0, 1, ..., unless --seeds names them."""
+    seeds: tuple[int, ...] | None = None
+    """These levels."""
+    split: Split = "test"
+    """Which levels: train and test share none."""
+    films: int = 2
+    """Worst and best episodes filmed, each."""
+    out: Path | None = None
+    """Where the report goes; by default a fresh folder in the run, or under --runs."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia eval")
+    config, run = resolve(args.who)
+    seeds = args.seeds or tuple(range(args.episodes))
+    config = replace(config, evaluation=replace(config.evaluation, episodes=len(seeds), films=args.films))
+    check(config)
+    env = build.worlds(config.env, args.split, 1, evaluation=True)
+    agent, facts = load(args.who, config, run, env)
+    env.close()
+    folder = runs.exactly(args.out) if args.out else runs.fresh(place(args, run, config))
+    print(f"evaluating in {folder}", file=sys.stderr)
+    made = judge(
+        agent, config, folder, f"{args.who.policy} on {config.env.id.split('/')[-1]}", args.split, seeds, **facts
+    )
+    print(f"{args.who.policy}: {len(seeds)} {args.split} levels of {config.env.id}")
+    say(made, folder)
+    return 0
+
+
+def resolve(who: Policy) -> tuple[Config, Path | None]:
+    """The configuration to play under, and the run if the policy is one. Raises Mistake."""
+    if who.policy in REFERENCES:
+        if who.env is None:
+            raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
+        return moved(Config(EnvConfig(who.env), PRESETS[0].config.agent), who.env), None
+    run = runs.find(who.policy, who.runs)
+    config = runs.config(run)
+    if who.device:
+        config = replace(config, agent=replace(config.agent, device=who.device))
+    return moved(config, who.env) if who.env else config, run
+
+
+def moved(config: Config, env: str) -> Config:
+    """The configuration in another environment: a preset's, or an id with the options it has."""
+    if any(each.name == env for each in PRESETS):
+        return replace(config, env=preset(env).env)
+    return replace(config, env=fitting(replace(config.env, id=env)))
+
+
+def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, Any]]:
+    """The agent, and what the report should say of it."""
+    if run is None:
+        return build.reference(who.policy, env), {"policy": who.policy}
+    chosen = runs.weights(run, who.checkpoint)
+    return build.trained(config, chosen, env), {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
+
+
+def place(args: Args, run: Path | None, config: Config) -> Path:
+    if run is not None:
+        return run / f"eval-{args.split}-{args.who.checkpoint}"
+    return args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-{args.split}"

@@ -1,0 +1,88 @@
+"""`embodia`: one verb, one module, imported when it is asked for."""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from scripts.mistake import Mistake, nearest
+from scripts.shadow import complaint
+
+VERBS = {
+    "demo": "train, evaluate, record: the whole house in a few minutes",
+    "train": "train a preset; the run folder holds checkpoints, curves, films and a report card",
+    "eval": "judge a trained agent, random or the expert on unseen levels",
+    "record": "film a policy: its view, the map, actions, rewards, scores",
+    "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
+    "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
+    "list": "presets, environments, agents, encoders",
+    "bench": "how fast: training against plain SB3, video, homes, driving",
+    "doctor": "what this machine has, what is missing, and what that would enable",
+}
+USAGE = """usage: embodia VERB [--help]
+
+Train embodied agents, evaluate them with confidence intervals, record what they did.
+
+{verbs}
+
+`embodia VERB --help` says what a verb takes. A mistake of yours ends with exit code 2 and one message;
+EMBODIA_TRACEBACK=1 shows where it was found."""
+
+
+ELSEWHERE = (
+    ("agents.checkpoint", "CheckpointError"),
+    ("agents.rows", "EpisodeError"),
+    ("agents.rows", "NonFinite"),
+    ("envs", "NoExpert"),
+    ("envs.driving.nuplan_map", "NuPlanDataError"),
+    ("envs.driving.pack", "PackError"),
+    ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.navmesh", "NavMeshError"),
+    ("envs.homes.scene", "SceneError"),
+    ("envs.workers", "WorkerError"),
+    ("gymnasium.error", "Error"),
+    ("perception.observation", "WrongObservation"),
+)
+"""Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
+        return 0 if arguments else 2
+    try:
+        return run(arguments[0], arguments[1:])
+    except KeyboardInterrupt:
+        print("\nembodia: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `embodia list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except mistakes() as mistake:
+        if os.environ.get("EMBODIA_TRACEBACK"):
+            raise
+        print("\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])]), file=sys.stderr)
+        return 2
+
+
+def run(verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    # The doctor looks at shadows himself, and must run where everything else cannot.
+    if verb != "doctor" and (shadows := complaint()):
+        raise Mistake(f"another package hides a part of this project.\n{shadows}")
+    return int(importlib.import_module(f"scripts.{verb}").main(arguments))
+
+
+def mistakes() -> tuple[type[Exception], ...]:
+    """The exceptions that are the user's to mend; those of a module that nobody imported cannot have been raised."""
+    raised = [getattr(sys.modules[module], name) for module, name in ELSEWHERE if module in sys.modules]
+    return (Mistake, OSError, *raised)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A frame with what was done written under it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Frame = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+LINES = 4
+SIZE = 14  # of the letters on a frame WIDTH wide; on wider ones they grow along [pixels]
+WIDTH = 480  # [pixels]
+MOST = 1.7  # times they grow
+LEAST = 384  # [pixels], narrower frames are enlarged until the text fits
+INK, DIM, ACCENT, PAPER = (238, 238, 240), (150, 154, 162), (255, 203, 92), (24, 26, 31)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What one step did."""
+
+    action: str
+    reward: float
+    total: float  # the return so far
+    step: int
+    seed: int | None
+    title: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def enlarge(frame: Frame) -> Frame:
+    """The frame repeated a whole number of times, so that it is at least LEAST wide and its pixels stay square."""
+    times = -(-LEAST // frame.shape[1])
+    return frame if times == 1 else np.repeat(np.repeat(frame, times, 0), times, 1)
+
+
+def draw(frame: Frame, caption: Caption) -> Frame:
+    """(H, W, 3) uint8 -> (H', W', 3) with a strip of LINES lines below; the same size for every caption."""
+    frame = enlarge(np.asarray(frame, np.uint8))
+    strip = Strip(frame.shape[1])
+    seed = "" if caption.seed is None else f"seed {caption.seed}   "
+    taken = strip.right(0, f"{seed}step {caption.step}", DIM)
+    strip.left(0, caption.action, ACCENT, taken)
+    strip.left(1, f"reward {caption.reward:+.3g}" if caption.reward else "reward 0", INK)
+    strip.right(1, f"return {caption.total:.4g}", INK)
+    rows = strip.wrap(caption.scores)[:2]
+    for i, text in enumerate(rows):
+        strip.left(2 + i, text, INK)
+    if len(rows) < 2:
+        strip.left(3, caption.title, DIM)
+    return np.concatenate([frame, np.asarray(strip.image)], 0)
+
+
+class Strip:
+    """LINES lines of text, `width` pixels wide."""
+
+    def __init__(self, width: int):
+        scale = min(max(1.0, width / WIDTH), MOST)
+        self.width, self.line, self.pad = width, round(20 * scale), round(8 * scale)
+        self.font = font(round(SIZE * scale))
+        self.image = Image.new("RGB", (width, LINES * self.line + 2 * self.pad), PAPER)
+        self.pen = ImageDraw.Draw(self.image)
+
+    def left(self, line: int, text: str, colour: Colour, taken: float = 0) -> None:
+        """`taken` pixels at the right end are not to be written on."""
+        text = self.fit(text, self.width - 3 * self.pad - taken)
+        self.pen.text((self.pad, self.pad + line * self.line), text, colour, self.font)
+
+    def right(self, line: int, text: str, colour: Colour) -> float:
+        """The pixels it takes."""
+        length = self.font.getlength(text)
+        self.pen.text((self.width - self.pad - length, self.pad + line * self.line), text, colour, self.font)
+        return length
+
+    def wrap(self, scores: Mapping[str, float]) -> list[str]:
+        """`name value` pairs over as many lines as they need."""
+        rows: list[str] = []
+        for name, value in scores.items():
+            pair = f"{name} {value:.3g}"
+            if rows and self.font.getlength(f"{rows[-1]}   {pair}") <= self.width - 3 * self.pad:
+                rows[-1] += f"   {pair}"
+            else:
+                rows.append(pair)
+        return rows
+
+    def fit(self, text: str, room: float) -> str:
+        """The text, its end cut off where it is too long."""
+        if (length := self.font.getlength(text)) <= room:
+            return text
+        text = text[: max(1, int(1.2 * len(text) * room / length))]
+        while text and self.font.getlength(text + "...") > room:
+            text = text[:-1]
+        return text + "..."
+
+
+@lru_cache(8)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def words(action: object, names: Mapping[int, str] | None = None) -> str:
+    """An action in words: its name where it is discrete and named, else its numbers."""
+    value = np.asarray(action)
+    if value.ndim == 0 and value.dtype.kind in "iu":
+        return (names or {}).get(int(value), f"action {int(value)}")
+    return "[" + " ".join(f"{number:+.2f}" for number in value.ravel()[:8]) + (" ..." if value.size > 8 else "") + "]"

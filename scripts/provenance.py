@@ -1,0 +1,68 @@
+"""Where a number comes from: configuration, versions, hardware, CPU time."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("embodia", "torch", "numpy", "gymnasium", "minigrid", "stable-baselines3", "av")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths and tuples as JSON knows them; a dataclass that is one of several kinds keeps its name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def config_hash(config: Any) -> str:
+    """Twelve hex digits that name a configuration, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Python's, and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "from its folder" if name == "embodia" else "not installed"
+    return found
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """Processor, usable cores, memory [GiB], system, and the device that learned."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else None
+    return {
+        "processor": processor(),
+        "cores": cores,
+        "memory_gib": memory and round(memory, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "device": device,
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def cpu_minutes() -> float:
+    """CPU time of this process and of its finished children so far [min]."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used) / 60

@@ -1,0 +1,159 @@
+"""Intervals and paired tests: what an evaluation may claim."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, ndtr, ndtri  # not scipy.stats, whose import takes a second
+
+Floats = NDArray[np.float64]
+CHUNK = 4_000_000
+"""Resampled values held at once."""
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    method: Literal["wilson", "bca", "newcombe"]
+
+    def disjoint(self, other: "Interval") -> bool:
+        """No value lies in both intervals."""
+        return self.low > other.high or other.low > self.high
+
+
+class Comparison(NamedTuple):
+    """A minus B over the same seeds."""
+
+    difference: Interval
+    p_value: float
+    test: Literal["mcnemar", "sign-flip"]
+    n: int
+    better: int  # pairs in which A scored higher
+    worse: int
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a proportion (Wilson 1927); it stays honest at 0 and at n. Raises ValueError if n < 1."""
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"{successes} successes of {n} episodes is no proportion")
+    z = float(ndtri(0.5 + confidence / 2))
+    p = successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return Interval(p, low, high, "wilson")
+
+
+def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """(resamples,) means of bootstrap samples of values (n,)."""
+    n = len(values)
+    rows = max(1, CHUNK // n)
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    return np.concatenate([values[rng.integers(n, size=(size, n))].mean(1) for size in sizes])
+
+
+def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Bias-corrected and accelerated interval of the mean of values (n,) (Efron 1987). Raises ValueError if empty."""
+    x = finite(values)
+    mean = float(x.mean())
+    if len(x) == 1 or np.ptp(x) == 0:
+        return Interval(mean, mean, mean, "bca")
+    means = resampled_means(x, resamples, np.random.default_rng(seed))
+    # Ties count half, so that a score with few distinct values is not shifted.
+    bias = ndtri(((means < mean).mean() + (means <= mean).mean()) / 2)
+    leave_one_out = (x.sum() - x) / (len(x) - 1)
+    skew = leave_one_out.mean() - leave_one_out
+    acceleration = (skew**3).sum() / (6 * (skew**2).sum() ** 1.5)
+    z = ndtri(np.array([0.5 - confidence / 2, 0.5 + confidence / 2]))
+    levels = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    low, high = np.quantile(means, levels)
+    return Interval(mean, float(low), float(high), "bca")
+
+
+def interval(values: ArrayLike, confidence: float = 0.95, successes: bool | None = None) -> Interval:
+    """Wilson's interval for successes, the bootstrap's for other scores; zeros and ones are taken for successes."""
+    x = finite(values)
+    if binary(x) if successes is None else successes:
+        return wilson(int(x.sum()), len(x), confidence)
+    return bootstrap(x, confidence)
+
+
+def compare(a: ArrayLike, b: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Comparison:
+    """A against B, a[i] and b[i] scored on the same seed. Raises ValueError for unequal lengths."""
+    x, y = finite(a), finite(b)
+    if len(x) != len(y):
+        raise ValueError(f"a paired comparison needs the same seeds: {len(x)} against {len(y)} scores")
+    better, worse = int((x > y).sum()), int((x < y).sum())
+    if binary(x) and binary(y):
+        return Comparison(newcombe(x, y, confidence), mcnemar(better, worse), "mcnemar", len(x), better, worse)
+    difference = bootstrap(x - y, confidence, seed=seed)
+    return Comparison(difference, sign_flip(x - y, seed=seed), "sign-flip", len(x), better, worse)
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """Exact two-sided p value: were discordant pairs a fair coin, how often would they be this uneven?"""
+    n = better + worse
+    return min(1.0, 2 * float(bdtr(min(better, worse), n, 0.5))) if n else 1.0
+
+
+def newcombe(a: Floats, b: Floats, confidence: float = 0.95) -> Interval:
+    """Difference of paired proportions by squaring and adding Wilson intervals (Newcombe 1998, method 10)."""
+    n = len(a)
+    first, second = wilson(int(a.sum()), n, confidence), wilson(int(b.sum()), n, confidence)
+    phi = correlation(a, b)
+    difference = first.value - second.value
+    down, up = first.value - first.low, second.high - second.value
+    low = difference - np.sqrt(max(0.0, down**2 - 2 * phi * down * up + up**2))
+    down, up = second.value - second.low, first.high - first.value
+    high = difference + np.sqrt(max(0.0, down**2 - 2 * phi * down * up + up**2))
+    return Interval(difference, float(low), float(high), "newcombe")
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Newcombe's phi, with his continuity correction; 0 where a margin is empty."""
+    n = len(a)
+    both, neither = float((a * b).sum()), float(((1 - a) * (1 - b)).sum())
+    only_a, only_b = float((a * (1 - b)).sum()), float(((1 - a) * b).sum())
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if margins == 0:
+        return 0.0
+    covariance = both * neither - only_a * only_b
+    return (max(covariance - n / 2, 0.0) if covariance > 0 else covariance) / float(np.sqrt(margins))
+
+
+def sign_flip(differences: Floats, resamples: int = 20_000, seed: int = 0) -> float:
+    """Two-sided p value of a zero mean under random signs; every sign pattern where there are at most 2**14."""
+    d = differences[differences != 0]
+    n = len(d)
+    if n == 0:
+        return 1.0
+    observed = abs(d.sum()) * (1 - 1e-12)
+    if n <= 14:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float((np.abs(signs @ d) >= observed).mean())
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK // n)
+    extreme = 0
+    for start in range(0, resamples, rows):
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(rows, resamples - start), n))
+        extreme += int((np.abs(signs @ d) >= observed).sum())
+    return (extreme + 1) / (resamples + 1)
+
+
+def binary(x: ArrayLike) -> bool:
+    """Zeros and ones only."""
+    return bool(np.isin(x, (0.0, 1.0)).all())
+
+
+def finite(values: ArrayLike) -> Floats:
+    """The values as float64 (n,). Raises ValueError if there are none, or one is not a number."""
+    x = np.asarray(values, np.float64).ravel()
+    if len(x) == 0:
+        raise ValueError("no episodes, no statistics")
+    if not np.isfinite(x).all():
+        raise ValueError(f"score {int(np.flatnonzero(~np.isfinite(x))[0])} of {len(x)} is not a finite number")
+    return x

@@ -1,0 +1,127 @@
+"""The entry: verbs, mistakes, shadows, the doctor."""
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scripts import main as entry
+from scripts.mistake import Mistake, nearest
+from scripts.shadow import HOUSE
+
+
+def embodia(*arguments, path="", **variables):
+    """A process as a user starts it, from another folder."""
+    environment = {**os.environ, "PYTHONPATH": path + os.pathsep + str(HOUSE) if path else str(HOUSE), **variables}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd="/",
+        timeout=120,
+    )
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy():
+    program = (
+        "import sys; from scripts.main import main; main(['--help']); "
+        "print(sorted({'torch', 'tyro', 'numpy', 'gymnasium', 'rich'} & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=HOUSE, check=True).stdout
+    assert out.endswith("[]\n"), out
+    for verb, line in entry.VERBS.items():
+        assert f"  {verb} " in out
+        assert line in out
+    assert time.perf_counter() - start < 15, "about 0.1 s; not a timed test, only no hang"
+
+
+@pytest.mark.parametrize("verb", entry.VERBS)
+def test_every_verb_has_a_help_page(verb, capsys):
+    with contextlib.suppress(SystemExit):
+        assert entry.main([verb, "--help"]) == 0
+    assert f"embodia {verb}" in capsys.readouterr().out
+
+
+def test_no_verb_and_a_wrong_verb(capsys):
+    assert entry.main([]) == 2
+    assert entry.main(["docter"]) == 2
+    assert "docter is no verb. Nearest: doctor." in capsys.readouterr().err
+
+
+def test_nearest_prefers_likeness_then_parts_then_lists_the_few():
+    names = ["ppo-empty", "bc-doorkey", "dagger-doorkey"]
+    assert nearest("PPO-emtpy", names) == "Nearest: ppo-empty."
+    assert nearest("doorkey", names).startswith("Nearest: ")
+    assert nearest("zzz", names) == "There are: ppo-empty, bc-doorkey, dagger-doorkey."
+    assert nearest("zzz", [f"x{i}" for i in range(99)]) == ""
+
+
+def test_a_mistake_is_one_message_and_a_defect_keeps_its_traceback(monkeypatch, capsys):
+    def refuse(verb, arguments):
+        raise Mistake("no such thing; do that")
+
+    monkeypatch.setattr(entry, "run", refuse)
+    assert entry.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "embodia: no such thing; do that\n"
+    monkeypatch.setattr(entry, "run", lambda verb, arguments: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        entry.main(["doctor"])
+
+
+def test_a_shadowed_package_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text("raise SystemError('somebody else')")
+    done = embodia("-m", "scripts.main", "train", path=str(tmp_path))
+    told = done.stderr
+    assert done.returncode == 2
+    assert str(tmp_path / "agents" / "__init__.py") in told
+    assert str(HOUSE / "agents") in told
+    assert "PYTHONPATH" in told
+    assert "Traceback" not in told
+
+
+def test_an_installed_shadow_is_named_by_its_distribution(tmp_path):
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("")
+    meta = tmp_path / "other_envs-1.0.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: other-envs\nVersion: 1.0\n")
+    (meta / "RECORD").write_text("envs/__init__.py,,\nother_envs-1.0.dist-info/METADATA,,\n")
+    (meta / "top_level.txt").write_text("envs\n")
+    program = "from scripts.doctor import folders; print(*folders())"
+    said = embodia("-c", program, path=str(tmp_path)).stdout
+    assert "pip uninstall other-envs" in said
+    assert "fine=False" in said
+
+
+def test_the_doctor_ends_with_json(tmp_path, capsys):
+    assert entry.main(["doctor", "--json", "--runs", str(tmp_path / "not yet")]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["fine"]
+    names = {finding["name"] for finding in said["findings"]}
+    assert {"python", "packages", "cores", "torch", "video", "runs", "minari", "habitat_sim"} <= names
+    for finding in said["findings"]:
+        assert finding["fine"] or finding["mend"], finding
+
+
+def test_the_doctor_names_what_a_missing_piece_would_enable(monkeypatch):
+    from scripts import doctor
+
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    missing = doctor.optional("minari", *doctor.OPTIONAL["minari"])
+    assert not missing.fine
+    assert not missing.needed
+    assert "Minari opens" in missing.says
+    assert missing.mend == "pip install 'minari>=0.5'"
+
+
+@pytest.mark.parametrize(("module", "name"), entry.ELSEWHERE)
+def test_the_mistakes_of_other_folders_are_where_the_entry_looks(module, name):
+    assert issubclass(getattr(importlib.import_module(module), name), Exception)

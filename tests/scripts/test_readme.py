@@ -1,0 +1,90 @@
+"""What the README promises: its code runs, its commands exist, its numbers of commands and files are real."""
+
+import re
+import shlex
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from agents.evaluate import evaluate
+from agents.loop import Schedule, train
+from envs.vector import make
+from scripts.main import VERBS, main
+from scripts.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = dict(re.findall(r"```python\n# (\w+\.py|Any agent)[^\n]*\n(.*?)```", TEXT, re.S))
+COMMANDS = re.findall(r"(?:^|`)(embodia [a-z]+[^`\n|]*)", TEXT, re.M)
+
+
+def run(name):
+    """The names that a block defines."""
+    names: dict = {}
+    exec(compile(BLOCKS[name], name, "exec"), names)
+    return names
+
+
+def test_every_code_block_is_tried_here():
+    assert set(BLOCKS) == {"corridor.py", "flat.py", "habit.py", "Any agent"}
+    assert TEXT.count("```python") == len(BLOCKS)
+    for name, code in BLOCKS.items():
+        lines = [line for line in code.splitlines() if line.strip()]
+        assert len(lines) <= 24, f"{name}: ten lines or so, not {len(lines)}"
+
+
+def test_the_environment_is_one_and_trains_from_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corridor.py").write_text(BLOCKS["corridor.py"])
+    command = next(command for command in COMMANDS if "corridor:" in command)
+    small = ["--evaluation.episodes", "8", "--evaluation.during", "4", "--out", str(tmp_path / "run")]
+    assert main([*shlex.split(command)[1:], *small]) == 0
+    assert "success" in capsys.readouterr().out
+    env = gym.make("Corridor-v0")
+    check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_the_encoder_feeds_an_agent_and_the_loop_trains_it():
+    code = BLOCKS["flat.py"] + BLOCKS["Any agent"].replace("steps=2_000", "steps=1_200")
+    names: dict = {}
+    exec(compile(code, "flat.py", "exec"), names)
+    encoder = names["agent"].policy.encoder
+    seen = torch.zeros((3, 2, *encoder.space["symbolic"].shape), dtype=torch.uint8)
+    assert encoder({"symbolic": seen}).shape == (3, 2, 1, 64)
+    episodes = evaluate(names["agent"], names["env"], range(8))
+    assert np.mean([episode.metrics["success"] for episode in episodes]) == 1.0
+    names["env"].close()
+
+
+def test_the_agent_forms_a_habit_and_keeps_it(tmp_path):
+    gym.registry.pop("Corridor-v0", None)
+    run("corridor.py")
+    agent = run("habit.py")["Habit"]
+    env = make("Corridor-v0", 2)
+    habit = agent(env.single_observation_space, env.single_action_space)
+    train(habit, env, Schedule(steps=2_000))
+    assert all(episode.metrics["success"] == 1 for episode in evaluate(habit, env, range(5)))
+    habit.save(tmp_path)
+    again = agent(env.single_observation_space, env.single_action_space)
+    again.load(tmp_path)
+    assert again.worth.argmax() == 1
+    env.close()
+
+
+def test_every_command_names_a_verb_and_a_preset_that_exist():
+    assert {command.split()[1] for command in COMMANDS} <= {*VERBS, "VERB"}
+    presets = {each.name for each in PRESETS}
+    for command in COMMANDS:
+        words = command.split()
+        if words[1] == "train" and len(words) > 2 and words[2][0].islower():
+            assert words[2] in presets, command
+    assert {command.split()[1] for command in COMMANDS} >= set(VERBS), "the README shows every verb"
+
+
+def test_the_picture_is_there_and_small():
+    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT):
+        size = (ROOT / name).stat().st_size
+        assert 1_000 < size < 300_000, name
