@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.homes.drawable import (
+from envs.homes.draw_kernels import (
     CORNERS,
     DENSITY,
     DOUBLE_SIDED,
@@ -21,10 +21,9 @@ from envs.homes.drawable import (
     SEMANTIC,
     TEXELS,
     WIDTH,
-    Drawable,
     U,
-    drawable,
 )
+from envs.homes.drawable import Drawable, drawable
 from envs.homes.rasterizer import Rasterizer, Sensor
 from envs.homes.scene import LIGHT_ONE, Array, Scene
 
