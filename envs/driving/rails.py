@@ -79,7 +79,7 @@ def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
     return out
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) -> tuple[float, float]:
     """Squared distance of a point to a segment, and where on it (0 to 1) the nearest point lies."""
     dx, dy = bx - ax, by - ay
@@ -91,7 +91,7 @@ def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) ->
     return ex * ex + ey * ey, where
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def side(ax: float, ay: float, bx: float, by: float, px: float, py: float) -> float:
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
@@ -158,8 +158,9 @@ def ring_distance(a: Floats, b: Floats, limit: float) -> float:
 
 @njit(cache=True)
 def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
-    """Whether a point is within `radius` of a line and beside it, not before its start or behind its end."""
+    """Whether a point is within `radius` of a line and beside it: nearest neither to its start nor to its end."""
     last = len(line) - 1
+    best, beside = radius * radius, False
     for i in range(1, len(line)):
         ax, ay, bx, by = line[i - 1, 0], line[i - 1, 1], line[i, 0], line[i, 1]
         if min(ax, bx) - radius > px or max(ax, bx) + radius < px:
@@ -167,10 +168,9 @@ def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
         if min(ay, by) - radius > py or max(ay, by) + radius < py:
             continue
         distance2, where = closest(px, py, ax, ay, bx, by)
-        before, behind = i == 1 and where == 0, i == last and where == 1
-        if distance2 < radius * radius and not before and not behind:
-            return True
-    return False
+        if distance2 < best:
+            best, beside = distance2, not ((i == 1 and where == 0) or (i == last and where == 1))
+    return beside
 
 
 @njit(cache=True)
