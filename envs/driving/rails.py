@@ -244,7 +244,9 @@ def search_corridor(
             continue
         answer = touches_corridor(line, radius, corners[i], True, 0.0)
         if answer != INSIDE and i < len(strips) and counts[i] > 0:
-            answer = combine(answer, touches_corridor(line, radius, strips[i, : counts[i]], False, widths[i] / 2))
+            answer = combine(
+                answer, touches_corridor(line, radius, strips[i, : counts[i]].copy(), False, widths[i] / 2)
+            )
         answers[i], gaps[i] = answer, bounds_gap(bounds[own], bounds[i])
     return answers, gaps
 

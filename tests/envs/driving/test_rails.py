@@ -71,17 +71,14 @@ def test_one_polygon_within_another_is_at_distance_zero():
 def test_straight_strips_are_rectangles():
     line = np.array([1.0, 2.0]) + np.linspace(0, 7, 9)[:, None] * np.array([0.6, 0.8])
     ring = rectangle_around(line, 1.1)
-    assert (
-        shapely.polygons(ring).equals_exact(flat_buffer(line, 1.1).normalize(), 1e-9)
-        or shapely.polygons(ring).symmetric_difference(flat_buffer(line, 1.1)).area < 1e-9
-    )
+    assert shapely.polygons(ring).symmetric_difference(flat_buffer(line, 1.1)).area < 1e-9
     bent = line.copy()
     bent[4] += [0.01, 0.0]
     assert len(rectangle_around(bent, 1.1)) == 0
 
 
 def test_paths_lose_their_last_and_repeated_nodes():
-    poses = np.array([[0, 0, 3.1], [1, 0, -3.1], [1, 0, -3.0], [3, 0, -3.0], [4, 0, 0.0]], float)
+    poses = np.array([[0, 0, 3.1], [1, 0, 0.0], [1, 0, -3.1], [3, 0, -3.0], [4, 0, 0.0]], float)
     path = RailPath(poses)
     np.testing.assert_allclose(path.s, [0, 1, 3])
     np.testing.assert_allclose(path.pose_at(0.5), [0.5, 0, np.pi])
