@@ -107,7 +107,11 @@ def interpolate(profile: Floats, times: Floats, time: float) -> float:
         return profile[0]
     if time >= times[-1]:
         return profile[-1]
-    low = np.searchsorted(times, time, side="right") - 1
+    low = int((time - times[0]) / (times[-1] - times[0]) * (len(times) - 1))  # evenly spaced, but for rounding
+    while times[low] > time:
+        low -= 1
+    while times[low + 1] <= time:
+        low += 1
     slope = (profile[low + 1] - profile[low]) / (times[low + 1] - times[low])
     return profile[low] + slope * (time - times[low])
 

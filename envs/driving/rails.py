@@ -48,15 +48,28 @@ class RailPath:
 
 
 @njit(cache=True)
+def nodes_until(s: Floats, progress: float, inclusive: bool) -> int:
+    """How many entries of an increasing array come before a value, or up to it."""
+    low, high = 0, len(s)
+    while low < high:
+        middle = (low + high) // 2
+        if s[middle] < progress or (inclusive and s[middle] == progress):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
 def pose_on(s: Floats, nodes: Floats, progress: float) -> Floats:
-    high = min(max(np.searchsorted(s, progress), 1), len(s) - 1)
+    high = min(max(nodes_until(s, progress, False), 1), len(s) - 1)
     share = (progress - s[high - 1]) / (s[high] - s[high - 1])
     return nodes[high - 1] + share * (nodes[high] - nodes[high - 1])
 
 
 @njit(cache=True)
 def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
-    first = np.searchsorted(s, progress, side="right")
+    first = nodes_until(s, progress, True)
     if first == len(s):
         return nodes[-2:].copy()
     out = np.empty((len(s) - first + 1, 3))
@@ -67,7 +80,7 @@ def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
 
 @njit(cache=True)
 def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
-    first, last = np.searchsorted(s, start, side="right"), np.searchsorted(s, end)
+    first, last = nodes_until(s, start, True), nodes_until(s, end, False)
     if first == len(s):
         return nodes[-2:].copy()
     if last == 0:
