@@ -5,9 +5,11 @@ The definitions follow the mining thresholds that nuPlan publishes for its 14 ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from envs.driving.geometry import bearings, box_separation
 from envs.driving.road_layout import JunctionKind
@@ -44,7 +46,7 @@ class Drive:
     driver: int
     frames: slice
 
-    def of(self, table: Floats) -> Floats:
+    def of(self, table: NDArray[Any]) -> NDArray[Any]:
         """(f, ...) this driver's column of a table (F, D, ...)."""
         return table[self.frames, self.driver]
 
