@@ -80,10 +80,10 @@ def recipe(wanted: str, rng: np.random.Generator) -> tuple[Style, Demand]:
         "changing_lane": (replace(style, lanes=(2, 3), kinds=(kinds[0], kinds[2])), replace(demand, wander=0.12)),
         "following_lane_with_lead": (style, replace(demand, gap=(10.0, 50.0), headway=(0.7, 1.1))),
         "high_lateral_acceleration": (
-            replace(style, winding=0.55, rim_curvature=1 / 45, lanes=(1, 2), limits_mph=(30, 35)),
+            replace(style, winding=0.55, rim_curvature=1 / 45, lanes=(1, 2), limits_mph=(30,)),
             replace(demand, gap=(40.0, 120.0)),
         ),
-        "high_magnitude_speed": (replace(style, limits_mph=(30, 35, 40)), demand),
+        "high_magnitude_speed": (replace(style, limits_mph=(30, 35)), demand),
         "near_multiple_vehicles": (
             replace(
                 wide, kinds=kinds[2:3], rim=(120.0, 160.0), limits_mph=(20, 25), drop_arm=1.0, lane_change_join=0.0
