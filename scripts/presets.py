@@ -6,7 +6,7 @@ from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
-from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions
+from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions, HomesOptions, RoadOptions
 from scripts.mistake import Mistake, nearest
 
 
@@ -41,6 +41,24 @@ def partial(task: str, agent: BCConfig, steps: int) -> Config:
     return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 10))
 
 
+SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
+DEPTH = ("depth", "pointgoal_with_gps_compass")
+POINTNAV = EnvConfig("embodia/PointNav-v0", HomesOptions(DEPTH, 64, 64, detail="low"), 8)
+SEES = EncoderConfig(dim=128, image="nature_cnn")
+BLIND = EncoderConfig(dim=128, keys=DEPTH[1:])
+NAVIGATOR = DAggerConfig(memory=128, sequence=16, batch_size=16, every=256, updates=32, learning_rate=5e-4)
+OBJECTNAV = EnvConfig("embodia/ObjectNav-v0", HomesOptions(SEARCH, 64, 64, detail="low"), 8)
+ROADS = EnvConfig("embodia/Driving-v0", RoadOptions(), 32)
+DRIVER = BCConfig(hidden=(256, 256), learning_starts=4_000, every=128, updates=64, batch_size=256, learning_rate=5e-4)
+
+ADVISED = DAggerConfig(**vars(DRIVER))
+
+
+def learned(env: EnvConfig, agent: BCConfig | PPOConfig, encoder: EncoderConfig, steps: int) -> Config:
+    """In a big world, evaluated rarely while it learns."""
+    return Config(env, agent, encoder, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
+
+
 PRESETS: tuple[Preset, ...] = (
     Preset(
         "ppo-empty",
@@ -72,6 +90,21 @@ PRESETS: tuple[Preset, ...] = (
         "dagger-fourrooms-memory",
         "DAgger, own view, a GRU remembers",
         partial("FourRooms", DAggerConfig(memory=128, batch_size=16), 10_000),
+    ),
+    Preset(
+        "dagger-pointnav", "DAgger in homes: depth, GPS and compass, a GRU", learned(POINTNAV, NAVIGATOR, SEES, 60_000)
+    ),
+    Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, 60_000)),
+    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 200_000)),
+    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, BCConfig(), SEES, 60_000)),
+    Preset("bc-driving", "clone the logged drivers", learned(ROADS, DRIVER, EncoderConfig(dim=256), 200_000)),
+    Preset(
+        "dagger-driving", "DAgger towards the logged drivers", learned(ROADS, ADVISED, EncoderConfig(dim=256), 200_000)
+    ),
+    Preset(
+        "ppo-driving",
+        "PPO on roads",
+        learned(ROADS, PPOConfig(n_steps=128, batch_size=512), EncoderConfig(dim=256), 500_000),
     ),
 )
 

@@ -21,6 +21,7 @@ from envs.driving.utm import to_lon_lat
 LAS_VEGAS = 32611  # EPSG
 WGS84 = 4326  # EPSG
 ROW_US = 50_000  # logs run at 20 Hz
+LEAD_IN_ROWS = 3
 LAYERS = {  # geometry type and columns beyond fid and geom
     "lanes_polygons": (
         "POLYGON", "lane_fid INTEGER, lane_group_fid INTEGER, lane_index INTEGER, speed_limit_mps REAL, "
@@ -189,6 +190,7 @@ class LogWriter:
         self.connection.executescript(LOG_TABLES)
         self.log, self.lidar = token_of("log", path.stem), token_of("lidar", path.stem)
         self.written: set[bytes] = set()
+        self.last_frame: bytes | None = None
         self.insert("log", self.log, "veh", "2021-01-01", 0, path.stem, location, location)
         self.insert("lidar", self.lidar, self.log, LIDAR_CHANNEL, "", None, None)
         for kind in TrackedObjectType:
@@ -233,10 +235,21 @@ class LogWriter:
             tag = bytes.fromhex(scenario.token)
             self.insert("scenario_tag", token_of("tag", number), tag, scenario.type, None)
 
+    def lead_in(self, scenario: Scenario, scene: bytes) -> None:
+        """Rows before the first frame, coasting towards it: the devkit cannot read a history from a log's first row."""
+        state = scenario.ego[0].copy()
+        velocity = rotated(state[[StateColumn.VX, StateColumn.VY]], state[StateColumn.HEADING])
+        for k in range(LEAD_IN_ROWS, 0, -1):
+            earlier = state.copy()
+            earlier[:2] -= velocity * k * ROW_US * 1e-6
+            self.frame(token_of("lead-in", k), int(scenario.time_us[0]) - k * ROW_US, earlier, scene)
+
     def frame(self, token: bytes, time_us: int, state: Floats, scene: bytes) -> None:
         pose = token_of("pose", token.hex())
         self.pose(pose, time_us, state)
-        self.insert("lidar_pc", token, None, None, pose, self.lidar, scene, "", time_us)
+        self.insert("lidar_pc", token, None, self.last_frame, pose, self.lidar, scene, "", time_us)
+        self.connection.execute("UPDATE lidar_pc SET next_token = ? WHERE token = ?", (token, self.last_frame))
+        self.last_frame = token
 
     def objects(self, frame: bytes, scenario: Scenario, index: int) -> None:
         tracks = scenario.tracks.at(index)
@@ -256,6 +269,11 @@ class LogWriter:
             self.insert("traffic_light_status", light, frame, int(connector), names.get(status, "unknown"))
 
 
+def rotated(vector: Floats, angle: float) -> Floats:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([cos * vector[0] - sin * vector[1], sin * vector[0] + cos * vector[1]])
+
+
 def is_token(name: str) -> bool:
     return len(name) == 16 and all(c in "0123456789abcdef" for c in name)
 
@@ -272,7 +290,8 @@ def write_log(path: str | Path, scenarios: Sequence[Scenario], location: str | N
             raise ValueError(f"scenario token {scenario.token!r} is not 16 lower-case hexadecimal digits")
     writer = LogWriter(Path(path), location or scenarios[0].map.name)
     for name in ("scene-", "scene-0"):
-        writer.scene(name)
+        outermost = writer.scene(name)
+    writer.lead_in(scenarios[0], outermost)
     for number, scenario in enumerate(scenarios, start=1):
         writer.scenario(scenario, number)
     for name in ("scene-x", "scene-y"):
