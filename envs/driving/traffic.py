@@ -468,7 +468,9 @@ class Traffic:
             wander = self.rng.random() < self.demand.wander
             for side, target in ((1.0, self.map.left[edge]), (-1.0, self.map.right[edge])):
                 if target is not None and self._worth_it(row, target, v, edges, on_edge, acceleration, wander):
-                    s = on_edge[row] * self.map.edges[target].baseline.length / length
+                    # The place beside, not the same share of the lane: in bends the two differ by decimetres.
+                    here = path_poses(self.fleet.poses, now[[row]], v["s"][[row]], v["offset"][[row]])[0]
+                    s = float(self.map.edges[target].baseline.project(here[:2]))
                     self._change(driver, target, s, side, needed)
                     edges[row], on_edge[row] = target, s
                     break

@@ -66,7 +66,9 @@ def test_the_expert_is_sound_and_scores_well_when_replayed(scenario):
 def test_the_ego_states_are_those_of_a_log(scenario):
     ego = scenario.ego
     speed = np.hypot(*np.gradient(ego[:, :2], 0.1, axis=0).T)
-    np.testing.assert_allclose(speed[1:-1], ego[1:-1, StateColumn.VX], atol=0.15)
+    # VX is the speed along the lane; changing lanes in a bend, the way driven is a little longer or shorter.
+    np.testing.assert_allclose(speed[1:-1], ego[1:-1, StateColumn.VX], atol=0.5)
+    assert np.abs(np.diff(speed[1:-1])).max() < 0.6  # 6 m/s^2: no place is left by a jump
     for column in (StateColumn.STEERING, StateColumn.YAW_RATE, StateColumn.VY):
         assert np.all(ego[:, column] == 0)
 
