@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from envs.homes.exploration import DONE, AreaSeen
 from envs.homes.follower import STOP, FollowerError, GreedyGeodesicFollower
 from envs.homes.rotations import yaw_of
+from envs.homes.shortest_walk import shortest_walk
 from envs.homes.tasks import Task, VelocityControl
 
 Array = NDArray[Any]
@@ -31,17 +32,19 @@ class DiscreteExpert:
         self.recent, self.committed = [], []
 
     def action(self, navigator: Any, position: Array, rotation: Array, goals: Any) -> int:
-        """Stops where no path leads on, as habitat-lab's ShortestPathFollower does."""
+        """Where the greedy follower is stuck it goes by the shortest walk; it stops where there is none."""
         if self.committed:
             return self.committed[0]
         task = self.task
         follower = GreedyGeodesicFollower(
             navigator, task.forward, float(np.deg2rad(task.turn)), task.success_distance, task.sliding
         )
+        yaw = float(yaw_of(rotation))
         try:
-            primitive = follower.primitive(position, float(yaw_of(rotation)), goals)
+            primitive = follower.primitive(position, yaw, goals)
         except FollowerError:
-            return STOP
+            self.committed = shortest_walk(follower, position, yaw, goals)
+            return self.committed[0] if self.committed else STOP
         if follower.is_thrashing(self.recent):
             self.committed = primitive
         return primitive[0]

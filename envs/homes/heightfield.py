@@ -18,6 +18,7 @@ Array = NDArray[Any]
 TOP = 0xFFFF  # no ceiling
 STEP_X = np.array([-1, 0, 1, 0])
 STEP_Z = np.array([0, 1, 0, -1])
+X, Y, Z = np.arange(3)  # NumPy integers: literals would be compiled for one by one
 
 
 class Spans(NamedTuple):
@@ -69,6 +70,14 @@ def _divide(polygon: Array, count: int, axis: int, at: float, below: Array, rest
                 rest[n_rest] = polygon[i]
                 n_rest += 1
     return n_below, n_rest
+
+
+@compiled_exactly
+def _extent(polygon: Array, count: int, axis: int) -> tuple[float, float]:
+    low = high = polygon[0, axis]
+    for i in range(1, count):
+        low, high = min(low, polygon[i, axis]), max(high, polygon[i, axis])
+    return low, high
 
 
 @compiled_exactly
@@ -140,6 +149,7 @@ def voxelise(
     inverse_size, inverse_height = np.float32(1) / cell_size, np.float32(1) / cell_height
     polygon, row_part, row_rest, part, rest = [np.empty((12, 3), np.float32) for _ in range(5)]
     for f in range(len(faces)):
+        count = np.int64(3)
         for k in range(3):
             polygon[k] = vertices[faces[f, k]]
         e0, e1 = polygon[1] - polygon[0], polygon[2] - polygon[0]
@@ -147,23 +157,24 @@ def voxelise(
         nz = e0[0] * e1[1] - e0[1] * e1[0]
         length = np.sqrt(nx * nx + ny * ny + nz * nz)
         is_walkable = length > 0 and ny / length > steepest
-        lowest, highest = polygon[:3, 2].min(), polygon[:3, 2].max()
+        lowest, highest = _extent(polygon, count, Z)
         z0 = max(int((lowest - origin[2]) * inverse_size), 0)
         z1 = min(int((highest - origin[2]) * inverse_size), rows - 1)
-        count = 3
         for z in range(z0, z1 + 1):
-            n_row, count = _divide(polygon, count, 2, origin[2] + np.float32(z + 1) * cell_size, row_part, row_rest)
+            n_row, count = _divide(polygon, count, Z, origin[2] + np.float32(z + 1) * cell_size, row_part, row_rest)
             polygon, row_rest = row_rest, polygon
             if n_row < 3:
                 continue
-            x0 = max(int((row_part[:n_row, 0].min() - origin[0]) * inverse_size), 0)
-            x1 = min(int((row_part[:n_row, 0].max() - origin[0]) * inverse_size), columns - 1)
+            lowest, highest = _extent(row_part, n_row, X)
+            x0 = max(int((lowest - origin[0]) * inverse_size), 0)
+            x1 = min(int((highest - origin[0]) * inverse_size), columns - 1)
             for x in range(x0, x1 + 1):
-                n, n_row = _divide(row_part, n_row, 0, origin[0] + np.float32(x + 1) * cell_size, part, rest)
+                n, n_row = _divide(row_part, n_row, X, origin[0] + np.float32(x + 1) * cell_size, part, rest)
                 row_part, rest = rest, row_part
                 if n < 3:
                     continue
-                bottom, top = part[:n, 1].min() - origin[1], part[:n, 1].max() - origin[1]
+                lowest, highest = _extent(part, n, Y)
+                bottom, top = lowest - origin[1], highest - origin[1]
                 if top < 0 or bottom > extent_y:
                     continue
                 bottom, top = max(bottom, np.float32(0)), min(top, extent_y)

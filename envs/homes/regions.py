@@ -14,7 +14,8 @@ from envs.homes.heightfield import OpenCells, boundary_distance
 
 Array = NDArray[Any]
 
-GROW = 8  # passes by which a region may grow at one water level
+GROW = np.int64(8)  # passes by which a region may grow at one water level
+NONE = np.int64(0)  # NumPy integers: literals would be compiled for one by one
 
 
 @compiled_exactly
@@ -125,11 +126,11 @@ def watershed(cells: OpenCells) -> Array:
     n = len(distance)
     region, steps = np.zeros(n, np.int32), np.zeros(n, np.int32)
     waiting, stack = np.empty(n, np.int32), np.empty(n, np.int32)
-    new = 1
-    level = (distance.max() + 1) // 2 * 2 if n else 0
+    new = np.int64(1)
+    level = int(distance.max() + 1) // 2 * 2 if n else 0
     while level > 0:
         level = max(level - 2, 0)
-        count = 0
+        count = NONE
         for i in range(n):
             if walkable[i] and region[i] == 0 and distance[i] >= level:
                 waiting[count] = i
@@ -141,12 +142,12 @@ def watershed(cells: OpenCells) -> Array:
                 i, max(level - 2, 0), new, region, steps, distance, neighbour, walkable, stack
             ):
                 new += 1
-    count = 0
+    count = NONE
     for i in range(n):
         if walkable[i] and region[i] == 0:
             waiting[count] = i
             count += 1
-    _grow(0, waiting, count, region, steps, neighbour, walkable)
+    _grow(NONE, waiting, count, region, steps, neighbour, walkable)
     return region
 
 

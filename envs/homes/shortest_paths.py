@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.homes.compiled import compiled_exactly
 from envs.homes.navmesh import NavMesh
-from envs.homes.surface import height_on, project, side, try_step, wall_distance
+from envs.homes.surface import ANY, height_on, project, side, try_step, wall_distance
 
 Array = NDArray[Any]
 
@@ -127,14 +127,14 @@ def look_around(mesh: NavMesh, of_vertex: Array, t: int, place: Array, seen: Arr
     """Corners seen from a place on triangle t: fills `seen` and returns how many (some may come twice)."""
     stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
     sx, sz = _inside(mesh, t, place)
-    count = 0
+    count = np.int64(0)
     for k in range(3):
         corner = of_vertex[mesh.triangles[t, k]]
         if corner != -1:
             seen[count] = corner
             count += 1
         count = _look_through(mesh, of_vertex, t, k, sx, sz, seen, count, stack_t, stack_v)
-    return count
+    return int(count)
 
 
 @compiled_exactly
@@ -180,7 +180,7 @@ def _graph(
     for i in range(n):
         v = corner[i]
         sx, sz = mesh.vertices[v, 0], mesh.vertices[v, 2]
-        count = 0
+        count = np.int64(0)
         for m in range(fan_first[v], fan_first[v + 1]):
             t, k = fan_triangle[m], fan_corner[m]
             for step in (1, 2):
@@ -333,7 +333,7 @@ def probe_steps(
     for m in range(len(targets)):
         ends[m] = try_step(mesh, start, targets[m], sliding)
         clearance[m] = wall_distance(mesh, ends[m], radius)[0]
-        t, place = project(mesh, ends[m], -1)
+        t, place = project(mesh, ends[m], ANY)
         if t != -1:
             distance[m] = nearest_goal(mesh, corner, of_vertex, field, t, place, seen)[0]
     return ends, clearance, distance

@@ -15,6 +15,7 @@ from envs.homes.navmesh import GRID_CELL, NavMesh
 
 Array = NDArray[Any]
 
+ANY = np.int64(-1)  # island; a NumPy integer, since literals would be compiled for one by one
 REACH = np.array([2.0, 4.0, 2.0])  # [m], half extents of the box in which a point is projected
 
 
@@ -167,12 +168,12 @@ def move_along(mesh: NavMesh, t: int, start: Array, target: Array, sliding: bool
 @compiled_exactly
 def try_step(mesh: NavMesh, start: Array, target: Array, sliding: bool) -> Array:
     """Where a step from `start` towards `target` ends (3,); `start` itself if they are not connected."""
-    t, origin = project(mesh, start, -1)
-    goal_t, _ = project(mesh, target, -1)
+    t, origin = project(mesh, start, ANY)
+    goal_t, _ = project(mesh, target, ANY)
     if t == -1 or goal_t == -1 or mesh.island[t] != mesh.island[goal_t]:
         return start
     last, end = move_along(mesh, t, origin, target, sliding)
-    end_t, _ = project(mesh, end, -1)
+    end_t, _ = project(mesh, end, ANY)
     if end_t == -1 or mesh.island[end_t] != mesh.island[t]:
         # On an edge that touches another island: a hair back into the triangle it belongs to.
         centre = np.zeros(3)
@@ -186,7 +187,7 @@ def try_step(mesh: NavMesh, start: Array, target: Array, sliding: bool) -> Array
 @compiled_exactly
 def wall_distance(mesh: NavMesh, point: Array, radius: float) -> tuple[float, Array]:
     """Distance to the nearest wall of the island in plan, at most `radius` [m], and the nearest place on it (3,)."""
-    t, place = project(mesh, point, -1)
+    t, place = project(mesh, point, ANY)
     best = radius * radius
     hit = np.full(3, np.nan)
     if t == -1:
@@ -217,7 +218,7 @@ def wall_distance(mesh: NavMesh, point: Array, radius: float) -> tuple[float, Ar
 @compiled_exactly
 def navigable(mesh: NavMesh, point: Array, max_y_delta: float) -> bool:
     """habitat-sim's test: on the mesh to 1 cm in plan and within `max_y_delta` [m] in height."""
-    t, place = project(mesh, point, -1)
+    t, place = project(mesh, point, ANY)
     if t == -1 or abs(place[1] - point[1]) > max_y_delta:
         return False
     return (place[0] - point[0]) ** 2 + (place[2] - point[2]) ** 2 <= 1e-4

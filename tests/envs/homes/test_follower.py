@@ -12,6 +12,7 @@ from envs.homes.follower import FORWARD, LEFT, RIGHT, STOP, FollowerError, Greed
 from envs.homes.load import load_scene
 from envs.homes.navmesh import NavMeshSettings, build_navmesh
 from envs.homes.pathfinder import PathFinder
+from envs.homes.shortest_walk import shortest_walk
 from envs.homes.tasks import TASKS
 
 APARTMENT = Path(__file__).parent / "data" / "apartment"
@@ -93,3 +94,20 @@ def test_thrashing_commits_to_a_whole_primitive(hall):
         expert.done(carried_out[-1])
     assert carried_out == [LEFT, LEFT, LEFT, FORWARD], "though the pose handed in never changed"
     assert expert.committed == []
+
+
+def test_the_shortest_walk_bounds_the_follower(apartment, cases):
+    follower = GreedyGeodesicFollower(apartment, 0.25, np.deg2rad(15), goal_radius=0.2)
+    for case in cases[:8]:
+        goals = apartment.goal_set(case["goal"])
+        best = shortest_walk(follower, case["start"], 0.0, goals)
+        assert best[-1] == STOP
+        length, end = walk(follower, case["start"], 0.0, best)
+        assert apartment.distance(end, goals) < 0.2
+        greedy = walk(follower, case["start"], 0.0, case["actions"])[0]
+        assert length <= 1.005 * greedy
+        assert length >= apartment.distance(case["start"], goals) - 0.2 - 1e-6, "no shorter than the geodesic"
+
+
+def test_no_walk_leads_to_an_unreachable_goal(hall):
+    assert shortest_walk(GreedyGeodesicFollower(hall), [4, 0, 4], 0.0, hall.goal_set([90, 0, 4])) == []
