@@ -140,12 +140,17 @@ def make_row(obs: Any, seen: Mapping[str, Array], action: Array, extras: dict[st
 
 
 def world_info(infos: Mapping[str, Any], world: int) -> dict[str, Any]:
-    """One world's info out of Gymnasium's vector layout (values beside `_key` masks)."""
+    """One world's info out of Gymnasium's vector layout: values beside `_key` masks, which a dict inside may lack."""
+    return _of_world(infos, world, masked=True)
+
+
+def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, Any]:
     info = {}
     for key, value in infos.items():
         mask = infos.get(f"_{key}")
-        if mask is not None and mask[world]:
-            info[key] = world_info(value, world) if isinstance(value, Mapping) else value[world]
+        is_mask = key.startswith("_") and key[1:] in infos
+        if not is_mask and (mask[world] if mask is not None else not masked):
+            info[key] = _of_world(value, world, masked=False) if isinstance(value, Mapping) else value[world]
     return info
 
 

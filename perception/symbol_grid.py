@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from perception import Encoder, Obs
 from perception.observation import keys_of, take
 
-UP = 3
-DIRECTIONS = 4
+DIRECTIONS, UP = 4, 3
 
 
 class DilatedBlock(nn.Module):
@@ -32,10 +31,10 @@ class DilatedBlock(nn.Module):
 class SymbolGridCNN(Encoder):
     """Each cell's codes embedded and summed, dilated residual blocks over the map, one token (*B, 1, dim).
 
-    The token is read where the agent stands, beside its direction and the map's maximum. The map itself is read without
-    the agent, once for all rows of a batch that share it: along an episode little changes but the agent, so a batch of
-    pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid is taken for the
-    agent's own view: it stands in the middle of the last row and looks up.
+    The token is read where the agent stands, by weights of the agent's direction, and from the map's maximum. The map
+    is read without the agent, once for all rows of a batch that share it: along an episode little changes but the
+    agent, so a batch of pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid
+    is taken for the agent's own view: it stands in the middle of the last row and looks up.
 
     Args:
         space: observations with a grid of symbols (H, W, C).
@@ -71,7 +70,7 @@ class SymbolGridCNN(Encoder):
         self.register_buffer("offset", torch.tensor([sum(sizes[:i]) for i in range(len(sizes))]), persistent=False)
         self.embedding = nn.EmbeddingBag(sum(sizes), channels, mode="sum")
         self.blocks = nn.Sequential(*(DilatedBlock(channels, dilation) for dilation in dilations))
-        self.project = nn.Sequential(nn.Linear(2 * channels + DIRECTIONS, dim), nn.LayerNorm(dim), nn.SiLU())
+        self.project = nn.Linear(2 * channels, DIRECTIONS * dim)
 
     def forward(self, obs: Obs) -> Tensor:
         grid, batch = take(obs, self.space, self.keys[0])  # (N, H, W, C)
@@ -80,8 +79,9 @@ class SymbolGridCNN(Encoder):
         features = self._read(maps.long())  # (U, H * W, channels)
         here = features.flatten(0, 1).index_select(0, which * grid.shape[1] + cell)
         anywhere = features.amax(1).index_select(0, which)
-        token = self.project(torch.cat([here, anywhere, F.one_hot(direction, DIRECTIONS)], 1))
-        return token.view(*batch, 1, self.dim)
+        tokens = self.project(torch.cat([here, anywhere], 1)).unflatten(1, (DIRECTIONS, self.dim))
+        token = tokens.gather(1, direction[:, None, None].expand(-1, 1, self.dim))
+        return F.relu(token).view(*batch, 1, self.dim)
 
     def _lift_agent(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, H * W, C) -> the grid without the agent, its cell (N,) and its direction (N,)."""

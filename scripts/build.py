@@ -52,7 +52,7 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     chosen: dict[str, Callable[..., Encoder]] = {}
     for key in keys:
         what = kind(space[key])
-        if what == "image":
+        if what in ("image", "depth"):
             chosen[key] = IMAGE[config.image]
         elif what == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]

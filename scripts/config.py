@@ -38,12 +38,58 @@ class GridOptions:
 
 
 @dataclass(frozen=True)
+class HomesOptions:
+    """Habitat's tasks in homes."""
+
+    sensors: tuple[str, ...] | None = None
+    """What is sensed; None for the task's own sensors."""
+    height: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    width: int | None = None
+    """Of the camera [pixels]; None for the task's."""
+    num_scenes: int = 64
+    """Generated homes to live in."""
+    detail: Literal["low", "medium", "high"] = "medium"
+    """How many triangles a generated home has."""
+    scenes: tuple[str, ...] | None = None
+    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    episodes: str | None = None
+    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    scenes_dir: str | None = None
+    """Where the scenes that episodes name lie."""
+    engine: Literal["embodia", "habitat-sim"] = "embodia"
+    """Who draws and moves: this project, or habitat-sim where it is installed."""
+    max_steps: int | None = None
+    """Time limit; None for the task's own."""
+
+
+@dataclass(frozen=True)
+class RoadOptions:
+    """nuPlan-style driving."""
+
+    observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
+    """What is seen; bev is a raster."""
+    reactive: bool = False
+    """Whether traffic reacts to the ego (IDM) or replays the log."""
+    scores: Literal["fast", "exact"] = "fast"
+    """nuPlan's scores exactly, or quickly on arrays."""
+    num_scenarios: int = 200
+    """Scenarios; generated ones are made once and kept."""
+    scenarios: str | None = None
+    """A scenario pack on disk in place of generated ones."""
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """An environment from elsewhere, made as it is registered."""
 
 
-Options = GridOptions | NoOptions
-WORLDS: dict[str, type[GridOptions]] = {"envs.grid": GridOptions}
+Options = GridOptions | HomesOptions | RoadOptions | NoOptions
+WORLDS: dict[str, type[GridOptions] | type[HomesOptions] | type[RoadOptions]] = {
+    "envs.grid": GridOptions,
+    "envs.homes": HomesOptions,
+    "envs.driving": RoadOptions,
+}
 """Where an environment's class lies -> its options."""
 
 
@@ -160,7 +206,8 @@ def problems(config: Config) -> Iterator[str]:
     at_least = {
         "env.num_envs": (config.env.num_envs, 1),
         "schedule.steps": (config.schedule.steps, 1),
-        "evaluation.episodes": (config.evaluation.episodes, 2),
+        "evaluation.episodes": (config.evaluation.episodes, 1),
+        "evaluation.during": (config.evaluation.during, 1),
         "evaluation.num_envs": (config.evaluation.num_envs, 1),
         "encoder.dim": (config.encoder.dim, 1),
     }

@@ -14,6 +14,7 @@ Colour = tuple[int, int, int]
 LINES = 4
 SIZE = 14  # of the letters on a frame WIDTH wide; on wider ones they grow along [pixels]
 WIDTH = 480  # [pixels]
+MOST = 1.7  # times they grow
 LEAST = 384  # [pixels], narrower frames are enlarged until the text fits
 INK, DIM, ACCENT, PAPER = (238, 238, 240), (150, 154, 162), (255, 203, 92), (24, 26, 31)
 
@@ -58,7 +59,7 @@ class Strip:
     """LINES lines of text, `width` pixels wide."""
 
     def __init__(self, width: int):
-        scale = max(1.0, width / WIDTH)
+        scale = min(max(1.0, width / WIDTH), MOST)
         self.width, self.line, self.pad = width, round(20 * scale), round(8 * scale)
         self.font = font(round(SIZE * scale))
         self.image = Image.new("RGB", (width, LINES * self.line + 2 * self.pad), PAPER)
@@ -88,8 +89,9 @@ class Strip:
 
     def fit(self, text: str, room: float) -> str:
         """The text, its end cut off where it is too long."""
-        if self.font.getlength(text) <= room:
+        if (length := self.font.getlength(text)) <= room:
             return text
+        text = text[: max(1, int(1.2 * len(text) * room / length))]
         while text and self.font.getlength(text + "...") > room:
             text = text[:-1]
         return text + "..."

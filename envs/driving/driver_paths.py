@@ -1,6 +1,7 @@
 """Paths that generated drivers follow: edges of the lane graph joined into one smooth line, sampled every metre."""
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.signal import savgol_filter
 from envs.driving.map import Map
 from envs.driving.road_curves import curvatures, headings, resampled
 from envs.driving.road_network import RoadNetwork, Turn
-from envs.driving.types import Floats, Ints
+from envs.driving.types import Floats
 
 PATH_LENGTH = 900  # [m] and samples of every path; short ones go straight on beyond their end
 SMOOTHING = 11  # samples of the Savitzky-Golay window that rounds off the joints of lanes
@@ -43,11 +44,11 @@ class PathMaker:
         self.cache: dict[tuple[int, ...], DriverPath] = {}
 
     def random_edges(
-        self, first: int, rng: np.random.Generator, prefer: Ints | None = None, straight: float = 0.3
+        self, first: int, rng: np.random.Generator, prefer: Sequence[int] = (), straight: float = 0.3
     ) -> list[int]:
         """Edges from a lane on, along the roadblocks of `prefer` where possible, else with a chance to go straight."""
         edges, length = [first], self.map.edges[first].baseline.length
-        wanted = set() if prefer is None else {self.map.block_of[int(edge)] for edge in prefer}
+        wanted = {self.map.block_of[edge] for edge in prefer}
         while length < PATH_LENGTH and self.map.outgoing[edges[-1]]:
             choices = self.map.outgoing[edges[-1]]
             preferred = [edge for edge in choices if self.map.block_of[edge] in wanted]

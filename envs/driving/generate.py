@@ -67,28 +67,42 @@ def recipe(wanted: str, rng: np.random.Generator) -> tuple[Style, Demand]:
     """A town and a demand in which a scenario type is likely; everything else stays open."""
     kinds = tuple(JunctionKind(k) for k in ("signal", "stop", "yield", "roundabout"))
     sizes = ((1, 1), (2, 1), (2, 1), (3, 1), (2, 2))
-    style = Style(size=sizes[rng.integers(len(sizes))], kinds=(kinds[rng.integers(4)], kinds[rng.integers(4)]))
+    drawn = rng.choice(4, 2, p=(0.5, 0.25, 0.13, 0.12))
+    style = Style(size=sizes[rng.integers(len(sizes))], kinds=(kinds[drawn[0]], kinds[drawn[1]]))
     style = replace(style, winding=float(rng.uniform(0.05, 0.45)), rim_curvature=1 / float(rng.uniform(60, 300)))
     demand = Demand()
-    busy = Demand(gap=(7.0, 16.0), inflow=0.35, headway=(0.8, 1.2), pedestrians=0.01)
-    wide = replace(style, size=(1, 1), lanes=(3,), kinds=(JunctionKind.SIGNAL,), limits_mph=(25, 30))
+    busy = Demand(gap=(7.0, 16.0), inflow=0.3, headway=(0.5, 0.9), pedestrians=0.01, straight=0.7)
+    wide = replace(
+        style, size=(1, 1), rim=(130.0, 170.0), lanes=(3,), kinds=(JunctionKind.SIGNAL,), limits_mph=(25, 30)
+    )
+    turning = replace(demand, straight=0.0)
     recipes: dict[str, tuple[Style, Demand]] = {
         "behind_long_vehicle": (style, replace(demand, gap=(10.0, 45.0), long_vehicles=6.0)),
         "changing_lane": (replace(style, lanes=(2, 3), kinds=(kinds[0], kinds[2])), replace(demand, wander=0.12)),
-        "following_lane_with_lead": (style, replace(demand, gap=(8.0, 25.0), headway=(0.7, 1.1))),
+        "following_lane_with_lead": (style, replace(demand, gap=(10.0, 50.0), headway=(0.7, 1.1))),
         "high_lateral_acceleration": (
-            replace(style, winding=0.55, rim_curvature=1 / 45, lanes=(1, 2), limits_mph=(30, 35)),
+            replace(style, winding=0.55, rim_curvature=1 / 45, lanes=(1, 2), limits_mph=(30,)),
             replace(demand, gap=(40.0, 120.0)),
         ),
-        "high_magnitude_speed": (replace(style, limits_mph=(30, 35, 40)), demand),
-        "near_multiple_vehicles": (wide, busy),
+        "high_magnitude_speed": (replace(style, limits_mph=(30, 35)), demand),
+        "near_multiple_vehicles": (
+            replace(
+                wide, kinds=kinds[2:3], rim=(120.0, 160.0), limits_mph=(20, 25), drop_arm=1.0, lane_change_join=0.0
+            ),
+            Demand(gap=(4.0, 7.5), inflow=0.45, headway=(0.35, 0.6), long_vehicles=0.0, wander=0.0, pedestrians=0.0),
+        ),
         "stationary_in_traffic": (wide, busy),
-        "starting_straight_traffic_light_intersection_traversal": (replace(style, kinds=kinds[:1]), demand),
+        "starting_left_turn": (style, turning),
+        "starting_right_turn": (style, turning),
+        "starting_straight_traffic_light_intersection_traversal": (
+            replace(style, kinds=kinds[:1]),
+            replace(demand, straight=0.7),
+        ),
         "stopping_with_lead": (replace(style, kinds=kinds[:2]), replace(demand, gap=(10.0, 35.0))),
-        "traversing_pickup_dropoff": (replace(style, parking=0.95), demand),
+        "traversing_pickup_dropoff": (replace(style, parking=0.95, pickup=0.7), demand),
         "waiting_for_pedestrian_to_cross": (
-            replace(style, kinds=kinds[1:3], mid_crosswalk=0.8, crosswalks=1.0),
-            replace(demand, pedestrians=0.12),
+            replace(style, kinds=kinds[1:2], lanes=(1, 2), mid_crosswalk=0.8, crosswalks=1.0),
+            replace(demand, pedestrians=0.06),
         ),
     }
     return recipes.get(wanted, (style, demand))
@@ -184,7 +198,7 @@ def expert_states(drive: Drive, frames: slice) -> Floats:
 
 
 def _route(drive: Drive, first: int, end: int) -> tuple[tuple[str, ...], tuple[float, float, float]]:
-    """Roadblocks the expert drives through from iteration 0 on and then as far as its path leads; a goal near its end."""
+    """Roadblocks the expert drives through from iteration 0 on, and as far as its path leads; a goal near its end."""
     world, road_map = drive.world, drive.world.recording.network.map
     driven = world.edges[first:end, drive.driver].tolist()
     path = [p for frame, p in world.recording.path_edges[drive.driver] if frame < end][-1]
@@ -252,9 +266,10 @@ def sound(scenario: Scenario) -> bool:
 
 
 def _others_collide(tracks: TrackLog, every: int = 5) -> bool:
-    """Whether any two moving objects overlap, looked at every half second."""
+    """Whether any two vehicles or cyclists that move overlap, looked at every half second."""
     boxes, valid = tracks.boxes[::every], tracks.valid[::every]
-    moving = np.flatnonzero(np.hypot(*np.moveaxis(tracks.velocities, -1, 0)).max(axis=0) > 0.5)
+    fast = np.hypot(*np.moveaxis(tracks.velocities, -1, 0)).max(axis=0) > 0.5
+    moving = np.flatnonzero(fast & (tracks.types != TrackedObjectType.PEDESTRIAN))
     a, b = np.triu_indices(len(moving), 1)
     a, b = moving[a], moving[b]
     apart = box_separation(boxes[:, a], boxes[:, b]) > -0.02

@@ -24,7 +24,7 @@ def joint(start: Floats, end: Floats, step: float) -> Floats:
     inner, outer = bezier_handles(start, end)
     handles = [start[:2], start[:2] + inner * out, start[:2] + outer * out]
     handles += [end[:2] - outer * back, end[:2] - inner * back, end[:2]]
-    t = np.linspace(0, 1, max(int(math.ceil(1.5 * chord / step)) * 4, 16) + 1)[:, None]
+    t = np.linspace(0, 1, max(math.ceil(1.5 * chord / step) * 4, 16) + 1)[:, None]
     points = np.sum([math.comb(5, k) * t**k * (1 - t) ** (5 - k) * handle for k, handle in enumerate(handles)], axis=0)
     return resampled(points, step)
 
@@ -38,7 +38,7 @@ def bezier_handles(start: Floats, end: Floats) -> tuple[float, float]:
 
 def bend(start: Floats, length: float, curvatures: Floats, step: float) -> Floats:
     """Points (n, 2) of a road that leaves pose start (3,) with curvature [1/m] linear between evenly spaced knots."""
-    n = max(int(round(length / step)), 2)
+    n = max(round(length / step), 2)
     s = np.linspace(0, length, n + 1)
     curvature = np.interp(s, np.linspace(0, length, len(curvatures)), curvatures)
     ds = length / n
@@ -51,7 +51,7 @@ def bend(start: Floats, length: float, curvatures: Floats, step: float) -> Float
 
 def arc(center: Floats, radius: float, start: float, end: float, step: float) -> Floats:
     """Points (n, 2) of a circle from angle start to angle end [rad]."""
-    n = max(int(math.ceil(abs(end - start) * radius / step)), 2)
+    n = max(math.ceil(abs(end - start) * radius / step), 2)
     angle = np.linspace(start, end, n + 1)
     return center + radius * np.column_stack([np.cos(angle), np.sin(angle)])
 
@@ -59,7 +59,7 @@ def arc(center: Floats, radius: float, start: float, end: float, step: float) ->
 def resampled(points: Floats, step: float) -> Floats:
     """The line (n, 2) with evenly spaced points, about `step` [m] apart, ends kept."""
     s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    even = np.linspace(0, s[-1], max(int(round(s[-1] / step)), 2) + 1)
+    even = np.linspace(0, s[-1], max(round(s[-1] / step), 2) + 1)
     return np.column_stack([np.interp(even, s, points[:, k]) for k in range(2)])
 
 

@@ -79,6 +79,7 @@ class RoadPlan:
 class Layout:
     roads: list[RoadPlan]
     junctions: list[JunctionPlan]
+    pickup: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,13 @@ class Style:
     rim: tuple[float, float] = (170.0, 240.0)  # [m] length of the roads that leave
     kinds: tuple[JunctionKind, ...] = (JunctionKind.SIGNAL,)
     lanes: tuple[int, ...] = (1, 2, 3)
-    limits_mph: tuple[int, ...] = (25, 30, 35)
+    limits_mph: tuple[int, ...] = (25, 25, 30, 30, 35)
     winding: float = 0.2  # [rad] how much streets bend between junctions
     rim_curvature: float = 1 / 150  # [1/m]
     drop_arm: float = 0.3  # chance of a T junction
     lane_change_join: float = 0.3  # chance that a rim road gains or loses a lane
     parking: float = 0.4
+    pickup: float = 0.3  # share of the kerbside parking that is a pickup area
     crosswalks: float = 0.8
     mid_crosswalk: float = 0.3
     wide_shoulder: float = 0.4  # chance that cyclists have room beside the lanes
@@ -104,7 +106,7 @@ class Style:
 def plan(style: Style, rng: np.random.Generator) -> Layout:
     """A town by style and generator."""
     junctions, streets = _grid(style, rng)
-    layout = Layout([], junctions)
+    layout = Layout([], junctions, style.pickup)
     _roads_between(layout, style, streets, rng)
     _roads_at_the_rim(layout, style, streets, rng)
     _set_back(layout)

@@ -5,9 +5,11 @@ The definitions follow the mining thresholds that nuPlan publishes for its 14 ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from envs.driving.geometry import bearings, box_separation
 from envs.driving.road_layout import JunctionKind
@@ -44,7 +46,7 @@ class Drive:
     driver: int
     frames: slice
 
-    def of(self, table: Floats) -> Floats:
+    def of(self, table: NDArray[Any]) -> NDArray[Any]:
         """(f, ...) this driver's column of a table (F, D, ...)."""
         return table[self.frames, self.driver]
 
@@ -147,7 +149,7 @@ def traversing_pickup_dropoff(drive: Drive) -> Bools:
         return np.zeros(len(drive.speed), bool)
     centers = shapely.points(drive.of(drive.world.boxes)[:, :2])
     distance = np.min(shapely.distance(centers[:, None], np.array(areas)[None]), axis=1)
-    return (distance < 3.5) & (drive.speed > 1.0)
+    return (distance < 4.5) & (drive.speed > 1.0)
 
 
 def _pedestrian_ahead(drive: Drive, reach: float) -> Bools:

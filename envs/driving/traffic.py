@@ -16,7 +16,7 @@ from envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
 from envs.driving.geometry import shifted_boxes
 from envs.driving.pedestrians import Pedestrians, must_wait
 from envs.driving.right_of_way import Approach, RightOfWay
-from envs.driving.road_layout import LANE_WIDTH
+from envs.driving.road_layout import LANE_WIDTH, JunctionKind
 from envs.driving.road_network import RoadNetwork, Turn
 from envs.driving.signals import Signals, draw_signals
 from envs.driving.types import Bools, Floats, Ints, TrackedObjectType
@@ -52,6 +52,7 @@ class Demand:
     long_vehicles: float = 1.0  # times the usual share of trucks and buses
     haste: tuple[float, float] = (0.85, 1.0)  # desired speed over the limit
     headway: tuple[float, float] = (0.9, 1.6)  # [s]
+    straight: float = 0.3  # chance that a driver prefers to go straight on at a junction
     wander: float = 0.012  # chance per thought of a lane change for its own sake
 
 
@@ -163,7 +164,7 @@ class Traffic:
         shares = np.array([BODIES[b][2] * (self.long_vehicles if BODIES[b][0] > LONG else 1.0) for b in names])
         body = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         length, width, _ = BODIES[body]
-        path = self.maker.path(self.maker.random_edges(edge, rng, straight=1.0 if length > LONG else 0.3))
+        path = self.maker.path(self.maker.random_edges(edge, rng, straight=1.0 if length > LONG else demand.straight))
         haste = float(rng.uniform(*demand.haste)) * (0.85 if length > LONG else 1.0)
         limit = path.limits[min(int(s), PATH_LENGTH - 1)] * haste
         self._add(
@@ -196,6 +197,7 @@ class Traffic:
             rear=length / 2 - forward,
             active=1.0,
             calm=self.time + 2.0,
+            next_start=0.0,
             **values,
         )
         self.history[driver] = [(self.ticks, path)]
@@ -346,8 +348,13 @@ class Traffic:
         row_of = {driver: row for row, driver in enumerate(now.tolist())}
         for driver in list(self.right_of_way.claims):
             self._follow_claim(driver, float((v["s"] - v["rear"])[row_of[driver]]), past)
-        fronts = (v["s"] + v["front"]).tolist()
-        found = [self._approach(row, d, fronts[row], v, gaps, leads, lead_speeds, now) for d, row in row_of.items()]
+        fronts = v["s"] + v["front"]
+        for row in np.flatnonzero(v["next_start"] <= fronts - 1.5).tolist():
+            start = self._next_connector(int(now[row]), fronts[row])[0]
+            v["next_start"][row] = self.fleet.values["next_start"][now[row]] = start
+        near = np.flatnonzero(v["next_start"] - fronts < LOOK_AHEAD).tolist()
+        cyclists = [row for driver, row in row_of.items() if self.fleet.body[driver] == "bicycle"]
+        found = [self._approach(row, fronts[row], v, gaps, leads, lead_speeds, now, cyclists) for row in near]
         approaches = [approach for approach in found if approach]
         waits = self.right_of_way.decide(approaches, status, past, self.time)
         stops = np.array([waits.get(driver, math.inf) for driver in now.tolist()])
@@ -362,23 +369,29 @@ class Traffic:
         else:
             past[driver] = rear - start
 
+    def _next_connector(self, driver: int, front: float) -> tuple[float, int]:
+        """Arc length and edge of the connector that comes next on a driver's path; (inf, -1) for none."""
+        connectors = self.fleet.paths[driver].connectors
+        place = bisect.bisect_right(connectors, (front - 1.5, 0))
+        return connectors[place] if place < len(connectors) else (math.inf, -1)
+
     def _approach(
         self,
         row: int,
-        driver: int,
         front: float,
         v: dict[str, Floats],
         gaps: Floats,
         leads: Ints,
         lead_speeds: Floats,
         now: Ints,
+        cyclists: list[int],
     ) -> Approach | None:
-        """The next junction, if it is near and there is something to claim."""
-        connectors = self.fleet.paths[driver].connectors
-        place = bisect.bisect_right(connectors, (front - 1.5, 0))
-        if place == len(connectors) or connectors[place][0] - front > LOOK_AHEAD:
+        """What a driver faces at the next junction; None where there is nothing (more) to claim."""
+        driver = int(now[row])
+        start, connector = self._next_connector(driver, front)
+        light = self.right_of_way.kind[connector] is JunctionKind.SIGNAL and start > front
+        if self.right_of_way.claims.get(driver) == connector and not light:
             return None
-        start, connector = connectors[place]
         if not self.right_of_way.needs_claim(connector):
             return None
         distance, gap = max(start - front, 0.0), float(gaps[row])
@@ -392,15 +405,12 @@ class Traffic:
             float(v["v"][row]),
             lead_before_line=gap < distance - 0.5 and lead not in self.right_of_way.claims,
             exit_room=not slow_beyond,
-            beside_cyclist=self._cyclist_beside(row, connector, v, now),
+            beside_cyclist=bool(cyclists) and self._cyclist_beside(row, connector, v, now, cyclists),
         )
 
-    def _cyclist_beside(self, row: int, connector: int, v: dict[str, Floats], now: Ints) -> bool:
+    def _cyclist_beside(self, row: int, connector: int, v: dict[str, Floats], now: Ints, cyclists: list[int]) -> bool:
         """Before a right turn: is a cyclist close by on the right?"""
-        if self.right_of_way.movement[connector].turn is not Turn.RIGHT or self.fleet.body[now[row]] == "bicycle":
-            return False
-        cyclists = [k for k, driver in enumerate(now.tolist()) if self.fleet.body[driver] == "bicycle"]
-        if not cyclists:
+        if self.right_of_way.movement[connector].turn is not Turn.RIGHT or row in cyclists:
             return False
         both = [row, *cyclists]
         here, *there = path_poses(self.fleet.poses, now[both], v["s"][both], v["offset"][both])
@@ -458,7 +468,9 @@ class Traffic:
             wander = self.rng.random() < self.demand.wander
             for side, target in ((1.0, self.map.left[edge]), (-1.0, self.map.right[edge])):
                 if target is not None and self._worth_it(row, target, v, edges, on_edge, acceleration, wander):
-                    s = on_edge[row] * self.map.edges[target].baseline.length / length
+                    # The place beside, not the same share of the lane: in bends the two differ by decimetres.
+                    here = path_poses(self.fleet.poses, now[[row]], v["s"][[row]], v["offset"][[row]])[0]
+                    s = float(self.map.edges[target].baseline.project(here[:2]))
                     self._change(driver, target, s, side, needed)
                     edges[row], on_edge[row] = target, s
                     break
@@ -502,13 +514,14 @@ class Traffic:
     def _change(self, driver: int, target: int, s: float, side: float, needed: float) -> None:
         """Move over: the new path's frame sees the driver on the other side, an offset that fades."""
         old = self.fleet.paths[driver]
-        edges = self.maker.random_edges(target, self.rng, prefer=np.array(old.edges))
+        edges = self.maker.random_edges(target, self.rng, old.edges, self.demand.straight)
         path = self.maker.path(edges)
         self.fleet.take(driver, path)
         values = self.fleet.values
         values["s"][driver] = s
         values["offset"][driver] = (-side * LANE_WIDTH, s, needed)
         values["calm"][driver] = self.time + 7.0
+        values["next_start"][driver] = 0.0
         self.right_of_way.release(driver)
         self.history[driver].append((self.ticks, path))
 

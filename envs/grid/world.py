@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import minigrid  # noqa: F401 (registers the ids)
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from minigrid.envs.wfc.config import WFC_PRESETS_ALL, WFCConfig
 from PIL import Image
@@ -25,16 +26,18 @@ def make_world(task: str, **options: Any) -> Any:
 
     Raises DependencyNotInstalled for the WFC tasks (`envs.grid.ids.NEED_SOURCE`) where minigrid lacks their patterns.
     """
-    arguments = dict(gym.spec(task).kwargs)
-    if "wfc_config" in arguments:
-        preset = WFC_PRESETS_ALL[arguments["wfc_config"]]
-        if not preset.pattern_path.exists():
-            raise DependencyNotInstalled(
-                f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture this task's "
-                "mazes are made from; its wheels leave it out: install minigrid from its source repository, or choose "
-                "another task"
-            )
-        options["wfc_config"] = _PillowWFCConfig(**vars(preset))
-    world: Any = gym.make(task, disable_env_checker=True, **options).unwrapped
+    spec = gym.registry[task]
+    if "wfc_config" in spec.kwargs:
+        options["wfc_config"] = _wfc_config(task, WFC_PRESETS_ALL[spec.kwargs["wfc_config"]])
+    world: Any = load_env_creator(str(spec.entry_point))(**{**spec.kwargs, **options})
     world.gen_obs = dict  # GridEnv makes the observations, and makes them faster
     return world
+
+
+def _wfc_config(task: str, preset: WFCConfig) -> WFCConfig:
+    if not preset.pattern_path.exists():
+        raise DependencyNotInstalled(
+            f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture that this task's "
+            "mazes are made from; its wheels leave it out: install minigrid from its source repository"
+        )
+    return _PillowWFCConfig(**vars(preset))

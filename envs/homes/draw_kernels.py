@@ -5,22 +5,17 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.homes.compiled import compiled
-from envs.homes.drawable import (
-    DENSITY,
-    DOUBLE_SIDED,
-    HEIGHT,
-    LEVELS,
-    NORMAL,
-    PLANE,
-    SEMANTIC,
-    TEXELS,
-    WIDTH,
-    U,
-)
 from envs.homes.scene import LIGHT_ONE, Array
 
+# What the kernels read is laid out by `drawable`. The columns are named here, because compiled kernels are kept until
+# this file changes.
+# Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
+CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
+# Columns of Drawable.label.
+TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
+
 TILE = 8  # pixels along the side of a tile of the hierarchical z-buffer
-LANES = 16  # pixels worked on at a time in shading; what is written past a run's end, the next run writes over
+LANES = 16  # pixels worked on at a time, so that no loop has a remainder
 RAYS = 256  # triangles whose coefficients are remembered while a camera is shaded
 STACK = 128  # nodes waiting; the hierarchy is at most 48 deep
 
@@ -28,8 +23,9 @@ STACK = 128  # nodes waiting; the hierarchy is at most 48 deep
 class Scratch(NamedTuple):
     """One thread's working memory."""
 
-    inverse: Array  # (H, W) float32, 1 / depth of the nearest surface so far
-    winner: Array  # (H, W) int32, its triangle, -1 = none
+    size: tuple[int, int]  # H, W; rows below are padded to whole blocks of LANES
+    inverse: Array  # (H, W + padding) float32, 1 / depth of the nearest surface so far
+    winner: Array  # (H, W + padding) int32, its triangle, -1 = none
     left: Array  # (H,) int64, first column of the polygon in each row
     right: Array  # (H,) int64, one past its last
     farthest: Array  # (tile rows, tile columns) float32, smallest `inverse` in each tile
@@ -44,9 +40,11 @@ class Scratch(NamedTuple):
     @classmethod
     def of(cls, height: int, width: int) -> "Scratch":
         tiles = (-(-height // TILE), -(-width // TILE))
+        padded = -(-width // LANES) * LANES
         return cls(
-            np.zeros((height, width), np.float32),
-            np.zeros((height, width), np.int32),
+            (height, width),
+            np.zeros((height, padded), np.float32),
+            np.zeros((height, padded), np.int32),
             np.zeros(height, np.int64),
             np.zeros(height, np.int64),
             np.zeros(tiles, np.float32),
@@ -60,25 +58,42 @@ class Scratch(NamedTuple):
         )
 
 
+# Kernels below are handed arrays and indices, never rows or the tuples that hold the arrays: each array taken from a
+# tuple or cut from another costs a reference count, which is more than what many of these functions do.
+
+
 @compiled
 def draw(scene, cameras, poses, focal, near, far, scratch, rgb, depth, semantic):  # type: ignore[no-untyped-def]
     """Draw `poses[cameras]` of one scene into the images of those cameras; images of size 0 are left out."""
+    size, inverse, winner, farthest, stale = (
+        scratch.size, scratch.inverse, scratch.winner, scratch.farthest, scratch.stale,
+    )  # fmt: skip
     for k in cameras:
-        scratch.inverse[:] = 1.0 / far
-        scratch.winner[:] = -1
-        scratch.farthest[:] = 1.0 / far
-        scratch.stale[:] = False
-        _visit(scene, poses[k], focal, near, scratch)
+        pose = poses[k]
+        inverse[:] = 1.0 / far
+        winner[:] = -1
+        farthest[:] = 1.0 / far
+        stale[:] = False
+        _visit(
+            scene.boxes, scene.children, scene.surface, scene.label, pose, focal, near, size, inverse, winner, farthest,
+            stale, scratch.left, scratch.right,
+        )  # fmt: skip
         if depth.shape[1] > 0:
-            _write_depth(scratch, depth[k])
+            _write_depth(inverse, winner, depth[k])
         if semantic.shape[1] > 0:
-            _write_semantic(scene, scratch, semantic[k])
+            _write_semantic(scene.label, winner, semantic[k])
         if rgb.shape[1] > 0:
-            _shade(scene, poses[k], focal, scratch, rgb[k])
+            _shade(
+                scene.surface, scene.label, scene.texels, scene.light, pose, focal, size, inverse, winner,
+                scratch.known, scratch.rays, scratch.row_depth, scratch.row_texel, scratch.row_light, scratch.row_blend,
+                rgb[k],
+            )  # fmt: skip
 
 
 @compiled
-def _visit(scene, pose, focal, near, scratch):  # type: ignore[no-untyped-def]
+def _visit(  # type: ignore[no-untyped-def]
+    boxes, children, surface, label, pose, focal, near, size, inverse, winner, farthest, stale, left, right
+):
     """Walk the hierarchy front to back and draw the leaves that can be seen."""
     stack = np.empty(STACK, np.int32)
     corners = np.empty((4, 3))
@@ -87,38 +102,45 @@ def _visit(scene, pose, focal, near, scratch):  # type: ignore[no-untyped-def]
     while waiting > 0:
         waiting -= 1
         node = stack[waiting]
-        if _hidden(scene.boxes[node], pose, focal, near, scratch):
+        if _hidden(boxes, node, pose, focal, near, size, inverse, farthest, stale):
             continue
-        first, second = scene.children[node, 0], scene.children[node, 1]
+        first, second = children[node, 0], children[node, 1]
         if first < 0:
             for triangle in range(second, second - first):
-                _draw_triangle(scene, triangle, pose, focal, near, scratch, corners, polygon)
+                count, turned, constant, across, down = _project_triangle(
+                    surface, label, triangle, pose, focal, near, size, corners, polygon
+                )
+                if count > 0:
+                    _scan(
+                        triangle, polygon, count, turned, constant, across, down, size, inverse, winner, stale, left,
+                        right,
+                    )  # fmt: skip
             continue
-        if _distance(scene.boxes[first], pose) > _distance(scene.boxes[second], pose):
+        if _distance(boxes, first, pose) > _distance(boxes, second, pose):
             first, second = second, first
         stack[waiting], stack[waiting + 1] = second, first  # the nearer is drawn first
         waiting += 2
 
 
 @compiled
-def _distance(box, pose):  # type: ignore[no-untyped-def]
+def _distance(boxes, node, pose):  # type: ignore[no-untyped-def]
     """Squared distance from the camera to the box."""
     total = 0.0
     for axis in range(3):
-        outside = max(box[axis] - pose[axis, 3], pose[axis, 3] - box[axis + 3], 0.0)
+        outside = max(boxes[node, axis] - pose[axis, 3], pose[axis, 3] - boxes[node, axis + 3], 0.0)
         total += outside * outside
     return total
 
 
 @compiled
-def _hidden(box, pose, focal, near, scratch):  # type: ignore[no-untyped-def]
+def _hidden(boxes, node, pose, focal, near, size, inverse, farthest, stale):  # type: ignore[no-untyped-def]
     """Whether a box lies outside the view or behind what is drawn; conservative."""
-    height, width = scratch.inverse.shape
+    height, width = size
     middle_x, middle_y, middle_z = 0.0, 0.0, 0.0
     reach_x, reach_y, reach_z = 0.0, 0.0, 0.0
     for axis in range(3):
-        middle = 0.5 * (box[axis] + box[axis + 3]) - pose[axis, 3]
-        reach = 0.5 * (box[axis + 3] - box[axis])
+        middle = 0.5 * (boxes[node, axis] + boxes[node, axis + 3]) - pose[axis, 3]
+        reach = 0.5 * (boxes[node, axis + 3] - boxes[node, axis])
         middle_x += pose[axis, 0] * middle
         middle_y += pose[axis, 1] * middle
         middle_z -= pose[axis, 2] * middle
@@ -146,40 +168,50 @@ def _hidden(box, pose, focal, near, scratch):  # type: ignore[no-untyped-def]
     nearest = 1.0 / near_z
     for row in range(first_row, last_row + 1):
         for column in range(first_column, last_column + 1):
-            if scratch.stale[row, column]:
-                _refresh(scratch, row, column)
-            if scratch.farthest[row, column] < nearest:
+            if stale[row, column]:
+                farthest[row, column] = _lowest(inverse, size, row, column)
+                stale[row, column] = False
+            if farthest[row, column] < nearest:
                 return False
     return True
 
 
 @compiled
-def _refresh(scratch, row, column):  # type: ignore[no-untyped-def]
-    """Take the farthest depth of a tile anew."""
-    height, width = scratch.inverse.shape
+def _lowest(inverse, size, row, column):  # type: ignore[no-untyped-def]
+    """The farthest depth in a tile."""
     lowest = np.float32(np.inf)
-    for y in range(row * TILE, min(height, (row + 1) * TILE)):
-        for x in range(column * TILE, min(width, (column + 1) * TILE)):
-            lowest = min(lowest, scratch.inverse[y, x])
-    scratch.farthest[row, column] = lowest
-    scratch.stale[row, column] = False
+    for y in range(row * TILE, min(size[0], (row + 1) * TILE)):
+        for x in range(column * TILE, min(size[1], (column + 1) * TILE)):
+            lowest = min(lowest, inverse[y, x])
+    return lowest
 
 
 @compiled
-def _draw_triangle(scene, triangle, pose, focal, near, scratch, corners, polygon):  # type: ignore[no-untyped-def]
-    """Cull, clip at the near plane, project, scan."""
-    surface = scene.surface[triangle]
+def _project_triangle(  # type: ignore[no-untyped-def]
+    surface, label, triangle, pose, focal, near, size, corners, polygon
+):
+    """Cull, clip at the near plane, project into `polygon`.
+
+    Returns the number of its corners (0: nothing to draw), whether it is seen from behind, and 1 / depth of its plane
+    at column c and row r as constant + across c + down r.
+    """
+    height, width = size
     camera_x, camera_y, camera_z = pose[0, 3], pose[1, 3], pose[2, 3]
-    normal_x, normal_y, normal_z = surface[NORMAL], surface[NORMAL + 1], surface[NORMAL + 2]
-    above = normal_x * camera_x + normal_y * camera_y + normal_z * camera_z - surface[PLANE]
+    normal_x, normal_y, normal_z = (
+        surface[triangle, NORMAL],
+        surface[triangle, NORMAL + 1],
+        surface[triangle, NORMAL + 2],
+    )
+    above = normal_x * camera_x + normal_y * camera_y + normal_z * camera_z - surface[triangle, PLANE]
     turned = above < 0
-    if above == 0 or (turned and scene.label[triangle, DOUBLE_SIDED] == 0):
-        return
-    height, width = scratch.inverse.shape
+    if above == 0 or (turned and label[triangle, DOUBLE_SIDED] == 0):
+        return 0, turned, 0.0, 0.0, 0.0
     slope_x, slope_y = 0.5 * width / focal, 0.5 * height / focal
     outside, clipped = 31, False
     for k in range(3):
-        x, y, z = surface[3 * k] - camera_x, surface[3 * k + 1] - camera_y, surface[3 * k + 2] - camera_z
+        x = surface[triangle, 3 * k] - camera_x
+        y = surface[triangle, 3 * k + 1] - camera_y
+        z = surface[triangle, 3 * k + 2] - camera_z
         right = pose[0, 0] * x + pose[1, 0] * y + pose[2, 0] * z
         up = pose[0, 1] * x + pose[1, 1] * y + pose[2, 1] * z
         ahead = -(pose[0, 2] * x + pose[1, 2] * y + pose[2, 2] * z)
@@ -193,155 +225,169 @@ def _draw_triangle(scene, triangle, pose, focal, near, scratch, corners, polygon
         )
         clipped |= ahead < near
     if outside != 0:
-        return
+        return 0, turned, 0.0, 0.0, 0.0
     count = 0
     for k in range(3):
-        a, b = corners[k], corners[(k + 1) % 3]
-        if a[2] >= near:
-            _project(a[0], a[1], a[2], focal, width, height, polygon[count])
+        other = k + 1 if k < 2 else 0
+        a_inside, b_inside = corners[k, 2] >= near, corners[other, 2] >= near
+        if a_inside:
+            polygon[count, 0] = 0.5 * width + focal * corners[k, 0] / corners[k, 2]
+            polygon[count, 1] = 0.5 * height - focal * corners[k, 1] / corners[k, 2]
             count += 1
-        if clipped and (a[2] >= near) != (b[2] >= near):
-            inner, outer = (a, b) if a[2] >= near else (b, a)  # from within: the same point for both neighbours
-            share = (near - inner[2]) / (outer[2] - inner[2])
-            x, y = inner[0] + share * (outer[0] - inner[0]), inner[1] + share * (outer[1] - inner[1])
-            _project(x, y, near, focal, width, height, polygon[count])
+        if clipped and a_inside != b_inside:
+            inner, outer = (k, other) if a_inside else (other, k)  # from within: the same point for both neighbours
+            share = (near - corners[inner, 2]) / (corners[outer, 2] - corners[inner, 2])
+            x = corners[inner, 0] + share * (corners[outer, 0] - corners[inner, 0])
+            y = corners[inner, 1] + share * (corners[outer, 1] - corners[inner, 1])
+            polygon[count, 0], polygon[count, 1] = 0.5 * width + focal * x / near, 0.5 * height - focal * y / near
             count += 1
-    # 1 / depth at column c, row r of the plane through the triangle: constant + across c + down r.
     across = -(normal_x * pose[0, 0] + normal_y * pose[1, 0] + normal_z * pose[2, 0]) / (focal * above)
     down = (normal_x * pose[0, 1] + normal_y * pose[1, 1] + normal_z * pose[2, 1]) / (focal * above)
     constant = (normal_x * pose[0, 2] + normal_y * pose[1, 2] + normal_z * pose[2, 2]) / above
     constant -= 0.5 * (width - 1) * across + 0.5 * (height - 1) * down
-    _scan(triangle, polygon, count, turned, constant, across, down, scratch)
+    return count, turned, constant, across, down
 
 
 @compiled
-def _project(x, y, z, focal, width, height, point):  # type: ignore[no-untyped-def]
-    point[0] = 0.5 * width + focal * x / z
-    point[1] = 0.5 * height - focal * y / z
-
-
-@compiled
-def _scan(triangle, polygon, count, turned, constant, across, down, scratch):  # type: ignore[no-untyped-def]
+def _scan(  # type: ignore[no-untyped-def]
+    triangle, polygon, count, turned, constant, across, down, size, inverse, winner, stale, left, right
+):
     """Write a convex polygon, counter-clockwise with y up unless `turned`, where it is the nearest so far."""
-    height, width = scratch.inverse.shape
-    left, right, inverse, winner = scratch.left, scratch.right, scratch.inverse, scratch.winner
+    height, width = size
     top, bottom = height, 0
     for k in range(count):
-        a, b = polygon[k], polygon[k + 1 if k + 1 < count else 0]
-        falling = a[1] < b[1]
-        upper, lower = (a, b) if falling else (b, a)
-        first = int(np.ceil(max(upper[1] - 0.5, 0.0)))
-        last = int(np.ceil(min(lower[1] - 0.5, float(height))))
+        other = k + 1 if k + 1 < count else 0
+        falling = polygon[k, 1] < polygon[other, 1]
+        upper, lower = (k, other) if falling else (other, k)
+        x, y = polygon[upper, 0], polygon[upper, 1]
+        first = int(np.ceil(max(y - 0.5, 0.0)))
+        last = int(np.ceil(min(polygon[lower, 1] - 0.5, float(height))))
         if first >= last:
             continue
         top, bottom = min(top, first), max(bottom, last)
-        slope = (lower[0] - upper[0]) / (lower[1] - upper[1])
+        slope = (polygon[lower, 0] - x) / (polygon[lower, 1] - y)
         side = left if falling != turned else right
+        begin = x + (0.5 - y) * slope - 0.5
         for row in range(first, last):
-            column = upper[0] + (row + 0.5 - upper[1]) * slope - 0.5
-            side[row] = int(np.ceil(min(max(column, 0.0), float(width))))
-    step = np.float32(across)
+            column = min(max(begin + row * slope, 0.0), float(width))
+            side[np.uint64(row)] = np.int64(np.ceil(column))
+    step, zero, number = np.float32(across), np.float32(0), np.int32(triangle)
+    band_left, band_right = width, 0
     for row in range(top, bottom):
-        first, last = left[row], right[row]
-        if first >= last:
-            continue
-        start = np.float32(constant + down * row + across * first)
-        line, owner = inverse[row, first:last], winner[row, first:last]
-        for i in range(last - first):
-            value = start + step * np.float32(i)
-            nearer = value > line[i]
-            line[i] = value if nearer else line[i]
-            owner[i] = triangle if nearer else owner[i]
-        for column in range(first // TILE, (last - 1) // TILE + 1):
-            scratch.stale[row // TILE, column] = True
+        line = np.uint64(row)
+        first, last = left[line], right[line]
+        if first < last:
+            band_left, band_right = min(band_left, first), max(band_right, last)
+            start, length = np.float32(constant + down * row + across * first), np.float32(last - first)
+            for block in range(first & -LANES, last, LANES):
+                for lane in range(LANES):
+                    i = np.uint64(block + lane)
+                    place = np.float32(np.int32(block - first + lane))
+                    value = start + step * place
+                    nearer = (value > inverse[line, i]) & (place >= zero) & (place < length)
+                    inverse[line, i] = value if nearer else inverse[line, i]
+                    winner[line, i] = number if nearer else winner[line, i]
+        if (row & (TILE - 1) == TILE - 1 or row == bottom - 1) and band_left < band_right:
+            for column in range(band_left // TILE, (band_right - 1) // TILE + 1):
+                stale[row // TILE, column] = True
+            band_left, band_right = width, 0
 
 
 @compiled
-def _write_depth(scratch, depth):  # type: ignore[no-untyped-def]
-    height, width = scratch.inverse.shape
-    for y in range(height):
-        for x in range(width):
-            depth[y, x, 0] = np.float32(1.0) / scratch.inverse[y, x] if scratch.winner[y, x] >= 0 else np.float32(0.0)
+def _write_depth(inverse, winner, depth):  # type: ignore[no-untyped-def]
+    for y in range(depth.shape[0]):
+        for x in range(depth.shape[1]):
+            depth[y, x, 0] = np.float32(1.0) / inverse[y, x] if winner[y, x] >= 0 else np.float32(0.0)
 
 
 @compiled
-def _write_semantic(scene, scratch, semantic):  # type: ignore[no-untyped-def]
-    height, width = scratch.inverse.shape
-    for y in range(height):
-        for x in range(width):
-            triangle = scratch.winner[y, x]
-            semantic[y, x, 0] = scene.label[triangle, SEMANTIC] if triangle >= 0 else 0
+def _write_semantic(label, winner, semantic):  # type: ignore[no-untyped-def]
+    for y in range(semantic.shape[0]):
+        for x in range(semantic.shape[1]):
+            triangle = winner[y, x]
+            semantic[y, x, 0] = label[triangle, SEMANTIC] if triangle >= 0 else 0
 
 
 @compiled
-def _shade(scene, pose, focal, scratch, rgb):  # type: ignore[no-untyped-def]
+def _shade(  # type: ignore[no-untyped-def]
+    surface, label, texels, light, pose, focal, size, inverse, winner, known, rays, row_depth, row_texel, row_light,
+    row_blend, rgb,
+):  # fmt: skip
     """Texture times light, once per pixel: runs of one triangle find their texels, then a row is blended."""
-    height, width = scratch.inverse.shape
-    light_height, light_width = scene.light.shape
-    scratch.known[:] = -1
+    height, width = size
+    light_height, light_width = light.shape
+    lights = light.ravel()
+    known[:] = -1
     for y in range(height):
         for x in range(width):
-            scratch.row_depth[x] = np.float32(1.0) / scratch.inverse[y, x]
+            row_depth[x] = np.float32(1.0) / inverse[y, x]
         x = 0
         while x < width:
-            triangle = scratch.winner[y, x]
+            triangle = winner[y, x]
             end = x + 1
-            while end < width and scratch.winner[y, end] == triangle:
+            while end < width and winner[y, end] == triangle:
                 end += 1
             if triangle < 0:
-                scratch.row_texel[x:end], scratch.row_light[x:end], scratch.row_blend[x:end] = 0, 0, 0
+                for i in range(x, end):
+                    row_texel[i], row_light[i], row_blend[i] = 0, 0, 0
             else:
                 slot = triangle & (RAYS - 1)
-                if scratch.known[slot] != triangle:
-                    scratch.known[slot] = triangle
-                    _ray_coefficients(scene.surface[triangle], pose, focal, height, width, scratch.rays[slot])
-                _locate(scratch, scratch.rays[slot], scene.label[triangle], light_height, light_width, y, x, end)
+                if known[slot] != triangle:
+                    known[slot] = triangle
+                    _ray_coefficients(surface, triangle, pose, focal, height, width, rays, slot)
+                _locate(
+                    label, triangle, rays, slot, light_height, light_width, y, x, end, row_depth, row_texel, row_light,
+                    row_blend,
+                )  # fmt: skip
             x = end
-        _blend_row(scene.texels, scene.light, scratch, rgb[y])
+        _blend_row(texels, lights, light_width, row_texel, row_light, row_blend, rgb, y)
 
 
 @compiled
-def _ray_coefficients(surface, pose, focal, height, width, out):  # type: ignore[no-untyped-def]
+def _ray_coefficients(surface, triangle, pose, focal, height, width, out, slot):  # type: ignore[no-untyped-def]
     """How a triangle's four attributes run over the image: at column c, row r and depth z each is
 
     out[k] + z (out[k + 1] + out[k + 2] c + out[k + 3] r), k = 0, 4, 8, 12. out[16] z^3 is the square of the texels
     that a pixel spans: (density z / focal)^2, lengthened by the slant z / (the camera's distance from the plane).
     """
-    above = -float(surface[PLANE])
+    above = -float(surface[triangle, PLANE])
     for axis in range(3):
-        above += surface[NORMAL + axis] * pose[axis, 3]
+        above += surface[triangle, NORMAL + axis] * pose[axis, 3]
     for k in range(0, 16, 4):
         first = U + k
-        start, right, up, back = float(surface[first + 3]), 0.0, 0.0, 0.0
+        start, right, up, back = float(surface[triangle, first + 3]), 0.0, 0.0, 0.0
         for axis in range(3):
-            slope = float(surface[first + axis])
+            slope = float(surface[triangle, first + axis])
             start += slope * pose[axis, 3]
             right += slope * pose[axis, 0]
             up += slope * pose[axis, 1]
             back += slope * pose[axis, 2]
         right, up = right / focal, up / focal
-        out[k] = start
-        out[k + 1] = 0.5 * (height - 1) * up - 0.5 * (width - 1) * right - back
-        out[k + 2] = right
-        out[k + 3] = -up
-    out[16] = (surface[DENSITY] / focal) ** 2 / max(abs(above), 1e-3)
+        out[slot, k] = start
+        out[slot, k + 1] = 0.5 * (height - 1) * up - 0.5 * (width - 1) * right - back
+        out[slot, k + 2] = right
+        out[slot, k + 3] = -up
+    out[slot, 16] = (surface[triangle, DENSITY] / focal) ** 2 / max(abs(above), 1e-3)
 
 
 @compiled
-def _locate(scratch, rays, label, light_height, light_width, y, begin, end):  # type: ignore[no-untyped-def]
+def _locate(  # type: ignore[no-untyped-def]
+    label, triangle, rays, slot, light_height, light_width, y, begin, end, depths, texel, light, blend
+):
     """Texel, light texel and blend weights of the pixels begin..end of row y, all on one triangle.
 
-    Written to be vectorised: 32 bits wide, no index that could count from an array's end, no partial block.
+    Written to be vectorised: 32 bits wide, no index that could count from an array's end, no partial block; what is
+    written past the run's end, the next run writes over.
     """
-    depths, texel, light, blend = scratch.row_depth, scratch.row_texel, scratch.row_light, scratch.row_blend
     row, column = np.float32(y), np.float32(begin)
-    u0, u1, u2 = rays[0], rays[1] + rays[3] * row + rays[2] * column, rays[2]
-    v0, v1, v2 = rays[4], rays[5] + rays[7] * row + rays[6] * column, rays[6]
-    s0, s1, s2 = rays[8], rays[9] + rays[11] * row + rays[10] * column, rays[10]
-    t0, t1, t2 = rays[12], rays[13] + rays[15] * row + rays[14] * column, rays[14]
-    spread, offset, levels = rays[16], label[TEXELS], label[LEVELS]
-    wide, last_u, last_v = np.uint32(label[WIDTH]), np.uint32(label[WIDTH] - 1), np.uint32(label[HEIGHT] - 1)
-    area = np.uint32(4 * label[WIDTH] * label[HEIGHT])
+    u0, u2, u1 = rays[slot, 0], rays[slot, 2], rays[slot, 1] + rays[slot, 3] * row + rays[slot, 2] * column
+    v0, v2, v1 = rays[slot, 4], rays[slot, 6], rays[slot, 5] + rays[slot, 7] * row + rays[slot, 6] * column
+    s0, s2, s1 = rays[slot, 8], rays[slot, 10], rays[slot, 9] + rays[slot, 11] * row + rays[slot, 10] * column
+    t0, t2, t1 = rays[slot, 12], rays[slot, 14], rays[slot, 13] + rays[slot, 15] * row + rays[slot, 14] * column
+    spread, offset, levels = rays[slot, 16], label[triangle, TEXELS], label[triangle, LEVELS]
+    texture_width, texture_height = label[triangle, WIDTH], label[triangle, HEIGHT]
+    wide, last_u, last_v = np.uint32(texture_width), np.uint32(texture_width - 1), np.uint32(texture_height - 1)
+    area = np.uint32(4 * texture_width * texture_height)
     starts = np.uint32(area // 3)  # its upper 2 l bits are where level l starts: 1/4 + 1/16 + ... of 4/3 of the area
     light_width = np.int32(light_width)
     last_s, last_t = np.float32(light_width - 2), np.float32(light_height - 2)
@@ -370,22 +416,25 @@ def _locate(scratch, rays, label, light_height, light_width, y, begin, end):  # 
 
 
 @compiled
-def _blend_row(texels, light, scratch, line):  # type: ignore[no-untyped-def]
+def _blend_row(texels, lights, light_width, row_texel, row_light, row_blend, rgb, y):  # type: ignore[no-untyped-def]
     """Four light texels blended in lanes of 16 bits, times the texel.
 
     256 a + (b - a) s, taken over whole words, is the blend in every lane: no lane of the sum leaves 0..65280.
     """
-    lights, below = light.ravel(), np.uint64(light.shape[1])
+    below = np.uint64(light_width)
     lanes, lane, most = np.uint64(0x00FF00FF00FF), np.uint64(0xFFFF), np.uint64(255)
     one, eight, sixteen, scale = np.uint64(1), np.uint64(8), np.uint64(16), np.uint64(256 * LIGHT_ONE)
-    for x in range(line.shape[0]):
-        texel, first = np.uint64(texels[np.uint64(scratch.row_texel[x])]), np.uint64(scratch.row_light[x])
-        share = np.uint64(scratch.row_blend[x])
+    for x in range(rgb.shape[1]):
+        texel, first, share = (
+            np.uint64(texels[np.uint64(row_texel[x])]),
+            np.uint64(row_light[x]),
+            np.uint64(row_blend[x]),
+        )
         across, down = share & most, share >> eight
         upper, lower = lights[first], lights[first + below]
         upper = ((upper << eight) + (lights[first + one] - upper) * across) >> eight & lanes
         lower = ((lower << eight) + (lights[first + below + one] - lower) * across) >> eight & lanes
         factor = (upper << eight) + (lower - upper) * down
-        line[x, 0] = min((texel & most) * (factor & lane) // scale, most)
-        line[x, 1] = min((texel >> eight & most) * (factor >> sixteen & lane) // scale, most)
-        line[x, 2] = min((texel >> sixteen & most) * (factor >> np.uint64(32) & lane) // scale, most)
+        rgb[y, x, 0] = min((texel & most) * (factor & lane) // scale, most)
+        rgb[y, x, 1] = min((texel >> eight & most) * (factor >> sixteen & lane) // scale, most)
+        rgb[y, x, 2] = min((texel >> sixteen & most) * (factor >> np.uint64(32) & lane) // scale, most)

@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +46,14 @@ class Home:
     objects: tuple[SceneObject, ...] = ()
     scene: Scene | None = None
     memory: dict[Any, Any] = field(default_factory=dict)  # what tasks have worked out about it
+
+
+@lru_cache(maxsize=64)
+def _generated(scene_id: str, settings: NavMeshSettings) -> Home:
+    """A generated home, made once for all environments of this process."""
+    scene = generated_scene(scene_id)
+    mesh = build_navmesh(scene.vertices, scene.faces, settings, f"generated home {scene_id}")
+    return Home(scene_id, PathFinder(mesh), scene.objects, scene)
 
 
 class Engine(Protocol):
@@ -104,12 +113,10 @@ class EmbodiaEngine:
 
     def _load(self, scene_id: str) -> Home:
         if GENERATED.fullmatch(scene_id):
-            scene = generated_scene(scene_id)
-            mesh = build_navmesh(scene.vertices, scene.faces, self.settings, f"generated home {scene_id}")
-        else:
-            scene = load_scene(scene_id)
-            beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
-            mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
+            return _generated(scene_id, self.settings)
+        scene = load_scene(scene_id)
+        beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
+        mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
         return Home(scene_id, PathFinder(mesh), scene.objects, scene)
 
     def render(

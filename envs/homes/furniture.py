@@ -192,7 +192,7 @@ def _upholstery(b: MeshBuilder, width: float, depth: float, seats: int, cloth: M
     """Base, back, arms and seat cushions."""
     half, arm = width / 2, 0.17
     b.box((-half + 0.01, 0.06, 0.02), (half - 0.01, 0.28, depth - 0.02), cloth, without=())
-    b.box((-half + arm, 0.28, 0.0), (half - arm, 0.82, 0.22), cloth, without=AGAINST_WALL)
+    b.box((-half + arm, 0.05, 0.0), (half - arm, 0.82, 0.22), cloth)
     for x in (-half, half - arm):
         b.box((x, 0.05, 0.0), (x + arm, 0.62, depth), cloth, without=())
     if style.detail == 0:
@@ -465,7 +465,9 @@ def _lamp(b: MeshBuilder, room: int, x: float, y: float, z: float, style: Style)
     if style.detail > 1:
         b.prism((x, z), y, y + 0.02, 0.06, sides, STEEL)
     b.prism((x, z), y, y + 0.22, 0.012, 3, STEEL, cap=False)
-    b.prism((x, z), y + 0.2, y + 0.4, 0.12, sides, Material("fabric", (1.0, 0.93, 0.8), 0.5, glow=0.9), top_radius=0.08)
+    shade = Material("fabric", (1.0, 0.93, 0.8), 0.5, glow=0.9)
+    b.prism((x, z), y + 0.2, y + 0.4, 0.12, sides, shade, top_radius=0.08)
+    b.disc((x, z), y + 0.205, 0.12, sides, shade, downward=True)
 
 
 def floor_lamp(rng: Rng, style: Style) -> Piece:
@@ -474,9 +476,9 @@ def floor_lamp(rng: Rng, style: Style) -> Piece:
         sides = (4, 6, 10)[style.detail]
         b.prism((0, 0.2), 0.0, 0.03, 0.15, sides, DARK)
         b.prism((0, 0.2), 0.03, 1.4, 0.014, 3, DARK, cap=False)
-        b.prism(
-            (0, 0.2), 1.35, 1.65, 0.2, sides, Material("fabric", (1.0, 0.94, 0.82), 0.5, glow=0.95), top_radius=0.13
-        )
+        shade = Material("fabric", (1.0, 0.94, 0.82), 0.5, glow=0.95)
+        b.prism((0, 0.2), 1.35, 1.65, 0.2, sides, shade, top_radius=0.13)
+        b.disc((0, 0.2), 1.355, 0.2, sides, shade, downward=True)
 
     return Piece("lamp", 0.4, 0.4, 1.65, 0.0, build)
 

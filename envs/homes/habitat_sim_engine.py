@@ -9,6 +9,7 @@ configuration does nothing and cannot add colour to a simulator made without.
 """
 
 import os
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.engine import GENERATED, Home
+from envs.homes.engine import GENERATED, Home, generated_scene
+from envs.homes.export import export_scene
 from envs.homes.navmesh import NavMeshError
 from envs.homes.pathfinder import Path as WalkedPath
 from envs.homes.scene import SceneError, SceneObject
@@ -204,6 +206,7 @@ class HabitatSimEngine:
         self._owner = (os.getpid(), threading.get_ident())
         self._homes: dict[str, Home] = {}
         self._files: dict[str, str] = {}
+        self._exported: tempfile.TemporaryDirectory[str] | None = None
 
     def home(self, scene_id: str) -> Home:
         """The scene, its navmesh loaded from `<scene>.navmesh` if made for this body, else recomputed."""
@@ -216,13 +219,16 @@ class HabitatSimEngine:
 
     def _file_of(self, scene_id: str) -> str:
         if GENERATED.fullmatch(scene_id):
-            raise SceneError(
-                f"{scene_id!r} is a generated home, which habitat-sim cannot read from its seed; export it as .glb and "
-                "name the file in `scenes`."
-            )
+            return self._export(scene_id)
         if not Path(scene_id).is_file():
             raise SceneError(f"scene {scene_id!r}: no such file, so habitat-sim cannot load it.")
         return scene_id
+
+    def _export(self, scene_id: str) -> str:
+        """A generated home as files that habitat-sim reads, for as long as this engine lives."""
+        if self._exported is None:
+            self._exported = tempfile.TemporaryDirectory(prefix="embodia-homes-")
+        return str(export_scene(generated_scene(scene_id), self._exported.name, scene_id))
 
     def _navmesh(self, scene_id: str) -> Any:
         settings = self._navmesh_settings()
@@ -353,6 +359,8 @@ class HabitatSimEngine:
             newest = opened.pop()
             newest._sim.close()
             newest._sim = None
+        if self._exported is not None:
+            self._exported.cleanup()
 
 
 def _object(thing: Any) -> SceneObject:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.homes.atlas import packed, samples
 from envs.homes.compiled import compiled
 from envs.homes.mesh_builder import Quads
 from envs.homes.scene import LIGHT_ONE, Array
@@ -38,8 +39,8 @@ class Lights(NamedTuple):
 def bake(quads: Quads, occluders: Array, lights: Lights) -> tuple[Array, Array]:
     """The light map (h, w, 3) uint8 and each quad's corners on it (Q, 4, 2) in texels."""
     columns, rows = _texel_counts(quads)
-    left, top, height = _packed(columns, rows)
-    quad, across, down = _samples(columns, rows)
+    left, top, height = packed(columns, rows, SHEET_WIDTH)
+    quad, across, down = samples(columns, rows)
     place = _between(quads.corners[quad], across, down)
     normal = np.cross(quads.corners[:, 1] - quads.corners[:, 0], quads.corners[:, 3] - quads.corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -70,36 +71,6 @@ def _texel_counts(quads: Quads) -> tuple[Array, Array]:
     tall = np.linalg.norm(quads.corners[:, 3] - quads.corners[:, 0], axis=1)
     counts = [np.clip(np.ceil(side / spacing).astype(int) + 1, 2, MOST_TEXELS) for side in (wide, tall)]
     return counts[0], counts[1]
-
-
-def _packed(columns: Array, rows: Array) -> tuple[Array, Array, int]:
-    """Left column and top row of each patch: rows of patches of one height, filled from the left."""
-    left, top = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
-    height = 0
-    for tall in np.unique(rows):
-        members = np.flatnonzero(rows == tall)
-        end = np.cumsum(columns[members])
-        line = np.zeros(len(members), np.int64)
-        begin = 0
-        for number in range(len(members)):  # at most a few hundred lines; most passes place a whole line
-            if begin >= len(members):
-                break
-            used = end[begin - 1] if begin else 0
-            stop = int(np.searchsorted(end, used + SHEET_WIDTH, side="right"))
-            line[begin:stop] = number
-            left[members[begin:stop]] = end[begin:stop] - columns[members[begin:stop]] - used
-            begin = stop
-        top[members] = height + line * tall
-        height += (int(line.max()) + 1) * int(tall)
-    return left, top, height
-
-
-def _samples(columns: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """For every texel of every patch: its quad, and its place across and down in 0..1."""
-    counts = columns * rows
-    quad = np.repeat(np.arange(len(columns)), counts)
-    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return quad, inside % columns[quad] / (columns[quad] - 1), inside // columns[quad] / (rows[quad] - 1)
 
 
 def _between(corners: Array, across: Array, down: Array) -> Array:

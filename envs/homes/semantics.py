@@ -92,10 +92,11 @@ def _painted_triangles(path: Path, colours: dict[int, int]) -> tuple[Array, Arra
 
 def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
     """(F,) semantic ids: an integer property of the faces, or the colour at each face's middle."""
-    raw = mesh.metadata.get("_ply_raw", {}).get("face", {}).get("data")
+    properties = mesh.metadata.get("_ply_raw", {}).get("face", {}).get("data")
     for key in ("object_id", "objectId", "semantic_id"):
-        if raw is not None and key in (raw.dtype.names or ()):
-            return np.asarray(raw[key]).ravel().astype(np.int64)
+        named = properties if isinstance(properties, dict) else getattr(properties, "dtype", np.dtype(int)).names or ()
+        if key in named:
+            return np.asarray(properties[key]).ravel().astype(np.int64)
     visual = mesh.visual
     if visual.kind == "texture" and visual.uv is not None:
         image = np.asarray((getattr(visual.material, "baseColorTexture", None) or visual.material.image).convert("RGB"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agents.evaluate import evaluate
+from agents.evaluate import evaluate, world_info
 from agents.rows import NonFinite
 from envs.vector import SyncVector
 from tests.fakes import CountingAgent, CountingEnv, IdentityEnv
@@ -87,3 +87,14 @@ def test_an_expert_is_asked_only_where_the_agent_wants_it():
     assert [e.return_ for e in episodes] == [8.0] * 4
     assert all("expert_action" in row["extras"] and "expert_action" not in row["obs"] for row in labels)
     np.testing.assert_array_equal([r["action"] for r in labels], [r["extras"]["expert_action"] for r in labels])
+
+
+def test_one_worlds_info_out_of_both_layouts():
+    """Gymnasium masks the entries of a dict inside too; a native simulator masks the dict as a whole."""
+    values = np.array([0.5, 1.0])
+    native = {"metrics": {"spl": values}, "_metrics": np.array([False, True])}
+    nested = {"metrics": {"spl": values, "_spl": np.array([False, True])}, "_metrics": np.array([True, True])}
+    assert world_info(native, 0) == {}
+    assert world_info(native, 1) == {"metrics": {"spl": 1.0}}
+    assert world_info(nested, 0) == {"metrics": {}}
+    assert world_info(nested, 1) == {"metrics": {"spl": 1.0}}

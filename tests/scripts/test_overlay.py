@@ -36,7 +36,7 @@ def test_small_frames_grow_and_letters_grow_with_large_ones():
     small = draw(np.zeros((56, 56, 3), np.uint8), caption())
     assert small.shape[1] >= LEAST
     assert small.shape[1] % 56 == 0
-    assert Strip(960).image.height > 1.8 * Strip(480).image.height
+    assert Strip(960).image.height > 1.6 * Strip(480).image.height
 
 
 def test_scores_wrap_over_two_lines():

@@ -57,6 +57,7 @@ def test_no_statistics_without_numbers(bad):
 def test_mcnemar_by_hand():
     assert mcnemar(0, 0) == 1.0
     assert mcnemar(5, 0) == pytest.approx(2 * 0.5**5)
+    assert mcnemar(17, 31) == pytest.approx(stats.binomtest(17, 48).pvalue)
     assert mcnemar(8, 2) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
 
 

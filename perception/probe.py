@@ -1,0 +1,54 @@
+"""What frozen features know: linear probe, nearest neighbours, ridge regression."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, D) shifted and scaled by the training features' mean and deviation."""
+    mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
+    return (train - mean) / std, (test - mean) / std
+
+
+def linear_probe(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, decay: float = 1e-4, iterations: int = 200
+) -> float:
+    """Test accuracy of logistic regression on standardised features (N, D), labels (N,), by L-BFGS."""
+    train, test = standardise(train.float(), test.float())
+    classes = int(torch.cat([train_labels, test_labels]).max()) + 1
+    linear = torch.nn.Linear(train.shape[1], classes, device=train.device)
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(linear(train), train_labels) + decay * linear.weight.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return (linear(test).argmax(1) == test_labels).float().mean().item()
+
+
+def knn_probe(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, k: int = 20, temperature: float = 0.07
+) -> float:
+    """Test accuracy of k nearest neighbours by cosine, each voting exp(cos / temperature) (Wu et al. 2018)."""
+    train, test = standardise(train.float(), test.float())
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    best, which = similarity.topk(min(k, len(train)), dim=1)
+    votes = F.one_hot(train_labels[which]) * (best / temperature).exp()[..., None]
+    return (votes.sum(1).argmax(1) == test_labels).float().mean().item()
+
+
+def ridge_probe(train: Tensor, train_values: Tensor, test: Tensor, test_values: Tensor, decay: float = 1e-3) -> Tensor:
+    """R^2 of each value on the test set, (V,): ridge regression from features (N, D) to values (N, V)."""
+    train, test = standardise(train.double(), test.double())
+    mean = train_values.double().mean(0)
+    gram = train.T @ train / len(train) + decay * torch.eye(train.shape[1], dtype=torch.float64, device=train.device)
+    weight = torch.linalg.solve(gram, train.T @ (train_values.double() - mean) / len(train))
+    left = (test_values.double() - mean - test @ weight).square().sum(0)
+    return 1 - left / (test_values.double() - test_values.double().mean(0)).square().sum(0)
