@@ -252,6 +252,7 @@ class Footprints:
         self.counts = np.zeros(count, np.int64)
         self.agent_corners, self.agent_bounds = np.zeros((count, 4, 2)), np.zeros((count, 4))
         self.rings: list[list[Floats] | None] = [None] * count
+        self.strip_polygons: list[Any] = [None] * count
         for slot, agent in enumerate(agents):
             if agent.token in snapped:
                 self._put(slot, snapped[agent.token], np.zeros((0, 2)))
@@ -281,7 +282,7 @@ class Footprints:
             self.strips = wider
         self.counts[slot] = len(strip)
         self.strips[slot, : len(strip)] = strip
-        self.rings[slot] = None
+        self.rings[slot] = self.strip_polygons[slot] = None
 
     def outline(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Floats]:
         """Rings of what a slot covers: its box and, for agents, the strip ahead."""
@@ -300,16 +301,17 @@ class Footprints:
         return rings
 
     def _strip_polygon(self, slot: int) -> Any:
-        return flat_buffer(self.strips[slot, : self.counts[slot]], self.widths[slot] / 2)
+        if self.strip_polygons[slot] is None:
+            strip = self.strips[slot, : self.counts[slot]]
+            self.strip_polygons[slot] = flat_buffer(strip, self.widths[slot] / 2)
+        return self.strip_polygons[slot]
 
-    def polygon(self, slot: int, stop_lines: Sequence[Any] = ()) -> Any:
-        """What a slot covers, as the devkit's polygon."""
+    def parts(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Any]:
+        """Polygons that a slot covers together: its box and, for agents, the strip ahead."""
         if slot >= len(self.corners):
-            return stop_lines[slot - len(self.corners)]
+            return [stop_lines[slot - len(self.corners)]]
         box = shapely.polygons(self.corners[slot])
-        if slot >= len(self.agents) or not self.counts[slot]:
-            return box
-        return shapely.union(self._strip_polygon(slot), box)
+        return [self._strip_polygon(slot), box] if slot < len(self.agents) and self.counts[slot] else [box]
 
     def nearest_in_corridor(self, own: int, line: Floats, stop_lines: list[Any]) -> tuple[int, float] | None:
         """The slot nearest to an agent's footprint among those that touch its corridor, and how far [m].
@@ -334,7 +336,7 @@ class Footprints:
                 break
             if answer == DOUBTFUL:
                 corridor = flat_buffer(line, radius) if corridor is None else corridor
-                if not self.polygon(candidate, stop_lines).intersects(corridor):
+                if not any(part.intersects(corridor) for part in self.parts(candidate, stop_lines)):
                     continue
             distance = self._distance(own, self.outline(candidate, stop_lines), gap)
             if distance <= gap:
@@ -349,7 +351,7 @@ class Footprints:
 
     def _tie(self, own: int, corridor: Any, stop_lines: list[Any]) -> int:
         """Among several equally near, the one that the devkit's search trees, built in its order, return first."""
-        polygons = [*(self.polygon(i) for i in range(len(self.corners))), *stop_lines]
+        polygons = [*(shapely.union_all(self.parts(i)) for i in range(len(self.corners))), *stop_lines]
         everything = np.array(polygons, object)
         found = [i for i in shapely.STRtree(everything).query(corridor) if everything[i].intersects(corridor)]
         others = [int(i) for i in found if i != own]
