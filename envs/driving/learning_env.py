@@ -315,8 +315,8 @@ class DrivingVectorEnv(VectorEnv):
             self._references[scenario] = fit_reference(log.ego[None, first:, :3])
         reference = self._references[scenario]
         t = min(t, reference.poses.shape[1] - 2)
-        profiles = (reference.velocity, reference.curvature)
-        command = lqr_commands(ego[None], reference.poses[:, t], *profiles, float(t))[0]
+        profiles = (reference.velocity, reference.curvature, reference.times())
+        command = lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0]
         return np.clip(command / (ACCELERATION, STEERING_RATE), -1, 1)
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:

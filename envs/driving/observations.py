@@ -110,7 +110,7 @@ class RailAgent:
         """Points (m, 2) of the path that it covers now and within the headway."""
         start = self.path.clamp(self.progress - self.length / 2)
         end = self.path.clamp(self.progress + self.length / 2 + self.v * headway)
-        return self.path.between(start, end)[:, :2]
+        return self.path.between(start, end)[:, :2].copy()
 
     def box(self) -> Floats:
         """(5,)"""
@@ -228,7 +228,7 @@ class IdmAgents:
     def _lead(self, agent: RailAgent, slot: int, stop_lines: list[Any], ego: EgoState) -> tuple[float, float]:
         """Gap [m] and speed along the agent's heading [m/s] of what it follows; the end of its path if nothing."""
         assert self.ground is not None
-        line = agent.path.after(agent.path.clamp(agent.progress))[:, :2]
+        line = agent.path.after(agent.path.clamp(agent.progress))[:, :2].copy()
         nearest = self.ground.nearest_in_corridor(slot, line, stop_lines)
         if nearest is None:
             return agent.path.end - agent.progress - agent.length / 2, 0.0
@@ -291,7 +291,7 @@ class Footprints:
             return [self.corners[slot]]
         rings = self.rings[slot]
         if rings is None:
-            strip = self.strips[slot, : self.counts[slot]]
+            strip = self.strips[slot, : self.counts[slot]].copy()
             rings = [self.agent_corners[slot].copy()]
             if len(strip):
                 ring = rectangle_around(strip, self.widths[slot] / 2)

@@ -48,15 +48,28 @@ class RailPath:
 
 
 @njit(cache=True)
+def nodes_until(s: Floats, progress: float, inclusive: bool) -> int:
+    """How many entries of an increasing array come before a value, or up to it."""
+    low, high = 0, len(s)
+    while low < high:
+        middle = (low + high) // 2
+        if s[middle] < progress or (inclusive and s[middle] == progress):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
 def pose_on(s: Floats, nodes: Floats, progress: float) -> Floats:
-    high = min(max(int(np.searchsorted(s, progress)), 1), len(s) - 1)
+    high = min(max(nodes_until(s, progress, False), 1), len(s) - 1)
     share = (progress - s[high - 1]) / (s[high] - s[high - 1])
     return nodes[high - 1] + share * (nodes[high] - nodes[high - 1])
 
 
 @njit(cache=True)
 def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
-    first = np.searchsorted(s, progress, side="right")
+    first = nodes_until(s, progress, True)
     if first == len(s):
         return nodes[-2:].copy()
     out = np.empty((len(s) - first + 1, 3))
@@ -67,7 +80,7 @@ def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
 
 @njit(cache=True)
 def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
-    first, last = int(np.searchsorted(s, start, side="right")), int(np.searchsorted(s, end))
+    first, last = nodes_until(s, start, True), nodes_until(s, end, False)
     if first == len(s):
         return nodes[-2:].copy()
     if last == 0:
@@ -79,7 +92,7 @@ def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
     return out
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) -> tuple[float, float]:
     """Squared distance of a point to a segment, and where on it (0 to 1) the nearest point lies."""
     dx, dy = bx - ax, by - ay
@@ -91,7 +104,7 @@ def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) ->
     return ex * ex + ey * ey, where
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def side(ax: float, ay: float, bx: float, by: float, px: float, py: float) -> float:
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
@@ -158,8 +171,9 @@ def ring_distance(a: Floats, b: Floats, limit: float) -> float:
 
 @njit(cache=True)
 def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
-    """Whether a point is within `radius` of a line and beside it, not before its start or behind its end."""
+    """Whether a point is within `radius` of a line and beside it: nearest neither to its start nor to its end."""
     last = len(line) - 1
+    best, beside = radius * radius, False
     for i in range(1, len(line)):
         ax, ay, bx, by = line[i - 1, 0], line[i - 1, 1], line[i, 0], line[i, 1]
         if min(ax, bx) - radius > px or max(ax, bx) + radius < px:
@@ -167,10 +181,9 @@ def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
         if min(ay, by) - radius > py or max(ay, by) + radius < py:
             continue
         distance2, where = closest(px, py, ax, ay, bx, by)
-        before, behind = i == 1 and where == 0, i == last and where == 1
-        if distance2 < radius * radius and not before and not behind:
-            return True
-    return False
+        if distance2 < best:
+            best, beside = distance2, not ((i == 1 and where == 0) or (i == last and where == 1))
+    return beside
 
 
 @njit(cache=True)
@@ -244,7 +257,9 @@ def search_corridor(
             continue
         answer = touches_corridor(line, radius, corners[i], True, 0.0)
         if answer != INSIDE and i < len(strips) and counts[i] > 0:
-            answer = combine(answer, touches_corridor(line, radius, strips[i, : counts[i]], False, widths[i] / 2))
+            answer = combine(
+                answer, touches_corridor(line, radius, strips[i, : counts[i]].copy(), False, widths[i] / 2)
+            )
         answers[i], gaps[i] = answer, bounds_gap(bounds[own], bounds[i])
     return answers, gaps
 

@@ -5,19 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.homes.compiled import compiled
-from envs.homes.drawable import (
-    DENSITY,
-    DOUBLE_SIDED,
-    HEIGHT,
-    LEVELS,
-    NORMAL,
-    PLANE,
-    SEMANTIC,
-    TEXELS,
-    WIDTH,
-    U,
-)
 from envs.homes.scene import LIGHT_ONE, Array
+
+# What the kernels read is laid out by `drawable`. The columns are named here, because compiled kernels are kept until
+# this file changes.
+# Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
+CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
+# Columns of Drawable.label.
+TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 TILE = 8  # pixels along the side of a tile of the hierarchical z-buffer
 LANES = 16  # pixels worked on at a time, so that no loop has a remainder

@@ -6,14 +6,25 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.homes.bvh import build_bvh
+from envs.homes.draw_kernels import (
+    CORNERS,
+    DENSITY,
+    DOUBLE_SIDED,
+    HEIGHT,
+    LABEL_COLUMNS,
+    LEVELS,
+    LIGHT_U,
+    NORMAL,
+    PLANE,
+    SEMANTIC,
+    SURFACE_COLUMNS,
+    TEXELS,
+    WIDTH,
+    U,
+)
 from envs.homes.scene import Array, Scene
 
 MAX_LEVELS = 12  # of a texel pyramid; textures are at most 4096 texels wide
-
-# Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
-CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
-# Columns of Drawable.label.
-TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 
 class Drawable(NamedTuple):
