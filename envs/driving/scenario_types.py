@@ -11,10 +11,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from envs.driving.fleet import LONG
 from envs.driving.geometry import bearings, box_separation
 from envs.driving.road_layout import JunctionKind
 from envs.driving.road_network import Turn
-from envs.driving.traffic import LONG, Recording
+from envs.driving.traffic import Recording
 from envs.driving.types import Bools, Floats, Ints
 
 NEAR = 8.0  # [m]

@@ -13,11 +13,12 @@ from envs.driving.driver import (
     smoother_step,
     speed_envelope,
 )
+from envs.driving.fleet import Demand
 from envs.driving.geometry import boxes_intersect, shifted_boxes
 from envs.driving.right_of_way import RightOfWay
 from envs.driving.road_layout import JunctionKind, Style, plan
 from envs.driving.signals import draw_signals
-from envs.driving.traffic import Demand, Traffic
+from envs.driving.traffic import Traffic
 from envs.driving.types import TrafficLightStatus
 
 NO_OFFSET = np.array([0.0, 0.0, 1.0])
