@@ -35,6 +35,8 @@ class BCConfig:
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
     """Of AdamW."""
+    warmup: int = 50
+    """Updates over which the learning rate rises from 0."""
     anneal_rows: int = 0
     """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
     weight_decay: float = 1e-4
@@ -43,9 +45,9 @@ class BCConfig:
     """Greatest norm of the gradient."""
     batch_size: int = 128
     """Rows per update, or pieces of episodes."""
-    sequence: int = 1
-    """Consecutive rows in a piece; memory learns to remember over as many. An encoder that reads a map once for all
-    rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
+    sequence: int | None = None
+    """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
+    An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
     every: int = 64
@@ -72,8 +74,8 @@ class BC(Agent):
         self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
     ):
         self.config = config or BCConfig()
-        if self.config.memory and self.config.sequence < 2:
-            raise ValueError(f"memory={self.config.memory} learns from pieces of episodes; set sequence to 2 or more")
+        if self.config.memory and self.config.sequence == 1:
+            raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
@@ -111,7 +113,7 @@ class BC(Agent):
         c = self.config
         return DatasetBuffer(
             c.batch_size,
-            c.sequence if c.sequence > 1 else None,
+            c.sequence or (32 if c.memory else None),
             every=c.every,
             updates=c.updates,
             learning_starts=c.learning_starts,
@@ -128,7 +130,7 @@ class BC(Agent):
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()
-        self._anneal()
+        self._set_learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
@@ -136,10 +138,11 @@ class BC(Agent):
         self.updates += 1
         return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
 
-    def _anneal(self) -> None:
+    def _set_learning_rate(self) -> None:
+        rise = (self.updates + 1) / max(1, self.config.warmup)
         left = 1 - self.rows / self.config.anneal_rows if self.config.anneal_rows else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, max(0.02, 2 * left))
+            group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
 
     @torch.no_grad()
     def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:

@@ -301,6 +301,7 @@ class _Rollout:
     def get(self, batch_size: int | None = None) -> Iterator[DictRolloutBufferSamples]:
         size = len(self.values)
         order = torch.from_numpy(self.rng.permutation(size)) if batch_size else torch.arange(size)
+        order = order.to(self.table["value"].device)
         for chosen in order.split(batch_size or size):
             part = tree_map(lambda leaf, chosen=chosen: leaf[chosen], self.table)
             yield DictRolloutBufferSamples(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from perception import Encoder, Obs
 from perception.observation import keys_of, take
 
-UP = 3
+DIRECTIONS, UP = 4, 3
 
 
 class DilatedBlock(nn.Module):
@@ -31,11 +31,10 @@ class DilatedBlock(nn.Module):
 class SymbolGridCNN(Encoder):
     """Each cell's codes embedded and summed, dilated residual blocks over the map, one token (*B, 1, dim).
 
-    The token is read where the agent stands and from the map's maximum. A whole map, on which the agent is drawn, is
-    first turned so that the agent looks up: turning the world changes nothing about what to do. It is then read without
-    the agent, once for all rows of a batch that share it: along an episode little changes but the agent, so a batch of
-    pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid is taken for the
-    agent's own view: it stands in the middle of the last row and looks up already.
+    The token is read where the agent stands, by weights of the agent's direction, and from the map's maximum. The map
+    is read without the agent, once for all rows of a batch that share it: along an episode little changes but the
+    agent, so a batch of pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid
+    is taken for the agent's own view: it stands in the middle of the last row and looks up.
 
     Args:
         space: observations with a grid of symbols (H, W, C).
@@ -46,7 +45,6 @@ class SymbolGridCNN(Encoder):
     """
 
     offset: Tensor
-    turns: Tensor
 
     def __init__(
         self,
@@ -66,43 +64,36 @@ class SymbolGridCNN(Encoder):
         assert isinstance(grid, spaces.Box)
         self.num_tokens, self.dim = 1, dim
         self.agent_code, self.empty_code = agent_code, empty_code
-        rows, columns, _ = grid.shape
-        self.side = max(rows, columns)
-        self.own_cell = (rows - 1) * self.side + columns // 2
-        cells = torch.arange(self.side**2).view(self.side, self.side)
-        turns = torch.stack([torch.rot90(cells, quarter) for quarter in (1, 2, 3, 0)])  # by direction
-        self.register_buffer(
-            "turns", turns.flatten(1), persistent=False
-        )  # (4, S * S): the cell that comes to each place
+        self.rows, self.columns, _ = grid.shape
+        self.own_cell = (self.rows - 1) * self.columns + self.columns // 2
         sizes = [int(high) + 1 for high in grid.high.reshape(-1, grid.shape[-1]).max(0)]
         self.register_buffer("offset", torch.tensor([sum(sizes[:i]) for i in range(len(sizes))]), persistent=False)
         self.embedding = nn.EmbeddingBag(sum(sizes), channels, mode="sum")
         self.blocks = nn.Sequential(*(DilatedBlock(channels, dilation) for dilation in dilations))
-        self.project = nn.Sequential(nn.Linear(2 * channels, dim), nn.LayerNorm(dim), nn.SiLU())
+        self.project = nn.Linear(2 * channels, DIRECTIONS * dim)
 
     def forward(self, obs: Obs) -> Tensor:
         grid, batch = take(obs, self.space, self.keys[0])  # (N, H, W, C)
-        grid, cell = self._turned(grid)
-        maps, which = torch.unique(grid, dim=0, return_inverse=True)  # (U, S * S, C), (N,)
-        features = self._read(maps.long())  # (U, S * S, channels)
-        here = features.flatten(0, 1).index_select(0, which * self.side**2 + cell)
+        grid, cell, direction = self._lift_agent(grid.flatten(1, 2))
+        maps, which = torch.unique(grid, dim=0, return_inverse=True)  # (U, H * W, C), (N,)
+        features = self._read(maps.long())  # (U, H * W, channels)
+        here = features.flatten(0, 1).index_select(0, which * grid.shape[1] + cell)
         anywhere = features.amax(1).index_select(0, which)
-        return self.project(torch.cat([here, anywhere], 1)).view(*batch, 1, self.dim)
+        tokens = self.project(torch.cat([here, anywhere], 1)).unflatten(1, (DIRECTIONS, self.dim))
+        token = tokens.gather(1, direction[:, None, None].expand(-1, 1, self.dim))
+        return F.relu(token).view(*batch, 1, self.dim)
 
-    def _turned(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, C) -> (N, S * S, C) padded to a square, the agent looking up and lifted off; and its cell (N,)."""
-        below, right = self.side - grid.shape[1], self.side - grid.shape[2]
-        grid = F.pad(grid, (0, 0, 0, right, 0, below)).flatten(1, 2)
+    def _lift_agent(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, H * W, C) -> the grid without the agent, its cell (N,) and its direction (N,)."""
         drawn = grid[..., 0] == self.agent_code
-        cell = torch.where(drawn.any(1), drawn.to(torch.uint8).argmax(1), self.own_cell)
-        direction = torch.where(drawn.any(1), grid[..., -1].gather(1, cell[:, None])[:, 0].long(), UP)
+        found = drawn.any(1)
+        cell = torch.where(found, drawn.to(torch.uint8).argmax(1), self.own_cell)
+        direction = torch.where(found, grid[..., -1].gather(1, cell[:, None])[:, 0].long(), UP)
         empty = torch.zeros_like(grid[0, 0])
         empty[0] = self.empty_code
-        order = self.turns[direction]  # (N, S * S)
-        turned = torch.where(drawn[..., None], empty, grid).gather(1, order[..., None].expand_as(grid))
-        return turned, (order == cell[:, None]).to(torch.uint8).argmax(1)
+        return torch.where(drawn[..., None], empty, grid), cell, direction
 
     def _read(self, maps: Tensor) -> Tensor:
-        """(U, S * S, C) codes -> (U, S * S, channels)."""
-        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.side, self.side, -1)
+        """(U, H * W, C) codes -> (U, H * W, channels)."""
+        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.rows, self.columns, -1)
         return F.relu(self.blocks(cells.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)

@@ -73,11 +73,10 @@ def ego_areas(
     count = corners.reshape(*boxes.shape[:2], 4, len(polygons)).sum(axis=2)  # (P, T, m)
     on_route = np.array([edge for edge in edges if edge in route], np.int64)
     centers = table.inside(boxes[..., :2].reshape(-1, 2), on_route)
-    return EgoAreas(
-        ((count > 0).sum(axis=2) > 1) & ~(count == 4).any(axis=2),
-        ~corners.any(axis=1).reshape(*boxes.shape[:2], 4).all(axis=2),
-        ~centers.any(axis=1).reshape(boxes.shape[:2]),
-    )
+    several = ((count > 0).sum(axis=2) > 1) & ~(count == 4).any(axis=2)
+    covered = corners.any(axis=1).reshape(*boxes.shape[:2], 4).all(axis=2)
+    at_home = centers.any(axis=1).reshape(boxes.shape[:2])
+    return EgoAreas(several, np.logical_not(covered), np.logical_not(at_home))
 
 
 @njit(cache=True)

@@ -11,7 +11,7 @@ import numpy as np
 from envs.driving.lqr import simulate_proposals
 from envs.driving.map import Map
 from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
-from envs.driving.vehicle import PACIFICA, center_accelerations, ego_boxes
+from envs.driving.vehicle import center_accelerations, ego_boxes
 from planners import Carry
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_forecast import RADIUS, Forecast, forecast
@@ -54,8 +54,8 @@ class PdmClosed:
         ego = scene.ego
         blocks = carry["blocks"] if "paths" in carry else corrected_route(road_map, carry["blocks"], ego)
         route = [edge for block in blocks for edge in road_map.block_edges[block]]
-        center = ego_boxes(ego.pose)[:2]
-        drivable = [e for b in road_map.block_layer.near(*center, RADIUS) for e in road_map.block_edges[b]]
+        x, y = ego_boxes(ego.pose)[:2].tolist()
+        drivable = [e for b in road_map.block_layer.near(x, y, RADIUS) for e in road_map.block_edges[b]]
         ahead, collided = forecast(scene, _red_lights(scene, road_map, set(route)), carry["collided"])
         lane = present_lane(road_map, route, drivable, ego)
         paths = carry["paths"] if "paths" in carry else Paths.along(centerline(road_map, blocks, lane))
@@ -63,7 +63,7 @@ class PdmClosed:
         corridors = _corridors(paths, rolled)
         rolled = _continue(rolled, paths, ahead, corridors, PROPOSAL_STEPS)
         states = simulate_proposals(ego.array(), rolled.poses)
-        carparks = road_map.carparks.near(*center, RADIUS)
+        carparks = road_map.carparks.near(x, y, RADIUS)
         areas = ego_areas(ego_boxes(states), carry["polygons"], drivable, carparks, set(route))
         scores = score_proposals(states, ahead, paths.lines[0], areas, road_map)
         best = int(np.argmax(scores.total))

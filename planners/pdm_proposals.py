@@ -181,7 +181,7 @@ def only(rolled: RollOut, proposal: int) -> RollOut:
 def path_pose(s: Floats, poses: Floats, at: float) -> Floats:
     """(3,) pose at an arc length, clipped to the path; heading in [-pi, pi]."""
     at = min(max(at, FIRST_PROGRESS), s[-1])
-    high = min(max(np.searchsorted(s, at), 1), len(s) - 1)
+    high = min(max(int(np.searchsorted(s, at)), 1), len(s) - 1)
     span = s[high] - s[high - 1]
     share = (at - s[high - 1]) / span if span > 0 else 1.0
     pose = poses[high - 1] + share * (poses[high] - poses[high - 1])
@@ -200,10 +200,11 @@ def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, le
 
 
 @njit(cache=True)
-def _unroll(  # noqa: PLR0913
-    s0, v0, lead0, pose0, lateral, target, path_s, path_poses, row_of_path, done, until,
-    first, progress, start, count, corners, speed, heading,
-):  # fmt: skip
+def _unroll(
+    s0: Floats, v0: Floats, lead0: Floats, pose0: Floats, lateral: Ints, target: Floats, path_s: Floats,
+    path_poses: Floats, row_of_path: Ints, done: int, until: int, first: Ints, progress: Floats, start: Ints,
+    count: Ints, corners: Floats, speed: Floats, heading: Floats,
+) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """s, v (P, until - done), lead (P, 3), poses (P, until - done, 3) of the steps done + 1 .. until."""
     num = until - done
     s_out, v_out = np.empty((len(s0), num)), np.empty((len(s0), num))

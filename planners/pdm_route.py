@@ -5,6 +5,7 @@ Roadblocks and lanes are indices of the map (`Map.blocks`, `Map.edges`).
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -78,7 +79,7 @@ def _reconnect(road_map: Map, blocks: list[int], current: int, candidates: list[
 
 def _without_gaps(road_map: Map, blocks: list[int]) -> list[int]:
     filled = blocks[:1]
-    for before, after in zip(blocks, blocks[1:]):
+    for before, after in pairwise(blocks):
         if before not in road_map.block_incoming[after]:
             link, found = search_blocks(road_map.block_outgoing, before, [after], FORWARD_DEPTH)
             filled += link[1:-1] if found else []

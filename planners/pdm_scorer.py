@@ -42,16 +42,17 @@ def score_proposals(states: Floats, forecast: Forecast, centerline: Any, areas: 
     no_collision, collision_time = at_fault_collisions(states, boxes, forecast, aside)
     no_conflict = time_to_collision(states, boxes, forecast, aside, road_map)
     direction = driving_direction(boxes[..., :2], areas.oncoming)
-    parts = {
+    parts: dict[str, Floats] = {
         "no_collision": no_collision,
-        "drivable": 1.0 - areas.nondrivable.any(axis=1),
+        "drivable": np.where(areas.nondrivable.any(axis=1), 0.0, 1.0),
         "direction": direction,
         "ttc": no_conflict,
-        "comfort": comfortable(states).astype(np.float64),
+        "comfort": np.where(comfortable(states), 1.0, 0.0),
     }
     valid = parts["no_collision"] * parts["drivable"] * parts["direction"]
     ends = shapely.line_locate_point(centerline, shapely.points(boxes[:, [0, -1], :2]))
-    parts["progress"] = normalised_progress((ends[:, 1] - ends[:, 0]) * valid, valid)
+    gained = np.asarray((ends[:, 1] - ends[:, 0]) * valid)
+    parts["progress"] = normalised_progress(gained, valid)
     total = valid * sum(weight * parts[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())
     return Scores(np.asarray(total), collision_time, parts)
 

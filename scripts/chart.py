@@ -79,7 +79,7 @@ def curve(line: Curve) -> str:
     low = values if line.low is None else np.asarray(line.low, float)[keep]
     high = values if line.high is None else np.asarray(line.high, float)[keep]
     x0, x1 = limits([float(steps.min()), float(steps.max())])
-    y0, y1 = limits([float(low.min()), float(high.max())], unit=line.low is not None)
+    y0, y1 = limits([float(low.min()), float(high.max())], unit="success" in line.name)
 
     def px(x: Floats) -> Floats:
         return LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - 10)

@@ -206,7 +206,8 @@ def problems(config: Config) -> Iterator[str]:
     at_least = {
         "env.num_envs": (config.env.num_envs, 1),
         "schedule.steps": (config.schedule.steps, 1),
-        "evaluation.episodes": (config.evaluation.episodes, 2),
+        "evaluation.episodes": (config.evaluation.episodes, 1),
+        "evaluation.during": (config.evaluation.during, 1),
         "evaluation.num_envs": (config.evaluation.num_envs, 1),
         "encoder.dim": (config.encoder.dim, 1),
     }

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from agents import Agent, Row
+from agents.device import choose_device
 from agents.evaluate import Episode, Watch, evaluate
 from envs import NoExpert, Split
 from scripts import build, report
@@ -26,7 +27,7 @@ from scripts.video import Video
 GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("success", "spl", "score")
-CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy", "time/steps_per_second")
+CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
 
 class Ticker:
@@ -34,16 +35,21 @@ class Ticker:
 
     def __init__(self, what: str, total: int):
         self.what, self.total, self.done = what, total, 0
-        self.said = time.monotonic()
+        self.said, self.shown = time.monotonic(), False
 
     def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
         if not row["last"]:
             return
         self.done += 1
         if time.monotonic() - self.said > 2:
-            self.said = time.monotonic()
-            end = "\r" if sys.stderr.isatty() else "\n"
-            print(f"{self.what}: {self.done} of {self.total} episodes", file=sys.stderr, end=end, flush=True)
+            self.said, self.shown = time.monotonic(), True
+            self.print(f"{self.what}: {self.done} of {self.total} episodes")
+        elif self.shown and self.done == self.total and sys.stderr.isatty():
+            self.print("")
+
+    def print(self, text: str) -> None:
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(f"{text:<40}".rstrip() if end == "\n" else f"{text:<40}", file=sys.stderr, end=end, flush=True)
 
 
 class Film:
@@ -223,7 +229,7 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
-        "hardware": hardware(str(getattr(config.agent, "device", "cpu"))),
+        "hardware": hardware(str(choose_device(config.agent.device))),
         "versions": versions(),
     }
 

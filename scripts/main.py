@@ -17,7 +17,7 @@ VERBS = {
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
-    "bench": "how fast: training against plain SB3, video",
+    "bench": "how fast: training against plain SB3, video, homes, driving",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]
@@ -35,7 +35,12 @@ ELSEWHERE = (
     ("agents.rows", "EpisodeError"),
     ("agents.rows", "NonFinite"),
     ("envs", "NoExpert"),
-    ("envs.vector", "WorkerError"),
+    ("envs.driving.nuplan_map", "NuPlanDataError"),
+    ("envs.driving.pack", "PackError"),
+    ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.navmesh", "NavMeshError"),
+    ("envs.homes.scene", "SceneError"),
+    ("envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
     ("perception.observation", "WrongObservation"),
 )

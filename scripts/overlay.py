@@ -89,8 +89,9 @@ class Strip:
 
     def fit(self, text: str, room: float) -> str:
         """The text, its end cut off where it is too long."""
-        if self.font.getlength(text) <= room:
+        if (length := self.font.getlength(text)) <= room:
             return text
+        text = text[: max(1, int(1.2 * len(text) * room / length))]
         while text and self.font.getlength(text + "...") > room:
             text = text[:-1]
         return text + "..."

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     rows = [beside(*small[i : i + 2]) for i in range(0, len(small), 2)]
     line = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     whole = np.concatenate([part for row in rows for part in (row, line)][:-1], 0)
-    Image.fromarray(whole).quantize(96, dither=Image.Dither.NONE).save(args.picture, optimize=True)
+    Image.fromarray(whole).quantize(192, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        args.picture, optimize=True
+    )
     print(f"{args.picture}: {args.picture.stat().st_size:,} bytes")
     return 0
 

@@ -1,6 +1,7 @@
 """Named configurations: one entry each, any leaf overridden by a flag."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
@@ -28,17 +29,18 @@ FULL = EncoderConfig(keys=("symbolic", "carrying"))
 VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""
 EMPTY = grid("Empty-8x8")
-LABELS = Schedule(steps=10_000, eval_every=1_000, log_every=512)
+LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
+LONG: dict[str, Any] = {"updates": 48, "anneal_rows": 10_000}
 
 
 def cloned(task: str, agent: BCConfig, steps: int) -> Config:
     """From the whole grid."""
-    return Config(grid(task, "symbolic_full"), agent, FULL, replace(LABELS, steps=steps, eval_every=steps // 10))
+    return Config(grid(task, "symbolic_full"), agent, FULL, replace(LABELS, steps=steps, eval_every=steps // 5))
 
 
 def partial(task: str, agent: BCConfig, steps: int) -> Config:
     """From the agent's own view, advised by an expert that sees everything."""
-    return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 10))
+    return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 5))
 
 
 SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
@@ -77,34 +79,23 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset("bc-doorkey", "clone the expert, whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
     Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
-    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(), 10_000)),
-    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(), 10_000)),
+    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**LONG), 10_000)),
+    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**LONG), 10_000)),
     Preset("dagger-doorkey-view", "DAgger, own view, no memory", partial("DoorKey-8x8", DAggerConfig(), 8_000)),
     Preset(
         "dagger-doorkey-memory",
         "DAgger, own view, a GRU remembers",
-        partial("DoorKey-8x8", DAggerConfig(memory=128, batch_size=16), 8_000),
+        partial("DoorKey-8x8", DAggerConfig(memory=128, batch_size=16, sequence=32), 8_000),
     ),
-    Preset("dagger-fourrooms-view", "DAgger, own view, no memory", partial("FourRooms", DAggerConfig(), 10_000)),
+    Preset(
+        "dagger-fourrooms-view",
+        "DAgger, own view, no memory",
+        partial("FourRooms", DAggerConfig(**LONG), 10_000),
+    ),
     Preset(
         "dagger-fourrooms-memory",
         "DAgger, own view, a GRU remembers",
-        partial("FourRooms", DAggerConfig(memory=128, batch_size=16), 10_000),
-    ),
-    Preset(
-        "dagger-pointnav", "DAgger in homes: depth, GPS and compass, a GRU", learned(POINTNAV, NAVIGATOR, SEES, 60_000)
-    ),
-    Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, 60_000)),
-    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 200_000)),
-    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, BCConfig(), SEES, 60_000)),
-    Preset("bc-driving", "clone the logged drivers", learned(ROADS, DRIVER, EncoderConfig(dim=256), 200_000)),
-    Preset(
-        "dagger-driving", "DAgger towards the logged drivers", learned(ROADS, ADVISED, EncoderConfig(dim=256), 200_000)
-    ),
-    Preset(
-        "ppo-driving",
-        "PPO on roads",
-        learned(ROADS, PPOConfig(n_steps=128, batch_size=512), EncoderConfig(dim=256), 500_000),
+        partial("FourRooms", DAggerConfig(memory=128, batch_size=16, sequence=32, **LONG), 10_000),
     ),
 )
 

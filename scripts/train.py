@@ -167,11 +167,18 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
     chosen = runs.weights(run, "best")
     agent.load(chosen)
     minutes = sum(float(session["cpu_minutes"]) for session in sessions(run))
-    made = judge(agent, config, run, f"{title}, seed {config.schedule.seed}", metrics=run / "metrics.jsonl",
-                 minutes=minutes, checkpoint=f"best of those kept, step {int(chosen.name):,}")  # fmt: skip
+    facts: dict[str, Any] = {"checkpoint": f"best of those kept, step {int(chosen.name):,}", **wall(run)}
+    name = f"{title}, seed {config.schedule.seed}"
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", minutes=minutes, **facts)
     print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")
     say(made, run)
     return made
+
+
+def wall(run: Path) -> dict[str, float]:
+    """Wall time of training, over all its processes [min]."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return {"wall_minutes": round(json.loads(lines[-1])["time/seconds"] / 60, 2)} if lines else {}
 
 
 def sessions(run: Path) -> list[Mapping[str, Any]]:

@@ -28,6 +28,7 @@ from envs.driving.manoeuvre import (
 )
 from envs.driving.metrics import MULTIPLIERS, WEIGHTS, score_history, weighted_score
 from envs.driving.pool import scenario_pool
+from envs.driving.render import BirdsEye, View
 from envs.driving.scenario import Scenario
 from envs.driving.simulator import TorchArrays, Worlds, after, bicycle, path_at, pick, start
 from envs.driving.types import STATE_SIZE, StateColumn, Tracks
@@ -103,6 +104,7 @@ class DrivingVectorEnv(VectorEnv):
         self.arrays = TorchArrays(compile_scenarios(self.scenarios, max_agents), self.device)
         self.length = self.arrays.ego.shape[1]
         self._references: dict[int, Any] = {}
+        self._painters: dict[int, BirdsEye] = {}
         self.worlds: Worlds | None = None
 
     def reset(
@@ -274,17 +276,20 @@ class DrivingVectorEnv(VectorEnv):
         """Keep what traffic did, for exact scores."""
         if self.scores != "exact":
             return
+        self.traffic[i].append(self._tracks(i))
+
+    def _tracks(self, i: int) -> Tracks:
+        """The traffic of world i now, in map coordinates."""
         assert self.worlds is not None
         scenario, t = self.scenario_of(i), int(self.worlds.t[i])
         if not self.reactive:
-            self.traffic[i].append(scenario.tracks_at(t))
-            return
+            return scenario.tracks_at(t)
         valid = self.worlds.valid[i].cpu().numpy()
         boxes = self.worlds.boxes[i].cpu().double().numpy()[valid]
         boxes[:, :2] += scenario.ego[scenario.start, :2]
         kinds = self.arrays.types[self.worlds.scenario[i]].cpu().numpy()[valid].astype(np.int8)
         tokens = tuple(str(k) for k in np.flatnonzero(valid))
-        self.traffic[i].append(Tracks(tokens, kinds, boxes, self.worlds.velocities[i].cpu().double().numpy()[valid]))
+        return Tracks(tokens, kinds, boxes, self.worlds.velocities[i].cpu().double().numpy()[valid])
 
     def _observe(self) -> Observation:
         assert self.worlds is not None
@@ -310,9 +315,26 @@ class DrivingVectorEnv(VectorEnv):
             self._references[scenario] = fit_reference(log.ego[None, first:, :3])
         reference = self._references[scenario]
         t = min(t, reference.poses.shape[1] - 2)
-        profiles = (reference.velocity, reference.curvature)
-        command = lqr_commands(ego[None], reference.poses[:, t], *profiles, float(t))[0]
+        profiles = (reference.velocity, reference.curvature, reference.times())
+        command = lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0]
         return np.clip(command / (ACCELERATION, STEERING_RATE), -1, 1)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
+        """One bird's-eye picture (512, 512, 3) per world: road, lights, traffic, the route, the way driven."""
+        if self.worlds is None:
+            raise RuntimeError("reset roads before drawing them")
+        return tuple(self._picture(i) for i in range(self.num_envs))
+
+    def _picture(self, i: int) -> NDArray[np.uint8]:
+        assert self.worlds is not None
+        scenario, t = self.scenario_of(i), int(self.worlds.t[i])
+        number = int(self.worlds.scenario[i])
+        if number not in self._painters:
+            around = scenario.ego[scenario.iterations, :2]
+            self._painters[number] = BirdsEye(scenario.map, around, scenario.route, View(512, 512))
+        driven = self.record[i, : t + 1].cpu().double().numpy()
+        driven[:, :2] += scenario.ego[scenario.start, :2]
+        return self._painters[number].draw(driven[-1], self._tracks(i), scenario.lights_at(t), driven=driven[:, :2])
 
     def get_state(self) -> State:
         """Every world's state, the records that scores need, and the generators."""
@@ -398,6 +420,9 @@ class DrivingEnv(gym.Env[Observation, Any]):
         if "metrics" in infos:
             info["metrics"] = {k: float(v[0]) for k, v in infos["metrics"].items() if not k.startswith("_")}
         return self._first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        return self.vector.render()[0]
 
     def expert_action(self) -> Any:
         return self.vector.expert_action()[0]

@@ -77,6 +77,10 @@ class Reference:
     velocity: Floats  # (B, M) [m/s]
     curvature: Floats  # (B, M) [1/m]
 
+    def times(self) -> Floats:
+        """(M,) [s] of the profiles."""
+        return (self.start_us + round(DT * 1e6) * np.arange(self.velocity.shape[1])) / 1e6
+
 
 def fit_reference(poses: Floats, start_us: int = 0) -> Reference:
     """Fit profiles to poses (B, M + 1, 3) that are 0.1 s apart. Raises InvalidTrajectory for fewer than three."""
@@ -97,14 +101,19 @@ def reference_of(trajectory: Trajectory) -> Reference:
 
 
 @njit(cache=True)
-def interpolate(profile: Floats, position: float) -> float:
-    """Linear interpolation of a profile (M,) at a fractional index, clamped to its ends."""
-    if position <= 0:
+def interpolate(profile: Floats, times: Floats, time: float) -> float:
+    """Linear interpolation of a profile (M,) at increasing times (M,) [s], clamped to its ends."""
+    if time <= times[0]:
         return profile[0]
-    if position >= len(profile) - 1:
+    if time >= times[-1]:
         return profile[-1]
-    low = int(position)
-    return profile[low] + (position - low) * (profile[low + 1] - profile[low])
+    low = int((time - times[0]) / (times[-1] - times[0]) * (len(times) - 1))  # evenly spaced, but for rounding
+    while times[low] > time:
+        low -= 1
+    while times[low + 1] <= time:
+        low += 1
+    slope = (profile[low + 1] - profile[low]) / (times[low + 1] - times[low])
+    return profile[low] + slope * (time - times[low])
 
 
 @njit(cache=True)
@@ -134,23 +143,24 @@ PACIFICA_WHEEL_BASE = PACIFICA.wheel_base
 
 
 @njit(cache=True)
-def lqr_commands(states: Floats, poses: Floats, velocity: Floats, curvature: Floats, position: float) -> Floats:
+def lqr_commands(
+    states: Floats, poses: Floats, velocity: Floats, curvature: Floats, times: Floats, now: float
+) -> Floats:
     """Commands (B, 2): acceleration [m/s^2] and steering rate [rad/s].
 
-    states (B, 11); reference poses (B, 3) now; velocity and curvature profiles (B, M); position: time since the
-    profiles' start in steps of 0.1 s.
+    states (B, 11); reference poses (B, 3) now; velocity and curvature profiles (B, M) at times (M,) [s]; now [s].
     """
     commands = np.zeros((len(states), 2))
     ahead = np.empty(HORIZON)
     for b in range(len(states)):
         x, y, heading, v = states[b, 0], states[b, 1], states[b, 2], states[b, 3]
-        v_ref = interpolate(velocity[b], position + HORIZON)
+        v_ref = interpolate(velocity[b], times, now + HORIZON * DT)
         if v_ref <= STOPPING_SPEED and v <= STOPPING_SPEED:
             commands[b, 0] = -STOPPING_GAIN * (v - v_ref)
             continue
         accel = -LONGITUDINAL_GAIN * (v - v_ref)
         for k in range(HORIZON):
-            ahead[k] = interpolate(curvature[b], position + k)
+            ahead[k] = interpolate(curvature[b], times, now + k * DT)
         h = poses[b, 2]
         offset = (y - poses[b, 1]) * np.cos(h) - (x - poses[b, 0]) * np.sin(h)
         commands[b, 0] = accel
@@ -162,8 +172,11 @@ def track(state: Floats, trajectory: Trajectory, now_us: int, reference: Referen
     """Acceleration and steering rate (2,) that make the ego state (11,) follow the trajectory from now on."""
     reference = reference_of(trajectory) if reference is None else reference
     pose = trajectory.at(now_us)[None, :3]
-    position = (now_us - reference.start_us) * 1e-6 / DT
-    return np.asarray(lqr_commands(state[None], pose, reference.velocity, reference.curvature, position)[0])
+    # seconds since the epoch keep no more than 2e-7 s; the devkit interpolates in them, and a second's look-ahead shows
+    commands = lqr_commands(
+        state[None], pose, reference.velocity, reference.curvature, reference.times(), now_us * 1e-6
+    )
+    return np.asarray(commands[0])
 
 
 def simulate_proposals(state: Floats, poses: Floats) -> Floats:
@@ -172,9 +185,10 @@ def simulate_proposals(state: Floats, poses: Floats) -> Floats:
     Every proposal starts from the same ego state (11,) and is tracked by the LQR tracker through the bicycle.
     """
     reference = fit_reference(poses)
+    times = reference.times()
     states = np.empty((*poses.shape[:2], state.shape[-1]))  # (B, M + 1, 11)
     states[:, 0] = state
     for k in range(poses.shape[1] - 1):
-        commands = lqr_commands(states[:, k], poses[:, k], reference.velocity, reference.curvature, float(k))
+        commands = lqr_commands(states[:, k], poses[:, k], reference.velocity, reference.curvature, times, k * DT)
         states[:, k + 1] = bicycle_step(states[:, k], commands[:, 0], commands[:, 1], DT)
     return states

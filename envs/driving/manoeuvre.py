@@ -70,7 +70,8 @@ def trajectory_commands(worlds: Worlds, action: Tensor) -> Tensor:
     ego = worlds.ego.cpu().double().numpy()
     local = action.cpu().double().numpy().reshape(len(ego), TRAJECTORY_POSES, 3)
     reference = fit_reference(dense_poses(ego[:, :3], local))
-    commands = lqr_commands(ego, reference.poses[:, 0], reference.velocity, reference.curvature, 0.0)
+    profiles = (reference.velocity, reference.curvature, reference.times())
+    commands = lqr_commands(ego, reference.poses[:, 0], *profiles, 0.0)
     return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device)
 
 

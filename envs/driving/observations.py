@@ -4,6 +4,7 @@ The reactive traffic is nuPlan's IDMAgents, rule for rule: vehicles of the first
 and follow them; pedestrians and static objects are replayed; bicycles are left out; nobody enters later.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,16 @@ import shapely
 
 from envs.driving.geometry import box_corners, boxes_intersect, wrap_angle
 from envs.driving.map import Map
+from envs.driving.rails import (
+    DOUBTFUL,
+    OUTSIDE,
+    RailPath,
+    place_vehicle,
+    rectangle_around,
+    ring_distance,
+    search_corridor,
+    touches_corridor,
+)
 from envs.driving.scenario import Scenario
 from envs.driving.types import (
     EgoState,
@@ -35,6 +46,7 @@ TARGET_SPEED = 10.0  # [m/s] where no speed limit is known
 MIN_PATH_LENGTH = 20.0  # [m]
 RADIUS = 100.0  # [m] around the ego; agents beyond it are gone for good
 MAX_ROUTE_LENGTH = 5  # edges
+RED = TrafficLightStatus.RED
 BUFFER_SEGMENTS = 16  # per quarter circle, as the devkit's buffers have
 
 
@@ -59,54 +71,6 @@ class LogReplay:
         return self.tracks
 
 
-class RailPath:
-    """A polyline that remembers progress from its first node: poses are linear between nodes.
-
-    The last of the given poses is dropped, and so are repeated ones, as the devkit's create_path_from_se2 does.
-    """
-
-    def __init__(self, poses: Floats):
-        steps = np.diff(poses[:, :2], axis=0)
-        lengths = np.hypot(steps[:, 0], steps[:, 1])
-        keep = np.flatnonzero(lengths > 1e-8)
-        if len(keep) < 2:
-            keep = np.array([0, len(poses) - 1])  # too short to lose its end
-        self.s = np.concatenate([[0.0], np.cumsum(lengths)])[keep]  # (n,) [m]
-        self.nodes = poses[keep].copy()  # (n, 3)
-        self.nodes[:, 2] = np.unwrap(self.nodes[:, 2])
-
-    @property
-    def end(self) -> float:
-        """[m]"""
-        return float(self.s[-1])
-
-    def clamp(self, progress: float) -> float:
-        return max(float(self.s[0]), min(progress, self.end))
-
-    def pose_at(self, progress: float) -> Floats:
-        """(3,) at a progress within the path; heading not wrapped."""
-        high = min(max(int(np.searchsorted(self.s, progress)), 1), len(self.s) - 1)
-        share = (progress - self.s[high - 1]) / (self.s[high] - self.s[high - 1])
-        return np.asarray(self.nodes[high - 1] + share * (self.nodes[high] - self.nodes[high - 1]))
-
-    def after(self, progress: float) -> Floats:
-        """Poses (m, 3) from a progress to the end."""
-        first = int(np.searchsorted(self.s, progress, side="right"))
-        if first == len(self.s):
-            return self.nodes[-2:]
-        return np.concatenate([self.pose_at(progress)[None], self.nodes[first:]])
-
-    def between(self, start: float, end: float) -> Floats:
-        """Poses (m, 3) from one progress to another."""
-        first = int(np.searchsorted(self.s, start, side="right"))
-        last = int(np.searchsorted(self.s, end, side="left"))
-        if first == len(self.s):
-            return self.nodes[-2:]
-        if last == 0:
-            return self.nodes[:2]
-        return np.concatenate([self.pose_at(start)[None], self.nodes[first:last], self.pose_at(end)[None]])
-
-
 @dataclass(eq=False)
 class RailAgent:
     """A vehicle on rails: its route of edges, its path along them, and its progress and speed there."""
@@ -120,7 +84,6 @@ class RailAgent:
     length: float
     width: float
     pose: Floats  # (3,)
-    footprint: Any = None  # shapely polygon that others must keep clear of
 
     def extend_route(self, road_map: Map, lights: TrafficLights, headway: float) -> None:
         """Add the straightest passable edge while less than 20 m plus the headway of path remains."""
@@ -138,26 +101,29 @@ class RailAgent:
         limit = road_map.edges[self.route[-1]].speed_limit
         if limit is not None and limit > 0:
             self.target = limit
-        travelled = dt * self.v
-        self.v = float(idm.next_speed(self.v, self.target, gap, lead_v, dt))
-        self.progress += travelled
+        wanted = idm.law(self.v, self.target, gap, lead_v, max)
+        self.progress += dt * self.v
+        self.v = max(self.v + dt * min(max(wanted, -idm.max_deceleration), idm.max_acceleration), 0.0)
         self.pose = self.path.pose_at(self.path.clamp(self.progress))
-        self.footprint = self.projected_footprint(idm.headway)
 
-    def projected_footprint(self, headway: float) -> Any:
-        """The box united with the strip of path it will cover within the headway."""
+    def strip(self, headway: float) -> Floats:
+        """Points (m, 2) of the path that it covers now and within the headway."""
         start = self.path.clamp(self.progress - self.length / 2)
         end = self.path.clamp(self.progress + self.length / 2 + self.v * headway)
-        strip = shapely.LineString(self.path.between(start, end)[:, :2])
-        return shapely.union(flat_buffer(strip, self.width / 2), shapely.polygons(box_corners(self.box())))
+        return self.path.between(start, end)[:, :2].copy()
 
     def box(self) -> Floats:
         """(5,)"""
         return np.array([self.pose[0], self.pose[1], wrap_angle(self.pose[2]), self.length, self.width])
 
 
-def flat_buffer(line: Any, radius: float) -> Any:
-    return shapely.buffer(line, radius, quad_segs=BUFFER_SEGMENTS, cap_style="flat")
+def flat_buffer(line: Floats, radius: float) -> Any:
+    return shapely.buffer(shapely.LineString(line), radius, quad_segs=BUFFER_SEGMENTS, cap_style="flat")
+
+
+def ring_of(polygon: Any) -> Floats:
+    """Corners (k, 2) of a polygon's outline."""
+    return np.asarray(shapely.get_coordinates(polygon.exterior)[:-1])
 
 
 def passable(road_map: Map, edge: int, lights: TrafficLights) -> bool:
@@ -187,7 +153,8 @@ class IdmAgents:
         self.idm = IdmParameters() if idm is None else idm
         first = scenario.tracks_at(0)
         replayed = first.of_type(*REPLAYED_TYPES)
-        self.sizes: dict[str, Floats] = {}
+        self.snapped: dict[str, Floats] = {}  # boxes on their baselines, which are the first footprints
+        self.ground: Footprints | None = None
         self.agents = self._snap(first.of_type(TrackedObjectType.VEHICLE), replayed)
         self.tracks = self._observe(replayed)
 
@@ -211,10 +178,9 @@ class IdmAgents:
             default = self.map.edges[edge].speed_limit or default
             v = float(np.hypot(*(ego[3:5] if np.isnan(velocity).any() else velocity)))
             path = RailPath(baseline.poses)
-            agents[token] = RailAgent(
-                token, [edge], path, progress, v, default, box[3], box[4], path.pose_at(path.clamp(progress)),
-                shapely.polygons(box_corners(snapped)),
-            )  # fmt: skip
+            pose = path.pose_at(path.clamp(progress))
+            agents[token] = RailAgent(token, [edge], path, progress, v, default, float(box[3]), float(box[4]), pose)
+            self.snapped[token] = snapped
         return agents
 
     def _observe(self, replayed: Tracks) -> Tracks:
@@ -234,99 +200,159 @@ class IdmAgents:
     def step(self, iteration: int, ego: EgoState, dt: float) -> Tracks:
         lights = self.scenario.lights_at(iteration)
         replayed = self.scenario.tracks_at(iteration).of_type(*REPLAYED_TYPES)
-        self._forget_far_agents(ego)
-        occupancy = Occupancy(self.agents.values(), ego, replayed)
-        for agent in list(self.agents.values()):
+        if self._forget_far_agents(ego) or self.ground is None:
+            self.ground = Footprints(list(self.agents.values()), self.idm.headway, self.snapped)
+        self.ground.place(ego, replayed)
+        for slot, agent in enumerate(self.agents.values()):
             agent.extend_route(self.map, lights, self.idm.headway)
-            gap, lead_v = self._lead(agent, occupancy, self._red_stop_lines(agent, lights), ego)
+            gap, lead_v = self._lead(agent, slot, self._red_stop_lines(agent, lights), ego)
             agent.advance(self.map, self.idm, gap, lead_v, dt)
-            occupancy.update(agent)
+            self.ground.update(slot)
+        self.snapped = {}
         self.tracks = self._observe(replayed)
         return self.tracks
 
-    def _forget_far_agents(self, ego: EgoState) -> None:
-        center = ego_boxes(ego.pose)[:2]
-        near = {t: a for t, a in self.agents.items() if np.hypot(*(a.pose[:2] - center)) <= RADIUS}
+    def _forget_far_agents(self, ego: EgoState) -> bool:
+        """Whether any agent was left behind."""
+        x, y = ego_boxes(ego.pose)[:2].tolist()
+        near = {t: a for t, a in self.agents.items() if math.hypot(a.pose[0] - x, a.pose[1] - y) <= RADIUS}
+        forgot = len(near) < len(self.agents)
         self.agents = near
+        return forgot
 
     def _red_stop_lines(self, agent: RailAgent, lights: TrafficLights) -> list[Any]:
-        connectors = [e for e in dict.fromkeys(agent.route) if self.map.edges[e].is_connector]
-        red = [e for e in connectors if lights.get(self.map.edges[e].id) == TrafficLightStatus.RED]
+        edges = [self.map.edges[e] for e in agent.route]
+        red = [e for e, edge in zip(agent.route, edges) if edge.is_connector and lights.get(edge.id) == RED]
         return list({id(polygon): polygon for e in red for polygon in self.map.stop_lines(e)}.values())
 
-    def _lead(
-        self, agent: RailAgent, occupancy: "Occupancy", stop_lines: list[Any], ego: EgoState
-    ) -> tuple[float, float]:
+    def _lead(self, agent: RailAgent, slot: int, stop_lines: list[Any], ego: EgoState) -> tuple[float, float]:
         """Gap [m] and speed along the agent's heading [m/s] of what it follows; the end of its path if nothing."""
-        corridor_line = agent.path.after(agent.path.clamp(agent.progress))[:, :2]
-        nearest = occupancy.nearest_in_corridor(agent, corridor_line, stop_lines)
+        assert self.ground is not None
+        line = agent.path.after(agent.path.clamp(agent.progress))[:, :2].copy()
+        nearest = self.ground.nearest_in_corridor(slot, line, stop_lines)
         if nearest is None:
             return agent.path.end - agent.progress - agent.length / 2, 0.0
         who, gap = nearest
-        if who == EGO:
-            return gap, ego.speed * float(np.cos(ego.heading - agent.pose[2]))
-        if who in self.agents:
-            other = self.agents[who]
-            return gap, other.v * float(np.cos(other.pose[2] - agent.pose[2]))
+        if who < len(self.ground.agents):
+            other = self.ground.agents[who]
+            return gap, other.v * math.cos(other.pose[2] - agent.pose[2])
+        if who == len(self.ground.agents):
+            return gap, ego.speed * math.cos(ego.heading - agent.pose[2])
         return gap, 0.0
 
 
-EGO = "ego"
-STOP_LINE = "stop_line"
+class Footprints:
+    """The ground that is taken: by agents (box and strip ahead), the ego, replayed objects, in this order of slots."""
 
+    def __init__(self, agents: list[RailAgent], headway: float, snapped: dict[str, Floats]):
+        self.agents, self.headway = agents, headway
+        count = len(agents)
+        self.widths = np.array([a.width for a in agents])
+        self.strips = np.zeros((count, 32, 2))
+        self.counts = np.zeros(count, np.int64)
+        self.agent_corners, self.agent_bounds = np.zeros((count, 4, 2)), np.zeros((count, 4))
+        self.rings: list[list[Floats] | None] = [None] * count
+        self.strip_polygons: list[Any] = [None] * count
+        for slot, agent in enumerate(agents):
+            if agent.token in snapped:
+                self._put(slot, snapped[agent.token], np.zeros((0, 2)))
+            else:
+                self.update(slot)
 
-class Occupancy:
-    """Who covers which ground, as polygons with their bounds; stop lines are laid over it per agent."""
+    def place(self, ego: EgoState, replayed: Tracks) -> None:
+        """Set the ego and the replayed objects of this step."""
+        corners = box_corners(np.concatenate([ego_boxes(ego.pose)[None], replayed.boxes]))
+        bounds = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        self.corners = np.concatenate([self.agent_corners, corners])  # (M, 4, 2)
+        self.bounds = np.concatenate([self.agent_bounds, bounds])  # (M, 4)
+        count = len(self.agents)
+        self.agent_corners, self.agent_bounds = self.corners[:count], self.bounds[:count]  # views
 
-    def __init__(self, agents: Any, ego: EgoState, replayed: Tracks):
-        self.rails: Sequence[RailAgent] = list(agents)
-        self.ids: list[str] = [*(a.token for a in self.rails), EGO, *replayed.tokens]
-        self.slot = {token: i for i, token in enumerate(self.ids)}
-        boxes = np.concatenate([ego_boxes(ego.pose)[None], replayed.boxes])
-        self.polygons = np.empty(len(self.ids), object)
-        self.polygons[: len(self.rails)] = [a.footprint for a in self.rails]
-        self.polygons[len(self.rails) :] = shapely.polygons(box_corners(boxes))
-        self.bounds = shapely.bounds(self.polygons)  # (n, 4)
+    def update(self, slot: int) -> None:
+        """An agent has moved."""
+        agent = self.agents[slot]
+        self._put(slot, agent.pose, agent.strip(self.headway))
 
-    def update(self, agent: RailAgent) -> None:
-        slot = self.slot[agent.token]
-        self.polygons[slot] = agent.footprint
-        self.bounds[slot] = shapely.bounds(agent.footprint)
+    def _put(self, slot: int, pose: Floats, strip: Floats) -> None:
+        agent = self.agents[slot]
+        place_vehicle(pose, agent.length, agent.width, strip, self.agent_corners[slot], self.agent_bounds[slot])
+        if len(strip) > self.strips.shape[1]:
+            wider = np.zeros((len(self.agents), 2 * len(strip), 2))
+            wider[:, : self.strips.shape[1]] = self.strips
+            self.strips = wider
+        self.counts[slot] = len(strip)
+        self.strips[slot, : len(strip)] = strip
+        self.rings[slot] = self.strip_polygons[slot] = None
 
-    def nearest_in_corridor(self, agent: RailAgent, line: Floats, stop_lines: list[Any]) -> tuple[str, float] | None:
-        """Who is nearest to the agent's footprint among those that touch its corridor, and how far [m]."""
-        radius = agent.width / 2
-        low, high = line.min(axis=0) - radius, line.max(axis=0) + radius
-        hit = np.all(self.bounds[:, :2] <= high, axis=1) & np.all(self.bounds[:, 2:] >= low, axis=1)
-        own = self.slot[agent.token]
-        hit[own] = False
-        index = np.flatnonzero(hit)
-        candidates = [*self.polygons[index], *stop_lines]
-        if not candidates:
-            return None
-        path = shapely.LineString(line)
-        close = np.flatnonzero(shapely.dwithin(path, candidates, radius + 1e-6))
-        if not len(close):
-            return None
-        corridor = flat_buffer(path, radius)
-        touching = [i for i in close.tolist() if candidates[i].intersects(corridor)]
-        if not touching:
-            return None
-        gaps = shapely.distance(self.polygons[own], [candidates[i] for i in touching])
-        best = np.flatnonzero(gaps == gaps.min())
-        choice = int(best[0]) if len(best) == 1 else self._tie(own, corridor, stop_lines)
-        if len(best) > 1:
-            return self._name(choice), float(gaps.min())
-        winner = touching[choice]
-        return (self.ids[index[winner]] if winner < len(index) else STOP_LINE), float(gaps[choice])
+    def outline(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Floats]:
+        """Rings of what a slot covers: its box and, for agents, the strip ahead."""
+        if slot >= len(self.corners):
+            return [ring_of(stop_lines[slot - len(self.corners)])]
+        if slot >= len(self.agents):
+            return [self.corners[slot]]
+        rings = self.rings[slot]
+        if rings is None:
+            strip = self.strips[slot, : self.counts[slot]].copy()
+            rings = [self.agent_corners[slot].copy()]
+            if len(strip):
+                ring = rectangle_around(strip, self.widths[slot] / 2)
+                rings.append(ring if len(ring) else shapely.get_coordinates(self._strip_polygon(slot))[:-1])
+            self.rings[slot] = rings
+        return rings
 
-    def _name(self, entry: int) -> str:
-        return self.ids[entry] if entry < len(self.ids) else STOP_LINE
+    def _strip_polygon(self, slot: int) -> Any:
+        if self.strip_polygons[slot] is None:
+            strip = self.strips[slot, : self.counts[slot]]
+            self.strip_polygons[slot] = flat_buffer(strip, self.widths[slot] / 2)
+        return self.strip_polygons[slot]
+
+    def parts(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Any]:
+        """Polygons that a slot covers together: its box and, for agents, the strip ahead."""
+        if slot >= len(self.corners):
+            return [stop_lines[slot - len(self.corners)]]
+        box = shapely.polygons(self.corners[slot])
+        return [self._strip_polygon(slot), box] if slot < len(self.agents) and self.counts[slot] else [box]
+
+    def nearest_in_corridor(self, own: int, line: Floats, stop_lines: list[Any]) -> tuple[int, float] | None:
+        """The slot nearest to an agent's footprint among those that touch its corridor, and how far [m].
+
+        Slots beyond the last one are stop lines. Candidates come in the order of a lower bound of their distance, so
+        that those beyond the nearest are never looked at.
+        """
+        radius = self.widths[own] / 2
+        answers, bounds = search_corridor(
+            line, radius, self.corners, self.bounds, self.strips, self.counts, self.widths, own
+        )
+        found = np.flatnonzero(answers)
+        candidates = [(float(bounds[i]), int(i), int(answers[i])) for i in found]
+        for number, polygon in enumerate(stop_lines):
+            answer = touches_corridor(line, radius, ring_of(polygon), True, 0.0)
+            if answer != OUTSIDE:
+                candidates.append((0.0, len(self.corners) + number, answer))
+        gap, slot, tied = np.inf, -1, False
+        corridor = None
+        for bound, candidate, answer in sorted(candidates):
+            if bound > gap:
+                break
+            if answer == DOUBTFUL:
+                corridor = flat_buffer(line, radius) if corridor is None else corridor
+                if not any(part.intersects(corridor) for part in self.parts(candidate, stop_lines)):
+                    continue
+            distance = self._distance(own, self.outline(candidate, stop_lines), gap)
+            if distance <= gap:
+                tied, gap, slot = distance == gap, distance, candidate
+        if tied:
+            slot = self._tie(own, flat_buffer(line, radius), stop_lines)
+        return (slot, gap) if slot >= 0 else None
+
+    def _distance(self, own: int, rings: list[Floats], limit: float) -> float:
+        """Distance [m] between an agent's footprint and rings; not exact beyond the limit."""
+        return min(ring_distance(a, b, limit + 1.0) for a in self.outline(own) for b in rings)
 
     def _tie(self, own: int, corridor: Any, stop_lines: list[Any]) -> int:
         """Among several equally near, the one that the devkit's search trees, built in its order, return first."""
-        everything = np.empty(len(self.ids) + len(stop_lines), object)
-        everything[: len(self.ids)], everything[len(self.ids) :] = self.polygons, stop_lines
+        polygons = [*(shapely.union_all(self.parts(i)) for i in range(len(self.corners))), *stop_lines]
+        everything = np.array(polygons, object)
         found = [i for i in shapely.STRtree(everything).query(corridor) if everything[i].intersects(corridor)]
         others = [int(i) for i in found if i != own]
         return others[int(shapely.STRtree(everything[others]).nearest(everything[own]))]

@@ -10,7 +10,7 @@ from envs.driving.generate import generate_scenario
 from envs.driving.pack import load_pack, save_pack
 from envs.driving.scenario import Scenario
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Part of the cached file's name; raise it when the generator's scenarios change."""
 
 

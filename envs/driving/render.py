@@ -93,9 +93,12 @@ class BirdsEye:
         self.map, self.view = road_map, view or View()
         reach = np.hypot(self.view.width, self.view.height) / self.view.scale + MARGIN
         low, high = around[:, :2].min(axis=0) - reach, around[:, :2].max(axis=0) + reach
-        size = np.ceil((high - low) * CANVAS_SCALE).astype(int)
+        # a canvas twice as fine as the view is as fine as one can see
+        scale = min(CANVAS_SCALE, 2 * self.view.scale)
+        size = np.ceil((high - low) * scale).astype(int)
+        self.scale = scale
         # canvas pixels from map coordinates: x to the right, y up
-        self.to_canvas = np.array([[CANVAS_SCALE, 0, -low[0] * CANVAS_SCALE], [0, -CANVAS_SCALE, high[1] * CANVAS_SCALE]])
+        self.to_canvas = scale * np.array([[1, 0, -low[0]], [0, -1, high[1]]])
         self.canvas: Image = np.full((size[1], size[0], 3), GROUND, np.uint8)
         self._paint(route)
 
@@ -130,7 +133,7 @@ class BirdsEye:
             cv2.fillPoly(self.canvas, points, color, cv2.LINE_AA, SHIFT)
 
     def _line(self, points: Floats, color: Color, metres: float) -> None:
-        thickness = max(round(metres * CANVAS_SCALE), 1)
+        thickness = max(round(metres * self.scale), 1)
         cv2.polylines(self.canvas, [fixed(apply(self.to_canvas, points))], False, color, thickness, cv2.LINE_AA, SHIFT)
 
     def _kerbs(self) -> None:
@@ -145,7 +148,7 @@ class BirdsEye:
             block = self.map.block(block_id)
             if block is not None:
                 self._fill(self.map.blocks[block].polygon, ROUTE)
-        self.canvas = cv2.addWeighted(self.canvas, 0.3, clean, 0.7, 0.0).astype(np.uint8)
+        self.canvas = np.asarray(cv2.addWeighted(self.canvas, 0.3, clean, 0.7, 0.0), np.uint8)
 
     def _bays(self) -> None:
         """Outlines of kerbside parking."""
@@ -208,11 +211,7 @@ class BirdsEye:
         """The view's part of the canvas."""
         full = np.vstack([transform, [0, 0, 1]]) @ np.linalg.inv(np.vstack([self.to_canvas, [0, 0, 1]]))
         size = (self.view.width, self.view.height)
-        canvas = self.canvas
-        if self.view.scale < CANVAS_SCALE / 2:  # shrink first, so that thin markings do not flicker
-            canvas = cv2.resize(canvas, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            full = full @ np.diag([2.0, 2.0, 1.0])
-        frame = cv2.warpAffine(canvas, full[:2], size, flags=cv2.INTER_LINEAR, borderValue=GROUND)
+        frame = cv2.warpAffine(self.canvas, full[:2], size, flags=cv2.INTER_LINEAR, borderValue=GROUND)
         return np.asarray(frame, np.uint8)
 
     def _pixels(self, metres: float) -> int:
@@ -329,7 +328,8 @@ def _write_scores(strip: Image, score: ScenarioScore, left: int) -> None:
     shown |= {"ego_progress_along_expert_route": "progress", "ego_is_comfortable": "comfort"}
     for row, (name, label) in enumerate(shown.items()):
         value = float(score.metrics[name])
-        color = LIGHTS[TrafficLightStatus.GREEN] if value >= 0.99 else INK if value > 0.5 else LIGHTS[TrafficLightStatus.RED]
+        mood = TrafficLightStatus.GREEN if value >= 0.99 else TrafficLightStatus.RED
+        color = INK if 0.5 < value < 0.99 else LIGHTS[mood]
         write(strip, f"{label} {value:.2f}", (left, 38 + 17 * row), color)
 
 

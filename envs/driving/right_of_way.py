@@ -82,7 +82,9 @@ class RightOfWay:
         waiting = {a.driver: a for a in approaches}
         for approach in sorted(approaches, key=lambda a: (self.arrived.get(a.driver, time), a.distance)):
             if approach.driver in self.claims:
-                continue
+                if not self._stopped_by_light(approach, lights):
+                    continue
+                del self.claims[approach.driver]  # the light changed before the line was crossed
             self._notice_arrival(approach, time)
             if self._close_enough(approach) and self._may_enter(approach, waiting, lights, past, time):
                 self.claims[approach.driver] = approach.connector
@@ -102,12 +104,17 @@ class RightOfWay:
         braking = approach.speed**2 / (2 * COMFORTABLE_BRAKE)
         return approach.distance < (min(braking, 8.0) + 4.0 if gives_way else braking + 12.0)
 
+    @staticmethod
+    def _stopped_by_light(approach: Approach, lights: dict[int, int]) -> bool:
+        """Yellow or red, and room enough to stop."""
+        status = lights.get(approach.connector, TrafficLightStatus.GREEN)
+        room = approach.distance > max(approach.speed**2 / (2 * YELLOW_BRAKE), 0.3)
+        return status in (TrafficLightStatus.YELLOW, TrafficLightStatus.RED) and room
+
     def _must_heed(self, approach: Approach, lights: dict[int, int]) -> bool:
         status = lights.get(approach.connector, TrafficLightStatus.GREEN)
-        if status == TrafficLightStatus.RED:
+        if status == TrafficLightStatus.RED or self._stopped_by_light(approach, lights):
             return True
-        if status == TrafficLightStatus.YELLOW:
-            return approach.distance > approach.speed**2 / (2 * YELLOW_BRAKE)
         gives_way = self.kind[approach.connector] is not JunctionKind.SIGNAL and (
             self.kind[approach.connector] is JunctionKind.STOP or self.movement[approach.connector].rank > 0
         )
@@ -124,9 +131,7 @@ class RightOfWay:
         if approach.lead_before_line or not approach.exit_room or approach.beside_cyclist:
             return False
         status = lights.get(approach.connector, TrafficLightStatus.GREEN)
-        if status == TrafficLightStatus.RED:
-            return False
-        if status == TrafficLightStatus.YELLOW and approach.distance > approach.speed**2 / (2 * YELLOW_BRAKE):
+        if status == TrafficLightStatus.RED or self._stopped_by_light(approach, lights):
             return False
         if self._taken(approach, past):
             return False

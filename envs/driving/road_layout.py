@@ -91,7 +91,7 @@ class Style:
     rim: tuple[float, float] = (170.0, 240.0)  # [m] length of the roads that leave
     kinds: tuple[JunctionKind, ...] = (JunctionKind.SIGNAL,)
     lanes: tuple[int, ...] = (1, 2, 3)
-    limits_mph: tuple[int, ...] = (25, 30, 35)
+    limits_mph: tuple[int, ...] = (25, 25, 30, 30, 35)
     winding: float = 0.2  # [rad] how much streets bend between junctions
     rim_curvature: float = 1 / 150  # [1/m]
     drop_arm: float = 0.3  # chance of a T junction

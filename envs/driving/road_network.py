@@ -33,6 +33,7 @@ CONNECTOR_STEP = 0.5  # [m] between points of a connector
 TURN_WIDENING = 9.0  # [m^2] a connector's half width grows by this times its curvature, at most by half a metre
 TURN_COMFORT = 3.0  # [m/s^2] lateral acceleration behind the advised speed of a turn
 ROUNDABOUT_LIMIT = 15 * MPH
+RING_WIDTH = 5.0  # [m] of a roundabout's lane: vehicles swing out in it
 ROUNDABOUT_ZONE = 0.60  # [rad] half of the ring that an arm's junction takes
 KERB_RADIUS = 6.0  # [m]
 PARKING_WIDTH, PARKING_SPACING, PARKING_CLEARANCE = 2.5, 6.6, 20.0  # [m]
@@ -320,16 +321,24 @@ class _Builder:
         for i, j in pairs:
             points = joint(end_pose(way.baselines[i]), start_pose(out.baselines[j]), CONNECTOR_STEP)
             limit = min(way.speed_limit, out.speed_limit, _advised_speed(points, turn))
-            polygons.append(self._connector(points, block_id, way.lane_ids[i], out.lane_ids[j], limit, lights))
+            width = RING_WIDTH if -1 in (way.road, out.road) else LANE_WIDTH
+            polygons.append(self._connector(points, block_id, way.lane_ids[i], out.lane_ids[j], limit, lights, width))
             self.movements.append(Movement(self.connectors[-1].id, junction, turn, line, rank))
         polygon = largest(shapely.union_all([shapely.buffer(p, 0.01) for p in polygons]))
         self.block_connectors.append(Roadblock(block_id, polygon, True, way.block_id, out.block_id, intersection_id))
 
     def _connector(
-        self, points: Floats, block_id: str, from_lane: str, to_lane: str, limit: float, lights: tuple[str, ...]
+        self,
+        points: Floats,
+        block_id: str,
+        from_lane: str,
+        to_lane: str,
+        limit: float,
+        lights: tuple[str, ...],
+        width: float,
     ) -> Polygon:
-        half = LANE_WIDTH / 2 + np.minimum(TURN_WIDENING * np.abs(curvatures(points)), 0.5)[:, None]
-        half[[0, -1]] = LANE_WIDTH / 2
+        half = width / 2 + np.minimum(TURN_WIDENING * np.abs(curvatures(points)), 0.5)[:, None]
+        half[[0, -1]] = width / 2
         left = normals(points)
         edges = points + left * half, points - left * half
         polygon = strip(*edges)
@@ -359,7 +368,7 @@ class _Builder:
         return self._add("stop_polygons", self._across(arm, -0.8, 0.8, inner, outer))
 
     def _across(self, arm: Arm, near: float, far: float, inner: float, outer: float) -> Polygon:
-        """A rectangle at a road's end: `near` to `far` [m] inwards from it, sideways on the side of traffic coming in."""
+        """A rectangle at a road's end, `near` to `far` [m] inwards, sideways on the side of traffic coming in."""
         origin, inwards, side = self._end_frame(arm)
         corners = [(near, inner), (far, inner), (far, outer), (near, outer)]
         return Polygon([origin + a * inwards + b * side for a, b in corners])
@@ -388,7 +397,7 @@ class _Builder:
             self._ring_junction(index, junction, arm, ring[k - 1], ring[k])
 
     def _ring_lane(self, junction: JunctionPlan, start: float, end: float) -> Carriageway:
-        radii = [ROUNDABOUT_RADIUS, ROUNDABOUT_RADIUS - LANE_WIDTH / 2, ROUNDABOUT_RADIUS + LANE_WIDTH / 2]
+        radii = [ROUNDABOUT_RADIUS, ROUNDABOUT_RADIUS - RING_WIDTH / 2, ROUNDABOUT_RADIUS + RING_WIDTH / 2]
         line, left, right = (arc(junction.center, r, start, end, CONNECTOR_STEP) for r in radii)
         block_id, lane_id = self._id(), self._id()
         self._lane(lane_id, line, left, right, block_id, ROUNDABOUT_LIMIT, 0)
@@ -421,7 +430,8 @@ class _Builder:
         zone = (arm.heading - ROUNDABOUT_ZONE, arm.heading + ROUNDABOUT_ZONE)
         points = arc(junction.center, ROUNDABOUT_RADIUS, *zone, CONNECTOR_STEP)
         block_id = self._id()
-        polygon = self._connector(points, block_id, before.lane_ids[0], after.lane_ids[0], ROUNDABOUT_LIMIT, ())
+        lanes = before.lane_ids[0], after.lane_ids[0]
+        polygon = self._connector(points, block_id, *lanes, ROUNDABOUT_LIMIT, (), RING_WIDTH)
         self.movements.append(Movement(self.connectors[-1].id, index, Turn.CIRCLE, arm.line, 0))
         self.block_connectors.append(Roadblock(block_id, polygon, True, before.block_id, after.block_id, where))
 

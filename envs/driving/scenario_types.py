@@ -5,14 +5,17 @@ The definitions follow the mining thresholds that nuPlan publishes for its 14 ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
+from envs.driving.fleet import LONG
 from envs.driving.geometry import bearings, box_separation
 from envs.driving.road_layout import JunctionKind
 from envs.driving.road_network import Turn
-from envs.driving.traffic import LONG, Recording
+from envs.driving.traffic import Recording
 from envs.driving.types import Bools, Floats, Ints
 
 NEAR = 8.0  # [m]
@@ -44,7 +47,7 @@ class Drive:
     driver: int
     frames: slice
 
-    def of(self, table: Floats) -> Floats:
+    def of(self, table: NDArray[Any]) -> NDArray[Any]:
         """(f, ...) this driver's column of a table (F, D, ...)."""
         return table[self.frames, self.driver]
 

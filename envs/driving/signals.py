@@ -1,4 +1,8 @@
-"""Traffic signals: each junction's streets take turns, straight on and right first, then left on its own green."""
+"""Traffic signals: each junction's streets take turns.
+
+A street whose left turns have lanes of their own goes straight and right first, then left; else its two arms, where
+left turns share a lane with the others, have their greens one after the other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from envs.driving.road_network import Movement, RoadNetwork, Turn
 from envs.driving.types import Floats, TrafficLightStatus
 
 YELLOW, ALL_RED = 3.0, 1.5  # [s]
-THROUGH_GREEN, LEFT_GREEN = (9.0, 16.0), (5.0, 8.0)  # [s] ranges
+THROUGH_GREEN, LEFT_GREEN = (9.0, 15.0), (5.0, 8.0)  # [s] ranges
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,22 @@ class Signals:
         return status
 
 
-def phase(movement: Movement) -> tuple[int, bool]:
-    """Movements of one phase are green together: a street's straight and right ones, or its left ones."""
-    return movement.line, movement.turn is Turn.LEFT
+Phase = tuple[int, str]  # street, and which part of it
+
+
+def phases(network: RoadNetwork, movements: Sequence[Movement]) -> dict[str, Phase]:
+    """Which movements (by connector id) of one junction are green together."""
+    connectors = {edge.id: edge for edge in network.map.connectors}
+    blocks = {lane.id: lane.roadblock_id for lane in network.map.lanes}
+    lanes: dict[tuple[int, bool], set[str | None]] = {}
+    for m in movements:
+        lanes.setdefault((m.line, m.turn is Turn.LEFT), set()).add(connectors[m.connector_id].from_lane)
+    shared = {line for line, _ in lanes if lanes.get((line, True), set()) & lanes.get((line, False), set())}
+    out = {}
+    for m in movements:
+        arm = blocks[str(connectors[m.connector_id].from_lane)]
+        out[m.connector_id] = (m.line, f"arm {arm}" if m.line in shared else "left" if m.turn is Turn.LEFT else "ahead")
+    return out
 
 
 def draw_signals(network: RoadNetwork, rng: np.random.Generator) -> Signals:
@@ -46,22 +63,21 @@ def draw_signals(network: RoadNetwork, rng: np.random.Generator) -> Signals:
         if junction.kind is not JunctionKind.SIGNAL:
             continue
         movements = [m for m in network.movements if m.junction == index]
-        starts, cycle = _cycle(movements, rng)
+        phase = phases(network, movements)
+        starts, cycle = _cycle(sorted(set(phase.values())), rng)
         for movement in movements:
             ids.append(movement.connector_id)
-            rows.append((*starts[phase(movement)], cycle))
+            rows.append((*starts[phase[movement.connector_id]], cycle))
     table = np.array(rows).reshape(len(ids), 3)
     return Signals(tuple(ids), table[:, 0], table[:, 1], table[:, 2])
 
 
-def _cycle(
-    movements: Sequence[Movement], rng: np.random.Generator
-) -> tuple[dict[tuple[int, bool], tuple[float, float]], float]:
+def _cycle(order: Sequence[Phase], rng: np.random.Generator) -> tuple[dict[Phase, tuple[float, float]], float]:
     """(start, green) [s] of each phase, and the cycle [s]."""
     starts = {}
     clock = offset = float(rng.uniform(0, 60))
-    for which in sorted({phase(m) for m in movements}):
-        green = float(rng.uniform(*(LEFT_GREEN if which[1] else THROUGH_GREEN)))
+    for which in order:
+        green = float(rng.uniform(*(LEFT_GREEN if which[1] == "left" else THROUGH_GREEN)))
         starts[which] = (clock, green)
         clock += green + YELLOW + ALL_RED
     return starts, clock - offset

@@ -6,21 +6,21 @@ of the ego's measures) can be the expert of a scenario.
 
 import bisect
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.driving.driver import find_leads, idm_acceleration, mobil_gain, path_poses, speed_envelope
+from envs.driving.driver import find_leads, idm_acceleration, mobil_gain, path_poses
 from envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
+from envs.driving.fleet import BODIES, CYCLIST, LONG, REAR_AXLE_SHARE, Demand, Fleet
 from envs.driving.geometry import shifted_boxes
 from envs.driving.pedestrians import Pedestrians, must_wait
 from envs.driving.right_of_way import Approach, RightOfWay
-from envs.driving.road_layout import LANE_WIDTH
+from envs.driving.road_layout import LANE_WIDTH, JunctionKind
 from envs.driving.road_network import RoadNetwork, Turn
 from envs.driving.signals import Signals, draw_signals
-from envs.driving.types import Bools, Floats, Ints, TrackedObjectType
-from envs.driving.vehicle import PACIFICA
+from envs.driving.types import Bools, Floats, Ints
 
 DT = 0.1  # [s]
 WARM_UP = 8.0  # [s] simulated before the record starts
@@ -28,64 +28,8 @@ LOOK_AHEAD = 75.0  # [m]
 CHANGE_EVERY = 5  # steps between thoughts of changing lanes
 JERK = 2.2  # [m/s^3] of comfortable driving
 HARD = 3.0  # [m/s^2] braking beyond which comfort gives way
+NO_OFFSET = np.array([[0.0, 0.0, 1.0]])
 ENVELOPE_TIME = 0.6  # [s] in which a driver adapts to the speed a bend asks for
-BODIES = {  # length, width [m], share of the traffic
-    "minivan": (PACIFICA.length, PACIFICA.width, 0.42),
-    "car": (4.6, 1.9, 0.30),
-    "suv": (4.95, 2.05, 0.16),
-    "truck": (8.6, 2.45, 0.08),
-    "bus": (10.6, 2.5, 0.04),
-}
-LONG = 8.0  # [m]
-REAR_AXLE_SHARE = PACIFICA.rear_axle_to_center / PACIFICA.length  # of the length, rear axle to centre
-CYCLIST = (1.8, 0.6)  # [m]
-
-
-@dataclass(frozen=True)
-class Demand:
-    """How busy a world is."""
-
-    gap: tuple[float, float] = (15.0, 90.0)  # [m] between drivers at the start
-    inflow: float = 0.08  # drivers per second and lane at the rim
-    pedestrians: float = 0.02  # per second and crossing
-    cyclists: float = 0.5  # chance of one per lane with room beside it
-    long_vehicles: float = 1.0  # times the usual share of trucks and buses
-    haste: tuple[float, float] = (0.85, 1.0)  # desired speed over the limit
-    headway: tuple[float, float] = (0.9, 1.6)  # [s]
-    straight: float = 0.3  # chance that a driver prefers to go straight on at a junction
-    wander: float = 0.012  # chance per thought of a lane change for its own sake
-
-
-@dataclass
-class Fleet:
-    """Drivers as arrays; row i is driver i for ever, `active` says whether it is still there."""
-
-    paths: list[DriverPath] = field(default_factory=list)
-    poses: Floats = field(default_factory=lambda: np.zeros((0, PATH_LENGTH, 3)))
-    envelopes: Floats = field(default_factory=lambda: np.zeros((0, PATH_LENGTH)))
-    values: dict[str, Floats] = field(default_factory=dict)  # (n,) or (n, 3) each
-    body: list[str] = field(default_factory=list)
-
-    def add(self, path: DriverPath, body: str, **values: float | Floats) -> None:
-        grow = len(self.paths) == len(self.poses)
-        if grow:
-            more = max(32, len(self.poses))
-            self.poses = np.concatenate([self.poses, np.zeros((more, PATH_LENGTH, 3))])
-            self.envelopes = np.concatenate([self.envelopes, np.zeros((more, PATH_LENGTH))])
-        self.paths.append(path)
-        self.body.append(body)
-        for name, value in values.items():
-            row = np.asarray(value, np.float64)[None]
-            self.values[name] = np.concatenate([self.values[name], row]) if name in self.values else row
-        self.take(len(self.paths) - 1, path)
-
-    def take(self, driver: int, path: DriverPath) -> None:
-        """Put a driver on a path."""
-        self.paths[driver] = path
-        self.poses[driver] = path.poses
-        limits = path.limits * self.values["haste"][driver]
-        lateral, brake = self.values["lateral"][driver], self.values["brake"][driver] * 0.7
-        self.envelopes[driver] = speed_envelope(limits, path.curvature, lateral, brake)
 
 
 @dataclass(frozen=True)
@@ -389,7 +333,10 @@ class Traffic:
         """What a driver faces at the next junction; None where there is nothing (more) to claim."""
         driver = int(now[row])
         start, connector = self._next_connector(driver, front)
-        if self.right_of_way.claims.get(driver) == connector or not self.right_of_way.needs_claim(connector):
+        light = self.right_of_way.kind[connector] is JunctionKind.SIGNAL and start > front
+        if self.right_of_way.claims.get(driver) == connector and not light:
+            return None
+        if not self.right_of_way.needs_claim(connector):
             return None
         distance, gap = max(start - front, 0.0), float(gaps[row])
         length = self.map.edges[connector].baseline.length
@@ -463,11 +410,9 @@ class Traffic:
             if on_edge[row] < 15.0 or length - on_edge[row] < needed + 8.0:
                 continue
             wander = self.rng.random() < self.demand.wander
-            for side, target in ((1.0, self.map.left[edge]), (-1.0, self.map.right[edge])):
+            for target in (self.map.left[edge], self.map.right[edge]):
                 if target is not None and self._worth_it(row, target, v, edges, on_edge, acceleration, wander):
-                    s = on_edge[row] * self.map.edges[target].baseline.length / length
-                    self._change(driver, target, s, side, needed)
-                    edges[row], on_edge[row] = target, s
+                    edges[row], on_edge[row] = target, self._change(driver, target, needed)
                     break
 
     def _worth_it(
@@ -506,19 +451,24 @@ class Traffic:
             v["v"][row], desired, gap, lead_speed, *(v[k][row] for k in ("headway", "accel", "brake"))
         )
 
-    def _change(self, driver: int, target: int, s: float, side: float, needed: float) -> None:
-        """Move over: the new path's frame sees the driver on the other side, an offset that fades."""
-        old = self.fleet.paths[driver]
-        edges = self.maker.random_edges(target, self.rng, old.edges, self.demand.straight)
+    def _change(self, driver: int, target: int, needed: float) -> float:
+        """Move over: from the new path the driver is off to one side, an offset that fades. Gives its place [m]."""
+        values, row = self.fleet.values, np.array([driver])
+        here = path_poses(self.fleet.poses, row, values["s"][row], values["offset"][row])[0]
+        edges = self.maker.random_edges(target, self.rng, self.fleet.paths[driver].edges, self.demand.straight)
         path = self.maker.path(edges)
         self.fleet.take(driver, path)
-        values = self.fleet.values
+        s = float(self.map.edges[target].baseline.project(here[:2]))
+        x, y, heading = path_poses(self.fleet.poses, row, np.array([s]), NO_OFFSET)[0]
+        s += (here[0] - x) * math.cos(heading) + (here[1] - y) * math.sin(heading)
+        beside = (here[1] - y) * math.cos(heading) - (here[0] - x) * math.sin(heading)
         values["s"][driver] = s
-        values["offset"][driver] = (-side * LANE_WIDTH, s, needed)
+        values["offset"][driver] = (beside, s, needed)
         values["calm"][driver] = self.time + 7.0
         values["next_start"][driver] = 0.0
         self.right_of_way.release(driver)
         self.history[driver].append((self.ticks, path))
+        return s
 
 
 def simulate(network: RoadNetwork, demand: Demand, seconds: float, rng: np.random.Generator) -> Recording:
@@ -530,10 +480,6 @@ def simulate(network: RoadNetwork, demand: Demand, seconds: float, rng: np.rando
     frames = [world.step() for _ in range(round(seconds / DT))]
     history = {d: [(max(t - start, 0), p) for t, p in taken] for d, taken in world.history.items()}
     return Recording(network, world.signals, world.fleet, frames, world.parked, history)
-
-
-def body_type(body: str) -> TrackedObjectType:
-    return TrackedObjectType.BICYCLE if body == "bicycle" else TrackedObjectType.VEHICLE
 
 
 def present(frames: list[Frame], drivers: int) -> Bools:

@@ -1,6 +1,9 @@
 """The ego vehicle: its measures, and the kinematic bicycle that moves it, for one vehicle or any batch."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -120,10 +123,14 @@ class IdmParameters:
 
         The desired gap is not clamped at zero: a leader that pulls away fast makes its square grow, as in nuPlan.
         """
-        braking = 2 * np.sqrt(self.max_acceleration * self.max_deceleration)
+        return np.asarray(self.law(v, target, gap, lead_v, np.maximum))
+
+    def law(self, v: Any, target: Any, gap: Any, lead_v: Any, larger: Callable[[Any, Any], Any]) -> Any:
+        """The formula itself, on numbers (`larger` is max) or on arrays (np.maximum)."""
+        braking = 2 * math.sqrt(self.max_acceleration * self.max_deceleration)
         desired = self.min_gap + v * self.headway + v * (v - lead_v) / braking
-        ratio = desired / np.maximum(gap, self.min_gap)
-        return np.asarray(self.max_acceleration * (1 - (v / target) ** self.exponent - ratio**2))
+        ratio = desired / larger(gap, self.min_gap)
+        return self.max_acceleration * (1 - (v / target) ** self.exponent - ratio**2)
 
     def next_speed(
         self, v: Floats | float, target: Floats | float, gap: Floats | float, lead_v: Floats | float, dt: float

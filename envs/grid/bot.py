@@ -31,8 +31,8 @@ class BotExpert:
     """Keeps one bot informed of what the agent does.
 
     The bot follows Chevalier-Boisvert et al. (ICLR 2019), section 3.4: it knows the instruction's structure and sees
-    what the agent sees, so it explores; its solutions are good, not always shortest. Where it loses the thread, search
-    plans the instruction's actions one by one; where that fails too, a new bot tries.
+    what the agent sees, so it explores; its solutions are good, not always shortest. Where it loses the thread, or half
+    the time has gone, search plans the instruction's actions one by one; where that fails too, a new bot tries.
     """
 
     def __init__(self, world: Any):
@@ -49,8 +49,15 @@ class BotExpert:
 
     def action(self) -> int:
         if self._advice == NOTHING:
+            if self.world.step_count == self.world.max_steps // 2 and not self._lost:
+                self._hurry()
             self._advice = self._searched() if self._lost else self._ask()
         return self._advice
+
+    def _hurry(self) -> None:
+        self._plan = plan_next(self.world)
+        if self._plan:
+            self._bot, self._lost = None, True
 
     def _ask(self) -> int:
         fresh = self._bot is None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
 from envs.grid import draw
 from envs.grid.expert import Expert, make_expert
+from envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
 from envs.grid.mission import WORDS, encode_mission, mission_length
 from envs.grid.snapshot import load_world, save_world
 from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
@@ -49,8 +50,8 @@ class GridEnv(gym.Env[Observation, int]):
 
     Scores, in `info["metrics"]` on the last step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
     (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own length counts where
-    it beats the expert's or the expert fails). On Dynamic-Obstacles the expert's length is that of the way past
-    standing obstacles removed.
+    it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the obstacles stands for
+    the expert's.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
@@ -68,7 +69,7 @@ class GridEnv(gym.Env[Observation, int]):
         _check_options(task, observation, split, max_steps, tile_size, render_mode)
         self.task, self.observation, self.split, self.tile_size = task, observation, split, tile_size
         self.render_mode = render_mode
-        self._options = {} if max_steps is None else {"max_steps": max_steps}
+        self._options = {} if max_steps is None else {"max_steps": int(max_steps)}
         self.world = make_world(task, **self._options)
         self._views = SymbolicViews(self.world)
         self._mission_length = mission_length(task)
@@ -208,6 +209,9 @@ def _start_level(world: Any, level: int | None) -> None:
 def _check_options(
     task: str, observation: str, split: str, max_steps: int | None, tile_size: int, render_mode: str | None
 ) -> None:
+    if task not in MINIGRID_IDS:
+        near = ", ".join(name.removeprefix("embodia/") for name in nearest_ids(task, among=GRID_IDS))
+        raise ValueError(f"GridEnv: {task!r} is no task of minigrid's; nearest: {near or 'none'}")
     if observation not in VIEWS:
         raise ValueError(f"embodia/{task}: observation={observation!r}; choose one of {', '.join(VIEWS)}")
     if split not in ("train", "test"):

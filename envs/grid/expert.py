@@ -25,9 +25,10 @@ FLAWED: dict[str, str] = {
         ("BabyAI-OpenDoorsOrderN2Debug-v0", "BabyAI-OpenDoorsOrderN4Debug-v0"),
         "where two doors are asked for, opening the first already counts as failing the second",
     ),
+    "BabyAI-PickupDistDebug-v0": "sometimes the wanted object is walled in by others, and moving one is a failure",
     "BabyAI-GoToImpUnlock-v0": "sometimes the key is locked up in the room that it opens",
     **dict.fromkeys(
-        (f"MiniGrid-ObstructedMaze-{size}-v0" for size in ("2Dlhb", "1Q", "2Q", "Full")),
+        (f"MiniGrid-ObstructedMaze-{size}-v0" for size in ("2Dlhb", "1Q", "2Q")),
         "sometimes a ball replaces a box with a needed key; version 1 of the task mends that",
     ),
 }

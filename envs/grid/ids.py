@@ -5,6 +5,7 @@ registry.
 """
 
 import difflib
+from collections.abc import Iterable
 
 import gymnasium
 
@@ -70,13 +71,10 @@ def register_grid() -> None:
         )
 
 
-def nearest_ids(name: str, count: int = 3) -> list[str]:
-    """The registered `embodia/` ids of every world that look most like `name`, best first."""
-    known = {
-        spec_id.removeprefix("embodia/").lower(): spec_id
-        for spec_id in gymnasium.registry
-        if spec_id.startswith("embodia/")
-    }
+def nearest_ids(name: str, count: int = 3, among: Iterable[str] | None = None) -> list[str]:
+    """The ids that look most like `name`, best first: among the given, or all registered `embodia/` ids."""
+    every = gymnasium.registry if among is None else among
+    known = {id_.removeprefix("embodia/").lower(): id_ for id_ in every if id_.startswith("embodia/")}
     wanted = name.removeprefix("envs:").removeprefix("embodia/").lower()
     inside = [key for key in known if wanted and wanted in key]
     close = difflib.get_close_matches(wanted, known, n=count, cutoff=0.4)

@@ -5,19 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.homes.compiled import compiled
-from envs.homes.drawable import (
-    DENSITY,
-    DOUBLE_SIDED,
-    HEIGHT,
-    LEVELS,
-    NORMAL,
-    PLANE,
-    SEMANTIC,
-    TEXELS,
-    WIDTH,
-    U,
-)
 from envs.homes.scene import LIGHT_ONE, Array
+
+# What the kernels read is laid out by `drawable`. The columns are named here, because compiled kernels are kept until
+# this file changes.
+# Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
+CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
+# Columns of Drawable.label.
+TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 TILE = 8  # pixels along the side of a tile of the hierarchical z-buffer
 LANES = 16  # pixels worked on at a time, so that no loop has a remainder
@@ -271,20 +266,19 @@ def _scan(  # type: ignore[no-untyped-def]
             continue
         top, bottom = min(top, first), max(bottom, last)
         slope = (polygon[lower, 0] - x) / (polygon[lower, 1] - y)
-        if falling != turned:
-            for row in range(first, last):
-                left[row] = int(np.ceil(min(max(x + (row + 0.5 - y) * slope - 0.5, 0.0), float(width))))
-        else:
-            for row in range(first, last):
-                right[row] = int(np.ceil(min(max(x + (row + 0.5 - y) * slope - 0.5, 0.0), float(width))))
+        side = left if falling != turned else right
+        begin = x + (0.5 - y) * slope - 0.5
+        for row in range(first, last):
+            column = min(max(begin + row * slope, 0.0), float(width))
+            side[np.uint64(row)] = np.int64(np.ceil(column))
     step, zero, number = np.float32(across), np.float32(0), np.int32(triangle)
     band_left, band_right = width, 0
     for row in range(top, bottom):
-        first, last = left[row], right[row]
+        line = np.uint64(row)
+        first, last = left[line], right[line]
         if first < last:
             band_left, band_right = min(band_left, first), max(band_right, last)
             start, length = np.float32(constant + down * row + across * first), np.float32(last - first)
-            line = np.uint64(row)
             for block in range(first & -LANES, last, LANES):
                 for lane in range(LANES):
                     i = np.uint64(block + lane)

@@ -1,18 +1,30 @@
 """A scene laid out for the rasteriser: triangles in the order of their hierarchy, texel pyramids, packed light."""
 
+import weakref
 from typing import NamedTuple
 
 import numpy as np
 
 from envs.homes.bvh import build_bvh
+from envs.homes.draw_kernels import (
+    CORNERS,
+    DENSITY,
+    DOUBLE_SIDED,
+    HEIGHT,
+    LABEL_COLUMNS,
+    LEVELS,
+    LIGHT_U,
+    NORMAL,
+    PLANE,
+    SEMANTIC,
+    SURFACE_COLUMNS,
+    TEXELS,
+    WIDTH,
+    U,
+)
 from envs.homes.scene import Array, Scene
 
 MAX_LEVELS = 12  # of a texel pyramid; textures are at most 4096 texels wide
-
-# Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
-CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
-# Columns of Drawable.label.
-TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 
 class Drawable(NamedTuple):
@@ -26,8 +38,25 @@ class Drawable(NamedTuple):
     light: Array  # (h + 1, w + 1) uint64, three 16-bit lanes of 8 bits
 
 
+_laid_out: dict[int, Drawable] = {}
+
+
 def drawable(scene: Scene) -> Drawable:
-    """Lay out `scene` for drawing. Triangles without area are dropped: they cover no pixel."""
+    """The layout of `scene`, worked out at the first call and kept for as long as the scene lives."""
+    found = _laid_out.get(id(scene))
+    if found is None:
+        found = _laid_out[id(scene)] = _lay_out(scene)
+        weakref.finalize(scene, _laid_out.pop, id(scene), None)
+    return found
+
+
+def forget(scene: Scene) -> None:
+    """Drop the layout of a scene; the next drawing works it out again."""
+    _laid_out.pop(id(scene), None)
+
+
+def _lay_out(scene: Scene) -> Drawable:
+    """Triangles without area are dropped: they cover no pixel."""
     corners = scene.triangles.astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)

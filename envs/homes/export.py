@@ -20,7 +20,7 @@ from envs.homes.atlas import packed, samples
 from envs.homes.scene import LIGHT_ONE, Array, Scene, SceneError
 from envs.homes.semantics import HEADER
 
-TEXEL = 0.03  # [m] that one texel of the picture covers
+TEXEL = 0.04  # [m] that one texel of the picture covers
 MOST = 256  # texels along one side of a face
 REDUCED = 4  # textures are averaged over this many texels before they are sampled
 
@@ -80,24 +80,21 @@ def _configs(name: str) -> dict[str, dict[str, Any]]:
 
 def _glb(scene: Scene) -> bytes:
     image, uv = _picture(scene)
-    picture = Image.fromarray(image)
-    materials = [
-        trimesh.visual.material.PBRMaterial(
-            name=f"home_{'two' if both else 'one'}_sided", baseColorTexture=picture, metallicFactor=0.0,
-            roughnessFactor=1.0, doubleSided=both,
-        )
-        for both in (False, True)
-    ]  # fmt: skip
+    material = trimesh.visual.material.PBRMaterial(
+        name="home", baseColorTexture=Image.fromarray(image), metallicFactor=0.0, roughnessFactor=1.0
+    )
     names = {thing.semantic_id: thing.name for thing in scene.objects}
     out = trimesh.Scene()
-    keys = scene.semantic_id.astype(np.int64) * 2 + scene.double_sided
-    for key in np.unique(keys):
-        members = np.flatnonzero(keys == key)
-        corners = scene.triangles[members].reshape(-1, 3)
+    for label in np.unique(scene.semantic_id):
+        members = np.flatnonzero(scene.semantic_id == label)
+        corners, places = scene.triangles[members], uv[members]
+        behind = scene.double_sided[members]  # is written once for each side
+        corners = np.concatenate([corners, corners[behind][:, ::-1]]).reshape(-1, 3)
+        places = np.concatenate([places, places[behind][:, ::-1]]).reshape(-1, 2)
         mesh = trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False)
-        mesh.visual = trimesh.visual.TextureVisuals(uv=uv[members].reshape(-1, 2), material=materials[key % 2])
-        label = names.get(int(key // 2), f"unlabelled_{key // 2}") + ("_two_sided" if key % 2 else "")
-        out.add_geometry(mesh, node_name=label, geom_name=label)
+        mesh.visual = trimesh.visual.TextureVisuals(uv=places, material=material)
+        name = names.get(int(label), f"unlabelled_{label}")
+        out.add_geometry(mesh, node_name=name, geom_name=name)
     data: bytes = out.export(file_type="glb")
     return data
 
@@ -107,8 +104,9 @@ def _picture(scene: Scene) -> tuple[Array, Array]:
     triangles = scene.triangles.astype(np.float64)
     sides = [np.linalg.norm(triangles[:, k] - triangles[:, 0], axis=1) for k in (1, 2)]
     columns, rows = (np.clip(np.ceil(side / TEXEL).astype(int) + 1, 2, MOST) for side in sides)
-    width = max(256, int(2 ** np.ceil(np.log2(np.sqrt((columns * rows).sum())))))
+    width = max(2 * MOST, int(2 ** np.ceil(np.log2(np.sqrt((columns * rows).sum())))))
     left, top, height = packed(columns, rows, width)
+    height = int(2 ** np.ceil(np.log2(height)))
     face, across, down = samples(columns, rows)
     share = np.stack([1 - across - down, across, down], axis=1)[..., None]
     colour = _sampled(scene, face, (scene.uv[face] * share).sum(axis=1))

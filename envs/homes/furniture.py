@@ -476,9 +476,9 @@ def floor_lamp(rng: Rng, style: Style) -> Piece:
         sides = (4, 6, 10)[style.detail]
         b.prism((0, 0.2), 0.0, 0.03, 0.15, sides, DARK)
         b.prism((0, 0.2), 0.03, 1.4, 0.014, 3, DARK, cap=False)
-        b.prism(
-            (0, 0.2), 1.35, 1.65, 0.2, sides, Material("fabric", (1.0, 0.94, 0.82), 0.5, glow=0.95), top_radius=0.13
-        )
+        shade = Material("fabric", (1.0, 0.94, 0.82), 0.5, glow=0.95)
+        b.prism((0, 0.2), 1.35, 1.65, 0.2, sides, shade, top_radius=0.13)
+        b.disc((0, 0.2), 1.355, 0.2, sides, shade, downward=True)
 
     return Piece("lamp", 0.4, 0.4, 1.65, 0.0, build)
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from envs.homes.draw_kernels import Scratch, draw
-from envs.homes.drawable import Drawable, drawable
+from envs.homes.drawable import Drawable, drawable, forget
 from envs.homes.scene import Array, Scene
 
 Sensor = Literal["rgb", "depth", "semantic"]
@@ -51,7 +51,6 @@ class Rasterizer:
         self.focal = width / 2 / np.tan(np.radians(hfov) / 2)  # [pixels]
         self.threads = max(1, threads)
         self._scratch = [Scratch.of(height, width) for _ in range(self.threads)]
-        self._drawables: dict[int, tuple[Scene, Drawable]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._images = self._allocate(0)
 
@@ -64,12 +63,12 @@ class Rasterizer:
         them, so copy what is to be kept. Raises ValueError for poses that are not finite or do not fit.
         """
         poses = np.ascontiguousarray(camera_to_world, dtype=np.float64)
-        index = np.asarray(scene_index)
+        index = [int(k) for k in scene_index]
         count = len(index)
         if poses.shape != (count, 4, 4):
             raise ValueError(f"camera_to_world has shape {poses.shape}, expected ({count}, 4, 4).")
-        if count and not 0 <= index.min() <= index.max() < len(scenes):
-            raise ValueError(f"scene_index names scene {index.max()} of {len(scenes)}.")
+        if count and not 0 <= min(index) <= max(index) < len(scenes):
+            raise ValueError(f"scene_index names scene {max(index)} of {len(scenes)}.")
         if not np.isfinite(poses).all():
             raise ValueError(f"camera {int(np.nonzero(~np.isfinite(poses))[0][0])}: its pose has NaN or infinity.")
         if count > len(self._images["depth"]):
@@ -82,8 +81,8 @@ class Rasterizer:
         return {name: self._images[name][:count] for name in self.sensors}
 
     def forget(self, scene: Scene) -> None:
-        """Drop what was prepared for drawing `scene`."""
-        self._drawables.pop(id(scene), None)
+        """Free what was prepared for drawing `scene` before the scene itself goes."""
+        forget(scene)
 
     def _allocate(self, count: int) -> dict[str, Array]:
         shape = (count, self.height, self.width)
@@ -94,15 +93,12 @@ class Rasterizer:
             "semantic": np.zeros((*wanted["semantic"], 1), np.int32),
         }
 
-    def _groups(self, scenes: Sequence[Scene], index: Array) -> list[tuple[Drawable, Array]]:
+    def _groups(self, scenes: Sequence[Scene], index: list[int]) -> list[tuple[Drawable, Array]]:
         """The cameras of each scene."""
-        groups = []
-        for k in np.unique(index):
-            scene = scenes[k]
-            if id(scene) not in self._drawables:
-                self._drawables[id(scene)] = (scene, drawable(scene))
-            groups.append((self._drawables[id(scene)][1], np.flatnonzero(index == k)))
-        return groups
+        cameras: dict[int, list[int]] = {}
+        for camera, k in enumerate(index):
+            cameras.setdefault(k, []).append(camera)
+        return [(drawable(scenes[k]), np.array(members)) for k, members in cameras.items()]
 
     def _draw(self, groups: list[tuple[Drawable, Array]], poses: Array, scratch: Scratch) -> None:
         images = self._images

@@ -56,7 +56,7 @@ class Room:
     ceiling: float  # y of the ceiling [m]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Scene:
     """Triangles with texture, light and labels. Arrays are not to be written to.
 

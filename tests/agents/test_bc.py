@@ -136,7 +136,7 @@ def test_the_expert_is_never_asked_in_evaluation():
 @pytest.mark.parametrize(("agent", "config"), [(BC, BCConfig), (DAgger, DAggerConfig)])
 def test_resumes_bit_for_bit(agent, config, memory, tmp_path):
     """40 rows at once equal 20 rows, save, load into new objects, 20 rows."""
-    settings = {"memory": memory, "sequence": 5 if memory else 1}
+    settings = {"memory": memory, "sequence": 5 if memory else None}
     env = worlds()
     whole = make(env, agent, config, **settings)
     _, _, expected = train(whole, env, 40)
@@ -174,14 +174,20 @@ def test_padding_behind_a_pieces_end_teaches_nothing():
 
 def test_memory_without_sequences_is_refused():
     with pytest.raises(ValueError, match="set sequence to 2 or more"):
-        make(worlds(n=1), memory=8)
+        make(worlds(n=1), memory=8, sequence=1)
+    assert make(worlds(n=1), memory=8).buffer().length == 32
+    assert make(worlds(n=1)).buffer().length is None
 
 
-def test_the_learning_rate_falls_in_the_latter_half():
+def test_the_learning_rate_rises_at_first_and_falls_in_the_latter_half():
     env = worlds()
-    learner = make(env, anneal_rows=800)
+    learner = make(env, anneal_rows=800, warmup=10)
     buffer, _, _ = train(learner, env, 20)
     assert learner.rows == 160
+    learner.updates = 4
+    learner.update(buffer.sample())
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    learner.updates = 10
     for rows, rate in ((160, 1e-3), (400, 1e-3), (600, 0.5e-3), (800, 0.02e-3)):
         learner.rows = rows
         learner.update(buffer.sample())

@@ -27,7 +27,7 @@ SMALL = {"hidden": (16,), "device": "cpu"}
 LEARNERS = {
     "ppo": lambda encoder, actions: PPO(encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24)),
     "ppo-annealed": lambda encoder, actions: PPO(
-        encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24, anneal_rows=600)
+        encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24, anneal_rows=400)
     ),
     "a2c": lambda encoder, actions: A2C(encoder, actions, A2CConfig(**SMALL)),
     "dqn": lambda encoder, actions: DQN(
@@ -62,17 +62,17 @@ def metrics(folder):
 def test_two_halves_are_the_whole_bit_for_bit(name, tmp_path):
     whole = tmp_path / "whole"
     agent, env = build(name)
-    end = train(agent, env, Schedule(steps=400, log_every=90), whole)
+    end = train(agent, env, Schedule(steps=240, log_every=50), whole)
 
     halves = tmp_path / "halves"
-    train(*build(name), Schedule(steps=200, log_every=90, seed=0), halves)
+    train(*build(name), Schedule(steps=120, log_every=50, seed=0), halves)
     resumed, worlds_again = build(name, seed=77)  # other weights and generators, which resume must replace
-    again = train(resumed, worlds_again, Schedule(steps=400, log_every=90), halves, resume=True)
+    again = train(resumed, worlds_again, Schedule(steps=240, log_every=50), halves, resume=True)
 
     assert weights(agent, tmp_path / "a") == weights(resumed, tmp_path / "b")
     state, state_again = agent.training_state(), resumed.training_state()
     assert checkpoint.encode(state).__repr__() == checkpoint.encode(state_again).__repr__()
-    assert end.step == again.step >= 400
+    assert end.step == again.step >= 240
     np.testing.assert_array_equal(end.return_, again.return_)
     assert str(env.get_state()) == str(worlds_again.get_state())
 
@@ -176,7 +176,7 @@ from agents.loop import train
 from tests.agents.test_resume import SCHEDULE, build
 train(*build("ppo"), SCHEDULE, sys.argv[1])
 """
-SCHEDULE = Schedule(steps=900, log_every=100, save_every=60)
+SCHEDULE = Schedule(steps=660, log_every=100, save_every=60)
 
 
 def test_kill_9_loses_only_the_time_since_the_last_checkpoint(tmp_path):

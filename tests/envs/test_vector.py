@@ -1,12 +1,17 @@
 """Worlds side by side: Gymnasium's contract kept, errors whole, nothing left behind."""
 
+import errno
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,7 +19,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from envs import VectorEnvironment
+from envs import VectorEnvironment, workers
 from envs.vector import SubprocessVector, SyncVector, make
 from envs.workers import WorkerError, WorkerTraceback
 from tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
@@ -278,6 +283,61 @@ def test_make_chooses_and_refuses():
         make("CartPol-v1")
     with pytest.raises(AttributeError, match="get_state"):
         env.get_state()
+
+
+def test_what_a_worker_answers():
+    """The worker's side of the pipe, run here: what it is told is waiting before it begins."""
+    ours, theirs = multiprocessing.Pipe()
+    layout = [((2, 1), np.dtype(np.float32)), ((2, 1), np.dtype(np.int64)), ((2,), np.dtype(float))]
+    layout += [((2,), np.dtype(bool))] * 2 + [((2,), np.dtype(np.int64))]
+    memory = workers._allocate(layout)
+    told = [("attach", (memory.name, layout, slice(0, 2))), ("reset", ([6, 7], None, [True, True])), ("step", ())]
+    told += [("step", ()), ("step", ()), ("expert_action", ()), ("nothing", ()), ("close", ())]
+    for message in told:
+        ours.send(message)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        fns = cloudpickle.dumps([lambda: CountingEnv(broken="odd_error", broken_seed=7)] * 2)
+        workers._work(theirs, fns, 4)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    answers = [ours.recv() for _ in told]
+    assert answers[0][1]["action_space"] == spaces.Discrete(3)
+    assert [answer[0] for answer in answers] == ["ok"] * 5 + ["error", "ok", "error"]
+    assert answers[5][1] is None, "the error cannot travel"
+    assert "world 5, seed 7, step 3" in answers[5][2]
+    assert isinstance(pickle.loads(answers[7][1]), AttributeError)
+    arrays = workers._views(memory, layout)
+    np.testing.assert_array_equal(arrays[0][:, 0], [3, 2])
+    del arrays
+    memory.close()
+    memory.unlink()
+
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("fns", [b"not a pickle", cloudpickle.dumps([CountingEnv])])
+def test_a_worker_ends_with_its_pipe(fns):
+    ours, theirs = multiprocessing.Pipe()
+    handler = signal.getsignal(signal.SIGINT)
+    closing = threading.Timer(0.2, ours.close)
+    closing.start()
+    try:
+        workers._work(theirs, fns, 0)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    closing.join()
+    assert ours.closed
+
+
+def test_little_shared_memory_is_said_at_once(monkeypatch):
+    def full(number, offset, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workers.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="enlarge /dev/shm"):
+        workers._allocate([((10**6,), np.dtype(float))])
 
 
 ORPHANS = """

@@ -1,6 +1,7 @@
 """The entry: verbs, mistakes, shadows, the doctor."""
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -119,3 +120,8 @@ def test_the_doctor_names_what_a_missing_piece_would_enable(monkeypatch):
     assert not missing.needed
     assert "Minari opens" in missing.says
     assert missing.mend == "pip install 'minari>=0.5'"
+
+
+@pytest.mark.parametrize(("module", "name"), entry.ELSEWHERE)
+def test_the_mistakes_of_other_folders_are_where_the_entry_looks(module, name):
+    assert issubclass(getattr(importlib.import_module(module), name), Exception)

@@ -166,13 +166,15 @@ def test_list_names_everything_and_says_who_has_no_expert(capsys):
 # Stopping and going on -----------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_goes_on_when_given_more_steps(folder, tmp_path):
+def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(run, tmp_path):
     place = tmp_path / "run"
-    assert main(["train", *TINY, "--no-report", "--out", str(place)]) == 0
+    assert main(["train", *TINY, "--steps", "200", "--no-report", "--out", str(place)]) == 0
     first = (place / "metrics.jsonl").read_text()
-    assert main(["train", "--resume", str(place), "--steps", "600", "--no-report"]) == 0
+    assert main(["train", "--resume", str(place), "--steps", "400", "--no-report"]) == 0
     assert (place / "metrics.jsonl").read_text().startswith(first)
-    assert int(runs.weights(place, "last").name) >= 600
+    straight, halves = (runs.weights(each, "last") for each in (run, place))
+    assert halves.name == straight.name
+    assert (halves / "agent.safetensors").read_bytes() == (straight / "agent.safetensors").read_bytes()
 
 
 def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
@@ -257,3 +259,35 @@ def test_a_damaged_episodes_file_is_named(run, tmp_path, capsys):
     (place / "episodes.jsonl").write_text("\n".join([*lines[:2], lines[2][:20]]))
     assert main(["compare", str(run), str(place)]) == 2
     assert "episodes.jsonl line 3 is no episode" in capsys.readouterr().err
+
+
+SICK = """
+import gymnasium as gym, numpy as np
+from gymnasium import spaces
+class Sick(gym.Env):
+    observation_space, action_space = spaces.Dict(x=spaces.Box(-9, 9, (2,), np.float32)), spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return {"x": np.zeros(2, np.float32)}, {}
+    def step(self, action):
+        self.t += 1
+        x = np.array([0, np.nan if self.t == 5 else 1], np.float32)
+        return {"x": x}, 0.0, self.t == 9, False, {"metrics": {"success": 0.0}}
+gym.register("Sick-v0", Sick)
+"""
+
+
+def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, capsys):
+    (tmp_path / "sick_world.py").write_text(SICK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["eval", "random", "--env", "sick_world:Sick-v0", "--seeds", "3", "--episodes", "1"]) == 2
+    told = capsys.readouterr().err
+    for part in ('"x" is NaN', "Sick-v0", "seed 3", "step 5"):
+        assert part in told
+    arguments = ["--env.id", "sick_world:Sick-v0", "--encoder.keys", "x", "--steps", "50", "--seed", "11"]
+    assert main(["train", "ppo-empty", *arguments, "--env.num-envs", "2"]) == 2
+    told = capsys.readouterr().err
+    for part in ('"x" is NaN', "Sick-v0", "seed 11", "step 5"):
+        assert part in told

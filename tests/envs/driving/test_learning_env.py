@@ -198,6 +198,8 @@ def test_the_single_environment_keeps_gymnasiums_contract(scenarios, action):
         warnings.filterwarnings("ignore", message=".*minimum value.*infinity.*|.*maximum value.*infinity.*")
         warnings.filterwarnings("ignore", message=".*normalized.*|.*render.*")
         check_env(env, skip_render_check=True)
+    env.reset(seed=0)
+    assert env.render().shape == (512, 512, 3)
     if action == "manoeuvre":
         with pytest.raises(NoExpert, match="continuous"):
             env.expert_action()

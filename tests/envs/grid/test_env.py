@@ -155,6 +155,11 @@ def test_impossible_options_are_named(wrong):
         GridEnv("MiniGrid-Empty-5x5-v0", **wrong)
 
 
+def test_an_unknown_task_is_told_its_neighbours():
+    with pytest.raises(ValueError, match="'MiniGrid-Empty-9x9-v0' is no task of minigrid's; nearest: MiniGrid-Empty-"):
+        GridEnv("MiniGrid-Empty-9x9-v0")
+
+
 def test_nearest_ids():
     assert nearest_ids("MiniGrid-Empty-8x8")[0] == "embodia/MiniGrid-Empty-8x8-v0"
     assert nearest_ids("envs:embodia/minigrid-fourroom-v0")[0] == "embodia/MiniGrid-FourRooms-v0"

@@ -30,8 +30,11 @@ SPOKEN = [
 ]
 FAST = [f"MiniGrid-{name}-v0" for name in SEARCHED + DODGED] + [f"BabyAI-{name}-v0" for name in SPOKEN]
 
-LEAST = {"BabyAI-GoToImpUnlock-v0": 85, "BabyAI-OpenDoorsOrderN2Debug-v0": 25, "BabyAI-OpenDoorsOrderN4Debug-v0": 20}
-"""Levels of 100 to be won where nobody can win them all: see FLAWED."""
+LEAST = {
+    **{"BabyAI-GoToImpUnlock-v0": 96, "BabyAI-PickupDistDebug-v0": 98},
+    **{"BabyAI-OpenDoorsOrderN2Debug-v0": 29, "BabyAI-OpenDoorsOrderN4Debug-v0": 33},
+}
+"""Levels of 100 to be won where nobody can win more: see FLAWED."""
 
 
 def play(env, seed):
@@ -55,7 +58,9 @@ def test_the_expert_succeeds(task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in expert_ids()[0] if name not in NEED_SOURCE])
-def test_the_expert_succeeds_on_100_levels(name):
+def test_the_expert_succeeds_on_100_levels(name, monkeypatch):
+    if name.startswith("embodia/BabyAI"):
+        monkeypatch.setattr(GridEnv, "_shortest", lambda env: env.world.step_count)  # the bot need not play them twice
     env = gym.make(f"envs:{name}").unwrapped
     won = sum(play(env, seed)[0]["success"] for seed in range(100))
     if env.task in FLAWED and not name.startswith("embodia/BabyAI"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import trimesh
+from scipy import ndimage
 
 from envs.homes.scene import LIGHT_ONE, Scene
 
@@ -44,12 +45,16 @@ def cast_depth(scene, pose, height, width, hfov):
     return depth.reshape(height, width)
 
 
-def silhouettes(depth, threshold=0.02):
-    """Pixels with a neighbour (of eight) at another depth: where half a pixel decides what is hit."""
+def silhouettes(depth, threshold=5e-4):
+    """Pixels beside which one surface ends and another begins.
+
+    On a plane inverse depth is linear over the image: where its second difference, as a depth [m], exceeds
+    `threshold`, another surface lies within a pixel.
+    """
+    inverse = 1 / np.maximum(np.pad(depth, 1, mode="reflect", reflect_type="odd"), 1e-3)
+    middle = inverse[1:-1, 1:-1]
     edge = np.zeros(depth.shape, bool)
-    padded = np.pad(depth, 1, mode="edge")
-    for dy in (0, 1, 2):
-        for dx in (0, 1, 2):
-            other = padded[dy : dy + depth.shape[0], dx : dx + depth.shape[1]]
-            edge |= np.abs(other - depth) > threshold
-    return edge
+    for before, after in (((1, 0), (1, 2)), ((0, 1), (2, 1)), ((0, 0), (2, 2)), ((0, 2), (2, 0))):
+        one, two = (inverse[dy : dy + depth.shape[0], dx : dx + depth.shape[1]] for dy, dx in (before, after))
+        edge |= np.abs(one + two - 2 * middle) > threshold * middle**2
+    return ndimage.binary_dilation(edge, np.ones((3, 3)))

@@ -14,7 +14,7 @@ from envs.homes.rasterizer import Rasterizer
 from envs.homes.scene import HM3D_CATEGORIES, LIGHT_ONE
 
 SEEDS = range(12)
-BUILT = {"wall", "floor", "ceiling", "door frame", "door", "window", "baseboard", "rug", "curtain", "picture", "lamp"}
+BUILT = {"wall", "floor", "ceiling", "door frame", "door", "window", "baseboard", "rug", "curtain", "picture"}
 TUCKED = ({"chair", "table"}, {"chair", "keyboard"}, {"chair"}, {"counter", "sink"})  # boxes of these may overlap
 
 

@@ -1,5 +1,6 @@
 """The camera model, clipping, culling, texture and light of the rasteriser, against geometry worked out by hand."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import trimesh
 from boxes import cast_depth, random_pose, scene_of, silhouettes
 from scipy.spatial import Delaunay
 
+from envs.homes.drawable import _laid_out
 from envs.homes.rasterizer import Rasterizer
 from envs.homes.scene import LIGHT_ONE
 
@@ -177,6 +179,16 @@ def test_arrays_are_reused_by_the_next_call():
     second = rasterizer.render([wall(2.0)], np.zeros(1, int), HERE[None])["depth"]
     assert np.shares_memory(first, second)
     assert first[0, 0, 0] == 2.0
+
+
+def test_what_is_prepared_for_a_scene_goes_with_it():
+    scene = wall(3.0)
+    draw(scene)
+    assert id(scene) in _laid_out
+    gone = id(scene)
+    del scene
+    gc.collect()
+    assert gone not in _laid_out
 
 
 def test_depth_equals_ray_casting():
