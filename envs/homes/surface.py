@@ -147,7 +147,8 @@ def move_along(mesh: NavMesh, t: int, start: Array, target: Array, sliding: bool
                 if distance < best:
                     best, best_t = distance, current
                     x, z = a[0] + s * (b[0] - a[0]), a[2] + s * (b[2] - a[2])
-                if not sliding:
+                # Only walls that the step leaves through: whoever touches one may walk away from it.
+                if not sliding and side(a[0], a[2], b[0], b[2], target[0], target[2]) < 0:
                     share = _crossing(start[0], start[2], target[0], target[2], a[0], a[2], b[0], b[2])
                     if share > stop:
                         stop, stop_t = share, current

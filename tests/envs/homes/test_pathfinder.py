@@ -98,6 +98,15 @@ def test_sliding_and_stopping(walled):
     np.testing.assert_allclose(walled.try_step([1, 0, 3], [90, 0, 3]), [1, 0, 3], err_msg="off the mesh: no step")
 
 
+def test_whoever_touches_a_wall_may_walk_away_from_it(walled):
+    at_wall = walled.try_step_no_sliding([2.5, 0, 4], [3.0, 0, 3.9])
+    assert walled.distance_to_closest_obstacle(at_wall) < 1e-4
+    back = walled.try_step_no_sliding(at_wall, at_wall + np.array([-0.2, 0, 0.1], np.float32))
+    np.testing.assert_allclose(back - at_wall, [-0.2, 0, 0.1], atol=1e-4)
+    into = walled.try_step_no_sliding(at_wall, at_wall + np.array([0.2, 0, 0.1], np.float32))
+    np.testing.assert_allclose(into, at_wall, atol=1e-4)
+
+
 def test_steps_never_leave_the_island(pillars):
     rng = np.random.default_rng(3)
     p = pillars.get_random_navigable_point(rng, 0)
