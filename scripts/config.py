@@ -155,6 +155,15 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+@dataclass(frozen=True)
+class Preset:
+    """A configuration with a name and a sentence."""
+
+    name: str
+    says: str
+    config: Config
+
+
 # Environments by id ---------------------------------------------------------------------------------------------
 
 

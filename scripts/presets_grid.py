@@ -1,0 +1,72 @@
+"""Presets of the grids."""
+
+from dataclasses import replace
+from typing import Any
+
+from agents.bc import BCConfig
+from agents.dagger import DAggerConfig
+from agents.loop import Schedule
+from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
+from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
+
+
+def grid(task: str, observation: str = "symbolic", num_envs: int = 8) -> EnvConfig:
+    return EnvConfig(f"embodia/MiniGrid-{task}-v0", GridOptions(observation), num_envs)  # type: ignore[arg-type]
+
+
+FULL = EncoderConfig(keys=("symbolic", "carrying"))
+"""Reads the whole grid."""
+VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
+"""Reads the agent's own view."""
+EMPTY = grid("Empty-8x8")
+LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
+LONG: dict[str, Any] = {"updates": 48, "anneal_rows": 10_000}
+
+
+def cloned(task: str, agent: BCConfig, steps: int) -> Config:
+    """From the whole grid."""
+    return Config(grid(task, "symbolic_full"), agent, FULL, replace(LABELS, steps=steps, eval_every=steps // 5))
+
+
+def partial(task: str, agent: BCConfig, steps: int) -> Config:
+    """From the agent's own view, advised by an expert that sees everything."""
+    return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 5))
+
+
+GRIDS: tuple[Preset, ...] = (
+    Preset(
+        "ppo-empty",
+        "PPO, the agent's own view",
+        Config(EMPTY, PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000)),
+    ),
+    Preset(
+        "a2c-empty",
+        "A2C, the agent's own view",
+        Config(EMPTY, A2CConfig(), VIEW, Schedule(steps=120_000, eval_every=20_000)),
+    ),
+    Preset(
+        "dqn-empty",
+        "DQN, the agent's own view",
+        Config(EMPTY, DQNConfig(), VIEW, Schedule(steps=100_000, eval_every=20_000)),
+    ),
+    Preset("bc-doorkey", "clone the expert, whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
+    Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
+    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**LONG), 10_000)),
+    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**LONG), 10_000)),
+    Preset("dagger-doorkey-view", "DAgger, own view, no memory", partial("DoorKey-8x8", DAggerConfig(), 8_000)),
+    Preset(
+        "dagger-doorkey-memory",
+        "DAgger, own view, a GRU remembers",
+        partial("DoorKey-8x8", DAggerConfig(memory=128, batch_size=16, sequence=32), 8_000),
+    ),
+    Preset(
+        "dagger-fourrooms-view",
+        "DAgger, own view, no memory",
+        partial("FourRooms", DAggerConfig(**LONG), 10_000),
+    ),
+    Preset(
+        "dagger-fourrooms-memory",
+        "DAgger, own view, a GRU remembers",
+        partial("FourRooms", DAggerConfig(memory=128, batch_size=16, sequence=32, **LONG), 10_000),
+    ),
+)

@@ -1,0 +1,30 @@
+"""Presets of the homes."""
+
+from agents.bc import BCConfig
+from agents.dagger import DAggerConfig
+from agents.loop import Schedule
+from agents.sb3 import PPOConfig
+from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, HomesOptions, Preset
+
+SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
+DEPTH = ("depth", "pointgoal_with_gps_compass")
+POINTNAV = EnvConfig("embodia/PointNav-v0", HomesOptions(DEPTH, 64, 64, detail="low"), 8)
+OBJECTNAV = EnvConfig("embodia/ObjectNav-v0", HomesOptions(SEARCH, 64, 64, detail="low"), 8)
+SEES = EncoderConfig(dim=128, image="nature_cnn")
+BLIND = EncoderConfig(dim=128, keys=DEPTH[1:])
+NAVIGATOR = DAggerConfig(memory=128, sequence=16, batch_size=16, every=256, updates=32, learning_rate=5e-4)
+
+
+def learned(env: EnvConfig, agent: AgentConfig, encoder: EncoderConfig, steps: int) -> Config:
+    """Evaluated rarely while it learns."""
+    return Config(env, agent, encoder, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
+
+
+HOMES: tuple[Preset, ...] = (
+    Preset(
+        "dagger-pointnav", "DAgger in homes: depth, GPS and compass, a GRU", learned(POINTNAV, NAVIGATOR, SEES, 60_000)
+    ),
+    Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, 60_000)),
+    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 200_000)),
+    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, BCConfig(), SEES, 60_000)),
+)
