@@ -49,6 +49,7 @@ ELSEWHERE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
@@ -66,6 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])]), file=sys.stderr)
         return 2
+
+
+def threads(cores: int) -> int:
+    """For torch, unless OMP_NUM_THREADS says. Small nets gain little from more, and on a machine that is also doing
+    something else, threads that wait for one another cost ten times what they bring."""
+    return max(1, cores // 4)
 
 
 def run(verb: str, arguments: list[str]) -> int:
