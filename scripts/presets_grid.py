@@ -54,12 +54,6 @@ GRIDS: tuple[Preset, ...] = (
     Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
     Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**PIECES), 60_000)),
     Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 60_000)),
-    Preset("dagger-doorkey-view", "DAgger, own view, no memory", partial("DoorKey-8x8", DAggerConfig(), 8_000)),
-    Preset(
-        "dagger-doorkey-memory",
-        "DAgger, own view, a GRU remembers",
-        partial("DoorKey-8x8", DAggerConfig(memory=128, batch_size=16, sequence=32), 8_000),
-    ),
     Preset(
         "dagger-fourrooms-view",
         "DAgger, own view, no memory",
@@ -67,7 +61,7 @@ GRIDS: tuple[Preset, ...] = (
     ),
     Preset(
         "dagger-fourrooms-memory",
-        "DAgger, own view, a GRU remembers",
-        partial("FourRooms", DAggerConfig(memory=128, **PIECES), 60_000),
+        "DAgger, own view, a GRU remembers whole episodes",
+        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence": 100}), 60_000),
     ),
 )
