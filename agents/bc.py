@@ -61,7 +61,8 @@ class BCConfig:
 class BC(Agent):
     """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
 
-    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's.
+    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
+    hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
 
     Args:
         encoder: reads the observations; its `space` is the agent's.
@@ -126,7 +127,9 @@ class BC(Agent):
         obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
         label = batch["extras"].get("expert_action", batch["action"])
         rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
-        features = self.policy.features(rows["obs"], rows["first"])
+        remembered = batch["extras"].get("memory")
+        before = None if remembered is None else to_torch(remembered[0], self.device).float()
+        features = self.policy.features(rows["obs"], rows["first"], before)
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()

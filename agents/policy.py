@@ -73,9 +73,12 @@ class Policy(nn.Module):
         state = self.memory.step(x, carry["memory"], first)
         return self.body(state), {"memory": state}
 
-    def features(self, obs: Obs, first: Tensor) -> Tensor:
-        """obs (T, n, ...), first (T, n) -> (T, n, D), memory empty before; without memory any batch axes do."""
+    def features(self, obs: Obs, first: Tensor, before: Tensor | None = None) -> Tensor:
+        """obs (T, n, ...), first (T, n) -> (T, n, D); without memory any batch axes do.
+
+        `before` (n, size) is the memory at the pieces' first rows; empty where it is not given.
+        """
         x = self.encoder(obs).flatten(-2)
         if self.memory is None:
             return self.body(x)
-        return self.body(self.memory(x, self.initial(x.shape[1])["memory"], first))
+        return self.body(self.memory(x, self.initial(x.shape[1])["memory"] if before is None else before, first))
