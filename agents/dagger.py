@@ -28,8 +28,8 @@ class DAgger(BC):
 
     Who drives is drawn anew for every world and step, as in the paper's mixture policy. With memory the learner's own
     memory runs along while the expert drives, and each row keeps what it was before (stored state: Kapturowski et al.
-    2019, R2D2), so that a piece from the middle of an episode is learned with a past. Its control is `BC` with the same settings: as many labels, as many
-    updates, all from the expert's own episodes.
+    2019, R2D2), so that a piece from the middle of an episode is learned with a past. Its control is `BC` with the
+    same settings: as many labels, as many updates, all from the expert's own episodes.
     """
 
     config: DAggerConfig

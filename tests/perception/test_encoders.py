@@ -237,7 +237,8 @@ def test_a_point_goal_is_read_alike_on_both_sides_of_pi_and_finely_near_zero():
     encoder = PointGoalEncoder(spaces.Dict(goal=SPACE["goal"]))
     goals = torch.tensor([[3.0, np.pi], [3.0, -np.pi], [0.15, 0.0], [0.25, 0.0], [500.0, 0.0]])
     tokens = encoder({"goal": goals})[:, 0]
-    assert tokens.shape == (5, encoder.dim) and tokens.abs().max() <= 1
+    assert tokens.shape == (5, encoder.dim)
+    assert tokens.abs().max() <= 1
     torch.testing.assert_close(tokens[0], tokens[1], atol=1e-6, rtol=0)
     assert (tokens[2] - tokens[3]).abs().max() > 0.2, "stopping 5 cm inside or outside the goal looks the same"
 
