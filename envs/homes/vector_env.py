@@ -404,7 +404,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _picture(self, i: int) -> NDArray[np.uint8]:
         if self.numbers[i] < 0:
             raise RuntimeError(f"embodia/{self.task.name}: render before reset; call reset first.")
-        return picture(self.engine, self.homes[i], self._map_of(i), self.poses, i, self._caption(i), self._goal_view(i))
+        camera, caption = self.suite.camera, self._caption(i)
+        return picture(self.engine, self.homes[i], self._map_of(i), self.poses, i, camera, caption, self._goal_view(i))
 
     def _goal_view(self, i: int) -> Array | None:
         """The goal's picture, where the task has one."""
