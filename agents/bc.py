@@ -31,6 +31,8 @@ class BCConfig:
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
     """Size of the GRU that remembers the episode; 0 for none."""
+    beside: bool = False
+    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
     components: int = 5
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
@@ -81,7 +83,7 @@ class BC(Agent):
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
         c = self.config
-        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components).to(self.device)
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
