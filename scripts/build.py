@@ -20,13 +20,20 @@ from perception import Encoder
 from perception.combined import CombinedEncoder
 from perception.nature_cnn import NatureCNN
 from perception.observation import kind
+from perception.patch_cnn import PatchCNN
+from perception.point_goal import PointGoalEncoder
 from perception.resnet import ResNet
 from perception.symbol_grid import SymbolGridCNN
 from perception.vit import ViT
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
 from scripts.mistake import Mistake
 
-IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
+IMAGE: dict[str, Callable[..., Encoder]] = {
+    "resnet": ResNet,
+    "nature_cnn": NatureCNN,
+    "patch_cnn": PatchCNN,
+    "vit": ViT,
+}
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
@@ -57,6 +64,8 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
         elif what == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
+        elif key.startswith("pointgoal"):
+            chosen[key] = PointGoalEncoder
     return CombinedEncoder(space, config.dim, chosen, keys=keys)
 
 

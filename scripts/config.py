@@ -117,7 +117,7 @@ class EncoderConfig:
     """Width of the token."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
-    image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
+    image: Literal["resnet", "nature_cnn", "patch_cnn", "vit"] = "resnet"
     """What reads a picture."""
     channels: int = 32
     """Of the net that reads a grid of symbols."""

@@ -38,6 +38,7 @@ ELSEWHERE = (
     ("envs.driving.nuplan_map", "NuPlanDataError"),
     ("envs.driving.pack", "PackError"),
     ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.habitat_sim_engine", "HabitatSimMissing"),
     ("envs.homes.navmesh", "NavMeshError"),
     ("envs.homes.scene", "SceneError"),
     ("envs.workers", "WorkerError"),
