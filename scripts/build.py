@@ -10,6 +10,7 @@ from gymnasium import Space, spaces
 from agents import Agent, checkpoint
 from agents.bc import BC, BCConfig
 from agents.dagger import DAgger, DAggerConfig
+from agents.dreamer import Dreamer, DreamerConfig
 from agents.expert import Expert
 from agents.random import Random
 from agents.rng import seed_all
@@ -78,6 +79,8 @@ def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: S
             return A2C(reads, actions, kind)
         case DQNConfig():
             return DQN(reads, actions, kind)
+        case DreamerConfig():
+            return Dreamer(observed, actions, reads, kind)
         case DAggerConfig():
             return DAgger(reads, actions, kind)
         case BCConfig():

@@ -16,6 +16,7 @@ import gymnasium as gym
 import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
+from agents.dreamer import DreamerConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from envs.grid.env import View
@@ -125,7 +126,7 @@ class EncoderConfig:
     """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | DreamerConfig
 
 
 @dataclass(frozen=True)
