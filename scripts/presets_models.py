@@ -29,7 +29,7 @@ MODELS: tuple[Preset, ...] = (
             PENDULUM,
             DreamerConfig(model=RSSMConfig(deter=128, stoch=8, classes=8, units=96), train_ratio=256.0),
             EncoderConfig(dim=64),
-            Schedule(steps=20_000, eval_every=4_000, log_every=800),
+            Schedule(steps=15_000, eval_every=2_500, log_every=500),
             SWING,
         ),
     ),
