@@ -1,7 +1,7 @@
 """Dreamer: an actor and a critic that learn in the imagination of a world model (Hafner et al. 2023, DreamerV3)."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents import Agent, Array, Batch, Carry, Mode
-from agents.buffers import ReplayBuffer
 from agents.checkpoint import load_weights, save_weights
 from agents.device import choose_device
 from agents.laprop import LaProp
 from agents.rows import to_torch
+from agents.train_ratio import TrainRatioReplay
 from perception import Encoder
 from planners.networks import mlp
 from planners.rssm import RSSM, RSSMConfig
@@ -46,6 +46,8 @@ class DreamerConfig:
     """Of each parameter's gradient, as a share of the parameter's own norm."""
     imagine: int = 15
     """Steps of imagination."""
+    imagine_last: int = 0
+    """Imagination starts from so many last rows of each sequence; 0 for all of them."""
     lam: float = 0.95
     entropy: float = 3e-4
     unimix: float = 0.01
@@ -68,39 +70,6 @@ def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> T
         running = reward[t + 1] + cont[t + 1] * ((1 - lam) * value[t + 1] + lam * running)
         returns.append(running)
     return torch.stack(returns[::-1])
-
-
-class TrainRatioReplay(ReplayBuffer):
-    """Replay of sequences that keeps replayed rows and rows of experience in a fixed ratio, however many the worlds."""
-
-    def __init__(
-        self,
-        ratio: float,
-        capacity: int,
-        batch_size: int,
-        length: int,
-        learning_starts: int,
-        seed: int,
-        keys: Sequence[str] | None = None,
-    ):
-        super().__init__(capacity, batch_size, length, learning_starts=learning_starts, seed=seed, keys=keys)
-        self.per_row = ratio / (batch_size * length)
-        self.owed = 0.0  # batches
-
-    def batches(self) -> Iterator[Any]:
-        if self.transitions < self.learning_starts or self.added <= (self.length or 1):
-            return
-        self.owed += self.per_row * self.rows["reward"].shape[1]
-        while self.owed >= 1:
-            self.owed -= 1
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "owed": self.owed}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.owed = state["owed"]
 
 
 class Actor(nn.Module):
@@ -219,7 +188,7 @@ class Dreamer(Agent):
         low, high = (torch.as_tensor(bound, device=action.device) for bound in (box.low, box.high))
         return 2 * (action - low) / (high - low) - 1
 
-    def buffer(self) -> "TrainRatioReplay":
+    def buffer(self) -> TrainRatioReplay:
         c = self.config
         return TrainRatioReplay(
             c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys
@@ -246,8 +215,10 @@ class Dreamer(Agent):
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actor and critic on imagined futures of every replayed state, and the critic on the replay itself."""
+        """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
         c, nets = self.config, self.nets
+        states = {key: value[-c.imagine_last :] for key, value in states.items()}
+        rows = {key: rows[key][-c.imagine_last :] for key in ("reward", "terminal", "last")}
         start = {key: value.detach().flatten(0, 1) for key, value in states.items()}
         features, actions = self.imagine(start)  # (H + 1, N, F), (H + 1, N, ...)
         said = self.assess(features)
