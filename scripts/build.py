@@ -15,6 +15,7 @@ from agents.expert import Expert
 from agents.random import Random
 from agents.rng import seed_all
 from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from agents.td_mpc2 import TDMPC2, TDMPC2Config
 from envs import Split
 from envs.vector import make
 from perception import Encoder
@@ -26,6 +27,7 @@ from perception.symbol_grid import SymbolGridCNN
 from perception.vit import ViT
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
 from scripts.mistake import Mistake
+from scripts.planning import MPCConfig, mpc
 
 IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
 
@@ -81,6 +83,10 @@ def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: S
             return DQN(reads, actions, kind)
         case DreamerConfig():
             return Dreamer(observed, actions, reads, kind)
+        case TDMPC2Config():
+            return TDMPC2(observed, actions, reads, kind)
+        case MPCConfig():
+            return mpc(kind, reads, observed, actions)
         case DAggerConfig():
             return DAgger(reads, actions, kind)
         case BCConfig():
