@@ -12,8 +12,8 @@ from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
 SIZE = 64  # [pixels] of the square picture
 BORDER = 5.0  # [pixels] from the picture's edge to the outer wall
 DOT = 1.3  # [pixels] standard deviation of the drawn dot
-STEP = 2.0  # [pixels] that an action of length 1 moves the dot
-LONGEST = 1.8  # of an action
+STEP = 2.0  # [pixels] that a move of length 1 takes the dot
+LONGEST = 1.8  # of a move
 MARGIN, DOOR_MARGIN = 20, 10  # [pixels] that wall and door keep from the picture's edge
 HALF_DOOR, HALF_WALL = 2.0, 0.5  # [pixels]
 RADIUS = 4.5  # [pixels] within which the goal counts as reached
@@ -30,8 +30,8 @@ class WallEnv(gym.Env[Observation, Points]):
     place (the paper's Wall), with "random" each level has its own (WallRandom). `reset(seed=s)` plays level
     `envs.level_seed(split, s)`.
 
-    Actions: Box(-1.8, 1.8, (2 * frameskip,)): `frameskip` moves (dx, dy), carried out one after the other; a move of
-    length 1 is 2 pixels, longer ones than 1.8 are shortened. A dot that meets a wall stops there.
+    Actions: Box(-1, 1, (2 * frameskip,)): `frameskip` moves (dx, dy) in units of the longest, 3.6 pixels, carried out
+    one after the other; longer ones are shortened. A dot that meets a wall stops there.
 
     Observations: `rgb` uint8 (64, 64, 3), the rooms in black and white and the dot in red; `goal_rgb`, the same with
     the dot at the goal; `position` and `goal_position` float32 (2,) [pixels], x to the right, y down.
@@ -60,7 +60,7 @@ class WallEnv(gym.Env[Observation, Points]):
         picture, place = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8), spaces.Box(0, SIZE, (2,), np.float32)
         parts = {"rgb": picture, "goal_rgb": picture, "position": place, "goal_position": place}
         self.observation_space: spaces.Dict = spaces.Dict(parts)  # type: ignore[assignment]
-        self.action_space = spaces.Box(-LONGEST, LONGEST, (2 * frameskip,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)
         self.wall, self.door = float(SIZE // 2), float(SIZE // 2)
         self.position, self.goal = np.zeros(2), np.zeros(2)
         self.steps = 0
@@ -81,7 +81,7 @@ class WallEnv(gym.Env[Observation, Points]):
         moves = np.asarray(action, np.float64)
         if moves.shape != self.action_space.shape or not np.isfinite(moves).all():
             raise ValueError(f"embodia/Wall-v0: action {action!r} is not in {self.action_space}")
-        for move in moves.reshape(-1, 2):
+        for move in LONGEST * moves.reshape(-1, 2):
             self.position = advance(self.position, shorten(move), self.wall, self.door)
         self.steps += 1
         distance = float(np.linalg.norm(self.position - self.goal))
@@ -97,7 +97,7 @@ class WallEnv(gym.Env[Observation, Points]):
             offset = self._next_target(position) - position
             moves.append(shorten(offset / STEP))
             position = advance(position, moves[-1], self.wall, self.door)
-        return np.concatenate(moves).astype(np.float32)
+        return (np.concatenate(moves) / LONGEST).astype(np.float32)
 
     def _next_target(self, position: Points) -> Points:
         ahead = np.sign(self.goal[0] - self.wall)
