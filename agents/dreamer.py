@@ -190,9 +190,7 @@ class Dreamer(Agent):
 
     def buffer(self) -> TrainRatioReplay:
         c = self.config
-        return TrainRatioReplay(
-            c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys
-        )
+        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         rows = to_torch(

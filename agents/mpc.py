@@ -90,7 +90,9 @@ class MPC(Agent):
         self.is_discrete = isinstance(action_space, spaces.Discrete)
         weights = self.model.parameters() if isinstance(self.model, nn.Module) else ()
         trained = [weight for weight in weights if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate) if trained else None
+        self.optimizer: torch.optim.Optimizer | None = None
+        if trained:
+            self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate)
         self.updates = 0
         said = model.predict(model.initial(1))
         if (key := getattr(objective, "key", None)) is not None and key not in said:
@@ -173,9 +175,7 @@ class MPC(Agent):
         if self.optimizer is None:
             return NoBuffer()
         s = self.settings
-        return TrainRatioReplay(
-            s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys
-        )
+        return TrainRatioReplay(s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of the model on rows (T, B, ...)."""

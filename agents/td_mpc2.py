@@ -80,27 +80,21 @@ class TDMPC2(MPC):
             min_std=c.min_std,
             seed=c.seed,
         )
-        super().__init__(
-            observation_space, action_space, model, planner, Return(c.model.discount), c, encoder.keys
-        )
+        super().__init__(observation_space, action_space, model, planner, Return(c.model.discount), c, encoder.keys)
         model.eval()  # the critics drop units out only while they learn
         self.policy_optimizer = torch.optim.Adam(model.policy.parameters(), c.learning_rate, eps=1e-5)
         learned = [model.project, model.dynamics, model.reward_net, model.critics]
         self.learned = [weight for part in learned for weight in part.parameters()]
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": list(encoder.parameters()), "lr": c.encoder_share * c.learning_rate},
-                {"params": self.learned},
-            ],
-            c.learning_rate,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": list(encoder.parameters()), "lr": c.encoder_share * c.learning_rate},
+            {"params": self.learned},
+        ]
+        self.optimizer = torch.optim.Adam(groups, c.learning_rate)
 
     def buffer(self) -> Buffer:
         c = self.config
         length = c.horizon + 1
-        return TrainRatioReplay(
-            c.train_ratio, c.capacity, c.batch_size, length, c.learning_starts, c.seed, self.keys
-        )
+        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, length, c.learning_starts, c.seed, self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         rows = to_torch({key: batch[key] for key in ROWS}, self.device)

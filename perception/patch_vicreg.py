@@ -16,9 +16,7 @@ from perception.views import Views
 class PatchVICReg(JointEmbedding):
     """VICReg on the tokens themselves; views must show the same places (time or colour, no crops)."""
 
-    def __init__(
-        self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)
-    ):
+    def __init__(self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)):
         super().__init__(encoder, views)
         self.weights = weights
 

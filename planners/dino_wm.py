@@ -48,7 +48,11 @@ class DINOWM(nn.Module):
     """
 
     def __init__(
-        self, space: spaces.Dict, action_space: spaces.Space[Any], encoder: nn.Module, config: DINOWMConfig | None = None
+        self,
+        space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        encoder: nn.Module,
+        config: DINOWMConfig | None = None,
     ):
         super().__init__()
         c = self.config = config or DINOWMConfig()

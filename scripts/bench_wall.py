@@ -249,14 +249,15 @@ def table(works: list[Work], budget: Budget) -> dict[str, Any]:
         done = [work.done()[case.encoder, case.planner] for work in works]
         found = wilson(sum(row["successes"] for row in done), sum(row["episodes"] for row in done))
         by_seed = [row["successes"] / row["episodes"] for row in done]
-        rows.append({**case._asdict(), "success": found.value, "low": found.low, "high": found.high,
-                     "by_seed": by_seed, "cpu_minutes": sum(r["cpu_learning"] + r["cpu_playing"] for r in done) / 60})  # fmt: skip
+        minutes = sum(row["cpu_learning"] + row["cpu_playing"] for row in done) / 60
+        scores = {"success": found.value, "low": found.low, "high": found.high, "by_seed": by_seed}
+        rows.append({**case._asdict(), **scores, "cpu_minutes": minutes})
         paper = f"{case.paper:.2f}" if case.paper is not None else "-"
         spelled = " ".join(f"{value:.2f}" for value in by_seed)
         print(f"{case.encoder + ', ' + case.planner:<24}{paper:>7}{found.value:>9.2f}  "
               f"[{found.low:.2f}, {found.high:.2f}]    {spelled}")  # fmt: skip
     print(f"{'random moves':<24}{'':>7}{np.mean(floor):>9.2f}")
-    minutes = sum(float(row["cpu_minutes"]) for row in rows)  # type: ignore[arg-type]
-    print(f"{minutes:.1f} CPU minutes, {len(works)} seed(s), {budget}")
-    return {"rows": rows, "random": float(np.mean(floor)), "budget": asdict(budget), "cpu_minutes": minutes,
+    total = sum(float(row["cpu_minutes"]) for row in rows)  # type: ignore[arg-type]
+    print(f"{total:.1f} CPU minutes, {len(works)} seed(s), {budget}")
+    return {"rows": rows, "random": float(np.mean(floor)), "budget": asdict(budget), "cpu_minutes": total,
             "hardware": hardware("cpu")}  # fmt: skip

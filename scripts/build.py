@@ -60,7 +60,7 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
         elif what == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
-    return CombinedEncoder(space, config.dim, chosen, keys=keys)
+    return CombinedEncoder(space, config.dim, chosen, config.fuse, keys)
 
 
 def agent(config: Config, env: Any) -> Agent:

@@ -131,6 +131,8 @@ class EncoderConfig:
 
     dim: int = 128
     """Width of the token."""
+    fuse: bool = True
+    """One token of everything; else all patches of all pictures stay apart, as dino-wm needs them."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "vit"] = "resnet"

@@ -4,8 +4,18 @@ from dataclasses import replace
 
 from agents.dreamer import DreamerConfig
 from agents.loop import Schedule
+from agents.td_mpc2 import TDMPC2Config
 from planners.rssm import RSSMConfig
-from scripts.config import Config, EncoderConfig, EnvConfig, EvaluationConfig, GridOptions, NoOptions, Preset
+from scripts.config import (
+    Config,
+    EncoderConfig,
+    EnvConfig,
+    EvaluationConfig,
+    GridOptions,
+    NoOptions,
+    Preset,
+)
+from scripts.planning import MPCConfig, SearchOptions
 
 VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""
@@ -13,7 +23,8 @@ CLOSE = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("symbolic"), num_
 PENDULUM = EnvConfig("Pendulum-v1", NoOptions(), num_envs=4)
 SWING = EvaluationConfig(episodes=50, during=16)
 
-DREAMER = DreamerConfig(model=RSSMConfig(deter=128, stoch=8, classes=8, units=96), imagine_last=8)
+SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
+DREAMER = DreamerConfig(model=SMALL, imagine_last=8)
 """Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
 
 MODELS: tuple[Preset, ...] = (
@@ -36,6 +47,57 @@ MODELS: tuple[Preset, ...] = (
             EncoderConfig(dim=64),
             Schedule(steps=15_000, eval_every=2_500, log_every=500),
             SWING,
+        ),
+    ),
+    Preset(
+        "td-mpc2-pendulum",
+        "TD-MPC2 swings a pendulum up",
+        Config(
+            PENDULUM,
+            TDMPC2Config(),
+            EncoderConfig(dim=64),
+            Schedule(steps=10_000, eval_every=2_000, log_every=500),
+            SWING,
+        ),
+    ),
+    Preset(
+        "mpc-pendulum",
+        "CEM over the pendulum's own equations; nothing is learned",
+        Config(
+            replace(PENDULUM, num_envs=1),
+            MPCConfig(
+                model="pendulum",
+                objective="quadratic",
+                search=SearchOptions(horizon=30, samples=128, elites=13, iterations=4),
+            ),
+            schedule=Schedule(steps=200),
+            evaluation=SWING,
+        ),
+    ),
+    Preset(
+        "mpc-rssm-pendulum",
+        "CEM over an RSSM that it learns",
+        Config(
+            PENDULUM,
+            MPCConfig(rssm=SMALL, search=SearchOptions(horizon=15, samples=64, elites=8, iterations=3)),
+            EncoderConfig(dim=64),
+            Schedule(steps=6_000, eval_every=2_000, log_every=400),
+            SWING,
+        ),
+    ),
+    Preset(
+        "mpc-rssm-empty",
+        "CEM over an RSSM that it learns, the agent's own view",
+        Config(
+            CLOSE,
+            MPCConfig(
+                rssm=SMALL,
+                learning_starts=500,
+                search=SearchOptions(horizon=10, samples=64, elites=8, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=4_000, eval_every=1_000, log_every=400),
+            replace(SWING, num_envs=8),
         ),
     ),
 )

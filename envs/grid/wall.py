@@ -23,7 +23,7 @@ ENTRIES = (1.0, 0.4, 0.2, LONGEST, 0.15)
 Points = NDArray[np.float64]
 
 
-class WallEnv(gym.Env[Observation, Points]):
+class WallEnv(gym.Env[Observation, NDArray[Any]]):
     """A dot in two rooms with one door between them.
 
     Task: reach the goal, which lies in the other room. With `layout="fixed"` wall and door are always in the same
@@ -58,9 +58,14 @@ class WallEnv(gym.Env[Observation, Points]):
         self.layout, self.frameskip, self.max_steps, self.split = layout, frameskip, max_steps, split
         self.render_mode = render_mode
         picture, place = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8), spaces.Box(0, SIZE, (2,), np.float32)
-        parts = {"rgb": picture, "goal_rgb": picture, "position": place, "goal_position": place}
+        parts: dict[str, spaces.Space[Any]] = {
+            "rgb": picture,
+            "goal_rgb": picture,
+            "position": place,
+            "goal_position": place,
+        }
         self.observation_space: spaces.Dict = spaces.Dict(parts)  # type: ignore[assignment]
-        self.action_space = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)
+        self.action_space: spaces.Box = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)  # type: ignore[assignment]
         self.wall, self.door = float(SIZE // 2), float(SIZE // 2)
         self.position, self.goal = np.zeros(2), np.zeros(2)
         self.steps = 0

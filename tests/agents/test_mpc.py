@@ -166,6 +166,7 @@ def test_resumes_bit_for_bit(tmp_path):
 
 def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):
     """The loop saves and restores the plan, its age and the planner's memory with the carry."""
+
     def parts():
         env = make("Pendulum-v1", 2)
         planner = CEM(env.single_action_space, horizon=4, samples=8, elites=2, iterations=1)
@@ -176,8 +177,8 @@ def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):
 
     agent, env = parts()
     train(agent, env, Schedule(steps=10, save_every=10), tmp_path)
+    again, env = parts()
     with pytest.warns(UserWarning, match="no get_state"):
-        again, env = parts()
         now = train(again, env, Schedule(steps=20), tmp_path, resume=True)
     assert now.step == 20
     assert set(now.carry["memory"]) == {"planner", "plan", "age"}
