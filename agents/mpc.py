@@ -179,7 +179,8 @@ class MPC(Agent):
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of the model on rows (T, B, ...)."""
-        assert self.optimizer is not None and isinstance(self.model, nn.Module), "an analytic model learns nothing"
+        assert self.optimizer is not None, "an analytic model learns nothing"
+        assert isinstance(self.model, nn.Module)
         loss, numbers = self.model.loss(to_torch({key: batch[key] for key in ROWS}, self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,7 +1,8 @@
 """Objectives: scores of imagined futures, higher is better.
 
-`Return` sums predicted rewards, `GoalDistance` compares the last imagined prediction with a goal's (`ObservedGoal` makes
-one of each world's observed goal), `Quadratic` is the cost of optimal control; it alone offers `stage` and `final`, which LQR and iLQR need.
+`Return` sums predicted rewards. `GoalDistance` compares the last imagined prediction with a goal's, and `ObservedGoal`
+makes one of the goal that each world shows. `Quadratic` is the cost of optimal control; it alone offers `stage` and
+`final`, which LQR and iLQR need.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What one does to a model's state: take some worlds of it or put them back, repeat it per candidate, stack it over time.
+"""What one does to a model's state: take some worlds or put them back, repeat it per candidate, stack it over time.
 
 A state is a nested dict whose leaves are tensors (B, ...) or, for a simulator's snapshots, lists of length B.
 """

@@ -97,10 +97,13 @@ class TDMPC2Model(nn.Module):
         return {"z": self.dynamics(both), "reward": self.two_hot.mean(self.reward_net(both))}
 
     def predict(self, state: State) -> Prediction:
-        """reward, and value: the critics' mean for the policy's mean action; each (*B,)."""
+        """reward, and value: the mean of two critics for the policy's mean action; each (*B,).
+
+        The paper draws the two anew; here they are always the same, so that a plan is repeatable.
+        """
         mean, _ = self.act(state["z"])
         both = torch.cat([state["z"], mean.tanh()], -1)
-        value = torch.stack([self.two_hot.mean(critic(both)) for critic in self.critics]).mean(0)
+        value = torch.stack([self.two_hot.mean(critic(both)) for critic in self.critics[:2]]).mean(0)
         return {"reward": state["reward"], "value": value}
 
     @torch.no_grad()
