@@ -13,10 +13,12 @@ import tyro
 class Args:
     """Measure one thing; a table for people, and with --json one JSON object at the end."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners"]]
+    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "wall", "planning"]]
     """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
     and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
-    planners: closed-loop scores of the driving planners on generated test scenarios."""
+    planners: closed-loop scores of the driving planners on generated test scenarios.
+    wall: DINO-WM plans through a door; repeats are seeds, kept in runs/wall as they are done.
+    planning: seconds per plan against samples and horizon."""
     repeats: int = 5
     """Measurements of each side, in turns."""
     scenarios: int = 200

@@ -10,10 +10,12 @@ from gymnasium import Space, spaces
 from agents import Agent, checkpoint
 from agents.bc import BC, BCConfig
 from agents.dagger import DAgger, DAggerConfig
+from agents.dreamer import Dreamer, DreamerConfig
 from agents.expert import Expert
 from agents.random import Random
 from agents.rng import seed_all
 from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from agents.td_mpc2 import TDMPC2, TDMPC2Config
 from envs import Split
 from envs.vector import make
 from perception import Encoder
@@ -27,6 +29,7 @@ from perception.symbol_grid import SymbolGridCNN
 from perception.vit import ViT
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
 from scripts.mistake import Mistake
+from scripts.planning import MPCConfig, mpc
 
 IMAGE: dict[str, Callable[..., Encoder]] = {
     "resnet": ResNet,
@@ -66,7 +69,7 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
         elif key.startswith("pointgoal"):
             chosen[key] = PointGoalEncoder
-    return CombinedEncoder(space, config.dim, chosen, keys=keys)
+    return CombinedEncoder(space, config.dim, chosen, config.fuse, keys)
 
 
 def agent(config: Config, env: Any) -> Agent:
@@ -87,6 +90,12 @@ def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: S
             return A2C(reads, actions, kind)
         case DQNConfig():
             return DQN(reads, actions, kind)
+        case DreamerConfig():
+            return Dreamer(observed, actions, reads, kind)
+        case TDMPC2Config():
+            return TDMPC2(observed, actions, reads, kind)
+        case MPCConfig():
+            return mpc(kind, reads, observed, actions)
         case DAggerConfig():
             return DAgger(reads, actions, kind)
         case BCConfig():

@@ -16,12 +16,15 @@ import gymnasium as gym
 import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
+from agents.dreamer import DreamerConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
+from agents.td_mpc2 import TDMPC2Config
 from envs.grid.env import View
 from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
 from scripts.mistake import Mistake, nearest
+from scripts.planning import MPCConfig
 from scripts.provenance import plain
 
 
@@ -35,6 +38,18 @@ class GridOptions:
     """Time limit; None for the task's own."""
     tile_size: int = 8
     """Pixels per cell of the rgb observations."""
+
+
+@dataclass(frozen=True)
+class WallOptions:
+    """The Wall world."""
+
+    layout: Literal["fixed", "random"] = "fixed"
+    """Wall and door always in the same place, or another place in each level."""
+    frameskip: int = 5
+    """Moves per action."""
+    max_steps: int = 20
+    """Time limit [actions]."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,10 @@ class NoOptions:
     """An environment from elsewhere, made as it is registered."""
 
 
-Options = GridOptions | HomesOptions | RoadOptions | NoOptions
-WORLDS: dict[str, type[GridOptions] | type[HomesOptions] | type[RoadOptions]] = {
-    "envs.grid": GridOptions,
+Options = GridOptions | WallOptions | HomesOptions | RoadOptions | NoOptions
+WORLDS: dict[str, type[GridOptions] | type[WallOptions] | type[HomesOptions] | type[RoadOptions]] = {
+    "envs.grid.env": GridOptions,
+    "envs.grid.wall": WallOptions,
     "envs.homes": HomesOptions,
     "envs.driving": RoadOptions,
 }
@@ -115,6 +131,8 @@ class EncoderConfig:
 
     dim: int = 128
     """Width of the token."""
+    fuse: bool = True
+    """One token of everything; else all patches of all pictures stay apart, as dino-wm needs them."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "patch_cnn", "vit"] = "resnet"
@@ -125,7 +143,7 @@ class EncoderConfig:
     """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | DreamerConfig | MPCConfig | TDMPC2Config
 
 
 @dataclass(frozen=True)

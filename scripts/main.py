@@ -14,6 +14,7 @@ VERBS = {
     "train": "train a preset; the run folder holds checkpoints, curves, films and a report card",
     "eval": "judge a trained agent, random or the expert on unseen levels",
     "record": "film a policy: its view, the map, actions, rewards, scores",
+    "imagine": "what a trained world model sees ahead: truth, imagination and error in one picture",
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
