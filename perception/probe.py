@@ -1,8 +1,36 @@
 """What frozen features know: linear probe, nearest neighbours, ridge regression."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from perception.image_encoder import ImageEncoder
+
+
+@torch.no_grad()
+def summaries(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
+    """Pictures (n, ...), arrays or tensors, in one vector each, (n, dim), read `batch` at a time in evaluation mode."""
+    before = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    found = []
+    for start in range(0, len(next(iter(obs.values()))), batch):
+        piece = {key: torch.as_tensor(value[start : start + batch], device=device) for key, value in obs.items()}
+        found.append(encoder.summary(encoder.images(piece)[0]).float().cpu())
+    encoder.train(before)
+    return torch.cat(found)
+
+
+def principal_components(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Raw inputs (n, ...) on the training set's first `count` principal components, each (n, count)."""
+    train, test = train.flatten(1).float(), test.flatten(1).float()
+    mean = train.mean(0)
+    _, vectors = torch.linalg.eigh((train - mean).T @ (train - mean))
+    directions = vectors[:, -count:].flip(1)  # eigh sorts upwards
+    return (train - mean) @ directions, (test - mean) @ directions
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

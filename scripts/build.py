@@ -18,15 +18,11 @@ from envs import Split
 from envs.vector import make
 from perception import Encoder
 from perception.combined import CombinedEncoder
-from perception.nature_cnn import NatureCNN
 from perception.observation import kind
-from perception.resnet import ResNet
 from perception.symbol_grid import SymbolGridCNN
-from perception.vit import ViT
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
+from scripts.image_encoders import IMAGE
 from scripts.mistake import Mistake
-
-IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:

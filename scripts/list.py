@@ -10,7 +10,7 @@ import tyro
 
 import envs  # noqa: F401 (registers the ids)
 from envs.grid.expert import NO_EXPERT
-from scripts.build import IMAGE
+from scripts.image_encoders import IMAGE
 from scripts.config import AgentConfig
 from scripts.presets import PRESETS
 

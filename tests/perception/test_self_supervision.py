@@ -22,7 +22,7 @@ from perception.teacher import Teacher
 from perception.vicreg import VICReg, covariance, variance
 from perception.views import Views
 from perception.vit import ViT
-from tests.perception.shapes10 import SPACE, shapes10
+from perception.shapes10 import SPACE, shapes10
 
 
 @pytest.fixture(autouse=True)
