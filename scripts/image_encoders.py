@@ -31,7 +31,7 @@ IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": Natu
 class ImageConfig:
     """An image encoder."""
 
-    kind: ImageKind = "resnet"
+    net: ImageKind = "resnet"
     """Which network; attention maps need vit, MAE too."""
     dim: int = 128
     """Width of a token; of conv the last width, of resnet the projection."""
@@ -55,9 +55,9 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
     }
     try:
-        made = IMAGE[c.kind](space, **settings[c.kind])
+        made = IMAGE[c.net](space, **settings[c.net])
     except ValueError as error:
-        raise Mistake(f"encoder.kind {c.kind}: {error}") from error
+        raise Mistake(f"encoder.net {c.net}: {error}") from error
     assert isinstance(made, ImageEncoder)
     return made
 

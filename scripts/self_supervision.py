@@ -116,7 +116,7 @@ METHODS: dict[str, MethodSettings] = {
 class PositivesConfig:
     """Which two pictures are the same thing."""
 
-    kind: Positives = "augmentation"
+    by: Positives = "augmentation"
     """One picture changed twice; two pictures some frames apart, unchanged; or such two, each changed."""
     gap: int = 1
     """Frames between the two of temporal and both."""
@@ -126,13 +126,13 @@ class PositivesConfig:
     @property
     def frames(self) -> int:
         """How many pictures a clip holds."""
-        return 1 if self.kind == "augmentation" else 2
+        return 1 if self.by == "augmentation" else 2
 
     def views(self, crops: bool) -> Views:
         """Clips hold the two pictures alone, so that the gap between them is one; `crops` are needed in any case."""
-        if self.kind == "augmentation":
+        if self.by == "augmentation":
             return Views(self.augmentation)
-        if self.kind == "both":
+        if self.by == "both":
             return Views(self.augmentation, 1)
         only_crops = replace(self.augmentation, colour=0.0, brightness=0.0, grey=0.0, blur=0.0, noise=0.0, flip=0.0)
         return Views(only_crops if crops else None, 1)
@@ -142,8 +142,8 @@ def method(settings: MethodSettings, encoder: ImageEncoder, positives: Positives
     """The method about the encoder it will train, `steps` long. Raises Mistake for what does not go together."""
     if isinstance(settings, MAESettings):
         if not isinstance(encoder, ViT):
-            raise Mistake("mae hides patches, which only a vision transformer has: --encoder.kind vit")
-        if positives.kind != "augmentation":
+            raise Mistake("mae hides patches, which only a vision transformer has: --encoder.net vit")
+        if positives.by != "augmentation":
             raise Mistake("mae compares no two pictures: it paints hidden patches; leave --positives out")
         try:
             return MAE(encoder, settings.mask_ratio, settings.width, settings.depth)
