@@ -13,29 +13,30 @@ import tyro
 class Args:
     """Measure one thing; a table for people, and with --json one JSON object at the end."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "ssl"]]
+    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "ssl", "homes-probe"]]
     """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
     and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
     planners: closed-loop scores of the driving planners on generated test scenarios. ssl: seven self-supervised
-    methods beside their controls, and how two of them collapse."""
+    methods beside their controls, and how two of them collapse. homes-probe: what encoders know of unseen homes."""
     repeats: int = 5
     """Measurements of each side, in turns."""
     scenarios: int = 200
     """Of planners: test scenarios, kept in runs/planners.jsonl as they are done."""
     seeds: int = 3
-    """Of ssl."""
+    """Of ssl and homes-probe."""
     smoke: bool = False
-    """Of ssl: a tiny budget, to see that everything runs."""
+    """Of ssl and homes-probe: a tiny budget, to see that everything runs."""
     json: bool = False
     """End with one JSON object."""
 
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia bench")
-    module = importlib.import_module(f"scripts.bench_{args.what}")
+    module = importlib.import_module(f"scripts.bench_{args.what.replace('-', '_')}")
     asked: dict[str, dict[str, Any]] = {
         "planners": {"repeats": args.repeats, "scenarios": args.scenarios},
         "ssl": {"seeds": args.seeds, "smoke": args.smoke},
+        "homes-probe": {"seeds": args.seeds, "smoke": args.smoke},
     }
     measured: dict[str, Any] = module.measure(**asked.get(args.what, {"repeats": args.repeats}))
     if args.json:

@@ -22,7 +22,7 @@ from perception.augmentation import Augmentation
 from perception.collapse import effective_rank
 from perception.dino import DINOSettings
 from perception.image_encoder import ImageEncoder
-from perception.probe import knn_probe, linear_probe, principal_components, summaries
+from perception.probe import knn_probe, linear_probe, principal_axes, summaries
 from perception.shapes10 import SPACE, shapes10
 from scripts.image_encoders import ImageConfig, make
 from scripts.provenance import cpu_minutes, hardware
@@ -119,7 +119,9 @@ def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def pca(seed: int) -> Line:
     train, labels, test, test_labels = data(seed)
-    return scored(*principal_components(train / 255, test / 255, 64), labels, test_labels)
+    mean, axes = principal_axes(train / 255, 64)
+    on_axes = [(pictures.flatten(1) / 255 - mean) @ axes for pictures in (train, test)]
+    return scored(*on_axes, labels, test_labels)
 
 
 def untrained(encoder: ImageConfig, seed: int) -> Line:
@@ -133,7 +135,8 @@ def scored(train: Tensor, test: Tensor, labels: Tensor, test_labels: Tensor) -> 
     few, few_labels = train[:LABELLED], labels[:LABELLED]
     return {
         "linear": linear_probe(few, few_labels, test, test_labels),
-        "knn": knn_probe(few, few_labels, test, test_labels),
+        "knn": knn_probe(few, few_labels, test, test_labels, standardised=False),
+        "knn_standardised": knn_probe(few, few_labels, test, test_labels),
         "effective_rank": float(effective_rank(test)),
     }
 

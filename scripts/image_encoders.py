@@ -68,9 +68,9 @@ def strides(space: spaces.Dict) -> tuple[int, ...]:
     return (1, 2, 1, 2, 2) if side < 64 else (2, 2, 1, 2, 2)
 
 
-def describe(config: ImageConfig, space: spaces.Dict, **more: Any) -> dict[str, Any]:
+def describe(encoder: ImageConfig, space: spaces.Dict, **more: Any) -> dict[str, Any]:
     """What `encoder.json` holds: enough to build the encoder again, and where it comes from."""
-    return {"encoder": vars(config), "space": space_to_json(space), **more, "versions": checkpoint.versions()}
+    return {"encoder": vars(encoder), "space": space_to_json(space), **more, "versions": checkpoint.versions()}
 
 
 # What was pretrained ----------------------------------------------------------------------------------------------
