@@ -1,4 +1,4 @@
-"""The learning rule and the loop of self-supervision: clips in, an encoder out; log, save and resume as `agents.loop`."""
+"""The learning rule and the loop of self-supervision: clips in, an encoder out; it logs, saves and resumes."""
 
 import json
 import math
@@ -231,4 +231,3 @@ def restore(folder: Path, learner: Pretraining, clips: Clips, logger: Logger) ->
     clips.load_state_dict(training["clips"])
     logger.load_state_dict(training["logger"])
     set_rng_state(training["rng"])
-

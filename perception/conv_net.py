@@ -10,7 +10,7 @@ from perception.image_encoder import ImageEncoder
 
 
 class ConvNet(ImageEncoder):
-    """3x3 convolutions, each with BatchNorm and ReLU; every place of the last map is a token, (*B, rows * columns, dim).
+    """3x3 convolutions, each with BatchNorm and ReLU; each place of the last map is a token, (*B, rows * columns, dim).
 
     `summary` is their mean (global average pooling), so pictures of any size pass. Batch statistics suit
     self-supervision, where they work against collapse, and a frozen encoder, which keeps the running ones; to fine-tune
@@ -32,7 +32,7 @@ class ConvNet(ImageEncoder):
     ):
         super().__init__(space, keys)
         if len(widths) != len(strides):
-            raise ValueError(f"a convolution has a width and a stride; got {len(widths)} widths, {len(strides)} strides")
+            raise ValueError(f"each convolution has a width and a stride; got {len(widths)} and {len(strides)}")
         channels, height, width = self.image_shape
         layers: list[nn.Module] = []
         for inputs, outputs, stride in zip((channels, *widths), widths, strides):

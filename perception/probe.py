@@ -109,7 +109,7 @@ def presence_probe(
 
 
 def area_under_roc(scores: Tensor, present: Tensor) -> Tensor:
-    """Probability that a picture with the thing scores above one without, ties counting half; scores and present (N,)."""
+    """Probability that a picture with the thing scores above one without, ties counting half; both (N,)."""
     yes, no = scores[present].double(), scores[~present].double().sort().values
     if len(yes) == 0 or len(no) == 0:
         return torch.tensor(float("nan"), dtype=torch.float64)

@@ -64,7 +64,11 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
                 file.write(json.dumps(known[name]) + "\n")
     room = seen[1].room[seen[1].room >= 0]
     common = float(np.bincount(room).max() / len(room))
-    return {"rows": table([known[name] for name, _ in work], common), "most_common_room": common, "hardware": hardware()}
+    return {
+        "rows": table([known[name] for name, _ in work], common),
+        "most_common_room": common,
+        "hardware": hardware(),
+    }
 
 
 def jobs(
@@ -131,7 +135,11 @@ def taught(outputs: Tensor, room: Tensor, objects: Tensor) -> Tensor:
 def table(lines: list[Line], common: float) -> list[Line]:
     """Means over seeds with 95 % bootstrap intervals."""
     rows = []
-    print(f"{'':<24}" + "".join(f"{name:>21}" for name in SCORES) + f"   (most common room {common:.3f}, AUC of chance 0.5)")
+    print(
+        f"{'':<24}"
+        + "".join(f"{name:>21}" for name in SCORES)
+        + f"   (most common room {common:.3f}, AUC of chance 0.5)"
+    )
     for name in dict.fromkeys(line["name"].rsplit(", seed", 1)[0] for line in lines):
         own = [line for line in lines if line["name"].rsplit(", seed", 1)[0] == name]
         row: Line = {"encoder": name, "seeds": len(own)}

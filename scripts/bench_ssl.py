@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,13 @@ def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None) -> Iterator[tup
     """Seed by seed, the controls first, so that a table can be read early."""
     change = shorten or (lambda recipe: recipe)
     for seed in range(seeds):
-        yield f"PCA-64 of pixels, seed {seed}", lambda seed=seed: pca(seed)
-        yield f"untrained, seed {seed}", lambda seed=seed: untrained(CONV, seed)
-        yield f"untrained ViT, seed {seed}", lambda seed=seed: untrained(VIT, seed)
+        yield f"PCA-64 of pixels, seed {seed}", partial(pca, seed)
+        yield f"untrained, seed {seed}", partial(untrained, CONV, seed)
+        yield f"untrained ViT, seed {seed}", partial(untrained, VIT, seed)
         for name, recipe in RECIPES.items():
-            yield f"{name}, seed {seed}", lambda recipe=change(recipe), seed=seed: trained(recipe, seed)
+            yield f"{name}, seed {seed}", partial(trained, change(recipe), seed)
     for name, recipe in COLLAPSE.items():
-        yield f"collapse: {name}", lambda recipe=change(recipe): collapse(recipe)
+        yield f"collapse: {name}", partial(collapse, change(recipe))
 
 
 def lines_of(path: Path) -> Iterator[Line]:
@@ -120,8 +121,8 @@ def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def pca(seed: int) -> Line:
     train, labels, test, test_labels = data(seed)
     mean, axes = principal_axes(train / 255, 64)
-    on_axes = [(pictures.flatten(1) / 255 - mean) @ axes for pictures in (train, test)]
-    return scored(*on_axes, labels, test_labels)
+    ours, theirs = ((pictures.flatten(1) / 255 - mean) @ axes for pictures in (train, test))
+    return scored(ours, theirs, labels, test_labels)
 
 
 def untrained(encoder: ImageConfig, seed: int) -> Line:
@@ -159,7 +160,7 @@ def collapse(recipe: Recipe) -> Line:
     return {"curve": curve, "recipe": asdict(recipe)}
 
 
-def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[Pretraining, list[Mapping[str, float]]]:
+def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[Pretraining, list[dict[str, float]]]:
     seed_all(seed)
     positives = PositivesConfig(augmentation=TURNING)
     made = method(recipe.settings, make(recipe.encoder, SPACE), positives, recipe.training.steps)

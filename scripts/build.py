@@ -49,7 +49,7 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     pictures = [key for key in keys if kind(space[key]) in ("image", "depth")]
     if (config.frozen or config.pretrained) and not pictures:
         raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
-    chosen: dict[str, Callable[..., Encoder]] = {key: IMAGE[config.image] for key in pictures}
+    chosen: dict[str, Callable[..., Encoder]] = dict.fromkeys(pictures, IMAGE[config.image])
     if config.pretrained:
         chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained)
     if config.frozen:

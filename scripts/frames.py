@@ -1,4 +1,4 @@
-"""Pictures to pretrain on, streamed: recorded episodes, folders of pictures, films; shuffled in a pool of bounded size."""
+"""Pictures to pretrain on, streamed: episodes, folders of pictures, films; shuffled in a pool of bounded size."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,9 @@ class Source(Protocol):
 
     space: spaces.Dict
     """The one key, and what a frame of it is."""
-    files: Sequence[Path]
+
+    @property
+    def files(self) -> Sequence[Path]: ...
 
     def clips(self, file: int, start: int = 0) -> Iterator[Array]:
         """Clips (T, ...) of a file from number `start` on, always the same. Raises BadFile, perhaps after some."""
@@ -110,7 +112,9 @@ class Films:
             raise BadFile(str(error)) from error
 
 
-def source(data: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float = 5.0, key: str | None = None) -> Source:
+def source(
+    data: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float = 5.0, key: str | None = None
+) -> Source:
     """What lies there: episodes, films or pictures. Raises Mistake where it is none of them."""
     if not data.exists():
         raise Mistake(f"--data {data}: there is nothing; name recorded episodes, or a folder of films or pictures")
@@ -124,7 +128,8 @@ def source(data: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float
         if frames > 1:
             raise Mistake(f"--data {data}: pictures have no time; leave --positives out, or give films or episodes")
         return Pictures(data, size)
-    raise Mistake(f"--data {data}: no episode-*.npz, no film ({', '.join(SUFFIXES)}), no picture ({', '.join(PICTURES)})")
+    kinds = f"no episode-*.npz, no film ({', '.join(SUFFIXES)}), no picture ({', '.join(PICTURES)})"
+    raise Mistake(f"--data {data}: {kinds}")
 
 
 class Pool:

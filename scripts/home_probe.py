@@ -56,8 +56,8 @@ def _part(read: Read, seen: Walks, chosen: Array) -> dict[str, Tensor]:
 
 
 def _scores(fit: dict[str, Tensor], test: dict[str, Tensor]) -> dict[str, float]:
-    known = [part["room"] >= 0 for part in (fit, test)]
-    rooms = [x for part, keep in zip((fit, test), known) for x in (part["features"][keep], part["room"][keep])]
+    inside, tested = fit["room"] >= 0, test["room"] >= 0
+    rooms = (fit["features"][inside], fit["room"][inside], test["features"][tested], test["room"][tested])
     auc = presence_probe(fit["features"], fit["objects"], test["features"], test["objects"])
     depth = ridge_probe(fit["features"], fit["depth"], test["features"], test["depth"])
     motion = ridge_probe(fit["pairs"], fit["motion"], test["pairs"], test["motion"])

@@ -57,9 +57,9 @@ def walks(
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".aside.npz")
-        np.savez_compressed(aside, **joined)
+        np.savez_compressed(aside, **joined)  # type: ignore[arg-type]
         aside.replace(path)
-    return Walks(**joined, rooms=ROOMS)
+    return Walks(**joined, rooms=ROOMS)  # type: ignore[arg-type]
 
 
 def _walk(split: Split, levels: range, homes: int, steps: int, size: int) -> dict[str, Array]:
@@ -77,12 +77,13 @@ def _walk(split: Split, levels: range, homes: int, steps: int, size: int) -> dic
     )
     rng = np.random.default_rng([levels.start, split == "test"])
     obs, _ = env.reset(seed=list(levels))
-    rows = []
+    rows: list[dict[str, Array]] = []
+    before: tuple[Array, Array] | None = None
     try:
         for step in range(steps):
             seen = [_truth(home, obs, i, env.poses.position[i]) for i, home in enumerate(env.homes)]
             pose = (env.poses.position.copy(), _yaw(env.poses.rotation))
-            motion = _motion(before, pose) if step else np.zeros((len(levels), 2), np.float32)
+            motion = np.zeros((len(levels), 2), np.float32) if before is None else _motion(before, pose)
             before = pose
             truth = {name: np.stack([each[name] for each in seen]) for name in seen[0]}
             first = np.full(len(levels), step == 0)
@@ -106,9 +107,9 @@ def _truth(home: Home, obs: Mapping[str, Array], i: int, position: Array) -> dic
             pixels[each.category] += int(seen.get(each.semantic_id, 0))
     total = obs["semantic"][i].size
     return {
-        "room": np.int64(_room(home, position)),
+        "room": np.array(_room(home, position)),
         "objects": np.array([count >= IN_VIEW * total for count in pixels.values()]),
-        "depth": np.float32(FAR * obs["depth"][i].mean()),
+        "depth": np.array(FAR * obs["depth"][i].mean(), np.float32),
     }
 
 

@@ -17,6 +17,7 @@ VERBS = {
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "pretrain": "an encoder that teaches itself on recorded episodes, pictures or films",
     "probe": "what a pretrained encoder knows: linear, nearest neighbours, regression, beside controls",
+    "attention": "where a pretrained vision transformer looks, as pictures and films",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
     "bench": "how fast: training against plain SB3, video, homes, driving",

@@ -1,7 +1,6 @@
 """`embodia pretrain METHOD --data PATH`: an encoder that teaches itself on recorded episodes, pictures or films."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -175,9 +174,10 @@ def carry_out(config: PretrainConfig, run: Path, again: bool = False) -> int:
 
 def say(run: Path, clips: Pool) -> None:
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    numbers = "  ".join(f"{name} {last[name]:.3g}" for name in ("loss", "effective_rank", "embedding_std") if name in last)
-    print(f"update {last['step']:,}: {numbers}")
+    told = [name for name in ("loss", "effective_rank", "embedding_std") if name in last]
+    print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
     if clips.skipped:
-        print(f"{len(clips.skipped)} of {len(clips.source.files)} files were passed over: {', '.join(map(os.path.basename, clips.skipped))}")
+        names = ", ".join(Path(path).name for path in clips.skipped)
+        print(f"{len(clips.skipped)} of {len(clips.source.files)} files were passed over: {names}")
     print(f"encoder: {find(run)}")
     print(f"to use it: embodia train PRESET --encoder.pretrained {run} [--encoder.frozen True]")

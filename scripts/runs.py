@@ -67,7 +67,7 @@ def weights(run: Path, which: str = "best") -> Path:
 
 def config(run: Path) -> Config:
     """A run's configuration; its pretrained encoder is the copy that the run carries."""
-    found = read(run / CONFIG)
+    found: Config = read(run / CONFIG)
     if found.encoder.pretrained is None:
         return found
     return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))

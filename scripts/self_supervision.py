@@ -93,13 +93,7 @@ class MAESettings:
 
 
 MethodSettings = (
-    SimCLRSettings
-    | BYOLSettings
-    | SimSiamSettings
-    | VICRegSettings
-    | BarlowTwinsSettings
-    | DINOSettings
-    | MAESettings
+    SimCLRSettings | BYOLSettings | SimSiamSettings | VICRegSettings | BarlowTwinsSettings | DINOSettings | MAESettings
 )
 METHODS: dict[str, MethodSettings] = {
     "simclr": SimCLRSettings(),

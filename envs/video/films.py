@@ -28,9 +28,9 @@ def films(folder: Path | str) -> tuple[Path, ...]:
 
 
 def ego_exo4d(release: Path) -> tuple[Path, ...]:
-    """The first-person film of every take that was downloaded, a scaled-down copy (448) where the full one is missing.
+    """The first-person film of every take downloaded, a scaled-down copy (448) where the full one is missing.
 
-    A take lies in `takes/<name>`, its films below it under the names that `takes.json` gives for each camera and stream.
+    A take lies in `takes/<name>`, its films below it under the names that `takes.json` gives for camera and stream.
 
     Raises:
         VideoError: naming the field of `takes.json` that is not as expected, or where no take was downloaded.
