@@ -37,7 +37,7 @@ methods: {methods}"""
 class DataConfig:
     """What is looked at."""
 
-    path: str = ""
+    path: Annotated[str, tyro.conf.Suppress] = ""
     """Recorded episodes, pictures, films, or an Ego-Exo4D release."""
     key: str | None = None
     """Of episodes: the picture to read; None for the first."""

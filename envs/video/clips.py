@@ -86,8 +86,8 @@ def _decoded(path: Path, since: float) -> Iterator[tuple[float, Any]]:
     """Time [s] and frame, from the last one that may be decoded alone before `since`."""
     try:
         with av.open(str(path)) as film:
-            if not film.streams.video:
-                raise VideoError(f"{path}: no video in it; leave it out")
+            if not film.streams.video or film.streams.video[0].codec_context is None:
+                raise VideoError(f"{path}: no video in it that can be decoded; copy it again, or leave it out")
             stream = film.streams.video[0]
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1  # who reads many films has his own
             assert stream.time_base is not None
