@@ -13,11 +13,12 @@ import tyro
 class Args:
     """Measure one thing; a table for people, and with --json one JSON object at the end."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "ssl", "homes-probe"]]
+    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "ssl", "homes-probe", "matrix"]]
     """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
     and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
     planners: closed-loop scores of the driving planners on generated test scenarios. ssl: seven self-supervised
-    methods beside their controls, and how two of them collapse. homes-probe: what encoders know of unseen homes."""
+    methods beside their controls, and how two of them collapse. homes-probe: what encoders know of unseen homes.
+    matrix: encoder x model x planner x agent in the three worlds."""
     repeats: int = 5
     """Measurements of each side, in turns."""
     scenarios: int = 200
@@ -25,7 +26,7 @@ class Args:
     seeds: int = 3
     """Of ssl and homes-probe."""
     smoke: bool = False
-    """Of ssl and homes-probe: a tiny budget, to see that everything runs."""
+    """Of ssl, homes-probe and matrix: a tiny budget, to see that everything runs."""
     json: bool = False
     """End with one JSON object."""
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         "planners": {"repeats": args.repeats, "scenarios": args.scenarios},
         "ssl": {"seeds": args.seeds, "smoke": args.smoke},
         "homes-probe": {"seeds": args.seeds, "smoke": args.smoke},
+        "matrix": {"smoke": args.smoke},
     }
     measured: dict[str, Any] = module.measure(**asked.get(args.what, {"repeats": args.repeats}))
     if args.json:
