@@ -75,8 +75,14 @@ class HomesProbe(Seeded):
     """What encoders know of homes they never saw."""
 
 
-class Discovery(Seeded):
-    """Objects found without labels, beside the papers' numbers and baselines."""
+@dataclass(frozen=True)
+class Discovery(Measurement):
+    """Objects found without labels, against instance masks; hours if nothing is left out."""
+
+    repeats: int = 3
+    """Seeds, kept in runs/discovery as they are done."""
+    only: tuple[str, ...] = ()
+    """The parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
 
 
 @dataclass(frozen=True)
