@@ -1,0 +1,57 @@
+"""k-means with k-means++ starts, many sets of points at once (Lloyd 1982; Arthur & Vassilvitskii 2007)."""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def k_means(
+    points: Tensor, k: int, weights: Tensor | None = None, restarts: int = 8, iterations: int = 30, seed: int = 0
+) -> Tensor:
+    """Cluster each set by itself; the best of `restarts` starts, the same for the same seed.
+
+    Args:
+        points: (N, P, D).
+        k: clusters.
+        weights: (N, P) of at least 0; points of weight 0 move no centre, but have a nearest one too.
+
+    Returns:
+        (N, P) int64 in 0..k-1, in no order.
+
+    Raises:
+        ValueError: for fewer than k points.
+    """
+    n, p, d = points.shape
+    if p < k:
+        raise ValueError(f"{k} clusters need at least {k} points; got {p}")
+    weights = torch.ones(n, p, device=points.device) if weights is None else weights.to(points.dtype)
+    many, heavy = points.repeat_interleave(restarts, 0), weights.repeat_interleave(restarts, 0)
+    centres = _plus_plus(many, heavy, k, torch.Generator(points.device).manual_seed(seed))
+    for _ in range(iterations):
+        nearest = torch.nn.functional.one_hot(_squares(many, centres).argmin(2), k) * heavy[..., None]
+        total = nearest.sum(1)  # (N * restarts, k)
+        mean = torch.einsum("npk,npd->nkd", nearest, many) / total.clamp(min=1e-12)[..., None]
+        moved = torch.where(total[..., None] > 0, mean, centres)  # an empty cluster stays where it is
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    squares = _squares(many, centres)
+    inertia = (squares.amin(2) * heavy).sum(1).view(n, restarts)
+    best = torch.arange(n, device=points.device) * restarts + inertia.argmin(1)
+    return squares[best].argmin(2)
+
+
+def _squares(points: Tensor, centres: Tensor) -> Tensor:
+    """(N, P, D), (N, K, D) -> (N, P, K) squared distances."""
+    return (points[:, :, None] - centres[:, None]).square().sum(3)
+
+
+def _plus_plus(points: Tensor, weights: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """(N, k, D): a point at random, then points with probability in proportion to their squared distance."""
+    chance = weights
+    centres: list[Tensor] = []
+    for _ in range(k):
+        which = torch.multinomial(chance + 1e-12, 1, generator=generator)[..., None]  # all alike: any will do
+        centres.append(points.gather(1, which.expand(-1, -1, points.shape[2])))
+        chance = weights * _squares(points, torch.cat(centres, 1)).amin(2)
+    return torch.cat(centres, 1)
