@@ -10,7 +10,6 @@ from time import process_time
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from perception import SelfSupervised
 
@@ -32,6 +31,8 @@ class ShortTraining:
     seed: int = 0
     clip: float | None = None
     """Greatest norm of the gradient."""
+    compiled: bool = False
+    """Compile the loss first; on a CPU this needs a C++ compiler."""
 
     def run(
         self, model: SelfSupervised, batch: Callable[[int], Batch], evaluate: Callable[[], dict[str, float]] = dict
@@ -47,9 +48,18 @@ class ShortTraining:
         optimizer = torch.optim.Adam(learning or model.parameters(), lr=self.rate(0))
         done, cpu, curve = self._resume(model, optimizer)
         started = process_time()
+        loss_of = torch.compile(model.loss) if self.compiled else model.loss
         for step in range(done, self.steps):
             torch.manual_seed(self.seed * 10**9 + step)
-            loss = self._step(model, optimizer, batch(step), self.rate(step))
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            optimizer.zero_grad()
+            loss, _ = loss_of(batch(step))
+            loss.backward()
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
+            optimizer.step()
+            model.after_update()
             if (step + 1) % self.every and step + 1 < self.steps:
                 continue
             model.eval()
@@ -62,18 +72,6 @@ class ShortTraining:
             print(f"{self.folder.name}: " + ", ".join(f"{k} {v:.4g}" for k, v in curve[-1].items()), file=sys.stderr)
         model.eval()
         return curve
-
-    def _step(self, model: SelfSupervised, optimizer: torch.optim.Optimizer, batch: Batch, rate: float) -> Tensor:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss, _ = model.loss(batch)
-        loss.backward()
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
-        optimizer.step()
-        model.after_update()
-        return loss.detach()
 
     def _resume(
         self, model: SelfSupervised, optimizer: torch.optim.Optimizer
