@@ -38,7 +38,7 @@ class ComplexLayer(nn.Module):
         self.phase_bias = nn.Parameter(torch.zeros(shape))
 
     def forward(self, z: Tensor) -> Tensor:
-        real, imaginary, chi = self.f(z).chunk(3)
+        real, imaginary, chi = self.f(z).float().chunk(3)  # autocast would round phases
         # Where psi is (nearly) real its phase has no gradient; where it is 0 it has no phase either.
         imaginary = torch.where(imaginary.abs() < EPSILON, EPSILON, imaginary)
         length = (real * real + imaginary * imaginary).sqrt()
@@ -128,7 +128,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, of 0 to 1."""
-        return torch.sigmoid(self.output(self._decoded(images)[1].chunk(3)[2]))
+        return torch.sigmoid(self.output(self._decoded(images)[1].chunk(3)[2]).float())
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `{"obs": {...}}`; the mean squared error of pictures of 0 to 1."""

@@ -33,6 +33,8 @@ class ShortTraining:
     """Greatest norm of the gradient."""
     compiled: bool = False
     """Compile the loss first; on a CPU this needs a C++ compiler."""
+    bf16: bool = False
+    """Convolutions and linear layers in bfloat16."""
 
     def run(
         self, model: SelfSupervised, batch: Callable[[int], Batch], evaluate: Callable[[], dict[str, float]] = dict
@@ -54,7 +56,8 @@ class ShortTraining:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
             optimizer.zero_grad()
-            loss, _ = loss_of(batch(step))
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                loss, _ = loss_of(batch(step))
             loss.backward()
             if self.clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
