@@ -24,7 +24,7 @@ def k_means(
     n, p, d = points.shape
     if p < k:
         raise ValueError(f"{k} clusters need at least {k} points; got {p}")
-    weights = torch.ones(n, p, device=points.device) if weights is None else weights.to(points.dtype)
+    weights = points.new_ones(n, p) if weights is None else weights.to(points.dtype)
     many, heavy = points.repeat_interleave(restarts, 0), weights.repeat_interleave(restarts, 0)
     centres = _plus_plus(many, heavy, k, torch.Generator(points.device).manual_seed(seed))
     for _ in range(iterations):

@@ -18,7 +18,7 @@ from perception.scenes import OVERLAP, Scenes
 
 STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame", "door", "window"}
 """What is no object of a home but the home itself."""
-LEAST = 0.01
+LEAST = {"homes": 0.01, "roads": 0.003}
 """Share of the picture below which an object is too small to count, for or against."""
 STRIDE = 12
 """Steps of the expert's walk between two frames of a home."""
@@ -38,12 +38,12 @@ def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
     return scenes
 
 
-def instances(ids: NDArray[np.int64], objects: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels 1.. for those of `objects` that fill at least LEAST of ids (H, W), OVERLAP for smaller ones, else 0."""
+def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) -> NDArray[np.int64]:
+    """Labels 1.. for those of `objects` that fill at least this share of ids (H, W), OVERLAP for smaller ones, else 0."""
     labels, number = np.zeros(ids.shape, np.int64), 0
     for name in np.intersect1d(ids, objects):
         here = ids == name
-        large = here.mean() >= LEAST
+        large = here.mean() >= least
         number += large
         labels[here] = number if large else OVERLAP
     return labels
@@ -61,7 +61,8 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
         if step % STRIDE == 0:
             for i in range(worlds):
                 things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]  # type: ignore[attr-defined]
-                label = instances(observation["semantic"][i, ..., 0].astype(np.int64), np.array(things))
+                ids = observation["semantic"][i, ..., 0].astype(np.int64)
+                label = instances(ids, np.array(things), LEAST["homes"])
                 if label.max() > 0:
                     images.append(observation["rgb"][i])
                     labels.append(label)
@@ -82,7 +83,7 @@ def road_pictures(n: int, split: Split, per_scenario: int = 4) -> Scenes:
         for k in np.linspace(0, len(frames) - 1, per_scenario).astype(int):
             tracks = scenario.tracks_at(int(k))
             boxes = np.concatenate([tracks.boxes, ego_boxes(frames[k])[None]])
-            label = instances(*drawn(boxes, VIEW.transform(frames[k])))
+            label = instances(*drawn(boxes, VIEW.transform(frames[k])), LEAST["roads"])
             if label.max() > 0:
                 images.append(painter.draw(frames[k], tracks, scenario.lights_at(int(k))))
                 labels.append(label)
