@@ -8,7 +8,9 @@ from torch import Tensor
 def k_means(
     points: Tensor, k: int, weights: Tensor | None = None, restarts: int = 8, iterations: int = 30, seed: int = 0
 ) -> Tensor:
-    """Cluster each set by itself; the best of `restarts` starts, the same for the same seed.
+    """Cluster each set by itself; the best of `restarts` starts.
+
+    Every set is dealt the same random numbers of `seed`, so what a set gives does not depend on its neighbours.
 
     Args:
         points: (N, P, D).
@@ -26,7 +28,8 @@ def k_means(
         raise ValueError(f"{k} clusters need at least {k} points; got {p}")
     weights = points.new_ones(n, p) if weights is None else weights.to(points.dtype)
     many, heavy = points.repeat_interleave(restarts, 0), weights.repeat_interleave(restarts, 0)
-    centres = _plus_plus(many, heavy, k, torch.Generator(points.device).manual_seed(seed))
+    draws = torch.rand(k, restarts, generator=torch.Generator().manual_seed(seed)).to(points)
+    centres = _plus_plus(many, heavy, draws.repeat(1, n))
     for _ in range(iterations):
         nearest = torch.nn.functional.one_hot(_squares(many, centres).argmin(2), k) * heavy[..., None]
         total = nearest.sum(1)  # (N * restarts, k)
@@ -46,12 +49,16 @@ def _squares(points: Tensor, centres: Tensor) -> Tensor:
     return (points[:, :, None] - centres[:, None]).square().sum(3)
 
 
-def _plus_plus(points: Tensor, weights: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """(N, k, D): a point at random, then points with probability in proportion to their squared distance."""
+def _plus_plus(points: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
+    """(N, k, D): a point at random, then points with probability in proportion to their squared distance.
+
+    draws (k, N) of 0 to 1 choose.
+    """
     chance = weights
     centres: list[Tensor] = []
-    for _ in range(k):
-        which = torch.multinomial(chance + 1e-12, 1, generator=generator)[..., None]  # all alike: any will do
-        centres.append(points.gather(1, which.expand(-1, -1, points.shape[2])))
+    for draw in draws:
+        summed = (chance + 1e-12).cumsum(1)  # where all are alike any will do
+        which = torch.searchsorted(summed, (draw * summed[:, -1])[:, None]).clamp(max=points.shape[1] - 1)
+        centres.append(points.gather(1, which[..., None].expand(-1, -1, points.shape[2])))
         chance = weights * _squares(points, torch.cat(centres, 1)).amin(2)
     return torch.cat(centres, 1)
