@@ -80,7 +80,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         super().__init__(space, keys)
         channels, height, width = self.image_shape
         if height % 8 or width % 8:
-            raise ValueError(f"the complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
+            raise ValueError(f"a complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
         self.num_tokens, self.dim, self.threshold, self.chi = slots, hidden, threshold, chi
         wide = 2 * hidden
         self.inner = (wide, height // 8, width // 8)
@@ -154,6 +154,10 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
     def segment(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
         """With `counts` (N, H, W) only pixels where it is set shape the clusters; the paper leaves overlaps out."""
         return self._masks(self._decoded(images)[1], counts)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, hidden, H / 2, W / 2): the decoder's last hidden magnitudes."""
+        return self._decoded(images)[0].chunk(3)[2]
 
     def encode(self, images: Tensor) -> Tensor:
         hidden, output = self._decoded(images)

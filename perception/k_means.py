@@ -23,7 +23,7 @@ def k_means(
     Raises:
         ValueError: for fewer than k points.
     """
-    n, p, d = points.shape
+    n, p = points.shape[:2]
     if p < k:
         raise ValueError(f"{k} clusters need at least {k} points; got {p}")
     weights = points.new_ones(n, p) if weights is None else weights.to(points.dtype)

@@ -21,8 +21,8 @@ from perception.image_discovery import ImageDiscovery, pooled
 from perception.k_means import k_means
 
 Array = NDArray[Any]
-Graph = Array | sparse.csr_array
-"""Affinities (P, P), symmetric, at least 0, with a positive sum in every row; dense or sparse."""
+Graph = Any
+"""Affinities (P, P), symmetric, at least 0, with a positive sum in every row; an array or a scipy sparse one."""
 Threshold = Literal["mean", "median", "best"]
 
 

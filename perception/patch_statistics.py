@@ -11,7 +11,7 @@ from perception.image_encoder import PatchEncoder
 
 
 class PatchStatistics(PatchEncoder):
-    """What a learned encoder's patches have to beat: (*B, rows * columns, C + bins), each centred on its picture's mean.
+    """What a learned encoder's patches have to beat: (*B, rows * columns, C + bins), centred on the picture's mean.
 
     Args:
         space: observations with an image.

@@ -1,4 +1,4 @@
-"""Slot attention: slots compete for the places of a picture and each learns to draw what it won (Locatello et al. 2020).
+"""Slot attention: slots compete for places of a picture and each learns to draw what it won (Locatello et al. 2020).
 
 With `implicit` the gradient goes through the last iteration alone, from slots taken as the fixed point (Chang et al.
 2022): less memory, a bounded gradient, and as many iterations as one likes. The distribution that slots start from then

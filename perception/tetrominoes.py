@@ -1,4 +1,4 @@
-"""Tetrominoes-style scenes: pieces of four squares in saturated colours on black (Kabra et al. 2019's set, drawn anew)."""
+"""Tetrominoes-style scenes: pieces of four squares in saturated colours on black (after Kabra et al. 2019)."""
 
 from functools import cache
 from itertools import product

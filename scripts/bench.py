@@ -13,14 +13,17 @@ import tyro
 class Args:
     """Measure one thing; a table for people, and with --json one JSON object at the end."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners"]]
+    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "discovery"]]
     """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
     and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
-    planners: closed-loop scores of the driving planners on generated test scenarios."""
+    planners: closed-loop scores of the driving planners on generated test scenarios. discovery: object discovery scored
+    against instance masks, hours if nothing is left out; parts are kept in runs/discovery as they are done."""
     repeats: int = 5
     """Measurements of each side, in turns."""
     scenarios: int = 200
     """Of planners: test scenarios, kept in runs/planners.jsonl as they are done."""
+    only: tuple[str, ...] = ()
+    """Of discovery: the parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
     json: bool = False
     """End with one JSON object."""
 
@@ -28,8 +31,8 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia bench")
     module = importlib.import_module(f"scripts.bench_{args.what}")
-    more = {"scenarios": args.scenarios} if args.what == "planners" else {}
-    measured: dict[str, Any] = module.measure(args.repeats, **more)
+    more: dict[str, dict[str, Any]] = {"planners": {"scenarios": args.scenarios}, "discovery": {"only": args.only}}
+    measured: dict[str, Any] = module.measure(args.repeats, **more.get(args.what, {}))
     if args.json:
         print(json.dumps(measured))
     return 0

@@ -39,7 +39,7 @@ def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
 
 
 def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) -> NDArray[np.int64]:
-    """Labels 1.. for those of `objects` that fill at least this share of ids (H, W), OVERLAP for smaller ones, else 0."""
+    """Labels 1.. for those of `objects` that fill this share of ids (H, W) or more, OVERLAP for smaller ones."""
     labels, number = np.zeros(ids.shape, np.int64), 0
     for name in np.intersect1d(ids, objects):
         here = ids == name
@@ -54,7 +54,8 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
     env = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
-    images, labels = [], []
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
     observation, _ = env.reset(seed=0)
     step = 0
     while len(images) < n:
@@ -74,7 +75,9 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
 
 def road_pictures(n: int, split: Split, per_scenario: int = 4) -> Scenes:
     """n pictures (128, 128, 3) of roads from above, 32 m across; every road user, the ego too, is an object."""
-    images, labels, seed = [], [], 0
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+    seed = 0
     while len(images) < n:
         scenario = generate_scenario(seed, split=split)
         seed += 1

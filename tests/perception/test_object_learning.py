@@ -233,7 +233,7 @@ def test_tetrominoes():
         for number in (1, 2, 3):
             colours = np.unique(image[label == number], axis=0)
             assert len(colours) == 1
-            assert (COLOURS == colours[0]).all(1).any()
+            assert (colours[0] == COLOURS).all(1).any()
     with pytest.raises(ValueError, match="make cells smaller"):
         tetrominoes(1, 0, size=16)
 

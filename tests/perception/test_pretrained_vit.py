@@ -59,8 +59,7 @@ def test_mistakes_are_named(saved, tmp_path):
 
 def test_keys_are_the_last_attentions(saved):
     """TokenCut cuts on them: what the last block's key projection makes of its normalised input, at the patches."""
-    folder, model = saved
-    encoder = PretrainedViT(SPACE, str(folder), keys=["rgb"])
+    encoder = PretrainedViT(SPACE, str(saved[0]), keys=["rgb"])
     images, _ = encoder.images({"rgb": torch.randint(0, 256, (2, 28, 42, 3), dtype=torch.uint8)})
     keys = encoder.patch_keys(images)
     assert keys.shape == (2, 2 * 3, 32)
