@@ -285,7 +285,7 @@ def slug(text: str) -> str:
 
 
 def several_scores(masks: Array, test: Scenes, truths: list[Array]) -> dict[str, float]:
-    """Masks (N, K + 1, H, W), the ground last: AP50 of boxes and (AP50m) of masks, the first found first; FG-ARI, mIoU."""
+    """Masks (N, K + 1, H, W), the ground last: AP50 of boxes and AP50m of masks, first found first; FG-ARI, mIoU."""
     found = [[mask for mask in some[:-1] > 0 if mask.any()] for some in masks]
     boxes = [np.array([box_of(mask) for mask in some]) for some in found]
     true_masks = [np.stack([label == k for k in range(1, label.max() + 1)]) for label in test.labels]

@@ -20,6 +20,8 @@ STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame", "door", "win
 """What is no object of a home but the home itself."""
 LEAST = {"homes": 0.01, "roads": 0.003}
 """Share of the picture below which an object is too small to count, for or against."""
+PLAIN = 0.04
+"""Share of the picture that the largest object of a home frame fills at least; a bare wall has nothing to discover."""
 STRIDE = 12
 """Steps of the expert's walk between two frames of a home."""
 VIEW = View(128, 128, metres=32.0)
@@ -50,7 +52,7 @@ def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) 
 
 
 def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
-    """n frames (size, size, 3) that experts see on their ways through `split` homes, each with an object in sight."""
+    """n frames (size, size, 3) that experts see on their ways through `split` homes, each with an object of PLAIN or more."""
     env = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
@@ -64,7 +66,7 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
                 things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]  # type: ignore[attr-defined]
                 ids = observation["semantic"][i, ..., 0].astype(np.int64)
                 label = instances(ids, np.array(things), LEAST["homes"])
-                if label.max() > 0:
+                if (np.bincount(label[label > 0], minlength=2) >= PLAIN * label.size).any():
                     images.append(observation["rgb"][i])
                     labels.append(label)
         observation, *_ = env.step(env.expert_action())  # type: ignore[attr-defined]
