@@ -52,15 +52,12 @@ def overlaid(picture: Array, labels: Array) -> Array:
 
 def named_as(found: Array, truth: Array) -> Array:
     """Found labels renamed to the true ones that they share most pixels with, one to one; others to new names."""
-    table = contingency(truth, found)
-    true_names, found_names = np.unique(truth), np.unique(found)
-    partner = dict(zip(*linear_sum_assignment(-table.T)))
-    new = int(max(true_names.max(), 0))
+    counted = truth >= 0
+    true_names, found_names = np.unique(truth[counted]), np.unique(found[counted])
+    rows, columns = linear_sum_assignment(contingency(truth[counted], found[counted]), maximize=True)
+    names = dict(zip(found_names[columns], true_names[rows]))
     named = np.zeros_like(truth)
-    for i, name in enumerate(found_names):
-        if i in partner and true_names[partner[i]] >= 0:
-            named[found == name] = true_names[partner[i]]
-        else:
-            new += 1
-            named[found == name] = new
+    for name in np.unique(found):
+        names.setdefault(name, max([*names.values(), 0]) + 1)
+        named[found == name] = names[name]
     return named
