@@ -52,7 +52,7 @@ def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) 
 
 
 def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
-    """n frames (size, size, 3) that experts see on their ways through `split` homes, each with an object of PLAIN or more."""
+    """n frames (size, size, 3) that experts see on their ways through homes, each with an object of PLAIN or more."""
     env = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
