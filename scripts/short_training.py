@@ -39,7 +39,7 @@ class ShortTraining:
     def run(
         self, model: SelfSupervised, batch: Callable[[int], Batch], evaluate: Callable[[], dict[str, float]] = dict
     ) -> list[dict[str, float]]:
-        """Train up to `steps`, from where the folder stands; the curve.
+        """Train up to `steps` where the model is, from where the folder stands; the curve.
 
         Args:
             batch: what step s learns from.
@@ -49,6 +49,7 @@ class ShortTraining:
         learning = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(learning or model.parameters(), lr=self.rate(0))
         done, cpu, curve = self._resume(model, optimizer)
+        device = next(model.parameters()).device
         started = process_time()
         loss_of = torch.compile(model.loss) if self.compiled else model.loss
         for step in range(done, self.steps):
@@ -56,7 +57,7 @@ class ShortTraining:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 loss, _ = loss_of(batch(step))
             loss.backward()
             if self.clip is not None:
@@ -83,7 +84,7 @@ class ShortTraining:
         model.train()
         if not path.exists():
             return 0, 0.0, []
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["cpu_s"], lines(self.folder / CURVE, state["step"])
