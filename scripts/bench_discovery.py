@@ -386,7 +386,7 @@ def small_vit(scenes: Scenes, patch: int = 8) -> ViT:
 def cuts_homes(out: Path) -> list[Record]:
     test = kept(out / "homes-test.npz", lambda: home_frames(200, "test", 128))
     train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
-    learned, budget = home_dino(out, train, steps=1000)
+    learned, budget = home_dino(out, train, steps=500)
     encoders: dict[str, PatchEncoder] = {
         "DINO": enlarged(learned, test),
         "random ViT": small_vit(test),
