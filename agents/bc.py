@@ -31,6 +31,8 @@ class BCConfig:
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
     """Size of the GRU that remembers the episode; 0 for none."""
+    beside: bool = False
+    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
     components: int = 5
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
@@ -61,7 +63,8 @@ class BCConfig:
 class BC(Agent):
     """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
 
-    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's.
+    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
+    hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
 
     Args:
         encoder: reads the observations; its `space` is the agent's.
@@ -80,7 +83,7 @@ class BC(Agent):
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
         c = self.config
-        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components).to(self.device)
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
@@ -126,7 +129,9 @@ class BC(Agent):
         obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
         label = batch["extras"].get("expert_action", batch["action"])
         rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
-        features = self.policy.features(rows["obs"], rows["first"])
+        remembered = batch["extras"].get("memory")
+        before = None if remembered is None else to_torch(remembered[0], self.device).float()
+        features = self.policy.features(rows["obs"], rows["first"], before)
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()

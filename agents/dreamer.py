@@ -1,20 +1,22 @@
 """Dreamer: an actor and a critic that learn in the imagination of a world model (Hafner et al. 2023, DreamerV3)."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents import Agent, Array, Batch, Carry, Mode
-from agents.buffers import ReplayBuffer
+from agents.checkpoint import load_weights, save_weights
+from agents.device import choose_device
 from agents.laprop import LaProp
 from agents.rows import to_torch
+from agents.train_ratio import TrainRatioReplay
 from perception import Encoder
 from planners.networks import mlp
 from planners.rssm import RSSM, RSSMConfig
@@ -23,8 +25,12 @@ from planners.two_hot import TwoHot
 
 @dataclass(frozen=True)
 class DreamerConfig:
-    """The paper's values, but for sizes and the train ratio, which are for a CPU."""
+    """Dreamer (V3). The paper's values, but for sizes and the train ratio, which are for a CPU."""
 
+    seed: int = 0
+    """Of the replay's draws."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
     model: RSSMConfig = RSSMConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 16
     length: int = 32
@@ -33,11 +39,15 @@ class DreamerConfig:
     learning_starts: int = 1000
     train_ratio: float = 128.0
     """Replayed rows per row of experience."""
-    lr: float = 3e-4
+    learning_rate: float = 3e-4
     warmup: int = 200
+    """Updates over which the learning rate rises from 0."""
     clip: float = 0.3
+    """Of each parameter's gradient, as a share of the parameter's own norm."""
     imagine: int = 15
     """Steps of imagination."""
+    imagine_last: int = 0
+    """Imagination starts from so many last rows of each sequence; 0 for all of them."""
     lam: float = 0.95
     entropy: float = 3e-4
     unimix: float = 0.01
@@ -47,7 +57,6 @@ class DreamerConfig:
     """Of the running percentiles of returns, by whose range advantages are divided."""
     replay_value: float = 0.3
     """Scale of the critic's loss on replayed rather than imagined rows."""
-    seed: int = 0
 
 
 def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> Tensor:
@@ -61,30 +70,6 @@ def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> T
         running = reward[t + 1] + cont[t + 1] * ((1 - lam) * value[t + 1] + lam * running)
         returns.append(running)
     return torch.stack(returns[::-1])
-
-
-class TrainRatioReplay(ReplayBuffer):
-    """Replay of sequences that keeps replayed rows and rows of experience in a fixed ratio, however many the worlds."""
-
-    def __init__(self, ratio: float, capacity: int, batch_size: int, length: int, learning_starts: int, seed: int):
-        super().__init__(capacity, batch_size, length, learning_starts=learning_starts, seed=seed)
-        self.per_row = ratio / (batch_size * length)
-        self.owed = 0.0  # batches
-
-    def batches(self) -> Iterator[Any]:
-        if self.transitions < self.learning_starts or self.added <= (self.length or 1):
-            return
-        self.owed += self.per_row * self.rows["reward"].shape[1]
-        while self.owed >= 1:
-            self.owed -= 1
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "owed": self.owed}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.owed = state["owed"]
 
 
 class Actor(nn.Module):
@@ -124,7 +109,8 @@ class DreamerNets(nn.Module):
 
     def __init__(self, space: spaces.Dict, action_space: spaces.Space[Any], encoder: Encoder, config: DreamerConfig):
         super().__init__()
-        self.model = RSSM(space, action_space, encoder, config.model)
+        seen = spaces.Dict({key: space[key] for key in encoder.keys})
+        self.model = RSSM(seen, unit_actions(action_space), encoder, config.model)
         features, units = self.model.feature_dim, config.model.units
         self.actor = Actor(action_space, features, units, config.unimix)
         self.two_hot = TwoHot()
@@ -132,6 +118,18 @@ class DreamerNets(nn.Module):
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+
+
+def unit_actions(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space in which the actor and the model live: a Box becomes [-1, 1], its bounds lie outside.
+
+    Raises ValueError for a Box without bounds.
+    """
+    if not isinstance(space, spaces.Box):
+        return space
+    if not space.is_bounded():
+        raise ValueError(f"actions in {space} have no bounds to be scaled to; wrap the environment")
+    return spaces.Box(-1.0, 1.0, space.shape, np.float32)
 
 
 class Dreamer(Agent):
@@ -143,14 +141,14 @@ class Dreamer(Agent):
         action_space: spaces.Space[Any],
         encoder: Encoder,
         config: DreamerConfig | None = None,
-        device: str = "cpu",
     ):
         self.observation_space, self.action_space = observation_space, action_space
-        self.config, self.device = config or DreamerConfig(), torch.device(device)
+        self.config = config or DreamerConfig()
+        self.device = choose_device(self.config.device)
         self.nets = DreamerNets(observation_space, action_space, encoder, self.config).to(self.device)
-        self.is_discrete = isinstance(action_space, spaces.Discrete)
+        self.keys, self.is_discrete = encoder.keys, isinstance(action_space, spaces.Discrete)
         trained = [p for p in self.nets.parameters() if p.requires_grad]
-        self.optimizer = LaProp(trained, self.config.lr, clip=self.config.clip, warmup=self.config.warmup)
+        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.clip, warmup=self.config.warmup)
 
     def initial(self, n: int) -> Carry:
         shape = (n,) if self.is_discrete else (n, *self.action_space.shape)  # type: ignore[misc]
@@ -165,7 +163,8 @@ class Dreamer(Agent):
         model = self.nets.model
         state = {"deter": carry["deter"], "stoch": carry["stoch"]}
         flags = torch.as_tensor(first, device=self.device)
-        state = model.observe(state, to_torch(dict(obs), self.device), carry["action"], flags)
+        seen = to_torch({key: obs[key] for key in self.keys}, self.device)
+        state = model.observe(state, seen, carry["action"], flags)
         chosen = self.nets.actor.choose(model.features(state), mode)
         if self.is_discrete:
             chosen = chosen + int(self.action_space.start)  # type: ignore[attr-defined]
@@ -189,9 +188,9 @@ class Dreamer(Agent):
         low, high = (torch.as_tensor(bound, device=action.device) for bound in (box.low, box.high))
         return 2 * (action - low) / (high - low) - 1
 
-    def buffer(self) -> "TrainRatioReplay":
+    def buffer(self) -> TrainRatioReplay:
         c = self.config
-        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed)
+        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         rows = to_torch(
@@ -214,8 +213,10 @@ class Dreamer(Agent):
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actor and critic on imagined futures of every replayed state, and the critic on the replay itself."""
+        """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
         c, nets = self.config, self.nets
+        states = {key: value[-c.imagine_last :] for key, value in states.items()}
+        rows = {key: rows[key][-c.imagine_last :] for key in ("reward", "terminal", "last")}
         start = {key: value.detach().flatten(0, 1) for key, value in states.items()}
         features, actions = self.imagine(start)  # (H + 1, N, F), (H + 1, N, ...)
         said = self.assess(features)
@@ -295,10 +296,10 @@ class Dreamer(Agent):
             slow.lerp_(fast, self.config.slow_rate)
 
     def save(self, folder: Path) -> None:
-        safetensors.torch.save_model(self.nets, str(folder / "agent.safetensors"))
+        save_weights(self.nets, folder / "agent.safetensors")
 
     def load(self, folder: Path) -> None:
-        safetensors.torch.load_model(self.nets, str(folder / "agent.safetensors"), device=str(self.device))
+        load_weights(self.nets, folder / "agent.safetensors")
 
     def training_state(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict()}

@@ -11,7 +11,6 @@ import numpy as np
 from agents import Agent, Array, Buffer, Carry, checkpoint
 from agents.logger import Logger
 from agents.rng import rng_state, set_rng_state
-from agents.rows import tree_map
 
 
 @dataclass
@@ -90,7 +89,7 @@ def resume_training(folder: Path, agent: Agent, env: Any, buffer: Buffer, logger
     buffer.load_state_dict(training["buffer"])
     logger.load_state_dict(training["logger"])
     now = Progress(**training["progress"])
-    now.carry = tree_map(_like, now.carry, agent.initial(env.num_envs))
+    now.carry = _placed(now.carry, agent.initial(env.num_envs))
     now.saved = now.step
     if training["worlds"] is None:
         _restart(now, env)
@@ -100,8 +99,10 @@ def resume_training(folder: Path, agent: Agent, env: Any, buffer: Buffer, logger
     return now
 
 
-def _like(saved: Any, fresh: Any) -> Any:
-    """A saved leaf of the carry on the device its agent keeps it on."""
+def _placed(saved: Any, fresh: Any) -> Any:
+    """A saved carry on the device its agent keeps it on; what a fresh one does not hold yet stays where it is."""
+    if isinstance(saved, dict):
+        return {key: _placed(value, fresh[key]) if key in fresh else value for key, value in saved.items()}
     return saved.to(fresh.device) if hasattr(fresh, "device") and hasattr(saved, "to") else saved
 
 

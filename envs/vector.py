@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from envs.named import make_named
 from envs.workers import Workers
 from envs.worlds import Worlds, describe, leaves, nest
 
@@ -29,7 +30,7 @@ def make(
     workers: int | None = None,
     **kwargs: Any,
 ) -> VectorEnv:
-    """N worlds of a registered id; satisfies `envs.VectorEnvironment`.
+    """N worlds of a registered id; satisfies `envs.VectorEnvironment`. One bare array observed is named (`envs.named`).
 
     Args:
         env_id: as `gymnasium.make` takes it, e.g. "envs:embodia/MiniGrid-Empty-8x8-v0".
@@ -54,7 +55,7 @@ def make(
         if spec.vector_entry_point is None:
             raise ValueError(f'{env_id} has no simulator of N worlds of its own; use vectorization "sync"')
         return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
-    makers = [partial(gym.make, env_id, disable_env_checker=True, **kwargs)] * num_envs
+    makers = [partial(make_named, env_id, **kwargs)] * num_envs
     vector = SyncVector(makers) if vectorization == "sync" else SubprocessVector(makers, workers)
     vector.spec = spec
     return vector

@@ -60,7 +60,8 @@ class DINOHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(self.mlp(x), dim=1) @ F.normalize(self.prototypes, dim=1).T
+        with torch.autocast(x.device.type, enabled=False):  # cosines at a temperature of 0.04 need their digits
+            return F.normalize(self.mlp(x.float()), dim=1) @ F.normalize(self.prototypes, dim=1).T
 
 
 class DINO(JointEmbedding):

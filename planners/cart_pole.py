@@ -61,3 +61,7 @@ class CartPole(AnalyticModel):
         """(position, velocity, cos theta, sin theta, theta_dot)."""
         theta = x[..., 2]
         return torch.stack([x[..., 0], x[..., 1], theta.cos(), theta.sin(), x[..., 3]], -1)
+
+    def from_features(self, seen: Tensor) -> Tensor:
+        theta = torch.atan2(seen[..., 3], seen[..., 2])
+        return torch.stack([seen[..., 0], seen[..., 1], theta, seen[..., 4]], -1)

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from planners import Prediction, State
-from planners.state import tree_map
 
 
 class AnalyticModel:
-    """A known dynamics function as a world model: its state is {"x": (B, S)}, and an observation is the state itself.
+    """A known dynamics function as a world model: its state is {"x": (B, S)}, and an observation gives the whole state.
 
     Subclasses say `dynamics` (differentiable, any batch axes), and `features` where costs are better written in
-    something smoother than x (the cosine and sine of an angle).
+    something smoother than x (the cosine and sine of an angle), with `from_features`, their inverse.
     """
 
     state_dim: int
@@ -29,13 +28,17 @@ class AnalyticModel:
         """What objectives see as `state`: (*B, S) -> (*B, F)."""
         return x
 
+    def from_features(self, seen: Tensor) -> Tensor:
+        """The inverse of `features`: (*B, F) -> (*B, S)."""
+        return seen
+
     def initial(self, n: int) -> State:
         return {"x": torch.zeros(n, self.state_dim, dtype=torch.float64)}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """The observation is the state: nothing of the past is needed."""
-        x = torch.as_tensor(obs[self.observation_key], dtype=state["x"].dtype)
-        return tree_map(lambda _: x, state)
+        """The observation is x or its features, told apart by their length: nothing of the past is needed."""
+        seen = torch.as_tensor(obs[self.observation_key], dtype=state["x"].dtype)
+        return {"x": seen if seen.shape[-1] == self.state_dim else self.from_features(seen)}
 
     def imagine(self, state: State, action: Tensor) -> State:
         return {"x": self.dynamics(state["x"], action.to(state["x"].dtype))}

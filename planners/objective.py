@@ -1,21 +1,26 @@
 """Objectives: scores of imagined futures, higher is better.
 
-`Return` sums predicted rewards, `GoalDistance` compares the last imagined prediction with a goal's, `Quadratic` is the
-cost of optimal control; it alone offers `stage` and `final`, which LQR and iLQR need.
+`Return` sums predicted rewards. `GoalDistance` compares the last imagined prediction with a goal's, and `ObservedGoal`
+makes one of the goal that each world shows. `Quadratic` is the cost of optimal control; it alone offers `stage` and
+`final`, which LQR and iLQR need.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from planners import Prediction
+from planners import Prediction, WorldModel
 
 
 @dataclass(frozen=True)
 class Return:
     """Discounted sum of predicted rewards, cut where the model ends the episode, plus the last value if any."""
 
+    key: ClassVar[str] = "reward"
+    """The prediction it scores; `mpc` asks early whether the model has it."""
     discount: float = 1.0
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
@@ -49,6 +54,26 @@ class GoalDistance:
 
 
 @dataclass(frozen=True)
+class ObservedGoal:
+    """Reach what the environment shows as the goal: for each observation `x` of the model, `goal_x` beside it.
+
+    The goal is what the model predicts of a state in which it had just observed the goal, so any model serves.
+    """
+
+    key: str = "tokens"
+    all_steps: bool = False
+
+    def given(self, model: WorldModel, obs: Mapping[str, Any], action: Tensor) -> GoalDistance:
+        """The objective of worlds that observe `obs` (B, ...). Raises KeyError where no goal is shown."""
+        goal = {name.removeprefix("goal_"): value for name, value in obs.items() if name.startswith("goal_")}
+        if not goal:
+            raise KeyError(f"no goal is observed: none of {', '.join(obs)} begins with goal_; choose another objective")
+        first = torch.ones(len(action), dtype=torch.bool, device=action.device)
+        state = model.observe(model.initial(len(action)), goal, torch.zeros_like(action), first)
+        return GoalDistance(model.predict(state)[self.key], self.key, self.all_steps)
+
+
+@dataclass(frozen=True)
 class Quadratic:
     """Minus the sum over steps of (x - x*)' Q (x - x*) + u' R u, and (x - x*)' Qf (x - x*) at the end.
 
@@ -56,6 +81,7 @@ class Quadratic:
     first state, which no plan can change, does not count.
     """
 
+    key: ClassVar[str] = "state"
     q: Tensor
     r: Tensor
     qf: Tensor

@@ -36,3 +36,6 @@ class Pendulum(AnalyticModel):
     def features(self, x: Tensor) -> Tensor:
         """(cos theta, sin theta, theta_dot)."""
         return torch.stack([x[..., 0].cos(), x[..., 0].sin(), x[..., 1]], -1)
+
+    def from_features(self, seen: Tensor) -> Tensor:
+        return torch.stack([torch.atan2(seen[..., 1], seen[..., 0]), seen[..., 2]], -1)

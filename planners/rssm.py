@@ -106,10 +106,11 @@ class RSSM(nn.Module):
         return self.encoder(obs).flatten(-2)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """(*B,) int64 -> one-hot, or (*B, A) floats scaled down where they exceed 1 in size; (*B, action_dim)."""
+        """(*B,) int64 -> one-hot, or (*B, A) floats, bounds to [-1, 1] and what exceeds 1 scaled down."""
         if isinstance(self.action_space, spaces.Discrete):
             return F.one_hot(action.long() - int(self.action_space.start), self.action_dim).float()
-        return action.float() / action.float().detach().abs().clamp_min(1.0)
+        unit = unit_action(action.float(), self.action_space)
+        return unit / unit.detach().abs().clamp_min(1.0)
 
     def logits(self, raw: Tensor) -> Tensor:
         """(*B, S * C) -> log-probabilities (*B, S, C), mixed with 1 % uniform."""
@@ -164,6 +165,15 @@ def action_width(space: spaces.Space[Any]) -> int:
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
         return space.shape[0]
     raise TypeError(f"a world model takes Discrete or one-dimensional Box actions, not {space}")
+
+
+def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Actions (*B, A) of a bounded Box in [-1, 1]; of one without bounds, as they are."""
+    assert isinstance(space, spaces.Box)
+    if not space.is_bounded():
+        return action
+    low, high = (torch.as_tensor(bound, dtype=action.dtype, device=action.device) for bound in (space.low, space.high))
+    return 2 * (action - low) / (high - low) - 1
 
 
 def sample(logits: Tensor) -> Tensor:

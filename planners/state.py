@@ -1,4 +1,4 @@
-"""Three things one does to a model's state: take some worlds of it, repeat it per candidate, stack it over time.
+"""What one does to a model's state: take some worlds or put them back, repeat it per candidate, stack it over time.
 
 A state is a nested dict whose leaves are tensors (B, ...) or, for a simulator's snapshots, lists of length B.
 """
@@ -23,6 +23,16 @@ def index(state: State, which: Tensor) -> State:
     """The worlds `which`, (M,) int64 or (B,) bool, of a state of B worlds."""
     rows = which.nonzero()[:, 0] if which.dtype == torch.bool else which
     return tree_map(lambda leaf: [leaf[i] for i in rows.tolist()] if isinstance(leaf, list) else leaf[rows], state)
+
+
+def put(state: State, which: Tensor, part: State, worlds: int) -> State:
+    """`state` of all worlds with the worlds `which` (M,) int64 taken from `part`; {} is a state that never was.
+
+    Leaves that are zeros where nothing was put yet are read by nobody: whoever puts a part knows whose it is.
+    """
+    if not state:
+        state = tree_map(lambda leaf: leaf.new_zeros(worlds, *leaf.shape[1:]), part)
+    return tree_map(lambda whole, new: whole.to(new.device).index_copy(0, which.to(new.device), new), state, part)
 
 
 def repeat(state: State, times: int) -> State:

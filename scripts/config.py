@@ -9,19 +9,23 @@ import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import gymnasium as gym
+import tyro
 
 import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
+from agents.dreamer import DreamerConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
+from agents.td_mpc2 import TDMPC2Config
 from envs.grid.env import View
 from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
 from scripts.mistake import Mistake, nearest
+from scripts.planning import MPCConfig
 from scripts.provenance import plain
 
 
@@ -35,6 +39,18 @@ class GridOptions:
     """Time limit; None for the task's own."""
     tile_size: int = 8
     """Pixels per cell of the rgb observations."""
+
+
+@dataclass(frozen=True)
+class WallOptions:
+    """The Wall world."""
+
+    layout: Literal["fixed", "random"] = "fixed"
+    """Wall and door always in the same place, or another place in each level."""
+    frameskip: int = 5
+    """Moves per action."""
+    max_steps: int = 20
+    """Time limit [actions]."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +100,10 @@ class NoOptions:
     """An environment from elsewhere, made as it is registered."""
 
 
-Options = GridOptions | HomesOptions | RoadOptions | NoOptions
-WORLDS: dict[str, type[GridOptions] | type[HomesOptions] | type[RoadOptions]] = {
-    "envs.grid": GridOptions,
+Options = GridOptions | WallOptions | HomesOptions | RoadOptions | NoOptions
+WORLDS: dict[str, type[GridOptions] | type[WallOptions] | type[HomesOptions] | type[RoadOptions]] = {
+    "envs.grid.env": GridOptions,
+    "envs.grid.wall": WallOptions,
     "envs.homes": HomesOptions,
     "envs.driving": RoadOptions,
 }
@@ -115,17 +132,23 @@ class EncoderConfig:
 
     dim: int = 128
     """Width of the token."""
+    fuse: bool = True
+    """One token of everything; else all patches of all pictures stay apart, as dino-wm needs them."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
-    image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
+    image: Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv"] = "resnet"
     """What reads a picture."""
     channels: int = 32
     """Of the net that reads a grid of symbols."""
     depth: int = 8
     """Its blocks; an agent's own view needs 2, a whole grid 8."""
+    pretrained: str | None = None
+    """What reads a picture, as `embodia pretrain` wrote it: a run, or a folder with encoder.json."""
+    frozen: Annotated[bool, tyro.conf.FlagConversionOff] = False
+    """Whether what reads pictures (pretrained, or as it was drawn) stays as it is."""
 
 
-AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | DreamerConfig | MPCConfig | TDMPC2Config
 
 
 @dataclass(frozen=True)
@@ -244,15 +267,17 @@ def agent_problems(config: Config) -> Iterator[str]:
         yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 
 
+Root = TypeVar("Root")
+
 # As JSON --------------------------------------------------------------------------------------------------------
 
 
-def write(config: Config, path: Path, **more: Any) -> None:
+def write(config: Any, path: Path, **more: Any) -> None:
     """The configuration, and what else is to be remembered beside it."""
     path.write_text(json.dumps({**more, "config": plain(config)}, indent=2))
 
 
-def read(path: Path) -> Config:
+def read(path: Path, root: type[Root] = Config) -> Root:  # type: ignore[assignment]
     """What `write` wrote. Raises Mistake naming file and field where it cannot be read."""
     try:
         data = json.loads(path.read_text())["config"]
@@ -260,9 +285,9 @@ def read(path: Path) -> Config:
         raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
-    config = restore(data, path)
-    if not isinstance(config, Config):
-        raise Mistake(f"{path}: config is a {type(config).__name__}, not a Config")
+    config = restore(data, path, root=root)
+    if not isinstance(config, root):
+        raise Mistake(f"{path}: config is a {type(config).__name__}, not a {root.__name__}")
     return config
 
 
@@ -278,20 +303,20 @@ def kinds(annotation: Any = Config) -> dict[str, type]:
     return found
 
 
-def restore(value: Any, path: Path, where: str = "config") -> Any:
-    """Plain JSON to dataclasses and tuples."""
+def restore(value: Any, path: Path, where: str = "config", root: type = Config) -> Any:
+    """Plain JSON to the dataclasses that a `root` may hold, and tuples."""
     if isinstance(value, list):
-        return tuple(restore(each, path, where) for each in value)
+        return tuple(restore(each, path, where, root) for each in value)
     if not isinstance(value, dict):
         return value
-    name = value.get("kind")
-    if name not in kinds():
-        raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), kinds())}")
-    kind: Any = kinds()[name]
+    name, known = value.get("kind"), kinds(root)
+    if name not in known:
+        raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), known)}")
+    kind: Any = known[name]
     fields = {each.name for each in dataclasses.fields(kind)}
     if unknown := set(value) - fields - {"kind"}:
         raise Mistake(f"{path}: {where}: {name} has no {', '.join(sorted(unknown))}; it was written by another version")
-    parts = {key: restore(each, path, f"{where}.{key}") for key, each in value.items() if key != "kind"}
+    parts = {key: restore(each, path, f"{where}.{key}", root) for key, each in value.items() if key != "kind"}
     try:
         return kind(**parts)
     except TypeError as error:

@@ -10,8 +10,8 @@ import tyro
 
 import envs  # noqa: F401 (registers the ids)
 from envs.grid.expert import NO_EXPERT
-from scripts.build import IMAGE
 from scripts.config import AgentConfig
+from scripts.image_encoders import IMAGE
 from scripts.presets import PRESETS
 
 

@@ -5,8 +5,9 @@ from scripts.mistake import Mistake, nearest
 from scripts.presets_driving import DRIVING
 from scripts.presets_grid import GRIDS
 from scripts.presets_homes import HOMES
+from scripts.presets_models import MODELS
 
-PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING)
+PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS)
 
 
 def preset(name: str) -> Config:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
@@ -54,6 +55,15 @@ def full(views: SymbolicViews, size: int) -> Picture:
     """(H size, W size, 3) the whole grid, with what the agent sees lit up."""
     x, y = views.world.agent_pos
     return _mosaic(views.codes(), views.seen(), size, (y, x), views.world.agent_dir)
+
+
+def symbols(codes: Symbols, size: int) -> Picture:
+    """(H size, W size, 3) any (H, W, 3) codes, imagined ones too. Without an agent in them they are an agent's view."""
+    agents = np.argwhere(codes[..., 0] == OBJECT_TO_IDX["agent"])
+    height, width, _ = codes.shape
+    row, column = agents[0].tolist() if len(agents) else (height - 1, width // 2)
+    direction = int(codes[row, column, 2]) if len(agents) else 3
+    return _mosaic(codes, codes[..., 0] != OBJECT_TO_IDX["unseen"], size, (row, column), direction)
 
 
 def beside(views: SymbolicViews) -> Picture:

@@ -108,3 +108,21 @@ def test_labels_are_the_experts_where_the_learner_drove():
     assert (np.abs(place) > 1).any()  # the learner's states: the expert has never been there
     seen = gust != 0
     np.testing.assert_array_equal(advice[seen], 1 + np.clip(-(place + gust), -1, 1)[seen])
+
+
+def test_a_piece_from_the_middle_of_an_episode_is_learned_with_its_past():
+    env = SyncVector([RidgeEnv] * 2)
+    settings = {"memory": 8, "sequence": 4, "explore": False, "learning_starts": 10**9}
+    agent = learner(DAgger, DAggerConfig, env, **settings)
+    agent.updates = agent.config.updates  # the learner drives, and learns nothing
+    buffer, _, _ = train(agent, env, 100)
+    (batch,) = [batch for _, batch in zip(range(1), buffer.epoch())]
+    before = torch.from_numpy(batch["extras"]["memory"][0]).float()
+    obs = {key: torch.from_numpy(batch["obs"][key]) for key in agent.policy.encoder.keys}
+    features = agent.policy.features(obs, torch.from_numpy(batch["first"]), before)
+    remembered = torch.from_numpy(batch["extras"]["memory"][1:]).float()
+    again = agent.policy.memory(agent.policy.encoder(obs).flatten(-2), before, torch.from_numpy(batch["first"]))
+    kept = batch["mask"][1:]
+    torch.testing.assert_close(again[:-1][kept], remembered[kept], atol=2e-3, rtol=0)
+    chosen = agent.policy.head.mode(features).numpy()[batch["mask"]]
+    assert (chosen == batch["action"][batch["mask"]]).mean() > 0.99

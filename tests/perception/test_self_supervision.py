@@ -16,13 +16,13 @@ from perception.dino import DINO, DINOSettings, distillation
 from perception.mae import MAE, normalised
 from perception.probe import knn_probe, linear_probe, ridge_probe
 from perception.resnet import ResNet
+from perception.shapes10 import SPACE, shapes10
 from perception.simclr import SimCLR, nt_xent
 from perception.simsiam import SimSiam, negative_cosine
 from perception.teacher import Teacher
 from perception.vicreg import VICReg, covariance, variance
 from perception.views import Views
 from perception.vit import ViT
-from tests.perception.shapes10 import SPACE, shapes10
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,214 @@
+"""The Wall world of DINO-WM (Zhou et al. 2024): a dot must get through a door to a goal in the other room."""
+
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+
+SIZE = 64  # [pixels] of the square picture
+BORDER = 5.0  # [pixels] from the picture's edge to the outer wall
+DOT = 1.3  # [pixels] standard deviation of the drawn dot
+STEP = 2.0  # [pixels] that a move of length 1 takes the dot
+LONGEST = 1.8  # of a move
+MARGIN, DOOR_MARGIN = 20, 10  # [pixels] that wall and door keep from the picture's edge
+HALF_DOOR, HALF_WALL = 2.0, 0.5  # [pixels]
+RADIUS = 4.5  # [pixels] within which the goal counts as reached
+ENTRIES = (1.0, 0.4, 0.2, LONGEST, 0.15)
+"""Of the random policy: mean and deviation of a step's length, its least and greatest, and the turn's deviation."""
+
+Points = NDArray[np.float64]
+
+
+class WallEnv(gym.Env[Observation, NDArray[Any]]):
+    """A dot in two rooms with one door between them.
+
+    Task: reach the goal, which lies in the other room. With `layout="fixed"` wall and door are always in the same
+    place (the paper's Wall), with "random" each level has its own (WallRandom). `reset(seed=s)` plays level
+    `envs.level_seed(split, s)`.
+
+    Actions: Box(-1, 1, (2 * frameskip,)): `frameskip` moves (dx, dy) in units of the longest, 3.6 pixels, carried out
+    one after the other; longer ones are shortened. A dot that meets a wall stops there.
+
+    Observations: `rgb` uint8 (64, 64, 3), the rooms in black and white and the dot in red; `goal_rgb`, the same with
+    the dot at the goal; `position` and `goal_position` float32 (2,) [pixels], x to the right, y down.
+
+    Reward: 1 on reaching the goal, else 0. Termination: within 4.5 pixels of the goal; truncated after `max_steps`.
+
+    Scores: `success`, `return`, `distance` [pixels] to the goal at the end.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+
+    def __init__(
+        self,
+        layout: Literal["fixed", "random"] = "fixed",
+        frameskip: int = 5,
+        max_steps: int = 20,
+        split: Split = "train",
+        render_mode: str | None = "rgb_array",
+    ):
+        """Raises ValueError for an impossible option."""
+        if layout not in ("fixed", "random") or frameskip < 1 or max_steps < 1:
+            raise ValueError(f"layout={layout!r}, frameskip={frameskip}, max_steps={max_steps}: choose fixed or random "
+                             "and give at least 1")  # fmt: skip
+        self.layout, self.frameskip, self.max_steps, self.split = layout, frameskip, max_steps, split
+        self.render_mode = render_mode
+        picture, place = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8), spaces.Box(0, SIZE, (2,), np.float32)
+        parts: dict[str, spaces.Space[Any]] = {
+            "rgb": picture,
+            "goal_rgb": picture,
+            "position": place,
+            "goal_position": place,
+        }
+        self.observation_space: spaces.Dict = spaces.Dict(parts)  # type: ignore[assignment]
+        self.action_space: spaces.Box = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)  # type: ignore[assignment]
+        self.wall, self.door = float(SIZE // 2), float(SIZE // 2)
+        self.position, self.goal = np.zeros(2), np.zeros(2)
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        """Start level `seed` of the split, or without a seed the next one that this environment's generator draws."""
+        super().reset(seed=seed)
+        number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
+        rng = np.random.default_rng(level_seed(self.split, number))
+        self.wall, self.door = draw_layout(rng) if self.layout == "random" else (SIZE / 2, SIZE / 2)
+        left = bool(rng.integers(2))
+        self.position = draw_place(rng, self.wall, left)
+        self.goal = draw_place(rng, self.wall, not left)
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
+        moves = np.asarray(action, np.float64)
+        if moves.shape != self.action_space.shape or not np.isfinite(moves).all():
+            raise ValueError(f"embodia/Wall-v0: action {action!r} is not in {self.action_space}")
+        for move in LONGEST * moves.reshape(-1, 2):
+            self.position = advance(self.position, shorten(move), self.wall, self.door)
+        self.steps += 1
+        distance = float(np.linalg.norm(self.position - self.goal))
+        reached = distance < RADIUS
+        over = reached or self.steps >= self.max_steps
+        scores = {"success": float(reached), "return": float(reached), "distance": distance}
+        return self._observe(), float(reached), reached, over and not reached, {"metrics": scores} if over else {}
+
+    def expert_action(self) -> NDArray[np.float32]:
+        """Straight to the door where the goal is behind it, then straight to the goal."""
+        position, moves = self.position, []
+        for _ in range(self.frameskip):
+            offset = self._next_target(position) - position
+            moves.append(shorten(offset / STEP))
+            position = advance(position, moves[-1], self.wall, self.door)
+        return (np.concatenate(moves) / LONGEST).astype(np.float32)
+
+    def _next_target(self, position: Points) -> Points:
+        ahead = np.sign(self.goal[0] - self.wall)
+        if ahead * (position[0] - self.wall) > HALF_WALL + 1:  # clear of the door's posts
+            return self.goal
+        if abs(position[1] - self.door) < HALF_DOOR - 0.5:
+            return np.array([self.wall + 4 * ahead, self.door])
+        return np.array([self.wall - 3 * ahead, self.door])
+
+    def get_state(self) -> State:
+        return {
+            "layout": (self.wall, self.door),
+            "position": self.position.copy(),
+            "goal": self.goal.copy(),
+            "steps": self.steps,
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: State) -> Observation:
+        self.wall, self.door = state["layout"]
+        self.position, self.goal, self.steps = state["position"].copy(), state["goal"].copy(), state["steps"]
+        self.np_random.bit_generator.state = state["generator"]
+        return self._observe()
+
+    def render(self) -> NDArray[np.uint8]:
+        """What is seen beside the goal, each pixel fourfold."""
+        both = np.concatenate([self._picture(self.position), self._picture(self.goal)], 1)
+        return both.repeat(4, 0).repeat(4, 1)
+
+    def _observe(self) -> Observation:
+        return {
+            "rgb": self._picture(self.position),
+            "goal_rgb": self._picture(self.goal),
+            "position": self.position.astype(np.float32),
+            "goal_position": self.goal.astype(np.float32),
+        }
+
+    def _picture(self, position: Points) -> NDArray[np.uint8]:
+        return draw(position[None], self.wall, self.door)[0]
+
+
+def draw_layout(rng: np.random.Generator) -> tuple[float, float]:
+    """x of the wall and y of the door [pixels]."""
+    return float(rng.integers(MARGIN, SIZE - MARGIN + 1)), float(rng.integers(DOOR_MARGIN, SIZE - DOOR_MARGIN + 1))
+
+
+def draw_place(rng: np.random.Generator, wall: float, left: bool) -> Points:
+    """Somewhere in a room, a dot's width from its walls."""
+    low, high = (BORDER + 3, wall - 3) if left else (wall + 3, SIZE - BORDER - 3)
+    return np.array([rng.uniform(low, high), rng.uniform(BORDER + 3, SIZE - BORDER - 3)])
+
+
+def shorten(move: Points) -> Points:
+    return move * min(1.0, LONGEST / max(float(np.linalg.norm(move)), 1e-9))
+
+
+def advance(position: Points, move: Points, wall: float, door: float) -> Points:
+    """Where a move (2,) takes the dot; at a wall it stops where it meets it."""
+    travel = STEP * move
+    share = 1.0
+    for axis in (0, 1):
+        for bound, sign in ((BORDER, -1.0), (SIZE - BORDER, 1.0)):
+            if sign * travel[axis] > 0 and sign * (position[axis] + travel[axis] - bound) > 0:
+                share = min(share, (bound - position[axis]) / travel[axis])
+    share = min(share, wall_contact(position, travel, wall, door))
+    return position + max(0.0, share) * travel
+
+
+def wall_contact(position: Points, travel: Points, wall: float, door: float) -> float:
+    """The share of `travel` (2,) after which the dot meets the middle wall; inf where it does not.
+
+    The wall is two blocks, above and below the door: the path enters a block where it is inside on both axes.
+    """
+    found = np.inf
+    for low, high in ((-np.inf, door - HALF_DOOR), (door + HALF_DOOR, np.inf)):
+        enter, leave = -np.inf, np.inf
+        for axis, (a, b) in enumerate(((wall - HALF_WALL, wall + HALF_WALL), (low, high))):
+            if travel[axis] == 0:
+                if not a < position[axis] < b:
+                    enter = np.inf
+                continue
+            times = sorted(((a - position[axis]) / travel[axis], (b - position[axis]) / travel[axis]))
+            enter, leave = max(enter, times[0]), min(leave, times[1])
+        if enter < leave and leave > 1e-9 and enter < 1:
+            found = min(found, enter - 1e-6)
+    return found
+
+
+def draw(positions: Points, wall: float, door: float) -> NDArray[np.uint8]:
+    """Pictures (M, 64, 64, 3) of the dot at positions (M, 2) [pixels]: a red Gaussian on the drawn rooms."""
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    edge = int(BORDER)
+    black = np.zeros((SIZE, SIZE), bool)
+    black[edge - 1 : SIZE - edge + 1, [edge - 1, SIZE - edge]] = True
+    black[[edge - 1, SIZE - edge], edge - 1 : SIZE - edge + 1] = True
+    inside = (y > edge) & (y < SIZE - edge)
+    black |= (np.abs(x - wall) <= HALF_WALL + 1e-9) & (np.abs(y - door) > HALF_DOOR) & inside
+    squared = (x - positions[:, 0, None, None]) ** 2 + (y - positions[:, 1, None, None]) ** 2
+    ink = np.exp(-squared / (2 * DOT**2))[..., None]
+    rooms = np.where(black, 0.0, 255.0)[..., None]
+    return np.round(rooms * (1 - ink) + np.array([255.0, 0.0, 0.0]) * ink).astype(np.uint8)
+
+
+def random_moves(rng: np.random.Generator, trajectories: int, steps: int) -> Points:
+    """The random policy's moves (M, T, 2): a persistent heading that turns a little, lengths of a clipped normal."""
+    mean, spread, least, most, turn = ENTRIES
+    heading = rng.uniform(0, 2 * np.pi, (trajectories, 1)) + turn * rng.standard_normal((trajectories, steps)).cumsum(1)
+    length = np.clip(rng.normal(mean, spread, (trajectories, steps)), least, most)
+    return length[..., None] * np.stack([np.cos(heading), np.sin(heading)], -1)

@@ -1,0 +1,42 @@
+"""Environments that observe one array: the array gets a name, so that whoever reads a dict of arrays reads it."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class NamedObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+    """An environment whose one observation is called `rgb` where it is a picture, `state` else."""
+
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        self.name = name_of(env.observation_space)
+        self.observation_space = spaces.Dict({self.name: env.observation_space})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        obs, info = self.env.reset(seed=seed, options=options)
+        return {self.name: obs}, info
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = self.env.step(action)
+        return {self.name: obs}, *rest
+
+    def set_state(self, state: Any) -> dict[str, Any]:
+        """Raises AttributeError where the environment has no snapshots."""
+        return {self.name: self.env.get_wrapper_attr("set_state")(state)}
+
+
+def name_of(space: spaces.Space[Any]) -> str:
+    """rgb for uint8 (H, W, 3), state for everything else."""
+    is_picture = isinstance(space, spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
+    return "rgb" if is_picture else "state"
+
+
+def make_named(env_id: str, **kwargs: Any) -> gym.Env:
+    """`gymnasium.make`, its observations a dict whatever they were."""
+    env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    if isinstance(env.observation_space, spaces.Dict | spaces.Tuple):
+        return env
+    return NamedObservation(env)

@@ -1,0 +1,103 @@
+"""Presets of the agents that learn a world model, or plan in one."""
+
+from dataclasses import replace
+
+from agents.dreamer import DreamerConfig
+from agents.loop import Schedule
+from agents.td_mpc2 import TDMPC2Config
+from planners.rssm import RSSMConfig
+from scripts.config import (
+    Config,
+    EncoderConfig,
+    EnvConfig,
+    EvaluationConfig,
+    GridOptions,
+    NoOptions,
+    Preset,
+)
+from scripts.planning import MPCConfig, SearchOptions
+
+VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
+"""Reads the agent's own view."""
+CLOSE = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("symbolic"), num_envs=4)
+PENDULUM = EnvConfig("Pendulum-v1", NoOptions(), num_envs=4)
+SWING = EvaluationConfig(episodes=50, during=16)
+
+SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
+DREAMER = DreamerConfig(model=SMALL, imagine_last=8)
+"""Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
+
+MODELS: tuple[Preset, ...] = (
+    Preset(
+        "dreamer-empty",
+        "Dreamer, the agent's own view",
+        Config(
+            CLOSE,
+            replace(DREAMER, learning_starts=500, entropy=1e-3),
+            VIEW,
+            Schedule(steps=8_000, eval_every=1_000, log_every=400),
+        ),
+    ),
+    Preset(
+        "dreamer-pendulum",
+        "Dreamer swings a pendulum up",
+        Config(
+            PENDULUM,
+            replace(DREAMER, train_ratio=256.0),
+            EncoderConfig(dim=64),
+            Schedule(steps=15_000, eval_every=2_500, log_every=500),
+            SWING,
+        ),
+    ),
+    Preset(
+        "td-mpc2-pendulum",
+        "TD-MPC2 swings a pendulum up",
+        Config(
+            PENDULUM,
+            TDMPC2Config(),
+            EncoderConfig(dim=64),
+            Schedule(steps=10_000, eval_every=2_000, log_every=500),
+            SWING,
+        ),
+    ),
+    Preset(
+        "mpc-pendulum",
+        "CEM over the pendulum's own equations; nothing is learned",
+        Config(
+            replace(PENDULUM, num_envs=1),
+            MPCConfig(
+                model="pendulum",
+                objective="quadratic",
+                search=SearchOptions(horizon=30, samples=128, elites=13, iterations=4),
+            ),
+            schedule=Schedule(steps=200),
+            evaluation=SWING,
+        ),
+    ),
+    Preset(
+        "mpc-rssm-pendulum",
+        "CEM over an RSSM that it learns",
+        Config(
+            PENDULUM,
+            MPCConfig(rssm=SMALL, search=SearchOptions(horizon=15, samples=64, elites=8, iterations=3)),
+            EncoderConfig(dim=64),
+            Schedule(steps=6_000, eval_every=2_000, log_every=400),
+            SWING,
+        ),
+    ),
+    Preset(
+        "mpc-rssm-empty",
+        "CEM over an RSSM that it learns, the agent's own view",
+        Config(
+            CLOSE,
+            MPCConfig(
+                rssm=SMALL,
+                learning_starts=500,
+                search=SearchOptions(horizon=10, samples=64, elites=8, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=4_000, eval_every=1_000, log_every=400),
+            replace(SWING, num_envs=8),
+        ),
+    ),
+)
