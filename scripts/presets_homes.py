@@ -25,6 +25,7 @@ NAVIGATOR = DAggerConfig(
     updates=32,
     anneal_rows=LABELS,
     beta=0.98,
+    temperature=0.5,
 )
 
 
