@@ -19,7 +19,6 @@ from agents.policy import Policy
 from agents.rows import to_torch
 from perception import Encoder
 
-
 NOISE_STEPS = 4096
 
 
