@@ -12,7 +12,7 @@ POINTNAV = EnvConfig("embodia/PointNav-v0", HomesOptions(DEPTH, 32, 32, num_scen
 OBJECTNAV = EnvConfig("embodia/ObjectNav-v0", HomesOptions(SEARCH, 64, 64, num_scenes=256, detail="low"), 8)
 SEES = EncoderConfig(dim=128, image="patch_cnn")
 BLIND = EncoderConfig(dim=128, keys=DEPTH[1:])
-LABELS = 400_000
+LABELS = 250_000
 # A label costs half a millisecond, and each of the eight times it is read an eighth of one. The expert lets go slowly
 # (half the steps after 35,000 labels): a beginner left alone stands before walls and learns about nothing else.
 NAVIGATOR = DAggerConfig(
