@@ -46,12 +46,12 @@ class DAgger(BC):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """In training the learner's action, or with probability beta the expert's; else the learner's likeliest."""
-        remembered = {name: state.half().cpu().numpy() for name, state in carry.items()}
+        """In training the learner's action, or with probability beta the expert's; else as `BC`."""
+        if mode != "train":
+            return self._evaluated(obs, carry, first)
+        remembered = {"memory": carry["memory"].half().cpu().numpy()} if "memory" in carry else {}
         features, carry = self._features(obs, carry, first)
         head = self.policy.head
-        if mode != "train":
-            return self._numpy(head.mode(features)), carry, {}
         self.rows += len(first)
         chosen = head.sample(features, self.generator) if self.config.explore else head.mode(features)
         own, expert = self._numpy(chosen), np.asarray(obs["expert_action"])

@@ -12,7 +12,7 @@ POINTNAV = EnvConfig("embodia/PointNav-v0", HomesOptions(DEPTH, 32, 32, num_scen
 OBJECTNAV = EnvConfig("embodia/ObjectNav-v0", HomesOptions(SEARCH, 64, 64, num_scenes=256, detail="low"), 8)
 SEES = EncoderConfig(dim=128, image="patch_cnn")
 BLIND = EncoderConfig(dim=128, keys=DEPTH[1:])
-LABELS = 400_000
+LABELS = 120_000
 # A label costs half a millisecond, and each of the eight times it is read an eighth of one. The expert lets go slowly
 # (half the steps after 35,000 labels): a beginner left alone stands before walls and learns about nothing else.
 NAVIGATOR = DAggerConfig(
@@ -25,6 +25,10 @@ NAVIGATOR = DAggerConfig(
     updates=32,
     anneal_rows=LABELS,
     beta=0.98,
+    temperature=0.5,
+)
+SEARCHER = BCConfig(
+    memory=128, beside=True, sequence=16, batch_size=16, every=64, updates=16, anneal_rows=60_000, temperature=0.5
 )
 
 
@@ -39,5 +43,5 @@ HOMES: tuple[Preset, ...] = (
     ),
     Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
     Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 200_000)),
-    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, BCConfig(), SEES, 60_000)),
+    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
 )
