@@ -1,8 +1,8 @@
 """DINO-WM's Wall: a model learned from random moves plans through the door; patches against one global vector.
 
-Differs from the paper: the encoder is a small ViT that taught itself on the same random frames (`patch_vicreg`), or one
-that learned nothing (the control), in place of DINOv2; neither model nor objective is told the dot's position; the
-budget is a CPU's (`Budget`).
+Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
+frames two apart in time), or one that learned nothing (the control), in place of DINOv2; neither model nor objective is
+told the dot's position; the budget is a CPU's (`Budget`).
 """
 
 import json
@@ -27,9 +27,9 @@ from envs.grid import wall
 from envs.vector import make
 from perception import Encoder
 from perception.patch_vicreg import PatchVICReg
+from perception.resnet import ResNet
 from perception.standardized import Standardized
 from perception.views import Views
-from perception.vit import ViT
 from planners.cem import CEM
 from planners.dino_wm import DINOWM, DINOWMConfig
 from planners.gradient import GradientPlanner
@@ -47,7 +47,7 @@ class Budget:
     """What one seed costs; the paper plans with 300 samples, 30 elites, 10 iterations."""
 
     trajectories: int = 1920
-    encoder_updates: int = 600
+    encoder_updates: int = 400
     model_updates: int = 3000
     episodes: int = 50
     samples: int = 200
@@ -131,15 +131,15 @@ class Work:
     def encoder(self, kind: str) -> Encoder:
         """The frozen encoder; `patches` and `global` share the weights that were taught."""
         seed_all(self.seed)
-        vit = ViT(SPACE, patch=16, dim=64, depth=2, heads=4)
+        net = ResNet(SPACE, dim=64, width=8, tokens="grid")  # 4 x 4 patches
         if kind != "random":
             path = self.folder / "encoder.safetensors"
             if path.exists():
-                load_weights(vit, path)
+                load_weights(net, path)
             else:
-                teach(vit, self.frames()[0], self.budget.encoder_updates, self.seed)
-                save_weights(vit, path)
-        return Standardized(vit, pooled=kind == "global")
+                teach(net, self.frames()[0], self.budget.encoder_updates, self.seed)
+                save_weights(net, path)
+        return Standardized(net, pooled=kind == "global")
 
     def model(self, kind: str) -> DINOWM:
         encoder = self.encoder(kind)
@@ -176,16 +176,16 @@ def random_data(trajectories: int, seed: int) -> tuple[Tensor, Tensor]:
     return pictures, actions
 
 
-def teach(vit: ViT, pictures: Tensor, updates: int, seed: int) -> None:
-    """Temporal patch-wise VICReg: one frame and the next."""
-    method = PatchVICReg(vit, Views(augmentation=None, gap=1))
-    optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
+def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
+    """Patch-wise VICReg of frames two apart: tokens that change slowly, and so measure how far the dot is."""
+    method = PatchVICReg(net, Views(augmentation=None, gap=2))
+    optimizer = torch.optim.AdamW(method.parameters())
     rng = np.random.default_rng(seed)
     for step in ticks("encoder", updates):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1.0, step / 50)
-        i, t = rng.integers(len(pictures), size=128), rng.integers(pictures.shape[1] - 1, size=128)
-        rows = torch.stack([pictures[i, t], pictures[i, t + 1]])
+            group["lr"] = 2e-3 * min(1.0, step / 30) * (1 - 0.95 * step / updates)
+        i, t = rng.integers(len(pictures), size=96), rng.integers(pictures.shape[1] - 2, size=96)
+        rows = torch.stack([pictures[i, t + later] for later in range(3)])
         loss, _ = method.loss({"obs": {"rgb": rows}})
         optimizer.zero_grad()
         loss.backward()

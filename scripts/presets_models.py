@@ -56,7 +56,7 @@ MODELS: tuple[Preset, ...] = (
             PENDULUM,
             TDMPC2Config(),
             EncoderConfig(dim=64),
-            Schedule(steps=10_000, eval_every=2_000, log_every=500),
+            Schedule(steps=8_000, eval_every=4_000, log_every=500),
             SWING,
         ),
     ),
