@@ -47,12 +47,12 @@ class Budget:
     """What one seed costs; the paper plans with 300 samples, 30 elites, 10 iterations."""
 
     trajectories: int = 1920
-    encoder_updates: int = 400
-    model_updates: int = 3000
-    episodes: int = 50
-    samples: int = 200
-    elites: int = 20
-    iterations: int = 6
+    encoder_updates: int = 250
+    model_updates: int = 2500
+    episodes: int = 30
+    samples: int = 100
+    elites: int = 10
+    iterations: int = 5
 
 
 class Case(NamedTuple):
@@ -196,19 +196,20 @@ def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: 
     """Teacher-forced prediction on tokens that are computed once."""
     with torch.no_grad():
         tokens = torch.cat([model.encode({"rgb": part}) for part in pictures.split(64)])  # (M, T + 1, N, D)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 5e-4)
-    rng, first = np.random.default_rng(seed), torch.zeros(2, 128, dtype=torch.bool)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], betas=(0.9, 0.95))
+    rng, first = np.random.default_rng(seed), torch.zeros(2, 64, dtype=torch.bool)
     for step in ticks("model", updates):
         for group in optimizer.param_groups:
-            group["lr"] = 5e-4 * min(1.0, step / 100) * (1 - 0.95 * step / updates)
-        i, t = rng.integers(len(tokens), size=128), rng.integers(actions.shape[1], size=128)
+            group["lr"] = 3e-3 * min(1.0, step / 50) * (1 - 0.95 * step / updates)
+        i, t = rng.integers(len(tokens), size=64), rng.integers(actions.shape[1], size=64)
         pair = torch.stack([tokens[i, t], tokens[i, t + 1]])
         loss, numbers = model.loss_of(pair, actions[i, t][None], first)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if step % 500 == 0:
-            print(f"  prediction error over that of no change: {float(numbers['of_no_change']):.3f}", file=sys.stderr)
+            share = float(numbers["of_no_change"].detach())
+            print(f"  step {step}: prediction error over that of no change {share:.3f}", file=sys.stderr)
 
 
 def ticks(what: str, updates: int) -> Iterator[int]:
