@@ -90,13 +90,13 @@ def test_imagination_is_told_the_action_that_led_to_each_row():
 
 
 def test_planning_time_is_measured_and_its_growth_fitted(monkeypatch, capsys):
-    monkeypatch.setattr(bench_planning, "SAMPLES", (8, 16, 64))
+    monkeypatch.setattr(bench_planning, "SAMPLES", (16, 32, 64))
     monkeypatch.setattr(bench_planning, "HORIZONS", (2, 4, 6))
     made = bench_planning.measure(1)
     assert {row["planner"] for row in made["rows"]} == {"cem", "icem", "mppi", "gradient", "ilqr"}
     assert all(row["cpu_seconds"] > 0 for row in made["rows"])
     times = [{"model": "m", "planner": "cem", "samples": s, "horizon": h, "cpu_seconds": s * h**2}
-             for s, h in [(8, 4), (64, 4), (16, 2), (16, 6)]]  # fmt: skip
+             for s, h in [(16, 4), (64, 4), (32, 2), (32, 6)]]  # fmt: skip
     assert bench_planning.growth(times) == [{"model": "m", "samples": pytest.approx(1), "horizon": pytest.approx(2)}]
 
 
