@@ -84,7 +84,7 @@ class MPC(Agent):
     ):
         self.observation_space, self.action_space = observation_space, action_space
         self.settings = settings or MPCSettings()
-        self.device = choose_device(self.settings.device)
+        self.device = choose_device(self.settings.device if isinstance(model, nn.Module) else "cpu")
         self.model = model.to(self.device) if isinstance(model, nn.Module) else model
         self.planner, self.objective, self.keys = planner, objective, keys
         self.is_discrete = isinstance(action_space, spaces.Discrete)
@@ -125,7 +125,7 @@ class MPC(Agent):
             # Before the first update there is no plan to go on with, whatever the row.
             memory = self.plan(state, seen, memory, flags if memory else torch.ones_like(flags))
             age = memory["age"] - 1  # of the action to be done now
-            action = memory["plan"][torch.arange(len(age), device=age.device), age]
+            action = memory["plan"][torch.arange(len(age), device=age.device), age].to(self.device)
             action = self.perturbed(action) if explores else action
         done = action if self.is_discrete else action.float().clamp(*self.bounds(action.float()))
         taken = done.cpu().numpy().astype(self.action_space.dtype)
@@ -134,7 +134,7 @@ class MPC(Agent):
     def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
         """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
         n = len(first)
-        due = first if not memory else first | (memory["age"] >= self.settings.execute)
+        due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.execute)
         for group, known in ((first, {}), (due & ~first, memory)):
             rows = group.nonzero()[:, 0]
             if len(rows) == 0:
