@@ -100,4 +100,19 @@ MODELS: tuple[Preset, ...] = (
             replace(SWING, num_envs=8),
         ),
     ),
+    Preset(
+        "mpc-simulator-empty",
+        "CEM in the environment itself, through its snapshots; nothing is learned",
+        Config(
+            replace(CLOSE, num_envs=1),
+            MPCConfig(
+                model="simulator",
+                discount=0.95,
+                search=SearchOptions(horizon=10, samples=48, elites=6, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=10),
+            EvaluationConfig(episodes=20, during=2),
+        ),
+    ),
 )
