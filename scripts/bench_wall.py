@@ -224,7 +224,8 @@ def ticks(what: str, updates: int) -> Iterator[int]:
 
 def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
     """The agent: plans again after each action, or only once."""
-    search: Any = CEM(ACTIONS, HORIZON, budget.samples, budget.elites, budget.iterations)
+    # Moves drawn one by one hardly get anywhere: only the widest spread reaches the door.
+    search: Any = CEM(ACTIONS, HORIZON, budget.samples, budget.elites, budget.iterations, init_std=1.0)
     if planner == "gradient":
         search = GradientPlanner(ACTIONS, HORIZON, iterations=100, lr=0.1)
     settings = MPCSettings(device="cpu", execute=1 if planner == "mpc" else HORIZON)
