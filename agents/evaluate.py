@@ -121,7 +121,10 @@ def ask(
 
 
 def snapshots(env: Any) -> list[Any]:
-    """Each world's own snapshot, None where its episode is over. Raises TypeError for a simulator of many worlds, which has but one for all."""
+    """Each world's own snapshot, None where its episode is over.
+
+    Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
+    """
     state = env.get_state()
     if not isinstance(state.get("worlds"), list):
         raise TypeError(f"{env_id(env)} steps its worlds together; to plan in the truth take env.vectorization sync")

@@ -68,7 +68,7 @@ MODELS: tuple[Preset, ...] = (
             MPCConfig(
                 model="pendulum",
                 objective="quadratic",
-                search=SearchOptions(horizon=30, samples=128, elites=13, iterations=4),
+                search=SearchOptions(horizon=45, samples=96, elites=10, iterations=4),
             ),
             schedule=Schedule(steps=200),
             evaluation=SWING,
