@@ -60,6 +60,10 @@ class Agent(ABC):
     needs_expert: tuple[Mode, ...] = ()
     """In these modes `act` is handed the environment's `expert_action` as `obs["expert_action"]`; extras keep it."""
 
+    needs_snapshot: bool = False
+    """Whether `act` is handed the worlds' own snapshots, a list of n (None where an episode is over), as
+    `obs["snapshot"]`: to plan in the truth."""
+
     def initial(self, n: int) -> Carry:
         """Memory of n worlds that have seen nothing; {} for an agent without memory."""
         return {}

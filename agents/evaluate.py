@@ -113,10 +113,22 @@ def ask(
 ) -> tuple[Array, Any, dict[str, Array]]:
     """`agent.act`, with the privileged expert's action beside the observation where the agent asks for it."""
     expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
-    action, carry, extras = agent.act({**obs, **expert}, carry, first, mode)
+    truth: dict[str, Any] = {"snapshot": snapshots(env)} if agent.needs_snapshot else {}
+    action, carry, extras = agent.act({**obs, **expert, **truth}, carry, first, mode)
     if action.dtype.kind == "f" and not np.isfinite(action).all():
         raise NonFinite(f"{type(agent).__name__} gave action {action.tolist()}; its weights or inputs have diverged")
     return action, carry, {**extras, **expert}
+
+
+def snapshots(env: Any) -> list[Any]:
+    """Each world's own snapshot, None where its episode is over.
+
+    Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
+    """
+    state = env.get_state()
+    if not isinstance(state.get("worlds"), list):
+        raise TypeError(f"{env_id(env)} steps its worlds together; to plan in the truth take env.vectorization sync")
+    return [None if world["over"] else world["world"] for world in state["worlds"]]
 
 
 def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, truncated: Array) -> dict[str, Array]:

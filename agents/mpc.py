@@ -18,6 +18,7 @@ from agents.rows import to_torch
 from agents.train_ratio import TrainRatioReplay
 from planners import Objective, Planner, WorldModel
 from planners.objective import ObservedGoal
+from planners.snapshot import SnapshotModel
 from planners.state import index, put
 
 ROWS = ("obs", "reward", "first", "last", "terminal", "action")
@@ -84,7 +85,7 @@ class MPC(Agent):
     ):
         self.observation_space, self.action_space = observation_space, action_space
         self.settings = settings or MPCSettings()
-        self.device = choose_device(self.settings.device)
+        self.device = choose_device(self.settings.device if isinstance(model, nn.Module) else "cpu")
         self.model = model.to(self.device) if isinstance(model, nn.Module) else model
         self.planner, self.objective, self.keys = planner, objective, keys
         self.is_discrete = isinstance(action_space, spaces.Discrete)
@@ -94,17 +95,20 @@ class MPC(Agent):
         if trained:
             self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate)
         self.updates = 0
-        said = model.predict(model.initial(1))
+        self.needs_snapshot = isinstance(model, SnapshotModel)
+        said = {"reward", "cont"} if self.needs_snapshot else set(model.predict(model.initial(1)))
         if (key := getattr(objective, "key", None)) is not None and key not in said:
             raise TypeError(
                 f"{type(objective).__name__} scores the predicted {key}, and {type(model).__name__} predicts "
-                f"{', '.join(said)}; choose another objective or model"
+                f"{', '.join(sorted(said))}; choose another objective or model"
             )
 
     def initial(self, n: int) -> Carry:
         shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
         action = torch.zeros(shape, dtype=torch.int64 if self.is_discrete else torch.float32, device=self.device)
-        return {"model": self.model.initial(n), "action": action + self.start, "memory": {}}
+        # A simulator's snapshots are no memory: the next row brings its own.
+        state = {} if self.needs_snapshot else self.model.initial(n)
+        return {"model": state, "action": action + self.start, "memory": {}}
 
     @property
     def start(self) -> int:
@@ -115,8 +119,10 @@ class MPC(Agent):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        seen, flags = to_torch(dict(obs), self.device), torch.as_tensor(first, device=self.device)
-        state = self.model.observe(carry["model"], seen, carry["action"], flags)
+        seen: dict[str, Any] = to_torch({k: v for k, v in obs.items() if k != "snapshot"}, self.device)
+        flags = torch.as_tensor(first, device=self.device)
+        truth = {"snapshot": obs["snapshot"]} if self.needs_snapshot else {}
+        state = self.model.observe(carry["model"], {**seen, **truth}, carry["action"], flags)
         explores = mode == "train" and self.optimizer is not None
         memory = carry["memory"]
         if explores and self.updates == 0:
@@ -125,16 +131,16 @@ class MPC(Agent):
             # Before the first update there is no plan to go on with, whatever the row.
             memory = self.plan(state, seen, memory, flags if memory else torch.ones_like(flags))
             age = memory["age"] - 1  # of the action to be done now
-            action = memory["plan"][torch.arange(len(age), device=age.device), age]
+            action = memory["plan"][torch.arange(len(age), device=age.device), age].to(self.device)
             action = self.perturbed(action) if explores else action
         done = action if self.is_discrete else action.float().clamp(*self.bounds(action.float()))
         taken = done.cpu().numpy().astype(self.action_space.dtype)
-        return taken, {"model": state, "action": done, "memory": memory}, {}
+        return taken, {"model": {} if self.needs_snapshot else state, "action": done, "memory": memory}, {}
 
     def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
         """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
         n = len(first)
-        due = first if not memory else first | (memory["age"] >= self.settings.execute)
+        due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.execute)
         for group, known in ((first, {}), (due & ~first, memory)):
             rows = group.nonzero()[:, 0]
             if len(rows) == 0:

@@ -14,9 +14,12 @@ from perception.views import Views
 
 
 class PatchVICReg(JointEmbedding):
-    """VICReg on the tokens themselves; views must show the same places (time or colour, no crops)."""
+    """VICReg on the tokens themselves; views must show the same places (time or colour, no crops).
 
-    def __init__(self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)):
+    Without an expander, decorrelation weighs little: at full weight every further dimension must change faster.
+    """
+
+    def __init__(self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 0.05)):
         super().__init__(encoder, views)
         self.weights = weights
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners import Carry, Objective, State, WorldModel
 from planners.imagination import imagine_plan, world_noise
-from planners.state import repeat
+from planners.state import device_of, repeat
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class CEM:
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> actions (B, H, A) or (B, H) int64; carry holds the last distribution and a call count."""
-        carry = carry or self.initial_carry(batch_size(state))
+        carry = carry or self.initial_carry(batch_size(state), device_of(state))
         noise = world_noise(self.seed, carry["calls"], (self.iterations, self.samples, self.horizon, self.width))
         solve = self.plan_categorical if self.is_discrete else self.plan_gaussian
         actions, mean = solve(model, repeat(state, self.samples), objective, carry["mean"], noise)
-        kept = shift(mean) if self.warm_start else self.initial_carry(len(mean))["mean"]
+        kept = shift(mean) if self.warm_start else self.initial_carry(len(mean), mean.device)["mean"]
         return actions, {"mean": kept, "calls": carry["calls"] + 1}
 
     @property
@@ -56,18 +56,18 @@ class CEM:
         """Numbers that describe one step's distribution: A coordinates, or n logits."""
         return int(self.action_space.n) if self.is_discrete else int(self.action_space.shape[0])  # type: ignore
 
-    def initial_carry(self, worlds: int) -> Carry:
+    def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
         """mean (B, H, A): the centre of the range, or equal logits; calls (B,)."""
-        mean = torch.zeros(worlds, self.horizon, self.width)
+        mean = torch.zeros(worlds, self.horizon, self.width, device=device)
         if not self.is_discrete:
-            low, high = bounds(self.action_space)
+            low, high = bounds(self.action_space, device)
             mean = mean + (low + high) / 2
-        return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64)}
+        return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}
 
     def plan_gaussian(
         self, model: WorldModel, states: State, objective: Objective, mean: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        low, high = bounds(self.action_space)
+        low, high = bounds(self.action_space, mean.device)
         half = (high - low) / 2
         std = torch.ones_like(mean) * self.init_std * half  # (B, H, A)
         for i in range(self.iterations):
@@ -103,12 +103,13 @@ def batch_size(state: State) -> int:
     return batch_size(leaf) if isinstance(leaf, dict) else len(leaf)
 
 
-def bounds(space: spaces.Space) -> tuple[Tensor, Tensor]:
+def bounds(space: spaces.Space, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """low, high (A,) of a bounded Box. Raises ValueError where a bound is infinite: there is nothing to sample from."""
     assert isinstance(space, spaces.Box)
     if not space.is_bounded():
         raise ValueError(f"the planner samples inside the action bounds, but {space} is unbounded; wrap it first")
-    return torch.as_tensor(space.low, dtype=torch.float32), torch.as_tensor(space.high, dtype=torch.float32)
+    low, high = (torch.as_tensor(end, dtype=torch.float32, device=device) for end in (space.low, space.high))
+    return low, high
 
 
 def take_elites(plans: Tensor, score: Tensor, elites: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from planners import Carry, Objective, State, WorldModel
 from planners.cem import batch_size, bounds, shift
 from planners.imagination import imagine_plan, world_noise
+from planners.state import device_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class GradientPlanner:
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> locally best plan (B, H, A). Raises TypeError where the model has no gradients."""
-        low, high = bounds(self.action_space)
+        low, high = bounds(self.action_space, device_of(state))
         half, centre = (high - low) / 2, (high + low) / 2
-        carry = carry or self.initial_carry(batch_size(state))
+        carry = carry or self.initial_carry(batch_size(state), device_of(state))
         noise = world_noise(self.seed, carry["calls"], tuple(carry["mean"].shape[1:]))
         plan = (carry["mean"] + self.init_std * noise).clamp(-1, 1).requires_grad_()  # in [-1, 1]
         optimizer = torch.optim.Adam([plan], lr=self.lr)
@@ -49,7 +50,8 @@ class GradientPlanner:
         kept = shift(found) if self.warm_start else torch.zeros_like(found)
         return centre + half * found, {"mean": kept, "calls": carry["calls"] + 1}
 
-    def initial_carry(self, worlds: int) -> Carry:
+    def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
         """mean (B, H, A) in [-1, 1]."""
         low, _ = bounds(self.action_space)
-        return {"mean": torch.zeros(worlds, self.horizon, len(low)), "calls": torch.zeros(worlds, dtype=torch.int64)}
+        mean = torch.zeros(worlds, self.horizon, len(low), device=device)
+        return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}

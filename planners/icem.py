@@ -9,7 +9,7 @@ from torch import Tensor
 from planners import Carry, Objective, State, WorldModel
 from planners.cem import batch_size, bounds, shift, take_elites
 from planners.imagination import imagine_plan, world_noise
-from planners.state import repeat
+from planners.state import device_of, repeat
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class ICEM:
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> the best plan found, (B, H, A)."""
         worlds = batch_size(state)
-        low, high = bounds(self.action_space)
+        low, high = bounds(self.action_space, device_of(state))
         half = (high - low) / 2
-        carry = carry or self.initial_carry(worlds)
+        carry = carry or self.initial_carry(worlds, device_of(state))
         mean, std = carry["mean"], torch.ones_like(carry["mean"]) * self.init_std * half
         kept = carry["elites"] if bool(carry["calls"].min() > 0) else carry["elites"][:, :0]  # (B, E', H, A)
-        best, best_score = mean, torch.full((worlds,), -torch.inf)
+        best, best_score = mean, torch.full((worlds,), -torch.inf, device=mean.device)
         for i in range(self.iterations):
             count = max(int(self.samples / self.decay**i), 2 * self.elites)
             noise = world_noise(self.seed + i, carry["calls"], (count, self.horizon, mean.shape[-1]))
@@ -65,18 +65,18 @@ class ICEM:
         later = torch.stack([shift(kept[:, j]) for j in range(kept.shape[1])], 1)
         return best, {"mean": shift(mean), "elites": later, "calls": carry["calls"] + 1}
 
-    def initial_carry(self, worlds: int) -> Carry:
+    def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
         """mean (B, H, A) at the centre of the range, no experience yet."""
-        low, high = bounds(self.action_space)
-        mean = torch.zeros(worlds, self.horizon, len(low)) + (low + high) / 2
+        low, high = bounds(self.action_space, device)
+        mean = torch.zeros(worlds, self.horizon, len(low), device=device) + (low + high) / 2
         elites = mean[:, None].repeat(1, max(1, round(self.keep * self.elites)), 1, 1)
-        return {"mean": mean, "elites": elites, "calls": torch.zeros(worlds, dtype=torch.int64)}
+        return {"mean": mean, "elites": elites, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}
 
 
 def coloured(white: Tensor, beta: float) -> Tensor:
     """White noise (..., H, A) -> unit variance, power falling as 1 / f^beta along H (Timmer & Koenig 1995)."""
     horizon = white.shape[-2]
-    frequency = torch.fft.rfftfreq(horizon).clamp_min(1.0 / horizon)
+    frequency = torch.fft.rfftfreq(horizon, device=white.device).clamp_min(1.0 / horizon)
     scale = frequency ** (-beta / 2)  # (F,)
     spectrum = torch.fft.rfft(white, dim=-2) * scale[:, None]
     multiplicity = torch.full_like(scale, 2.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from planners import Carry, Objective, State, WorldModel
 from planners.cem import batch_size
-from planners.state import index
+from planners.state import device_of, index
 
 
 @dataclass
@@ -80,7 +80,7 @@ class MCTS:
         return path
 
     def expand(self, model: WorldModel, node: Node, action: int) -> Node:
-        after = model.imagine(node.state, torch.tensor([action]))
+        after = model.imagine(node.state, torch.tensor([action], device=device_of(node.state)))
         said = model.predict(after)
         node.children[action] = Node(after, float(said["reward"][0]), float(said["cont"][0]))
         return node.children[action]
@@ -98,7 +98,7 @@ class MCTS:
             return float(said["value"][0])
         total, weight, state = 0.0, 1.0, leaf.state
         for action in rng.integers(self.actions, size=self.rollout):
-            state = model.imagine(state, torch.tensor([int(action)]))
+            state = model.imagine(state, torch.tensor([int(action)], device=device_of(state)))
             said = model.predict(state)
             total += weight * float(said["reward"][0])
             weight *= self.discount * float(said["cont"][0])

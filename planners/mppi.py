@@ -9,7 +9,7 @@ from torch import Tensor
 from planners import Carry, Objective, State, WorldModel
 from planners.cem import batch_size, bounds, shift, take_elites
 from planners.imagination import imagine_plan, world_noise
-from planners.state import repeat
+from planners.state import device_of, repeat
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class MPPI:
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> weighted mean plan (B, H, A)."""
-        low, high = bounds(self.action_space)
+        low, high = bounds(self.action_space, device_of(state))
         half = (high - low) / 2
-        carry = carry or self.initial_carry(batch_size(state))
+        carry = carry or self.initial_carry(batch_size(state), device_of(state))
         mean, std = carry["mean"], torch.ones_like(carry["mean"]) * self.init_std * half
         proposed = self.proposed(model, state, mean)  # (B, P, H, A)
         count = self.samples + proposed.shape[1]
@@ -71,8 +71,8 @@ class MPPI:
             raise TypeError(f"proposals={self.proposals} needs a model with a policy; {type(model).__name__} has none")
         return model.propose(state, self.horizon, self.proposals)
 
-    def initial_carry(self, worlds: int) -> Carry:
+    def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
         """mean (B, H, A) at the centre of the range."""
-        low, high = bounds(self.action_space)
-        mean = torch.zeros(worlds, self.horizon, len(low)) + (low + high) / 2
-        return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64)}
+        low, high = bounds(self.action_space, device)
+        mean = torch.zeros(worlds, self.horizon, len(low), device=device) + (low + high) / 2
+        return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}

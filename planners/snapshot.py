@@ -35,8 +35,9 @@ class SnapshotModel:
         return {"snapshot": list(snapshots), "reward": torch.zeros(n), "cont": torch.ones(n)}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """The truth itself is the observation: `obs["snapshot"]`, B snapshots of the worlds acted in."""
-        return self.from_snapshots(list(obs["snapshot"]))
+        """The truth is the observation: `obs["snapshot"]`, B snapshots of the worlds acted in, None for ended ones."""
+        seen = self.from_snapshots(list(obs["snapshot"]))
+        return {**seen, "cont": torch.tensor([float(each is not None) for each in obs["snapshot"]])}
 
     def imagine(self, state: State, action: Tensor) -> State:
         snapshots, rewards, conts = [], [], []

@@ -25,6 +25,16 @@ def index(state: State, which: Tensor) -> State:
     return tree_map(lambda leaf: [leaf[i] for i in rows.tolist()] if isinstance(leaf, list) else leaf[rows], state)
 
 
+def device_of(state: State) -> torch.device:
+    """Where a state lives; a simulator's snapshots live in main memory."""
+    for leaf in state.values():
+        if isinstance(leaf, dict):
+            return device_of(leaf)
+        if isinstance(leaf, Tensor):
+            return leaf.device
+    return torch.device("cpu")
+
+
 def put(state: State, which: Tensor, part: State, worlds: int) -> State:
     """`state` of all worlds with the worlds `which` (M,) int64 taken from `part`; {} is a state that never was.
 

@@ -88,7 +88,14 @@ def compared(repeats: int) -> list[dict[str, Any]]:
 
 
 def timed(
-    model_name: str, planner_name: str, planner: Any, model: Any, objective: Any, repeats: int, samples: int, horizon: int
+    model_name: str,
+    planner_name: str,
+    planner: Any,
+    model: Any,
+    objective: Any,
+    repeats: int,
+    samples: int,
+    horizon: int,
 ) -> dict[str, Any]:
     """One row, and its line on the console."""
     state = model.initial(1)

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from gymnasium import Space, spaces
 
 from agents import Agent, checkpoint
@@ -94,11 +95,20 @@ def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: S
         case TDMPC2Config():
             return TDMPC2(observed, actions, reads, kind)
         case MPCConfig():
-            return mpc(kind, reads, observed, actions)
+            return mpc(kind, reads, observed, actions, partial(simulator, config.env))
         case DAggerConfig():
             return DAgger(reads, actions, kind)
         case BCConfig():
             return BC(reads, actions, kind)
+
+
+def simulator(env: EnvConfig) -> Any:
+    """One world to plan in. Raises Mistake where it gives no snapshots."""
+    world = gym.make(known_id(env.id), **make_options(env, "train")).unwrapped
+    if not hasattr(world, "set_state"):
+        raise Mistake(f"agent.model simulator needs get_state and set_state, which {env.id} does not have")
+    world.reset(seed=0)
+    return world
 
 
 def reference(name: str, env: Any) -> Agent:

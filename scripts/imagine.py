@@ -1,4 +1,4 @@
-"""`embodia imagine`: a world model watches for a while, then goes on with its eyes closed; one picture of what it saw."""
+"""`embodia imagine`: a world model watches for a while, then goes on with its eyes closed; a picture of what it saw."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,9 @@ def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
     if isinstance(agent, MPC) and hasattr(agent.model, "decode"):
         return agent.model, lambda action: action
     held = type(agent.model).__name__ if isinstance(agent, MPC) else "no world model"
-    raise Mistake(f"{type(agent).__name__} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm")
+    raise Mistake(
+        f"{type(agent).__name__} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm"
+    )
 
 
 def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
@@ -136,7 +138,7 @@ def draw(
     figure = Figure(figsize=(11, sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+    parts = list(np.ravel(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights))))
     for part, key in zip(parts[: len(strips)], strips, strict=True):
         strip(part, key, space[key], truth[key][:, 0], imagined[key][:, 0], context)
     for part, key in zip(parts[len(strips) : -1], lines, strict=True):
@@ -177,6 +179,7 @@ def curves(axes: Any, key: str, truth: Array, imagined: Array, context: int) -> 
     for i, (was, thought) in enumerate(zip(truth.reshape(len(truth), -1).T, imagined.reshape(len(truth), -1).T)):
         (line,) = axes.plot(was, label=f"{key}[{i}]" if truth.ndim > 1 else key)
         axes.plot(thought, "--", color=line.get_color())
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.axvline(context - 0.5, color="grey", lw=0.8)
     axes.set_xlim(0, len(truth) - 1)
     axes.set_ylabel("truth —, imagined --", fontsize=8)
@@ -198,6 +201,7 @@ def errors(
             f"{len(error) - context} imagined steps; if nothing changed {still[-1]:.4g}"
         )
     axes.axvline(context - 0.5, color="grey", lw=0.8)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlim=(0, len(error) - 1), ylim=(0, None), xlabel="row; imagined from the line on", ylabel="error")
     axes.legend(fontsize=7, loc="upper left", ncols=2)
     return said

@@ -1,5 +1,6 @@
 """Model, planner and objective by name: the three independent choices of an agent that plans."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from planners.mppi import MPPI
 from planners.objective import ObservedGoal, Quadratic, Return
 from planners.pendulum import Pendulum
 from planners.rssm import RSSM, RSSMConfig
+from planners.snapshot import SnapshotModel
 from scripts.mistake import Mistake
 
 PLANNERS: dict[str, Any] = {
@@ -80,8 +82,8 @@ class QuadraticOptions:
 class MPCConfig(MPCSettings):
     """Model predictive control: any model, any planner, any objective."""
 
-    model: Literal["rssm", "dino-wm", "pendulum", "cart-pole"] = "rssm"
-    """What it plans in; rssm and dino-wm are learned."""
+    model: Literal["rssm", "dino-wm", "pendulum", "cart-pole", "simulator"] = "rssm"
+    """What it plans in; rssm and dino-wm are learned, simulator is the environment itself, through its snapshots."""
     planner: Literal["cem", "icem", "mppi", "gradient", "ilqr", "mcts"] = "cem"
     """How it searches."""
     objective: Literal["return", "goal", "quadratic"] = "return"
@@ -96,9 +98,17 @@ class MPCConfig(MPCSettings):
     """Of an analytic model: simulation steps per action."""
 
 
-def mpc(config: MPCConfig, encoder: Encoder, observed: spaces.Dict, actions: Space[Any]) -> MPC:
-    """The agent. Raises Mistake for options that the planner does not have, TypeError for parts that do not fit."""
-    model = world_model(config, encoder, observed, actions)
+def mpc(
+    config: MPCConfig, encoder: Encoder, observed: spaces.Dict, actions: Space[Any], simulator: Callable[[], Any]
+) -> MPC:
+    """The agent; `simulator` makes an environment to plan in.
+
+    Raises Mistake for options that the planner does not have, TypeError for parts that do not fit.
+    """
+    if config.model == "simulator":
+        model: WorldModel = SnapshotModel(simulator())
+    else:
+        model = world_model(config, encoder, observed, actions)
     return MPC(observed, actions, model, planner(config, actions), objective(config), config, encoder.keys)
 
 
@@ -113,6 +123,7 @@ def world_model(config: MPCConfig, encoder: Encoder, observed: spaces.Dict, acti
             return analytic(Pendulum(substeps=config.substeps), observed)
         case "cart-pole":
             return analytic(CartPole(substeps=config.substeps), observed)
+    raise Mistake(f"agent.model {config.model} is none; choose rssm, dino-wm, pendulum, cart-pole or simulator")
 
 
 def analytic(model: AnalyticModel, observed: spaces.Dict) -> AnalyticModel:

@@ -56,7 +56,7 @@ MODELS: tuple[Preset, ...] = (
             PENDULUM,
             TDMPC2Config(),
             EncoderConfig(dim=64),
-            Schedule(steps=10_000, eval_every=2_000, log_every=500),
+            Schedule(steps=8_000, eval_every=4_000, log_every=500),
             SWING,
         ),
     ),
@@ -68,7 +68,7 @@ MODELS: tuple[Preset, ...] = (
             MPCConfig(
                 model="pendulum",
                 objective="quadratic",
-                search=SearchOptions(horizon=30, samples=128, elites=13, iterations=4),
+                search=SearchOptions(horizon=45, samples=96, elites=10, iterations=4),
             ),
             schedule=Schedule(steps=200),
             evaluation=SWING,
@@ -98,6 +98,21 @@ MODELS: tuple[Preset, ...] = (
             VIEW,
             Schedule(steps=4_000, eval_every=1_000, log_every=400),
             replace(SWING, num_envs=8),
+        ),
+    ),
+    Preset(
+        "mpc-simulator-empty",
+        "CEM in the environment itself, through its snapshots; nothing is learned",
+        Config(
+            replace(CLOSE, num_envs=1),
+            MPCConfig(
+                model="simulator",
+                discount=0.95,
+                search=SearchOptions(horizon=10, samples=48, elites=6, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=10),
+            EvaluationConfig(episodes=20, during=2),
         ),
     ),
 )

@@ -59,6 +59,7 @@ def full(views: SymbolicViews, size: int) -> Picture:
 
 def symbols(codes: Symbols, size: int) -> Picture:
     """(H size, W size, 3) any (H, W, 3) codes, imagined ones too. Without an agent in them they are an agent's view."""
+    codes = np.minimum(codes, HIGHEST_CODE).astype(np.uint8)
     agents = np.argwhere(codes[..., 0] == OBJECT_TO_IDX["agent"])
     height, width, _ = codes.shape
     row, column = agents[0].tolist() if len(agents) else (height - 1, width // 2)

@@ -10,14 +10,17 @@ from gymnasium import spaces
 from agents.evaluate import evaluate
 from agents.loop import Schedule, train
 from agents.mpc import MPC, MPCSettings
-from envs.vector import make
+from envs.vector import SyncVector, make
 from perception.mlp import MLPEncoder
 from planners.cem import CEM
 from planners.ilqr import ILQR
 from planners.linear_system import LinearSystem
+from planners.mcts import MCTS
 from planners.objective import ObservedGoal, Quadratic, Return
 from planners.pendulum import Pendulum
 from planners.rssm import RSSM, RSSMConfig
+from planners.snapshot import SnapshotModel
+from tests.fakes import IdentityEnv
 
 BOX = spaces.Box(-1.0, 1.0, (1,))
 PLACE = spaces.Dict({"state": spaces.Box(-10, 10, (2,), np.float64)})
@@ -182,6 +185,19 @@ def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):
         now = train(again, env, Schedule(steps=20), tmp_path, resume=True)
     assert now.step == 20
     assert set(now.carry["memory"]) == {"planner", "plan", "age"}
+
+
+@pytest.mark.parametrize("kind", [CEM, MCTS])
+def test_plans_in_the_environment_itself_through_its_snapshots(kind):
+    """What is to be done is shown; the planner finds it out by trying, and the worlds acted in do not notice."""
+    env = SyncVector([lambda: IdentityEnv(n=3)] * 2)
+    actions = env.single_action_space
+    planner = CEM(actions, horizon=1, samples=24, elites=4, warm_start=False) if kind is CEM else MCTS(3, 40, 1)
+    model = SnapshotModel(IdentityEnv(n=3))
+    model.simulator.reset(seed=0)
+    agent = MPC(env.single_observation_space, actions, model, planner, Return())
+    assert [episode.return_ for episode in evaluate(agent, env, range(3))] == [8.0, 8.0, 8.0]
+    env.close()
 
 
 def test_says_early_what_does_not_fit():

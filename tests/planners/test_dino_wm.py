@@ -106,7 +106,7 @@ class Learned(Bumps):
 def test_learns_a_world_and_reaches_the_goal_that_is_shown(history):
     model = dino(history=history)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
-    for step in range(200):
+    for step in range(300):
         optimizer.zero_grad()
         loss, numbers = model.loss(rows(4, 64, step))
         loss.backward()
