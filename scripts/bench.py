@@ -13,7 +13,9 @@ import tyro
 class Args:
     """Measure one thing; a table for people, and with --json one JSON object at the end."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "ssl", "homes-probe", "matrix"]]
+    what: tyro.conf.Positional[
+        Literal["train", "video", "homes", "driving", "planners", "ssl", "homes-probe", "matrix"]
+    ]
     """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
     and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
     planners: closed-loop scores of the driving planners on generated test scenarios. ssl: seven self-supervised

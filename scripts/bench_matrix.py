@@ -50,7 +50,7 @@ WORLDS = {
         HomesOptions(("rgb", "pointgoal_with_gps_compass"), 64, 64, num_scenes=16, detail="low", max_steps=100),
         8,
     ),
-    "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=40), 8),
+    "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=8), 8),
 }
 PICTURE = ImageConfig("conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {

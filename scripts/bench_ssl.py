@@ -76,7 +76,9 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
     torch.set_num_threads(1)
     out = out / "smoke" if smoke else out
     out.mkdir(parents=True, exist_ok=True)
-    shorten = (lambda recipe: replace(recipe, training=replace(recipe.training, steps=4))) if smoke else None
+    shorten = (
+        (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
+    )
     work = list(jobs(seeds, shorten))
     known = {line["name"]: line for line in lines_of(out / "ssl.jsonl")}
     for done, (name, job) in enumerate(work, start=1):

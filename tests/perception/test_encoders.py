@@ -6,6 +6,8 @@ import torch
 from gymnasium import spaces
 
 from perception.combined import CombinedEncoder
+from perception.conv_net import ConvNet
+from perception.frozen import Frozen
 from perception.mission import MissionEncoder
 from perception.mlp import MLPEncoder
 from perception.nature_cnn import NatureCNN
@@ -40,6 +42,7 @@ ENCODERS = {
     "resnet_grid": lambda space: ResNet(space, tokens="grid"),
     "vit": lambda space: ViT(space, dim=32, depth=2, heads=2),
     "vit_registers": lambda space: ViT(space, dim=32, depth=2, heads=2, registers=3, output="cls"),
+    "conv": lambda space: ConvNet(space, (8, 16), (2, 2)).eval(),
     "mission": MissionEncoder,
     "symbol_grid": SymbolGridCNN,
     "combined": CombinedEncoder,
@@ -228,3 +231,15 @@ def test_an_egocentric_view_is_read_from_the_middle_of_the_last_row():
     assert torch.equal(lifted, view)
     assert cell.tolist() == [6 * 7 + 3] * 2
     assert direction.tolist() == [3, 3]
+
+
+def test_a_frozen_encoder_stays_as_it_is():
+    inside = ConvNet(SPACE, (4, 4), (2, 2), keys=["rgb"])
+    frozen = Frozen(inside)
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    tokens = frozen.train()(observations(2, 3))
+    assert tokens.shape == (2, 3, frozen.num_tokens, frozen.dim)
+    assert not tokens.requires_grad
+    assert frozen.training
+    assert not inside.training
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
