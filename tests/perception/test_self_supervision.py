@@ -323,7 +323,7 @@ def test_augmentation_turns_mirrors_and_greys():
 
 
 def test_a_little_training_finds_the_other_view():
-    """SimCLR, 60 updates on 16x16 pictures: more pictures lie nearest to their own second view."""
+    """SimCLR, 90 updates on 16x16 pictures: more pictures lie nearest to their own second view."""
     space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
     train, test = shapes10(640, 0, size=16)[0], shapes10(128, 1, size=16)[0]
     views = Views(Augmentation((0.6, 1.0), colour=0.15, brightness=0.1, grey=0))
@@ -339,7 +339,7 @@ def test_a_little_training_finds_the_other_view():
 
     before = found()
     optimizer = torch.optim.AdamW(method.parameters(), 3e-3, fused=True)
-    for step in range(60):
+    for step in range(90):
         optimizer.zero_grad()
         method.loss({"obs": {"image": train[(torch.arange(64) + 64 * step) % len(train)]}})[0].backward()
         optimizer.step()
