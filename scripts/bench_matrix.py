@@ -133,6 +133,10 @@ def measure(smoke: bool = False, out: Path = OUT) -> Line:
             with (out / "matrix.jsonl").open("a") as file:
                 file.write(json.dumps(known[row.name]) + "\n")
     rows = [known[row.name] for row in ROWS]
+    print(
+        f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
+        f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
+    )
     show(rows)
     return {"rows": rows, "budget": vars(budget), "hardware": hardware()}
 
