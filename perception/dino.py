@@ -17,7 +17,7 @@ from perception.views import Views
 
 @dataclass(frozen=True)
 class DINOSettings:
-    """Section 3 and table 7 of the paper."""
+    """DINO (Caron et al. 2021, section 3 and table 7)."""
 
     prototypes: int = 1024
     """Outputs of the head (K)."""

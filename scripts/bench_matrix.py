@@ -50,7 +50,7 @@ WORLDS = {
         HomesOptions(("rgb", "pointgoal_with_gps_compass"), 64, 64, num_scenes=16, detail="low", max_steps=100),
         8,
     ),
-    "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=40), 8),
+    "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=8), 8),
 }
 PICTURE = ImageConfig("conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
@@ -133,6 +133,10 @@ def measure(smoke: bool = False, out: Path = OUT) -> Line:
             with (out / "matrix.jsonl").open("a") as file:
                 file.write(json.dumps(known[row.name]) + "\n")
     rows = [known[row.name] for row in ROWS]
+    print(
+        f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
+        f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
+    )
     show(rows)
     return {"rows": rows, "budget": vars(budget), "hardware": hardware()}
 

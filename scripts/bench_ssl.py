@@ -60,14 +60,16 @@ RECIPES = {
     "DINO": Recipe(HEAD, SLOW),
     "MAE": Recipe(METHODS["mae"], replace(SLOW, precision="float32"), VIT),
 }
+SHORT, QUICK = replace(SGD, steps=500), replace(BASE, steps=400, batch_size=64)
+FAST = replace(HEAD, momentum=0.99, frozen_updates=50)
 COLLAPSE = {
-    "SimSiam": Recipe(SimSiamSettings(), replace(SGD, steps=500)),
-    "SimSiam without stop-gradient": Recipe(SimSiamSettings(stop_gradient=False), replace(SGD, steps=500)),
-    "SimSiam without predictor": Recipe(SimSiamSettings(predict=False), replace(SGD, steps=500)),
-    "DINO": Recipe(HEAD, replace(BASE, steps=500)),
-    "DINO without centring": Recipe(replace(HEAD, centring=False), replace(BASE, steps=500)),
-    "DINO without sharpening": Recipe(replace(HEAD, teacher_temperature=0.1), replace(BASE, steps=500)),
-    "DINO without either": Recipe(replace(HEAD, centring=False, teacher_temperature=0.1), replace(BASE, steps=500)),
+    "SimSiam": Recipe(SimSiamSettings(), SHORT),
+    "SimSiam without stop-gradient": Recipe(SimSiamSettings(stop_gradient=False), SHORT),
+    "SimSiam without predictor": Recipe(SimSiamSettings(predict=False), SHORT),
+    "DINO": Recipe(FAST, QUICK),
+    "DINO without centring": Recipe(replace(FAST, centring=False), QUICK),
+    "DINO without sharpening": Recipe(replace(FAST, teacher_temperature=0.1), QUICK),
+    "DINO without either": Recipe(replace(FAST, centring=False, teacher_temperature=0.1), QUICK),
 }
 
 
@@ -76,7 +78,9 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
     torch.set_num_threads(1)
     out = out / "smoke" if smoke else out
     out.mkdir(parents=True, exist_ok=True)
-    shorten = (lambda recipe: replace(recipe, training=replace(recipe.training, steps=4))) if smoke else None
+    shorten = (
+        (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
+    )
     work = list(jobs(seeds, shorten))
     known = {line["name"]: line for line in lines_of(out / "ssl.jsonl")}
     for done, (name, job) in enumerate(work, start=1):

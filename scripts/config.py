@@ -24,6 +24,7 @@ from agents.td_mpc2 import TDMPC2Config
 from envs.grid.env import View
 from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
+from scripts.image_encoders import find as find_encoder
 from scripts.mistake import Mistake, nearest
 from scripts.planning import MPCConfig
 from scripts.provenance import plain
@@ -250,6 +251,8 @@ def problems(config: Config) -> Iterator[str]:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
         yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
+    if config.encoder.pretrained is not None:
+        find_encoder(config.encoder.pretrained)
     yield from agent_problems(config)
 
 

@@ -1,5 +1,6 @@
 """Pictures to pretrain on, streamed: episodes, folders of pictures, films; shuffled in a pool of bounded size."""
 
+import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -209,7 +210,7 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands and which clips are held; the clips themselves are read again."""
         return {
-            "files": [path.name for path in self.source.files],
+            "files": self._names(),
             "places": np.array(self.places, np.int64).reshape(-1, 2),
             "rng": self.rng.bit_generator.state,
             "stream": (self.epoch, self.position, self.number),
@@ -217,9 +218,13 @@ class Pool:
             "skipped": dict(self.skipped),
         }
 
+    def _names(self) -> str:
+        """Which files there are, in so many digits however many they are."""
+        return hashlib.sha256("\n".join(path.name for path in self.source.files).encode()).hexdigest()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises Mistake where the files are not those of before."""
-        if state["files"] != [path.name for path in self.source.files]:
+        if state["files"] != self._names():
             raise Mistake("the data are not those the run was begun with: other files; bring them back, or begin anew")
         self.places = [(int(file), int(number)) for file, number in state["places"]]
         held = {}

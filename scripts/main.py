@@ -21,7 +21,7 @@ VERBS = {
     "attention": "where a pretrained vision transformer looks, as pictures and films",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
-    "bench": "how fast: training against plain SB3, video, homes, driving",
+    "bench": "how fast, how well: training against plain SB3, video, homes, driving, pretrained encoders",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]

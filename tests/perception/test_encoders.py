@@ -6,6 +6,8 @@ import torch
 from gymnasium import spaces
 
 from perception.combined import CombinedEncoder
+from perception.conv_net import ConvNet
+from perception.frozen import Frozen
 from perception.mission import MissionEncoder
 from perception.mlp import MLPEncoder
 from perception.nature_cnn import NatureCNN
@@ -43,6 +45,7 @@ ENCODERS = {
     "resnet_grid": lambda space: ResNet(space, tokens="grid"),
     "vit": lambda space: ViT(space, dim=32, depth=2, heads=2),
     "vit_registers": lambda space: ViT(space, dim=32, depth=2, heads=2, registers=3, output="cls"),
+    "conv": lambda space: ConvNet(space, (8, 16), (2, 2)).eval(),
     "mission": MissionEncoder,
     "symbol_grid": SymbolGridCNN,
     "combined": CombinedEncoder,
@@ -246,3 +249,15 @@ def test_a_point_goal_is_read_alike_on_both_sides_of_pi_and_finely_near_zero():
 def test_a_goal_that_is_not_polar_is_refused():
     with pytest.raises(ValueError, match="shape"):
         PointGoalEncoder(spaces.Dict(goal=spaces.Box(-1, 1, (4,), np.float32)))
+
+
+def test_a_frozen_encoder_stays_as_it_is():
+    inside = ConvNet(SPACE, (4, 4), (2, 2), keys=["rgb"])
+    frozen = Frozen(inside)
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    tokens = frozen.train()(observations(2, 3))
+    assert tokens.shape == (2, 3, frozen.num_tokens, frozen.dim)
+    assert not tokens.requires_grad
+    assert frozen.training
+    assert not inside.training
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())

@@ -166,9 +166,11 @@ def test_what_does_not_fit_is_named(run, tmp_path, capsys):
         (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
         (["pretrain", "mae", "--data", str(tmp_path), "--encoder.net", "conv"], "no picture"),
         (["probe", str(tmp_path)], "no encoder.json"),
+        (["train", "bc-doorkey", "--encoder.pretrained", str(tmp_path)], "no encoder.json"),
     ):
-        assert main([*arguments, *(["--runs", str(tmp_path / "runs")] if arguments[0] == "pretrain" else [])]) == 2
+        assert main([*arguments, *(["--runs", str(tmp_path / "runs")] if arguments[0] != "probe" else [])]) == 2
         assert says in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "bc-doorkey-seed0").exists()
 
 
 # What it knows, and where it looks --------------------------------------------------------------------------------
