@@ -114,14 +114,11 @@ def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
             for value in values
         ]
 
-    monkeypatch.setattr(
-        bench_discovery,
-        "PARTS",
-        {"ours": lambda out: part("ours", [0.5, 1.0], False), "easy": lambda out: part("easy", [0.25], True)},
-    )
-    bench_discovery.measure(1, tmp_path, only=["ours"])
+    parts = {"ours": lambda out: part("ours", [0.5, 1.0], False), "easy": lambda out: part("easy", [0.25], True)}
+    monkeypatch.setattr(bench_discovery, "parts", lambda seeds: parts)
+    bench_discovery.measure(1, ["ours"], tmp_path)
     assert not (tmp_path / "easy.json").exists()
-    found = bench_discovery.measure(1, tmp_path)
+    found = bench_discovery.measure(1, out=tmp_path)
     row = found["rows"][0]
     assert (row["ours"], row["seeds"], row["best_control"], row["best_control_name"]) == (
         0.75,
@@ -130,8 +127,8 @@ def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
         "easy",
     )
     json.dumps(found)
-    monkeypatch.setitem(bench_discovery.PARTS, "ours", lambda out: pytest.fail("done twice"))
-    bench_discovery.measure(1, tmp_path)
+    monkeypatch.setitem(parts, "ours", lambda out: pytest.fail("done twice"))
+    bench_discovery.measure(1, out=tmp_path)
     assert "0.250 easy" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no part of this bench begins with 'nothing'"):
-        bench_discovery.measure(1, tmp_path, only=["nothing"])
+        bench_discovery.measure(1, ["nothing"], tmp_path)
