@@ -265,7 +265,7 @@ def cuts(
     controls: Sequence[str] = ("random ViT",),
     objects: int = 3,
 ) -> list[Record]:
-    """TokenCut and MaskCut over several encoders' patches against the best box in the middle."""
+    """TokenCut and MaskCut over several encoders' patches, centred, against the best box in the middle."""
     truths = [true_boxes(label) for label in test.labels]
     side = best_side(train)
     height, width = test.labels.shape[1:]
@@ -275,12 +275,18 @@ def cuts(
     for name, encoder in encoders.items():
         encoder.eval().to(DEVICE)
         control = name in controls
-        single = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
+        if isinstance(encoder, ViT):
+            raw = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
+            scores = {"CorLoc": float(corloc([box_of(mask) for mask in raw], truths).mean())}
+            records.append(record(dataset, f"TokenCut, {name}, not centred", scores, "", control))
+        single = in_pieces(partial(salient, TokenCut(encoder, centred=True)), encoder, test.images, test.labels)
         scores = {"CorLoc": float(corloc([box_of(mask) for mask in single], truths).mean())}
         records.append(record(dataset, f"TokenCut, {name}", scores, "", control))
         title = f"{dataset}: TokenCut on {name}, CorLoc {scores['CorLoc']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-tokencut-{slug(name)}.png", test, single, title)
-        several = in_pieces(partial(all_masks, MaskCut(encoder, objects)), encoder, test.images, test.labels)
+        several = in_pieces(
+            partial(all_masks, MaskCut(encoder, objects, centred=True)), encoder, test.images, test.labels
+        )
         scores = several_scores(several, test, truths)
         records.append(record(dataset, f"MaskCut, {name}", scores, "", control))
         title = f"{dataset}: MaskCut on {name}, AP50 {scores['AP50']:.2f}"
