@@ -85,7 +85,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         wide = 2 * hidden
         self.inner = (wide, height // 8, width // 8)
         flat = wide * height * width // 64
-        self.encoder = nn.Sequential(
+        self.encoding_layers = nn.Sequential(
             self._conv(channels, hidden, 2),
             self._conv(hidden, hidden, 1),
             self._conv(hidden, wide, 2),
@@ -94,7 +94,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
             nn.Flatten(),
             self._linear(flat, bottleneck),
         )
-        self.decoder = nn.Sequential(
+        self.decoding_layers = nn.Sequential(
             self._linear(bottleneck, flat),
             nn.Unflatten(1, self.inner),
             self._up(wide, wide),
@@ -106,6 +106,11 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         self.output = nn.Conv2d(channels, channels, 1)
         nn.init.ones_(self.output.weight)
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    @property
+    def encoder(self) -> "ComplexAutoEncoder":  # type: ignore[override]
+        """All of it is kept: objects come from the decoder."""
+        return self
 
     def _conv(self, inputs: int, outputs: int, stride: int) -> ComplexLayer:
         f = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -123,7 +128,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         """(N, C, H, W) -> the stacked complex decoder's last hidden layer, and output."""
         picture = images + 0.5
         picture = picture.contiguous(memory_format=torch.channels_last)
-        hidden = self.decoder(self.encoder(torch.cat([picture, torch.zeros_like(picture), picture])))
+        hidden = self.decoding_layers(self.encoding_layers(torch.cat([picture, torch.zeros_like(picture), picture])))
         return hidden, self.last(hidden)
 
     def reconstruct(self, images: Tensor) -> Tensor:

@@ -151,6 +151,11 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         self.slot_attention = SlotAttention(dim, dim, hidden, iterations, implicit)
         self.decoder = SpatialBroadcastDecoder(dim, width, self.image_shape)
 
+    @property
+    def encoder(self) -> "SlotAutoEncoder":  # type: ignore[override]
+        """All of it is kept: masks come from the decoder."""
+        return self
+
     def slots(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) -> slots (N, K, dim) and their attention (N, K, H, W)."""
         features = self.features((2 * images).contiguous(memory_format=torch.channels_last))

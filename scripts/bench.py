@@ -79,8 +79,8 @@ class HomesProbe(Seeded):
 class Discovery(Measurement):
     """Objects found without labels, against instance masks; hours if nothing is left out."""
 
-    repeats: int = 3
-    """Seeds, kept in runs/discovery as they are done."""
+    seeds: int = 3
+    """Trainings of each kind; everything is kept in runs/discovery as it is done."""
     only: tuple[str, ...] = ()
     """The parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
 

@@ -6,7 +6,7 @@ Every part is a file in `out` once it is done; a training that was stopped goes 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from time import process_time
@@ -59,16 +59,17 @@ PAPER = {
 500k steps. TokenCut and MaskCut have none on these sets, and the small Tetrominoes are ours."""
 
 
-def measure(repeats: int, out: Path = Path("runs/discovery"), only: Sequence[str] = ()) -> dict[str, Any]:
+def measure(seeds: int = 3, only: Sequence[str] = (), out: Path = Path("runs/discovery")) -> dict[str, Any]:
     """Run what is not done yet of the parts whose names begin with one of `only` (all without), then the table.
 
     Raises:
         ValueError: for a beginning that no part has.
     """
+    chosen = parts(seeds)
     for name in only:
-        if not any(part.startswith(name) for part in PARTS):
-            raise ValueError(f"no part of this bench begins with {name!r}; the parts are {', '.join(PARTS)}")
-    for name, part in PARTS.items():
+        if not any(part.startswith(name) for part in chosen):
+            raise ValueError(f"no part of this bench begins with {name!r}; the parts are {', '.join(chosen)}")
+    for name, part in chosen.items():
         path = out / f"{name}.json"
         if path.exists() or (only and not name.startswith(tuple(only))):
             continue
@@ -78,13 +79,13 @@ def measure(repeats: int, out: Path = Path("runs/discovery"), only: Sequence[str
         started = process_time()
         records = part(out)
         path.write_text(json.dumps({"records": records, "cpu_s": round(process_time() - started, 1)}, indent=1))
-    return table(out)
+    return table(out, chosen)
 
 
-def table(out: Path) -> dict[str, Any]:
+def table(out: Path, names: Iterable[str]) -> dict[str, Any]:
     """What is done so far, on the console and as one object."""
     records: list[Record] = []
-    for name in PARTS:
+    for name in names:
         if (path := out / f"{name}.json").exists():
             records += json.loads(path.read_text())["records"]
     rows = [row for dataset in dict.fromkeys(r["set"] for r in records) for row in rows_of(records, dataset)]
@@ -264,7 +265,7 @@ def cuts(
     controls: Sequence[str] = ("random ViT",),
     objects: int = 3,
 ) -> list[Record]:
-    """TokenCut and MaskCut over several encoders' patches against the best box in the middle."""
+    """TokenCut and MaskCut over several encoders' patches, centred, against the best box in the middle."""
     truths = [true_boxes(label) for label in test.labels]
     side = best_side(train)
     height, width = test.labels.shape[1:]
@@ -274,12 +275,18 @@ def cuts(
     for name, encoder in encoders.items():
         encoder.eval().to(DEVICE)
         control = name in controls
-        single = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
+        if isinstance(encoder, ViT):
+            raw = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
+            scores = {"CorLoc": float(corloc([box_of(mask) for mask in raw], truths).mean())}
+            records.append(record(dataset, f"TokenCut, {name}, not centred", scores, "", control))
+        single = in_pieces(partial(salient, TokenCut(encoder, centred=True)), encoder, test.images, test.labels)
         scores = {"CorLoc": float(corloc([box_of(mask) for mask in single], truths).mean())}
         records.append(record(dataset, f"TokenCut, {name}", scores, "", control))
         title = f"{dataset}: TokenCut on {name}, CorLoc {scores['CorLoc']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-tokencut-{slug(name)}.png", test, single, title)
-        several = in_pieces(partial(all_masks, MaskCut(encoder, objects)), encoder, test.images, test.labels)
+        several = in_pieces(
+            partial(all_masks, MaskCut(encoder, objects, centred=True)), encoder, test.images, test.labels
+        )
         scores = several_scores(several, test, truths)
         records.append(record(dataset, f"MaskCut, {name}", scores, "", control))
         title = f"{dataset}: MaskCut on {name}, AP50 {scores['AP50']:.2f}"
@@ -444,19 +451,25 @@ def normalised_cut(out: Path) -> list[Record]:
     return [record(dataset, name, each, "", name.startswith("k-means")) for name, each in scores.items()]
 
 
-CAE = ("cae-2shapes-0", "cae-2shapes-1", "cae-2shapes-2")
-PARTS: dict[str, Callable[[Path], list[Record]]] = {
-    "cuts-sprites": cuts_sprites,
-    "cuts-many-sprites": cuts_many_sprites,
-    "normalised-cut": normalised_cut,
-    "slots-controls": slots_controls,
-    **{f"slots-{seed}": partial(small_slots, seed=seed, name=f"slots-{seed}") for seed in range(3)},
-    **{name: partial(complex_autoencoder, seed=seed, steps=10_000, name=name) for seed, name in enumerate(CAE)},
-    "cae-no-chi": partial(complex_autoencoder, seed=0, steps=10_000, name="cae-no-chi", chi=0.0),
-    "cae-plain": partial(complex_autoencoder, seed=0, steps=2000, name="cae-plain", chi=1.0),
-    "cuts-homes": cuts_homes,
-    "cuts-roads": cuts_roads,
-}
-if DEVICE.type == "cuda":  # half a CPU day each
-    PARTS |= {f"paper-slots-{seed}": partial(paper_slots, seed=seed, name=f"paper-slots-{seed}") for seed in range(3)}
-    PARTS["cae-3shapes"] = partial(complex_autoencoder, seed=0, steps=30_000, name="cae-3shapes", shapes=THREE_SHAPES)
+def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
+    """What there is to measure, cheap things first, then each training once for every seed."""
+    found: dict[str, Callable[[Path], list[Record]]] = {
+        "cuts-sprites": cuts_sprites,
+        "cuts-many-sprites": cuts_many_sprites,
+        "normalised-cut": normalised_cut,
+        "slots-controls": slots_controls,
+        "cuts-roads": cuts_roads,
+        "cuts-homes": cuts_homes,
+        "cae-plain": partial(complex_autoencoder, seed=0, steps=2000, name="cae-plain", chi=1.0),
+        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=10_000, name="cae-no-chi", chi=0.0),
+    }
+    for seed in range(seeds):
+        found[f"slots-{seed}"] = partial(small_slots, seed=seed, name=f"slots-{seed}")
+        name = f"cae-2shapes-{seed}"
+        found[name] = partial(complex_autoencoder, seed=seed, steps=10_000, name=name)
+        if DEVICE.type == "cuda":  # half a day on a CPU
+            name = f"paper-slots-{seed}"
+            found[name] = partial(paper_slots, seed=seed, name=name)
+            name = f"cae-3shapes-{seed}"
+            found[name] = partial(complex_autoencoder, seed=seed, steps=30_000, name=name, shapes=THREE_SHAPES)
+    return found

@@ -158,6 +158,22 @@ def test_token_cut_keeps_the_part_around_the_seed():
     assert (label[cut.mask] == 1).all()
 
 
+def test_centring_takes_away_what_all_patches_share():
+    scenes = sprites(4, 1, (1, 1), (0.1, 0.4))
+    obs = {"image": torch.from_numpy(scenes.images)}
+    plain = PatchStatistics(SPACE)
+
+    class Shifted(PatchStatistics):
+        def patch_keys(self, images):
+            return super().patch_keys(images) + 5.0
+
+    shifted = Shifted(SPACE)
+    expected = TokenCut(plain).masks(obs)
+    assert torch.equal(TokenCut(shifted, centred=True).masks(obs), expected)
+    assert torch.equal(MaskCut(shifted, centred=True).masks(obs), MaskCut(plain).masks(obs))
+    assert not torch.equal(TokenCut(shifted).masks(obs), expected)  # all cosines are near 1
+
+
 def test_patch_graph():
     graph = patch_graph(np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.0, 0.0]]), 0.2, 1e-5)
     np.testing.assert_array_equal(graph, [[1, 1, 1e-5, 1e-5], [1, 1, 1e-5, 1e-5], [1e-5, 1e-5, 1, 1e-5], [1e-5] * 4])

@@ -38,6 +38,7 @@ def test_the_contracts(name):
     model = MODELS[name]().eval()
     assert isinstance(model, ObjectDiscovery)
     assert isinstance(model, SelfSupervised)
+    assert model.encoder is model
     image = seen(model)["image"]
     obs = {"image": image.unflatten(0, (2, 4))}
     tokens, masks = model(obs), model.masks(obs)
@@ -110,7 +111,7 @@ def test_chi_lets_opposite_phases_excite():
 def test_turning_the_input_turns_the_output():
     """The layers know differences of phase only, so a common turn goes through; reconstructions do not notice it."""
     model = ComplexAutoEncoder(SHAPES.space(), hidden=4, bottleneck=8).eval()
-    layers = nn.Sequential(model.encoder, model.decoder, model.last)
+    layers = nn.Sequential(model.encoding_layers, model.decoding_layers, model.last)
     z = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
     one, turned = layers(stacked(z)), layers(stacked(z * torch.exp(torch.tensor(0.7j))))
     real, imaginary, magnitude = one.chunk(3)
