@@ -10,7 +10,7 @@ from gymnasium import Space, spaces
 from agents import Agent, checkpoint
 from agents.bc import BC, BCConfig
 from agents.dagger import DAgger, DAggerConfig
-from agents.expert import Expert
+from agents.expert import Expert, ExpertConfig
 from agents.random import Random
 from agents.rng import seed_all
 from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
@@ -18,12 +18,14 @@ from envs import Split
 from envs.vector import make
 from perception import Encoder
 from perception.combined import CombinedEncoder
+from perception.deep_sets import DeepSets
 from perception.nature_cnn import NatureCNN
 from perception.observation import kind
 from perception.resnet import ResNet
 from perception.symbol_grid import SymbolGridCNN
 from perception.vit import ViT
-from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
+from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, RoadOptions, known_id, make_options
+from scripts.drivers import DRIVERS
 from scripts.mistake import Mistake
 
 IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
@@ -33,8 +35,11 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     """N worlds side by side. Raises Mistake for an unknown id or an option the environment does not know."""
     vectorization = "auto" if evaluation else env.vectorization
     workers = None if evaluation else env.workers
+    options = make_options(env, split)
+    if isinstance(env.options, RoadOptions):
+        options["expert"] = DRIVERS[env.options.expert]
     try:
-        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
     except (TypeError, ValueError) as error:
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
@@ -52,7 +57,9 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     chosen: dict[str, Callable[..., Encoder]] = {}
     for key in keys:
         what = kind(space[key])
-        if what in ("image", "depth"):
+        if key in config.sets:
+            chosen[key] = DeepSets
+        elif what in ("image", "depth"):
             chosen[key] = IMAGE[config.image]
         elif what == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
@@ -70,6 +77,8 @@ def agent(config: Config, env: Any) -> Agent:
 
 
 def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
+    if isinstance(kind, ExpertConfig):
+        return Expert(observed, actions)
     reads = encoder(config.encoder, observed)
     match kind:
         case PPOConfig():

@@ -16,6 +16,7 @@ import gymnasium as gym
 import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
+from agents.expert import ExpertConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from envs.grid.env import View
@@ -69,12 +70,14 @@ class RoadOptions:
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
     """What is seen; bev is a raster."""
-    reactive: bool = False
-    """Whether traffic reacts to the ego (IDM) or replays the log."""
-    scores: Literal["fast", "exact"] = "fast"
-    """nuPlan's scores exactly, or quickly on arrays."""
+    rules: Literal["learning", "nuplan"] | None = None
+    """nuPlan's closed loop and scores exactly, or those to learn under, faster; None: exactly on test scenarios."""
+    expert: Literal["log", "constant-velocity", "idm", "pdm-closed"] = "log"
+    """Whom `expert_action` asks: the logged driver or a planner."""
     num_scenarios: int = 200
-    """Scenarios; generated ones are made once and kept."""
+    """Scenarios to train on; generated ones are made once and kept."""
+    num_test_scenarios: int = 200
+    """Scenarios to test on."""
     scenarios: str | None = None
     """A scenario pack on disk in place of generated ones."""
 
@@ -119,13 +122,15 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
     """What reads a picture."""
+    sets: tuple[str, ...] = ()
+    """Keys whose rows are a set, read by Deep Sets."""
     channels: int = 32
     """Of the net that reads a grid of symbols."""
     depth: int = 8
     """Its blocks; an agent's own view needs 2, a whole grid 8."""
 
 
-AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig
+AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | ExpertConfig
 
 
 @dataclass(frozen=True)
@@ -234,7 +239,7 @@ def agent_problems(config: Config) -> Iterator[str]:
     agent = config.agent
     if agent.device not in ("auto", "cpu", "cuda") and not agent.device.startswith("cuda:"):
         yield f"agent.device is {agent.device}; choose auto, cpu, cuda or cuda:N"
-    if not 0 < agent.learning_rate < 10:
+    if not isinstance(agent, ExpertConfig) and not 0 < agent.learning_rate < 10:
         yield f"agent.learning_rate is {agent.learning_rate}; give a number above 0, such as 0.001"
     if isinstance(agent, PPOConfig) and agent.batch_size > agent.n_steps * config.env.num_envs:
         rollout = agent.n_steps * config.env.num_envs

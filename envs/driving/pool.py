@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from envs import Split
 from envs.driving.generate import generate_scenario
@@ -11,7 +12,9 @@ from envs.driving.pack import load_pack, save_pack
 from envs.driving.scenario import Scenario
 
 GENERATOR_VERSION = 3
-"""Part of the cached file's name; raise it when the generator's scenarios change."""
+"""Part of the cache's name; raise it when the generator's scenarios change."""
+SHARD = 20
+"""Scenarios in a pack of the cache."""
 
 
 def cache_folder() -> Path:
@@ -23,32 +26,54 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "embodia"
 
 
-def scenario_pool(
-    split: Split, count: int, source: str | Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> Sequence[Scenario]:
+class Pool(Sequence[Scenario]):
+    """The first `count` scenarios out of packs of `size` each, read when first asked for."""
+
+    def __init__(self, packs: Sequence[Sequence[Scenario]], size: int, count: int):
+        self.packs, self.size, self.count = packs, size, count
+        self.read: dict[int, Scenario] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        number = range(self.count)[index]
+        if number not in self.read:
+            self.read[number] = self.packs[number // self.size][number % self.size]
+        return self.read[number]
+
+
+def scenario_pool(split: Split, count: int, source: str | Path | None = None) -> Sequence[Scenario]:
     """`count` scenarios of a split: the first ones of the pack `source`, or generated seeds 0..count-1.
 
-    Generated pools are kept as one pack in `cache_folder()` where it can be written; the file is written aside and
-    renamed. `progress(done, count)` is called while generating. Raises ValueError where a pack holds fewer scenarios.
+    Generated scenarios are kept in packs of SHARD in `cache_folder()` where it can be written, each written aside and
+    renamed; a larger pool adds to a smaller one. Generation says on stderr how far it is. Raises ValueError where a
+    pack holds fewer scenarios.
     """
     if source is not None:
-        return first(load_pack(source), count, Path(source))
-    path = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}-{count}.pack"
-    if path.exists():
-        return first(load_pack(path), count, path)
-    scenarios = []
-    for seed in range(count):
+        pack = load_pack(source)
+        if len(pack) < count:
+            raise ValueError(f"{source} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
+        return Pool([pack], count, count)
+    folder = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}"
+    packs: list[Sequence[Scenario]] = []
+    for begin in range(0, count, SHARD):
+        seeds = range(begin, min(begin + SHARD, count))
+        packs.append(shard(folder / f"{begin:05d}.pack", split, seeds, count))
+    return Pool(packs, SHARD, count)
+
+
+def shard(path: Path, split: Split, seeds: range, count: int) -> Sequence[Scenario]:
+    """The scenarios of these seeds, from a pack that holds them or more, else generated and kept there."""
+    pack: Sequence[Scenario] = load_pack(path) if path.exists() else []
+    if len(pack) >= len(seeds):
+        return pack
+    scenarios = list(pack)
+    for seed in seeds[len(pack) :]:
         scenarios.append(generate_scenario(seed, split=split))
-        if progress:
-            progress(seed + 1, count)
+    print(f"roads: generated {seeds[-1] + 1} of {count} {split} scenarios", file=sys.stderr, flush=True)
     keep(path, scenarios)
     return scenarios
-
-
-def first(scenarios: Sequence[Scenario], count: int, path: Path) -> Sequence[Scenario]:
-    if len(scenarios) < count:
-        raise ValueError(f"{path} holds {len(scenarios)} scenarios, {count} are asked for; ask for fewer")
-    return [scenarios[i] for i in range(count)]
 
 
 def keep(path: Path, scenarios: Sequence[Scenario]) -> None:

@@ -11,7 +11,7 @@ from road import WIDTH, car, ego_history, join, scenario_on
 
 from envs import NoExpert
 from envs.driving import simulator as sim
-from envs.driving.arrays import GRID_SIZE, GRID_STEP, compile_scenarios
+from envs.driving.arrays import GRID_SIZE, GRID_STEP
 from envs.driving.geometry import box_corners, boxes_intersect
 from envs.driving.learning_env import DrivingEnv, DrivingVectorEnv
 from envs.driving.learning_observation import BEV_BEHIND, BEV_SIZE
@@ -30,7 +30,7 @@ def scenarios(road_map):
 
 
 def worlds_of(scenarios, index):
-    arrays = sim.TorchArrays(compile_scenarios(scenarios, max_agents=8), torch.device("cpu"))
+    arrays = sim.TorchArrays(scenarios, 8, torch.device("cpu"))
     return arrays, sim.start(arrays, torch.tensor(index))
 
 
@@ -83,7 +83,7 @@ def test_the_route_runs_along_its_lane_and_changes_over_where_it_must(road_map):
 
 
 def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
-    env = DrivingVectorEnv(3, scenarios, scores="exact")
+    env = DrivingVectorEnv(3, scenarios, rules="nuplan")
     env.reset(options={"scenario": [0, 1, 2]})
     total = np.zeros(3)
     for step in range(79):
@@ -97,19 +97,22 @@ def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
     np.testing.assert_allclose(info["metrics"]["ego_progress_along_expert_route"], 1, atol=0.03)
 
 
-def test_running_into_a_car_ends_it_with_the_fault(scenarios):
-    for scores in ("fast", "exact"):
-        env = DrivingVectorEnv(2, scenarios, scores=scores)
-        env.reset(options={"scenario": [1, 0]})
-        for _ in range(79):
-            _, reward, terminated, _, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
-            if terminated.any():
-                break
-        assert terminated.tolist() == [True, False]
-        assert reward[0] < -0.5
-        assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
-        assert info["metrics"]["score"][0] == 0
-        assert info["_metrics"].tolist() == [True, False]
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_running_into_a_car_is_the_egos_fault_and_ends_a_lesson(scenarios, rules):
+    env = DrivingVectorEnv(2, scenarios, rules=rules)
+    env.reset(options={"scenario": [1, 0]})
+    ended, total = [], np.zeros(2)
+    for step in range(79):
+        _, reward, terminated, truncated, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
+        total += reward
+        ended.append(terminated.tolist())
+        if terminated[0] or truncated[0]:
+            break
+    assert ended[-1] == [rules == "learning", False]  # nuPlan's loop goes on
+    assert (step == 78) == (rules == "nuplan")
+    assert -1 < total[0] < 0.5  # the fault costs once
+    assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
+    assert info["metrics"]["score"][0] == 0
 
 
 def test_leaving_the_road_ends_it(scenarios):
@@ -160,7 +163,7 @@ def test_observations_are_in_the_egos_frame(scenarios):
 
 
 def test_snapshots_bring_the_same_future_back(scenarios):
-    env, other = (DrivingVectorEnv(4, scenarios, scores="exact", reactive=True) for _ in range(2))
+    env, other = (DrivingVectorEnv(4, scenarios, rules="nuplan", reactive=True) for _ in range(2))
     env.reset(seed=3)
     rng = np.random.default_rng(0)
     for _ in range(20):
