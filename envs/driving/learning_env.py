@@ -105,8 +105,8 @@ class DrivingVectorEnv(VectorEnv):
         max_agents: int = 32,
         render_mode: str | None = "rgb_array",
     ):
-        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` are used (`num_test_scenarios` of the test
-        split); None generates so many once.
+        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` (`num_test_scenarios` of the test split)
+        are used; None generates so many once.
 
         Raises ValueError for impossible options and where there is no scenario.
         """
@@ -131,6 +131,7 @@ class DrivingVectorEnv(VectorEnv):
         self._drives: dict[int, tuple[LogExpert, Reference]] = {}
         self._painters: dict[int, BirdsEye] = {}
         self.worlds: Worlds | None = None
+        self.planned: NDArray[Any] | None = None  # (N, 81, 3) what was last tracked, for pictures
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -230,7 +231,8 @@ class DrivingVectorEnv(VectorEnv):
         if self.action_kind == "manoeuvre":
             command, self.target_offset = manoeuvres(self.arrays, self.worlds, action.long(), self.target_offset)
             return command
-        return trajectory_commands(self.worlds, action.float())
+        command, self.planned = trajectory_commands(self.worlds, action.float())
+        return command
 
     def _reward(self, old: Worlds, new: Worlds) -> Tensor:
         """(N,); also adds up what the fast scores need."""
@@ -267,8 +269,8 @@ class DrivingVectorEnv(VectorEnv):
 
     def _score(self, i: int) -> dict[str, float]:
         metrics = self._exact_score(i) if self.exact else self._fast_score(i)
-        metrics["success"] = float(all(metrics[name] > 0 for name in MULTIPLIERS))
-        return metrics
+        success = float(all(metrics[name] > 0 for name in MULTIPLIERS))
+        return {"score": metrics["score"], "success": success, **metrics}  # first what a caption has room for
 
     def _fast_score(self, i: int) -> dict[str, float]:
         assert self.worlds is not None
@@ -445,7 +447,8 @@ class DrivingVectorEnv(VectorEnv):
             self._painters[number] = BirdsEye(scenario.map, around, scenario.route, View(512, 512))
         driven = self.record[i, : t + 1].cpu().double().numpy()
         driven[:, :2] += scenario.ego[scenario.start, :2]
-        return self._painters[number].draw(driven[-1], self._tracks(i), scenario.lights_at(t), driven=driven[:, :2])
+        planned = None if self.planned is None or t == 0 else self.planned[i, :, :2] + scenario.ego[scenario.start, :2]
+        return self._painters[number].draw(driven[-1], self._tracks(i), scenario.lights_at(t), planned, driven[:, :2])
 
     def get_state(self) -> State:
         """Every world's state, the records that scores need, and the generators."""

@@ -75,14 +75,15 @@ def pursuit(arrays: TorchArrays, worlds: Worlds, offset: Tensor) -> Tensor:
     return ((wanted - worlds.ego[:, StateColumn.STEERING]) / 0.2).clamp(-STEERING_RATE, STEERING_RATE)
 
 
-def trajectory_commands(worlds: Worlds, action: Tensor) -> Tensor:
-    """Planned poses (N, 51) in the ego's frame, 0.5 s apart -> the LQR tracker's commands (N, 2) for the next 0.1 s."""
+def trajectory_commands(worlds: Worlds, action: Tensor) -> tuple[Tensor, Floats]:
+    """Planned poses (N, 51) in the ego's frame, 0.5 s apart -> the LQR tracker's commands (N, 2) for the next 0.1 s,
+    and the poses (N, 81, 3) it tracks."""
     ego = worlds.ego.cpu().double().numpy()
     local = action.cpu().double().numpy().reshape(len(ego), len(TRAJECTORY_TIMES), 3)
     reference = fit_reference(dense_poses(ego[:, :3], local))
     profiles = (reference.velocity, reference.curvature, reference.times())
     commands = lqr_commands(ego, reference.poses[:, 0], *profiles, 0.0)
-    return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device)
+    return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device), reference.poses
 
 
 def dense_poses(now: Floats, local: Floats) -> Floats:
