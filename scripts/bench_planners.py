@@ -37,7 +37,6 @@ def measure(repeats: int, scenarios: int = 200, out: Path = Path("runs/planners.
     A planner that fails on a scenario scores 0 there, and its error stands in the line.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    scenario_pool("test", scenarios)  # makes what is missing, once, before the workers ask for it
     known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
     drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
     missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in range(scenarios)]

@@ -2,19 +2,18 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from envs import Split
+from envs import SPLIT_SIZE, Split
 from envs.driving.generate import generate_scenario
 from envs.driving.pack import load_pack, save_pack
 from envs.driving.scenario import Scenario
 
 GENERATOR_VERSION = 3
 """Part of the cache's name; raise it when the generator's scenarios change."""
-SHARD = 20
-"""Scenarios in a pack of the cache."""
 
 
 def cache_folder() -> Path:
@@ -27,10 +26,12 @@ def cache_folder() -> Path:
 
 
 class Pool(Sequence[Scenario]):
-    """The first `count` scenarios out of packs of `size` each, read when first asked for."""
+    """The first `count` scenarios of a pack, read when first asked for. Raises ValueError where it holds fewer."""
 
-    def __init__(self, packs: Sequence[Sequence[Scenario]], size: int, count: int):
-        self.packs, self.size, self.count = packs, size, count
+    def __init__(self, pack: Sequence[Scenario], count: int, name: str | Path):
+        if len(pack) < count:
+            raise ValueError(f"{name} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
+        self.pack, self.count = pack, count
         self.read: dict[int, Scenario] = {}
 
     def __len__(self) -> int:
@@ -39,41 +40,40 @@ class Pool(Sequence[Scenario]):
     def __getitem__(self, index: Any) -> Any:
         number = range(self.count)[index]
         if number not in self.read:
-            self.read[number] = self.packs[number // self.size][number % self.size]
+            self.read[number] = self.pack[number]
         return self.read[number]
+
+
+class Generated(Sequence[Scenario]):
+    """Every scenario that the generator makes of a split, by seed: made when first asked for, and kept as a pack each
+    in `cache_folder()` where it can be written. Now and then it says on stderr how many were made."""
+
+    def __init__(self, split: Split):
+        self.split, self.made, self.said = split, 0, time.monotonic()
+        self.folder = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}"
+
+    def __len__(self) -> int:
+        return SPLIT_SIZE
+
+    def __getitem__(self, seed: Any) -> Any:
+        path = self.folder / f"{seed:06d}.pack"
+        if path.exists():
+            return load_pack(path)[0]
+        scenario = generate_scenario(seed, split=self.split)
+        self.made += 1
+        keep(path, [scenario])
+        if time.monotonic() - self.said > 10:
+            self.said = time.monotonic()
+            print(f"roads: {self.made} {self.split} scenarios made, kept in {self.folder}", file=sys.stderr, flush=True)
+        return scenario
 
 
 def scenario_pool(split: Split, count: int, source: str | Path | None = None) -> Sequence[Scenario]:
     """`count` scenarios of a split: the first ones of the pack `source`, or generated seeds 0..count-1.
 
-    Generated scenarios are kept in packs of SHARD in `cache_folder()` where it can be written, each written aside and
-    renamed; a larger pool adds to a smaller one. Generation says on stderr how far it is. Raises ValueError where a
-    pack holds fewer scenarios.
+    None is read or made before it is asked for. Raises ValueError where a pack holds fewer scenarios.
     """
-    if source is not None:
-        pack = load_pack(source)
-        if len(pack) < count:
-            raise ValueError(f"{source} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
-        return Pool([pack], count, count)
-    folder = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}"
-    packs: list[Sequence[Scenario]] = []
-    for begin in range(0, count, SHARD):
-        seeds = range(begin, min(begin + SHARD, count))
-        packs.append(shard(folder / f"{begin:05d}.pack", split, seeds, count))
-    return Pool(packs, SHARD, count)
-
-
-def shard(path: Path, split: Split, seeds: range, count: int) -> Sequence[Scenario]:
-    """The scenarios of these seeds, from a pack that holds them or more, else generated and kept there."""
-    pack: Sequence[Scenario] = load_pack(path) if path.exists() else []
-    if len(pack) >= len(seeds):
-        return pack
-    scenarios = list(pack)
-    for seed in seeds[len(pack) :]:
-        scenarios.append(generate_scenario(seed, split=split))
-    print(f"roads: generated {seeds[-1] + 1} of {count} {split} scenarios", file=sys.stderr, flush=True)
-    keep(path, scenarios)
-    return scenarios
+    return Pool(Generated(split) if source is None else load_pack(source), count, source or "the generator")
 
 
 def keep(path: Path, scenarios: Sequence[Scenario]) -> None:
