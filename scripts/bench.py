@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import tyro
@@ -21,6 +22,8 @@ class Args:
     """Measurements of each side, in turns."""
     scenarios: int = 200
     """Of planners: test scenarios, kept in runs/planners.jsonl as they are done."""
+    trained: tuple[Path, ...] = ()
+    """Of planners: run folders of trained agents that drive the same scenarios."""
     json: bool = False
     """End with one JSON object."""
 
@@ -28,7 +31,7 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia bench")
     module = importlib.import_module(f"scripts.bench_{args.what}")
-    more = {"scenarios": args.scenarios} if args.what == "planners" else {}
+    more = {"scenarios": args.scenarios, "trained": args.trained} if args.what == "planners" else {}
     measured: dict[str, Any] = module.measure(args.repeats, **more)
     if args.json:
         print(json.dumps(measured))

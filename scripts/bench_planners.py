@@ -1,15 +1,18 @@
 """nuPlan's closed-loop scores of the planners on generated test scenarios, traffic replayed and reactive."""
 
+import itertools
 import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agents.evaluate import evaluate
 from envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
 from envs.driving.metrics import score_history
 from envs.driving.pool import scenario_pool
@@ -18,6 +21,7 @@ from planners.constant_velocity import ConstantVelocity
 from planners.idm import IdmPlanner
 from planners.log_future import LogFuture
 from planners.pdm_closed import PdmClosed
+from scripts import build, runs
 from scripts.provenance import hardware
 from scripts.statistics import bootstrap
 
@@ -31,10 +35,17 @@ TRAFFIC = {"replay": NONREACTIVE, "reactive": REACTIVE}
 Line = dict[str, Any]
 
 
-def measure(repeats: int, scenarios: int = 200, out: Path = Path("runs/planners.jsonl"), workers: int = 2) -> Line:
+def measure(
+    repeats: int,
+    scenarios: int = 200,
+    trained: Sequence[Path] = (),
+    out: Path = Path("runs/planners.jsonl"),
+    workers: int = 2,
+) -> Line:
     """Drive and score; every drive is a line of `out` as soon as it is done, and is not repeated by the next call.
 
-    A planner that fails on a scenario scores 0 there, and its error stands in the line.
+    A planner that fails on a scenario scores 0 there, and its error stands in the line. The agents of `trained` run
+    folders drive the same scenarios in their own environment under nuPlan's rules.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
@@ -48,6 +59,12 @@ def measure(repeats: int, scenarios: int = 200, out: Path = Path("runs/planners.
                 file.write(json.dumps(line) + "\n")
             file.flush()
             print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
+        for run, traffic in itertools.product(trained, TRAFFIC):
+            drivers.append(driver := f"{run.name}, {traffic}")
+            seeds = [seed for seed in range(scenarios) if (seed, driver) not in known]
+            for line in drive_trained(run, traffic, seeds):
+                known[line["seed"], driver] = line
+                file.write(json.dumps(line) + "\n")
     return table({driver: [known[seed, driver] for seed in range(scenarios)] for driver in drivers})
 
 
@@ -73,6 +90,21 @@ def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
         spent = round(time.process_time() - used, 2)
         found.append({"seed": seed, "type": scenario.type, "driver": driver, "metrics": metrics, "cpu_s": spent})
     return found
+
+
+def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
+    """A run's best agent on test scenarios."""
+    if not seeds:
+        return []
+    config = runs.config(run)
+    more = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
+    options = replace(config.env.options, **more)  # type: ignore[arg-type]
+    env = build.worlds(replace(config.env, options=options), "test", min(16, len(seeds)), evaluation=True)
+    used = time.process_time()
+    episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)
+    spent = round((time.process_time() - used) / len(seeds), 2)
+    driver = f"{run.name}, {traffic}"
+    return [{"seed": e.seed, "driver": driver, "metrics": e.metrics, "cpu_s": spent} for e in episodes]
 
 
 def drive(scenario: Scenario, name: str, traffic: str) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     options = make_options(env, split)
     if isinstance(env.options, RoadOptions):
         options["expert"] = DRIVERS[env.options.expert]
+        if env.options.reactive is None:
+            del options["reactive"]
     try:
         made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
     except (TypeError, ValueError) as error:

@@ -70,6 +70,8 @@ class RoadOptions:
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
     """What is seen; bev is a raster."""
+    reactive: bool | None = None
+    """Whether traffic reacts to the ego (IDM) or replays the log; None: as the environment's id says."""
     rules: Literal["learning", "nuplan"] | None = None
     """nuPlan's closed loop and scores exactly, or those to learn under, faster; None: exactly on test scenarios."""
     expert: Literal["log", "constant-velocity", "idm", "pdm-closed"] = "log"

@@ -31,14 +31,14 @@ class Pool(Sequence[Scenario]):
     def __init__(self, pack: Sequence[Scenario], count: int, name: str | Path):
         if len(pack) < count:
             raise ValueError(f"{name} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
-        self.pack, self.count = pack, count
+        self.pack, self.size = pack, count
         self.read: dict[int, Scenario] = {}
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:
-        number = range(self.count)[index]
+        number = range(self.size)[index]
         if number not in self.read:
             self.read[number] = self.pack[number]
         return self.read[number]

@@ -40,10 +40,10 @@ class TorchArrays:
         for number in np.unique(chosen[~self.ready[chosen]]).tolist():
             compiled = compile_scenario(self.scenarios[number], self.max_agents)
             for f in fields(compiled):
-                value = torch.as_tensor(getattr(compiled, f.name), device=self.device)
-                if f.name not in self.__dict__:  # memory that nobody wrote to costs nothing
-                    empty = torch.zeros((len(self.scenarios), *value.shape), dtype=value.dtype, device=self.device)
-                    setattr(self, f.name, empty)
+                value = torch.as_tensor(getattr(compiled, f.name))
+                if f.name not in self.__dict__:  # numpy's zeros take no memory before they are written to
+                    empty = np.zeros((len(self.scenarios), *value.shape), value.numpy().dtype)
+                    setattr(self, f.name, torch.as_tensor(empty, device=self.device))
                 table = getattr(self, f.name)
                 if table[number].shape != value.shape:
                     raise ValueError(
