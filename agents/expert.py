@@ -1,5 +1,6 @@
 """An agent that does what the environment's privileged expert does: the bar of every comparison."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,16 @@ from gymnasium import spaces
 from agents import Agent, Array, Carry, Mode
 from agents.buffers import NoBuffer
 from agents.random import write_nothing
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """The environment's expert itself; it learns nothing."""
+
+    seed: int = 0
+    """Unused: an expert draws nothing."""
+    device: str = "cpu"
+    """Unused: an expert has no network."""
 
 
 class Expert(Agent):

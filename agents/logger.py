@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 COLLAPSE = ("effective_rank", "embedding_std")
 """What one watches while an encoder teaches itself."""
 

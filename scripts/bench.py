@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -53,6 +54,8 @@ class Planners(Repeated):
 
     scenarios: int = 200
     """Test scenarios, kept in runs/planners.jsonl as they are done."""
+    trained: tuple[Path, ...] = ()
+    """Run folders of trained agents that drive the same scenarios."""
 
 
 class Planning(Repeated):

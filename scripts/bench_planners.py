@@ -1,20 +1,27 @@
 """nuPlan's closed-loop scores of the planners on generated test scenarios, traffic replayed and reactive."""
 
+import itertools
 import json
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from agents.evaluate import evaluate
 from envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
-from envs.driving.generate import generate_scenario
 from envs.driving.metrics import score_history
+from envs.driving.pool import scenario_pool
 from envs.driving.scenario import Scenario
 from planners.constant_velocity import ConstantVelocity
 from planners.idm import IdmPlanner
 from planners.log_future import LogFuture
 from planners.pdm_closed import PdmClosed
+from scripts import build, runs
 from scripts.provenance import hardware
 from scripts.statistics import bootstrap
 
@@ -28,37 +35,76 @@ TRAFFIC = {"replay": NONREACTIVE, "reactive": REACTIVE}
 Line = dict[str, Any]
 
 
-def measure(repeats: int, scenarios: int = 200, out: Path = Path("runs/planners.jsonl"), workers: int = 2) -> Line:
-    """Drive and score; every scenario is a line of `out` as soon as it is done, and is not driven twice.
+def measure(
+    repeats: int,
+    scenarios: int = 200,
+    trained: Sequence[Path] = (),
+    out: Path = Path("runs/planners.jsonl"),
+    workers: int = 2,
+) -> Line:
+    """Drive and score; every drive is a line of `out` as soon as it is done, and is not repeated by the next call.
 
-    A planner that fails on a scenario scores 0 there, and its error stands in the line.
+    A planner that fails on a scenario scores 0 there, and its error stands in the line. The agents of `trained` run
+    folders drive the same scenarios in their own environment under nuPlan's rules.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    known = {line["seed"]: line for line in lines_of(out)}
-    missing = [seed for seed in range(scenarios) if seed not in known]
+    known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
+    drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
+    missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in range(scenarios)]
+    jobs = [job for job in missing if job[1]]
     with multiprocessing.get_context("spawn").Pool(workers) as pool, out.open("a") as file:
-        for done, line in enumerate(pool.imap_unordered(drive_all, missing), start=1):
-            known[line["seed"]] = line
-            file.write(json.dumps(line) + "\n")
+        for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
+            for line in lines:
+                known[line["seed"], line["driver"]] = line
+                file.write(json.dumps(line) + "\n")
             file.flush()
-            print(f"{done} of {len(missing)} scenarios", file=sys.stderr)
-    return table([known[seed] for seed in range(scenarios)])
+            print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
+        for run, traffic in itertools.product(trained, TRAFFIC):
+            drivers.append(driver := f"{run.name}, {traffic}")
+            seeds = [seed for seed in range(scenarios) if (seed, driver) not in known]
+            for line in drive_trained(run, traffic, seeds):
+                known[line["seed"], driver] = line
+                file.write(json.dumps(line) + "\n")
+    return table({driver: [known[seed, driver] for seed in range(scenarios)] for driver in drivers})
 
 
 def lines_of(path: Path) -> Iterator[Line]:
     """What earlier runs left; a line cut short by a kill is driven again."""
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
-            yield json.loads(text)
+            line = json.loads(text)
         except json.JSONDecodeError:
             continue
+        if "driver" in line:
+            yield line
 
 
-def drive_all(seed: int) -> Line:
-    """One test scenario under every planner and kind of traffic."""
-    scenario = generate_scenario(seed, split="test")
-    scored = {f"{name}, {traffic}": drive(scenario, name, traffic) for traffic in TRAFFIC for name in PLANNERS}
-    return {"seed": seed, "type": scenario.type, "metrics": scored}
+def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
+    """One test scenario under planners and kinds of traffic, each `NAME, TRAFFIC`."""
+    seed, drivers = job
+    scenario = scenario_pool("test", seed + 1)[seed]
+    found = []
+    for driver in drivers:
+        used = time.process_time()
+        metrics = drive(scenario, *driver.split(", "))
+        spent = round(time.process_time() - used, 2)
+        found.append({"seed": seed, "type": scenario.type, "driver": driver, "metrics": metrics, "cpu_s": spent})
+    return found
+
+
+def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
+    """A run's best agent on test scenarios."""
+    if not seeds:
+        return []
+    config = runs.config(run)
+    more = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
+    options = replace(config.env.options, **more)  # type: ignore[arg-type]
+    env = build.worlds(replace(config.env, options=options), "test", min(16, len(seeds)), evaluation=True)
+    used = time.process_time()
+    episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)
+    spent = round((time.process_time() - used) / len(seeds), 2)
+    driver = f"{run.name}, {traffic}"
+    return [{"seed": e.seed, "driver": driver, "metrics": e.metrics, "cpu_s": spent} for e in episodes]
 
 
 def drive(scenario: Scenario, name: str, traffic: str) -> dict[str, Any]:
@@ -68,14 +114,18 @@ def drive(scenario: Scenario, name: str, traffic: str) -> dict[str, Any]:
         return {"score": 0.0, "error": f"{type(error).__name__}: {error}"}
 
 
-def table(lines: list[Line]) -> Line:
+def table(driven: dict[str, list[Line]]) -> Line:
     """Mean scores with 95 % bootstrap intervals, on the console and as one object."""
     rows = {}
-    print(f"{'planner, traffic':<30}{'score':>8}  95 % interval   failed  ({len(lines)} test scenarios)")
-    for key in lines[0]["metrics"]:
-        scores = [line["metrics"][key]["score"] for line in lines]
-        failed = sum("error" in line["metrics"][key] for line in lines)
-        found = bootstrap(scores)
-        rows[key] = {"score": found.value, "low": found.low, "high": found.high, "failed": failed}
-        print(f"{key:<30}{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]  {failed:>6}")
-    return {"rows": rows, "scenarios": len(lines), "hardware": hardware()}
+    count = len(next(iter(driven.values())))
+    print(f"{'planner, traffic':<30}{'score':>8}  95 % interval   progress  CPU s  failed  ({count} test scenarios)")
+    for driver, lines in driven.items():
+        found = bootstrap([line["metrics"]["score"] for line in lines])
+        failed = sum("error" in line["metrics"] for line in lines)
+        progress = float(np.mean([line["metrics"].get("ego_progress_along_expert_route", 0.0) for line in lines]))
+        cpu = float(np.mean([line["cpu_s"] for line in lines]))
+        rows[driver] = {"score": found.value, "low": found.low, "high": found.high, "progress": progress,
+                        "cpu_s": cpu, "failed": failed}  # fmt: skip
+        interval = f"[{found.low:.3f}, {found.high:.3f}]"
+        print(f"{driver:<30}{found.value:8.3f}  {interval}  {progress:8.3f}  {cpu:5.2f}  {failed:>6}")
+    return {"rows": rows, "scenarios": count, "hardware": hardware()}

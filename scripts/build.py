@@ -12,7 +12,7 @@ from agents import Agent, checkpoint
 from agents.bc import BC, BCConfig
 from agents.dagger import DAgger, DAggerConfig
 from agents.dreamer import Dreamer, DreamerConfig
-from agents.expert import Expert
+from agents.expert import Expert, ExpertConfig
 from agents.random import Random
 from agents.rng import seed_all
 from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
@@ -21,11 +21,13 @@ from envs import Split
 from envs.vector import make
 from perception import Encoder
 from perception.combined import CombinedEncoder
+from perception.deep_sets import DeepSets
 from perception.frozen import Frozen
 from perception.observation import kind
 from perception.point_goal import PointGoalEncoder
 from perception.symbol_grid import SymbolGridCNN
-from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
+from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, RoadOptions, known_id, make_options
+from scripts.drivers import DRIVERS
 from scripts.image_encoders import IMAGE, matching_key, pretrained
 from scripts.mistake import Mistake
 from scripts.planning import MPCConfig, mpc
@@ -35,8 +37,13 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     """N worlds side by side. Raises Mistake for an unknown id or an option the environment does not know."""
     vectorization = "auto" if evaluation else env.vectorization
     workers = None if evaluation else env.workers
+    options = make_options(env, split)
+    if isinstance(env.options, RoadOptions):
+        options["expert"] = DRIVERS[env.options.expert]
+        if env.options.reactive is None:
+            del options["reactive"]
     try:
-        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **make_options(env, split))
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
     except (TypeError, ValueError) as error:
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
@@ -60,7 +67,9 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     if config.frozen:
         chosen = {key: partial(frozen, make) for key, make in chosen.items()}
     for key in keys:
-        if kind(space[key]) == "symbols":
+        if key in config.sets:
+            chosen[key] = DeepSets
+        elif kind(space[key]) == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
         elif key.startswith("pointgoal"):
@@ -82,6 +91,8 @@ def agent(config: Config, env: Any) -> Agent:
 
 
 def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
+    if isinstance(kind, ExpertConfig):
+        return Expert(observed, actions)
     reads = encoder(config.encoder, observed)
     match kind:
         case PPOConfig():

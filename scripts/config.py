@@ -18,6 +18,7 @@ import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.dreamer import DreamerConfig
+from agents.expert import ExpertConfig
 from agents.loop import Schedule
 from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
 from agents.td_mpc2 import TDMPC2Config
@@ -86,12 +87,16 @@ class RoadOptions:
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
     """What is seen; bev is a raster."""
-    reactive: bool = False
-    """Whether traffic reacts to the ego (IDM) or replays the log."""
-    scores: Literal["fast", "exact"] = "fast"
-    """nuPlan's scores exactly, or quickly on arrays."""
+    reactive: bool | None = None
+    """Whether traffic reacts to the ego (IDM) or replays the log; None: as the environment's id says."""
+    rules: Literal["learning", "nuplan"] | None = None
+    """nuPlan's closed loop and scores exactly, or those to learn under, faster; None: exactly on test scenarios."""
+    expert: Literal["log", "constant-velocity", "idm", "pdm-closed"] = "log"
+    """Whom `expert_action` asks: the logged driver or a planner."""
     num_scenarios: int = 200
-    """Scenarios; generated ones are made once and kept."""
+    """Scenarios to train on; generated ones are made once and kept."""
+    num_test_scenarios: int = 200
+    """Scenarios to test on."""
     scenarios: str | None = None
     """A scenario pack on disk in place of generated ones."""
 
@@ -139,6 +144,8 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv"] = "resnet"
     """What reads a picture."""
+    sets: tuple[str, ...] = ()
+    """Keys whose rows are a set, read by Deep Sets."""
     channels: int = 32
     """Of the net that reads a grid of symbols."""
     depth: int = 8
@@ -149,7 +156,17 @@ class EncoderConfig:
     """Whether what reads pictures (pretrained, or as it was drawn) stays as it is."""
 
 
-AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | DreamerConfig | MPCConfig | TDMPC2Config
+AgentConfig = (
+    PPOConfig
+    | A2CConfig
+    | DQNConfig
+    | BCConfig
+    | DAggerConfig
+    | DreamerConfig
+    | MPCConfig
+    | TDMPC2Config
+    | ExpertConfig
+)
 
 
 @dataclass(frozen=True)
@@ -260,7 +277,7 @@ def agent_problems(config: Config) -> Iterator[str]:
     agent = config.agent
     if agent.device not in ("auto", "cpu", "cuda") and not agent.device.startswith("cuda:"):
         yield f"agent.device is {agent.device}; choose auto, cpu, cuda or cuda:N"
-    if not 0 < agent.learning_rate < 10:
+    if not isinstance(agent, ExpertConfig) and not 0 < agent.learning_rate < 10:
         yield f"agent.learning_rate is {agent.learning_rate}; give a number above 0, such as 0.001"
     if isinstance(agent, PPOConfig) and agent.batch_size > agent.n_steps * config.env.num_envs:
         rollout = agent.n_steps * config.env.num_envs

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents import Agent
+from agents.expert import ExpertConfig
 from envs import Split
 from scripts import build, runs
-from scripts.config import Config, EnvConfig, HomesOptions, check, fitting
+from scripts.config import Config, EnvConfig, HomesOptions, RoadOptions, check, fitting
 from scripts.evaluation import judge, say
 from scripts.mistake import Mistake
 from scripts.presets import PRESETS, preset
@@ -54,7 +55,8 @@ class Policy:
     """Who plays, and where."""
 
     policy: tyro.conf.Positional[str]
-    """A run (its folder, its name, or the preset it was trained from), or `random` or `expert`."""
+    """A run (its folder, its name, or the preset it was trained from), a preset without anything to train (idm), or
+    `random` or `expert`."""
     env: str | None = None
     """Another environment than the run's, by id or preset; random and expert need one."""
     checkpoint: str = "best"
@@ -109,13 +111,31 @@ def resolve(who: Policy) -> tuple[Config, Path | None]:
         if who.env is None:
             raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
         config = Config(EnvConfig(who.env), PRESETS[0].config.agent)
+        config = moved(config, who.env)
+    elif (planner := untrained(who.policy)) is not None:
+        config = planned(planner, who)
     else:
         run = runs.find(who.policy, who.runs)
         config = runs.config(run)
         if who.device:
             config = replace(config, agent=replace(config.agent, device=who.device))
-    config = moved(config, who.env) if who.env else config
+        config = moved(config, who.env) if who.env else config
     return replace(config, env=who.homes.into(config.env)), run
+
+
+def untrained(name: str) -> Config | None:
+    """The preset of this name, if it needs no training."""
+    found = (each.config for each in PRESETS if each.name == name)
+    return next((config for config in found if isinstance(config.agent, ExpertConfig)), None)
+
+
+def planned(config: Config, who: Policy) -> Config:
+    """A planner's preset, perhaps on other roads, where it stays the expert. Raises Mistake elsewhere."""
+    there = moved(config, who.env) if who.env else config
+    planner, roads = config.env.options, there.env.options
+    if not isinstance(planner, RoadOptions) or not isinstance(roads, RoadOptions):
+        raise Mistake(f"{who.policy} drives on roads only, not in {there.env.id}; `embodia list envs` names all")
+    return replace(there, env=replace(there.env, options=replace(roads, expert=planner.expert)))
 
 
 def moved(config: Config, env: str) -> Config:

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import gymnasium as gym
 from agents import Agent, Row
 from agents.device import choose_device
 from agents.evaluate import Episode, Watch, evaluate
+from agents.expert import ExpertConfig
 from envs import NoExpert, Split
 from scripts import build, report
 from scripts.chart import Curve
-from scripts.config import Config, EnvConfig, known_id
+from scripts.config import Config, EnvConfig, RoadOptions, known_id
 from scripts.mistake import Mistake
 from scripts.overlay import Caption, draw, words
 from scripts.provenance import config_hash, cpu_minutes, hardware, plain, versions
@@ -113,10 +115,13 @@ def play(
 
 
 def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, list[Episode]]:
-    """Random's episodes, and the expert's where the task has one."""
+    """Random's episodes, and the expert's where the task has one; a planner is held against the logged driver."""
     found: dict[str, list[Episode]] = {}
+    env = config.env
+    if isinstance(config.agent, ExpertConfig) and isinstance(env.options, RoadOptions):
+        env = replace(env, options=replace(env.options, expert="log"))
     for name in ("random", "expert"):
-        vector = build.worlds(config.env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
+        vector = build.worlds(env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
         try:
             found[name] = evaluate(build.reference(name, vector), vector, seeds, Ticker(name, len(seeds)))
         except (NoExpert, AttributeError) as error:

@@ -1,24 +1,47 @@
 """Presets of the roads."""
 
+from typing import Any
+
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
+from agents.expert import ExpertConfig
 from agents.loop import Schedule
 from agents.sb3 import PPOConfig
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, Preset, RoadOptions
 
-ROADS = EnvConfig("embodia/Driving-v0", RoadOptions(), 32)
-DRIVER = BCConfig(hidden=(256, 256), learning_starts=4_000, every=128, updates=64, batch_size=256, learning_rate=5e-4)
-ADVISED = DAggerConfig(**vars(DRIVER))
-SCENE = EncoderConfig(dim=256)
+KEYS = ("ego", "agents", "route")
+PLANS = EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(observation=KEYS), 32)
+MOVES = EnvConfig("embodia/DrivingManoeuvre-v0", RoadOptions(observation=KEYS), 128)
+DRIVER = BCConfig(
+    hidden=(256, 256),
+    components=1,
+    learning_starts=16_000,
+    every=256,
+    updates=32,
+    batch_size=256,
+    learning_rate=1e-3,
+    anneal_rows=120_000,
+)
+ADVISED = DAggerConfig(**vars(DRIVER), explore=False)
+SCENE = EncoderConfig(dim=256, keys=KEYS, sets=("agents",))
 
 
-def learned(agent: AgentConfig, steps: int) -> Config:
+def learned(env: EnvConfig, agent: AgentConfig, steps: int) -> Config:
     """Evaluated rarely while it learns."""
-    return Config(ROADS, agent, SCENE, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
+    return Config(env, agent, SCENE, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
+
+
+def planned(driver: Any) -> Config:
+    """A planner, asked by the environment as its expert."""
+    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), ExpertConfig())
 
 
 DRIVING: tuple[Preset, ...] = (
-    Preset("bc-driving", "clone the logged drivers", learned(DRIVER, 200_000)),
-    Preset("dagger-driving", "DAgger towards the logged drivers", learned(ADVISED, 200_000)),
-    Preset("ppo-driving", "PPO on roads", learned(PPOConfig(n_steps=128, batch_size=512), 500_000)),
+    Preset("constant-velocity", "straight on at the present speed; nothing to train", planned("constant-velocity")),
+    Preset("log-future", "the logged driver, tracked; nothing to train", planned("log")),
+    Preset("idm", "nuPlan's IDM planner; nothing to train", planned("idm")),
+    Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
+    Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, 120_000)),
+    Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, 120_000)),
+    Preset("ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), 2_000_000)),
 )

@@ -14,6 +14,7 @@ import tyro
 
 from agents import Agent
 from agents.evaluate import evaluate
+from agents.expert import ExpertConfig
 from agents.logger import Logger
 from agents.loop import train
 from scripts import build, runs
@@ -85,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
         config=(tyro.conf.AvoidSubcommands,),
     )
     config = shortened(args)
+    if isinstance(config.agent, ExpertConfig):
+        raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
     check(config)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
     write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))

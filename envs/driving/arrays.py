@@ -5,8 +5,7 @@ float32 keeps its precision. Padding is marked by masks; nothing about the simul
 drivable area, kept as a grid of signed distances.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -26,55 +25,44 @@ GRID_SIZE, GRID_STEP = 512, 0.5  # signed distances: nodes a side, [m] between t
 GRID_OVERSAMPLE = 4
 GRID_UNIT = 0.05  # [m] one unit of the int8 grid; distances beyond 6.35 m are cut there
 NO_LIGHT = -1
+MAX_LIGHTS, MAX_PIECES = 256, 192
 
 
 @dataclass(frozen=True)
 class ScenarioArrays:
-    """S scenarios of T iterations; `world` below is the frame of each scenario."""
+    """One scenario of T iterations in the frame of its own."""
 
-    origin: Floats  # (S, 2) of the frame, in map coordinates
-    ego: Singles  # (S, T, 11) the expert, as `types.StateColumn`
-    boxes: Singles  # (S, T, M, 5) centre x, y, heading, length, width
-    velocities: Singles  # (S, T, M, 2)
-    valid: Bools  # (S, T, M)
-    types: NDArray[np.int64]  # (S, M) TrackedObjectType
-    path: Singles  # (S, P, 2) the route's centre line, one point a metre
-    path_heading: Singles  # (S, P)
-    path_limit: Singles  # (S, P) [m/s]
-    path_valid: Bools  # (S, P)
-    path_on_route: Bools  # (S, P)
-    path_light: NDArray[np.int64]  # (S, P) column of `red`, NO_LIGHT where none
-    red: Bools  # (S, T, C) whether a light is red
-    pieces: Singles  # (S, L, 10, 2) pieces of lane centre lines
-    piece_valid: Bools  # (S, L)
-    piece_limit: Singles  # (S, L) [m/s]
-    piece_on_route: Bools  # (S, L)
-    piece_light: NDArray[np.int64]  # (S, L)
-    grid: NDArray[np.int8]  # (S, G, G) signed distance to the drivable area in GRID_UNIT, negative inside; [y, x]
-    grid_origin: Singles  # (S, 2) world position of node [0, 0]
-    expert_progress: Singles  # (S,) [m] along the path in the whole scenario
+    origin: Floats  # (2,) of the frame, in map coordinates
+    ego: Singles  # (T, 11) the expert, as `types.StateColumn`
+    boxes: Singles  # (T, M, 5) centre x, y, heading, length, width
+    velocities: Singles  # (T, M, 2)
+    valid: Bools  # (T, M)
+    types: NDArray[np.int64]  # (M,) TrackedObjectType
+    track: NDArray[np.int64]  # (M,) which of the scenario's tracks each is, -1 for padding
+    arc: Singles  # (T, M) [m] along the way that each object was recorded on
+    moves: Bools  # (M,) whether that way is longer than a metre
+    path: Singles  # (P, 2) the route's centre line, one point a metre
+    path_heading: Singles  # (P,)
+    path_limit: Singles  # (P,) [m/s]
+    path_valid: Bools  # (P,)
+    path_on_route: Bools  # (P,)
+    path_light: NDArray[np.int64]  # (P,) column of `red`, NO_LIGHT where none
+    red: Bools  # (T, MAX_LIGHTS) whether a light is red
+    pieces: Singles  # (L, 10, 2) pieces of lane centre lines
+    piece_valid: Bools  # (L,)
+    piece_limit: Singles  # (L,) [m/s]
+    piece_on_route: Bools  # (L,)
+    piece_light: NDArray[np.int64]  # (L,)
+    grid: NDArray[np.int8]  # (G, G) signed distance to the drivable area in GRID_UNIT, negative inside; [y, x]
+    grid_origin: Singles  # (2,) position of node [0, 0]
+    expert_progress: Singles  # () [m] along the path in the whole scenario
 
-    def __len__(self) -> int:
-        return len(self.origin)
 
+def compile_scenario(scenario: Scenario, max_agents: int = 32) -> ScenarioArrays:
+    """Pad and tabulate. Objects beyond `max_agents` that come least near to the expert are left out.
 
-def compile_scenarios(scenarios: Sequence[Scenario], max_agents: int = 32, max_pieces: int = 192) -> ScenarioArrays:
-    """Pad and stack. Objects beyond `max_agents` that come least near to the expert are left out.
-
-    Raises ValueError where a scenario has no route on its map, or scenarios differ in length.
+    Raises ValueError where the scenario has no route on its map, or more traffic lights than there is room for.
     """
-    lengths = {scenario.num_iterations for scenario in scenarios}
-    if len(lengths) != 1:
-        raise ValueError(f"scenarios stepped together need one length; these have {sorted(lengths)} iterations")
-    parts = [compile_one(scenario, max_agents, max_pieces) for scenario in scenarios]
-    lights = max(part["red"].shape[1] for part in parts)
-    for part in parts:
-        part["red"] = padded(part["red"], lights, axis=1)
-    return ScenarioArrays(**{f.name: np.stack([part[f.name] for part in parts]) for f in fields(ScenarioArrays)})
-
-
-def compile_one(scenario: Scenario, max_agents: int, max_pieces: int) -> dict[str, NDArray]:
-    """One scenario's arrays, without the axis S."""
     span = scenario.iterations
     ego = scenario.ego[span].copy()
     origin = ego[0, :2].copy()
@@ -82,18 +70,22 @@ def compile_one(scenario: Scenario, max_agents: int, max_pieces: int) -> dict[st
     grid, grid_origin = distance_grid(scenario, path, origin)
     ego[:, :2] -= origin
     light_of = {name: column for column, name in enumerate(scenario.lights.connector_ids)}
+    if len(light_of) > MAX_LIGHTS:
+        raise ValueError(
+            f"scenario {scenario.token} has {len(light_of)} traffic lights; there is room for {MAX_LIGHTS}"
+        )
     red = (scenario.lights.status[span] == TrafficLightStatus.RED) & (scenario.lights.status[span] != NO_REPORT)
-    return {
-        "origin": origin,
-        "ego": ego.reshape(-1, STATE_SIZE).astype(np.float32),
+    return ScenarioArrays(
+        origin=origin,
+        ego=ego.reshape(-1, STATE_SIZE).astype(np.float32),
         **compile_tracks(scenario, origin, max_agents),
         **compile_path(scenario, path, origin, light_of),
-        "red": red if red.shape[1] else np.zeros((len(red), 1), bool),
-        **compile_pieces(scenario, path, origin, light_of, max_pieces),
-        "grid": grid,
-        "grid_origin": grid_origin,
-        "expert_progress": np.asarray(progress_along(path, scenario.ego[span]), np.float32),
-    }
+        red=padded(red, MAX_LIGHTS, axis=1),
+        **compile_pieces(scenario, path, origin, light_of, MAX_PIECES),
+        grid=grid,
+        grid_origin=grid_origin,
+        expert_progress=np.asarray(progress_along(path, scenario.ego[span]), np.float32),
+    )
 
 
 def compile_tracks(scenario: Scenario, origin: Floats, max_agents: int) -> dict[str, NDArray]:
@@ -105,10 +97,16 @@ def compile_tracks(scenario: Scenario, origin: Floats, max_agents: int) -> dict[
     kept = np.argsort(closest, kind="stable")[:max_agents]
     kept = kept[np.isfinite(closest[kept])]
     boxes[..., :2] -= origin
+    there = valid[:, kept]
+    step = np.hypot(*np.moveaxis(np.diff(boxes[:, kept, :2], axis=0), -1, 0)) * (there[1:] & there[:-1])
+    arc = np.concatenate([np.zeros_like(step[:1]), np.cumsum(step, 0)])
     return {
+        "arc": padded(arc.astype(np.float32), max_agents, axis=1),
+        "moves": padded(arc[-1] > 1.0, max_agents),
         "boxes": padded(boxes[:, kept].astype(np.float32), max_agents, axis=1),
         "velocities": padded(log.velocities[span][:, kept].astype(np.float32), max_agents, axis=1),
         "valid": padded(valid[:, kept], max_agents, axis=1),
+        "track": padded(kept.astype(np.int64), max_agents, fill=-1),
         "types": padded(log.types[kept].astype(np.int64), max_agents, fill=TrackedObjectType.GENERIC_OBJECT),
     }
 
@@ -171,8 +169,8 @@ def distance_grid(scenario: Scenario, path: RoutePath, origin: Floats) -> tuple[
     for layer in layers:
         for index in layer.intersecting(window):
             draw_polygon(image, layer.polygons[index], corner, scale)
-    outside = cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    inside = cv2.distanceTransform(image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    outside = cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_5)
+    inside = cv2.distanceTransform(image, cv2.DIST_L2, cv2.DIST_MASK_5)
     signed = np.where(image == 1, 0.5 - inside, outside - 0.5) / scale  # to the border, not to the next pixel
     nodes = signed[::GRID_OVERSAMPLE, ::GRID_OVERSAMPLE]
     units = np.clip(np.round(nodes / GRID_UNIT), -127, 127).astype(np.int8)

@@ -7,6 +7,7 @@ IDS: dict[str, dict[str, object]] = {
     "embodia/DrivingReactive-v0": {"action": "continuous", "reactive": True},
     "embodia/DrivingManoeuvre-v0": {"action": "manoeuvre"},
     "embodia/DrivingTrajectory-v0": {"action": "trajectory"},
+    "embodia/DrivingTrajectoryReactive-v0": {"action": "trajectory", "reactive": True},
 }
 MODULE = "envs.driving.learning_env"
 

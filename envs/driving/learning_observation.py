@@ -17,7 +17,7 @@ BEV_SIZE, BEV_STEP, BEV_BEHIND = 64, 1.0, 16.0  # pixels a side, [m] a pixel, [m
 BEV_CHANNELS = ("drivable", "lanes", "route", "agents", "agents_before", "red")
 SPEED, LENGTH = 10.0, 10.0  # [m/s], [m]: units of the vectors, so that numbers are near one
 KEYS = ("ego", "agents", "lanes", "route", "bev")
-SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 12), "lanes": (LANES, 23), "route": (ROUTE, 6)}
+SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 14), "lanes": (LANES, 23), "route": (ROUTE, 6)}
 
 
 def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
@@ -93,7 +93,8 @@ def ego_vector(arrays: TorchArrays, worlds: Worlds) -> Tensor:
 
 
 def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
-    """The nearest objects: (N, 20, 12) place, heading (cos, sin), velocity, size, class (4), and the mask (N, 20)."""
+    """The nearest objects: (N, 20, 14) place, heading (cos, sin), velocity, size, class (4), place along the route
+    ahead of the ego and left of it; and the mask (N, 20)."""
     distance = (worlds.boxes[..., :2] - worlds.ego[:, None, :2]).norm(dim=-1)
     distance = torch.where(worlds.valid, distance, torch.inf)
     count = min(AGENTS, distance.shape[1])
@@ -110,6 +111,7 @@ def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
             turned(velocities, turn) / SPEED,
             boxes[..., 3:] / LENGTH,
             torch.nn.functional.one_hot(kind, 4).float(),
+            along_route(arrays, worlds, boxes[..., :2]) / LENGTH,
         ],
         -1,
     )
@@ -117,6 +119,17 @@ def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     found = found * mask[..., None]
     missing = AGENTS - count
     return torch.nn.functional.pad(found, (0, 0, 0, missing)), torch.nn.functional.pad(mask, (0, missing))
+
+
+def along_route(arrays: TorchArrays, worlds: Worlds, points: Tensor) -> Tensor:
+    """Points (N, K, 2) as arc length ahead of the ego and left offset [m] (N, K, 2) from the route's path."""
+    ahead = ROUTE_STEP * torch.arange(-2, ROUTE + 1, device=points.device)
+    path = path_at(arrays, worlds.scenario, worlds.path_s[:, None] + ahead)
+    offset = points[:, :, None] - path["point"][:, None]  # (N, K, P, 2)
+    nearest = offset.square().sum(-1).argmin(-1)  # (N, K)
+    offset = offset.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
+    local = turned(offset, path["heading"].gather(1, nearest))
+    return torch.stack([ahead[nearest] + local[..., 0], local[..., 1]], -1)
 
 
 def lanes(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,10 @@ SPEED_CHANGES = (-2.0, 0.0, 2.0)  # [m/s] of the target speed
 SIDE_STEP = 0.35  # [m] a manoeuvre moves its target offset by, each 0.1 s
 MAX_SIDE = 7.0  # [m] two lanes
 LOOKAHEAD_TIME, MIN_LOOKAHEAD = 1.0, 5.0  # [s], [m] of pure pursuit
-TRAJECTORY_POSES, TRAJECTORY_INTERVAL = 16, 0.5  # [s] between poses, as nuPlan's learned planners plan
+TRAJECTORY_INTERVAL = 0.5  # [s] between poses, as nuPlan's learned planners plan
+TRAJECTORY_TIMES: Floats = TRAJECTORY_INTERVAL * np.arange(17)  # [s] from now to 8 s
+MAX_SPEED, MAX_YAW_RATE = 25.0, 1.0  # [m/s], [rad/s] that bound a trajectory's poses,
+FIRST_REACH = 0.2  # [s] and how far the first one may be from the ego at these
 
 
 def action_space(kind: ActionKind) -> spaces.Space[Any]:
@@ -28,8 +31,15 @@ def action_space(kind: ActionKind) -> spaces.Space[Any]:
     if kind == "manoeuvre":
         return spaces.Discrete(9)
     if kind == "trajectory":
-        return spaces.Box(-200.0, 200.0, (TRAJECTORY_POSES * 3,), np.float32)
+        return trajectory_space()
     raise ValueError(f"action {kind!r}; choose continuous, manoeuvre or trajectory")
+
+
+def trajectory_space() -> spaces.Box:
+    """Poses within what a car reaches by their time: so the bounds tell a learner the scale of every number."""
+    t = TRAJECTORY_TIMES + FIRST_REACH
+    reach = np.stack([MAX_SPEED * t, MAX_SPEED * t, np.minimum(MAX_YAW_RATE * t, np.pi)], -1).ravel()
+    return spaces.Box((-reach).astype(np.float32), reach.astype(np.float32))
 
 
 def controls(action: Tensor) -> Tensor:
@@ -65,24 +75,24 @@ def pursuit(arrays: TorchArrays, worlds: Worlds, offset: Tensor) -> Tensor:
     return ((wanted - worlds.ego[:, StateColumn.STEERING]) / 0.2).clamp(-STEERING_RATE, STEERING_RATE)
 
 
-def trajectory_commands(worlds: Worlds, action: Tensor) -> Tensor:
-    """Planned poses (N, 48) in the ego's frame, 0.5 s apart -> the LQR tracker's commands (N, 2) for the next 0.1 s."""
+def trajectory_commands(worlds: Worlds, action: Tensor) -> tuple[Tensor, Floats]:
+    """Planned poses (N, 51) in the ego's frame, 0.5 s apart -> the LQR tracker's commands (N, 2) for the next 0.1 s,
+    and the poses (N, 81, 3) it tracks."""
     ego = worlds.ego.cpu().double().numpy()
-    local = action.cpu().double().numpy().reshape(len(ego), TRAJECTORY_POSES, 3)
+    local = action.cpu().double().numpy().reshape(len(ego), len(TRAJECTORY_TIMES), 3)
     reference = fit_reference(dense_poses(ego[:, :3], local))
     profiles = (reference.velocity, reference.curvature, reference.times())
     commands = lqr_commands(ego, reference.poses[:, 0], *profiles, 0.0)
-    return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device)
+    return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device), reference.poses
 
 
 def dense_poses(now: Floats, local: Floats) -> Floats:
-    """Poses (N, 81, 3) every 0.1 s from the present ones (N, 3) through local ones (N, 16, 3)."""
+    """Poses (N, 81, 3) every 0.1 s through those (N, 17, 3) in the frames of the present ones (N, 3)."""
     cos, sin = np.cos(now[:, None, 2]), np.sin(now[:, None, 2])
     x = now[:, None, 0] + cos * local[..., 0] - sin * local[..., 1]
     y = now[:, None, 1] + sin * local[..., 0] + cos * local[..., 1]
-    coarse = np.concatenate([now[:, None], np.stack([x, y, now[:, None, 2] + local[..., 2]], -1)], 1)  # (N, 17, 3)
-    coarse[..., 2] = np.unwrap(coarse[..., 2], axis=1)
+    coarse = np.stack([x, y, np.unwrap(now[:, None, 2] + local[..., 2], axis=1)], -1)
     per = round(TRAJECTORY_INTERVAL / 0.1)
-    share = np.arange(TRAJECTORY_POSES * per + 1) / per
-    low = np.minimum(share.astype(int), TRAJECTORY_POSES - 1)
+    share = np.arange((len(TRAJECTORY_TIMES) - 1) * per + 1) / per
+    low = np.minimum(share.astype(int), len(TRAJECTORY_TIMES) - 2)
     return coarse[:, low] + (share - low)[:, None] * (coarse[:, low + 1] - coarse[:, low])

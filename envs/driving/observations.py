@@ -4,9 +4,10 @@ The reactive traffic is nuPlan's IDMAgents, rule for rule: vehicles of the first
 and follow them; pedestrians and static objects are replayed; bicycles are left out; nobody enters later.
 """
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,6 +212,22 @@ class IdmAgents:
         self.snapped = {}
         self.tracks = self._observe(replayed)
         return self.tracks
+
+    def get_state(self) -> dict[str, Any]:
+        """Arrays and plain values from which `set_state` goes on exactly."""
+        agents = [
+            {**{f.name: getattr(agent, f.name) for f in fields(agent)}, "path": agent.path.get_state()}
+            for agent in self.agents.values()
+        ]
+        tracks = {f.name: getattr(self.tracks, f.name) for f in fields(self.tracks)}
+        return copy.deepcopy({"agents": agents, "snapped": self.snapped, "tracks": tracks})
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        state = copy.deepcopy(state)
+        agents = [RailAgent(**{**each, "path": RailPath.of_state(each["path"])}) for each in state["agents"]]
+        self.agents = {agent.token: agent for agent in agents}
+        self.snapped, self.ground = state["snapped"], None
+        self.tracks = Tracks(**{**state["tracks"], "tokens": tuple(state["tracks"]["tokens"])})
 
     def _forget_far_agents(self, ego: EgoState) -> bool:
         """Whether any agent was left behind."""

@@ -213,11 +213,11 @@ class ScenarioPack(Sequence[Scenario]):
     def _arrays(self, prefix: str) -> Arrays:
         with self._open() as archive:
             names = [n for n in archive.namelist() if n.startswith(f"{prefix}/")]
-        return {n.removeprefix(f"{prefix}/").removesuffix(".npy"): self._read_array(n) for n in names}
+            return {n.removeprefix(f"{prefix}/").removesuffix(".npy"): self._read_array(archive, n) for n in names}
 
-    def _read_array(self, name: str) -> NDArray[Any]:
+    def _read_array(self, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         try:
-            with self._open() as archive, archive.open(name) as entry:
+            with archive.open(name) as entry:
                 return np.asarray(np.lib.format.read_array(entry, allow_pickle=False))
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise PackError(f"{self.path}: entry {name} is damaged ({error}); write the pack anew") from error

@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from envs import Split
+from envs import SPLIT_SIZE, Split
 from envs.driving.generate import generate_scenario
 from envs.driving.pack import load_pack, save_pack
 from envs.driving.scenario import Scenario
 
 GENERATOR_VERSION = 3
-"""Part of the cached file's name; raise it when the generator's scenarios change."""
+"""Part of the cache's name; raise it when the generator's scenarios change."""
 
 
 def cache_folder() -> Path:
@@ -23,32 +25,55 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "embodia"
 
 
-def scenario_pool(
-    split: Split, count: int, source: str | Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> Sequence[Scenario]:
+class Pool(Sequence[Scenario]):
+    """The first `count` scenarios of a pack, read when first asked for. Raises ValueError where it holds fewer."""
+
+    def __init__(self, pack: Sequence[Scenario], count: int, name: str | Path):
+        if len(pack) < count:
+            raise ValueError(f"{name} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
+        self.pack, self.size = pack, count
+        self.read: dict[int, Scenario] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: Any) -> Any:
+        number = range(self.size)[index]
+        if number not in self.read:
+            self.read[number] = self.pack[number]
+        return self.read[number]
+
+
+class Generated(Sequence[Scenario]):
+    """Every scenario that the generator makes of a split, by seed: made when first asked for, and kept as a pack each
+    in `cache_folder()` where it can be written. Now and then it says on stderr how many were made."""
+
+    def __init__(self, split: Split):
+        self.split, self.made, self.said = split, 0, time.monotonic()
+        self.folder = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}"
+
+    def __len__(self) -> int:
+        return SPLIT_SIZE
+
+    def __getitem__(self, seed: Any) -> Any:
+        path = self.folder / f"{seed:06d}.pack"
+        if path.exists():
+            return load_pack(path)[0]
+        scenario = generate_scenario(seed, split=self.split)
+        self.made += 1
+        keep(path, [scenario])
+        if time.monotonic() - self.said > 10:
+            self.said = time.monotonic()
+            print(f"roads: {self.made} {self.split} scenarios made, kept in {self.folder}", file=sys.stderr, flush=True)
+        return scenario
+
+
+def scenario_pool(split: Split, count: int, source: str | Path | None = None) -> Sequence[Scenario]:
     """`count` scenarios of a split: the first ones of the pack `source`, or generated seeds 0..count-1.
 
-    Generated pools are kept as one pack in `cache_folder()` where it can be written; the file is written aside and
-    renamed. `progress(done, count)` is called while generating. Raises ValueError where a pack holds fewer scenarios.
+    None is read or made before it is asked for. Raises ValueError where a pack holds fewer scenarios.
     """
-    if source is not None:
-        return first(load_pack(source), count, Path(source))
-    path = cache_folder() / f"roads-v{GENERATOR_VERSION}-{split}-{count}.pack"
-    if path.exists():
-        return first(load_pack(path), count, path)
-    scenarios = []
-    for seed in range(count):
-        scenarios.append(generate_scenario(seed, split=split))
-        if progress:
-            progress(seed + 1, count)
-    keep(path, scenarios)
-    return scenarios
-
-
-def first(scenarios: Sequence[Scenario], count: int, path: Path) -> Sequence[Scenario]:
-    if len(scenarios) < count:
-        raise ValueError(f"{path} holds {len(scenarios)} scenarios, {count} are asked for; ask for fewer")
-    return [scenarios[i] for i in range(count)]
+    return Pool(Generated(split) if source is None else load_pack(source), count, source or "the generator")
 
 
 def keep(path: Path, scenarios: Sequence[Scenario]) -> None:

@@ -31,6 +31,17 @@ class RailPath:
         self.nodes[:, 2] = np.unwrap(self.nodes[:, 2])
         self.start, self.end = float(self.s[0]), float(self.s[-1])  # [m]
 
+    def get_state(self) -> dict[str, Floats]:
+        return {"s": self.s, "nodes": self.nodes}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Floats]) -> "RailPath":
+        """The path that `get_state` described."""
+        path = cls.__new__(cls)
+        path.s, path.nodes = state["s"], state["nodes"]
+        path.start, path.end = float(path.s[0]), float(path.s[-1])
+        return path
+
     def clamp(self, progress: float) -> float:
         return max(self.start, min(progress, self.end))
 

@@ -10,7 +10,8 @@ from envs.driving.map import Map
 from envs.driving.types import Bools, Floats, Ints
 
 LANE_CHANGE_COST = 30.0  # [m] what changing lanes costs against driving on
-LANE_CHANGE_SPAN = (0.35, 0.65)  # where on the two lanes the change begins and ends
+LANE_CHANGE_SPAN = (0.35, 0.65)  # where on what is left of the two lanes the change begins and ends
+BEHIND = 10.0  # [m] of path behind the pose it begins at
 DEFAULT_LIMIT = 15.0  # [m/s] where the map says nothing
 
 
@@ -27,7 +28,7 @@ class RoutePath:
 
 
 def route_path(road_map: Map, route: tuple[str, ...], pose: Floats, length: float, step: float = 1.0) -> RoutePath:
-    """The path from the lane under a rear-axle pose (3,) to the end of the route, run on to `length` [m] or a dead end.
+    """The path from just behind a rear-axle pose (3,) to the end of the route, run on to `length` [m] or a dead end.
 
     Raises ValueError for a route of which the map knows no roadblock.
     """
@@ -35,8 +36,9 @@ def route_path(road_map: Map, route: tuple[str, ...], pose: Floats, length: floa
     if not blocks:
         raise ValueError(f"none of the route's {len(route)} roadblocks is on map {road_map.name!r}")
     start = start_edge(road_map, blocks, pose)
-    edges = run_on(road_map, cheapest_edges(road_map, blocks, start), length)
-    line, owner = joined(road_map, edges)
+    here = float(road_map.edges[start].baseline.project(pose[:2]))
+    edges = run_on(road_map, cheapest_edges(road_map, blocks, start), here + length)
+    line, owner = joined(road_map, edges, here)
     return sampled(road_map, line, owner, set(blocks), length, step)
 
 
@@ -98,21 +100,23 @@ def turn_of(road_map: Map, edge: int) -> float:
     return float(wrap_angle(headings[-1] - headings[0]))
 
 
-def joined(road_map: Map, edges: list[int]) -> tuple[Floats, Ints]:
-    """Points (n, 2) of the edges' centre lines one behind the other, and the edge of each point.
+def joined(road_map: Map, edges: list[int], here: float) -> tuple[Floats, Ints]:
+    """Points (n, 2) of the edges' centre lines one behind the other from `here` [m] on, and the edge of each point.
 
-    Where two edges lie side by side the line leaves the first at a third of it and enters the second at two thirds.
+    Where two edges lie side by side the line leaves the first at a third of what is left of it and enters the second
+    at two thirds.
     """
     pieces, owners = [], []
-    begin = 0.0
+    share = here / road_map.edges[edges[0]].baseline.length  # of its edge at which the line comes upon it
+    begin = max(0.0, here - BEHIND) / road_map.edges[edges[0]].baseline.length
     for edge, after in zip(edges, [*edges[1:], None]):
         line = road_map.edges[edge].baseline
         is_change = after is not None and after not in road_map.outgoing[edge]
-        end = LANE_CHANGE_SPAN[0] if is_change else 1.0
-        s = np.linspace(begin, max(begin, end), max(2, int(line.length))) * line.length
+        end, entry = (share + span * (1 - share) for span in LANE_CHANGE_SPAN) if is_change else (1.0, 0.0)
+        s = np.linspace(begin, end, max(2, int((end - begin) * line.length))) * line.length
         pieces.append(line.point_at(s))
         owners.append(np.full(len(s), edge))
-        begin = LANE_CHANGE_SPAN[1] if is_change else 0.0
+        begin = share = entry
     points, owner = np.concatenate(pieces), np.concatenate(owners)
     distinct = np.concatenate([[True], np.hypot(*np.diff(points, axis=0).T) > 1e-3])
     return points[distinct], owner[distinct]

@@ -5,14 +5,17 @@ IDM. Collisions are exact (separating axes of oriented boxes); the drivable area
 Everything is a function of the worlds' state; nothing is kept between calls.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.driving.arrays import GRID_STEP, GRID_UNIT, NO_LIGHT, PATH_STEP, ScenarioArrays
+from envs.driving.arrays import GRID_STEP, GRID_UNIT, NO_LIGHT, PATH_STEP, compile_scenario
+from envs.driving.scenario import Scenario
 from envs.driving.types import StateColumn, TrackedObjectType
 from envs.driving.vehicle import ACCELERATION_TIME_CONSTANT, MAX_STEERING, PACIFICA, STEERING_TIME_CONSTANT
 
@@ -26,15 +29,29 @@ IDM_LIMIT, IDM_GAP, IDM_HEADWAY, IDM_ACCELERATION, IDM_BRAKING = 10.0, 1.0, 1.5,
 
 
 class TorchArrays:
-    """`ScenarioArrays` on a device, by the same names, with the logged paths' arc lengths `arc` (S, T, M)."""
+    """Scenarios as tensors by the names of `arrays.ScenarioArrays`, each compiled when it is first asked for."""
 
-    def __init__(self, arrays: ScenarioArrays, device: torch.device):
-        for f in fields(arrays):
-            setattr(self, f.name, torch.as_tensor(getattr(arrays, f.name), device=device))
-        moved = (self.boxes[:, 1:, :, :2] - self.boxes[:, :-1, :, :2]).norm(dim=-1)  # type: ignore[has-type]
-        moved = moved * (self.valid[:, 1:] & self.valid[:, :-1])  # type: ignore[has-type]
-        self.arc = torch.cat([torch.zeros_like(moved[:, :1]), moved.cumsum(1)], 1)
-        self.moves = self.arc[:, -1] > 1.0  # (S, M)
+    def __init__(self, scenarios: Sequence[Scenario], max_agents: int, device: torch.device):
+        self.scenarios, self.max_agents, self.device = scenarios, max_agents, device
+        self.ready = np.zeros(len(scenarios), bool)
+
+    def need(self, chosen: NDArray[np.int64]) -> None:
+        """Compile the scenarios (n,) that are not yet. Raises ValueError where their lengths differ."""
+        for number in np.unique(chosen[~self.ready[chosen]]).tolist():
+            compiled = compile_scenario(self.scenarios[number], self.max_agents)
+            for f in fields(compiled):
+                value = torch.as_tensor(getattr(compiled, f.name))
+                if f.name not in self.__dict__:  # numpy's zeros take no memory before they are written to
+                    empty = np.zeros((len(self.scenarios), *value.shape), value.numpy().dtype)
+                    setattr(self, f.name, torch.as_tensor(empty, device=self.device))
+                table = getattr(self, f.name)
+                if table[number].shape != value.shape:
+                    raise ValueError(
+                        f"scenarios stepped together need one length; {self.scenarios[number].token} has "
+                        f"{len(compiled.ego)} iterations, others {self.ego.shape[1]}"
+                    )
+                table[number] = value
+            self.ready[number] = True
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -74,6 +91,7 @@ def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def start(arrays: TorchArrays, scenario: Tensor) -> Worlds:
     """Worlds at iteration 0 of their scenarios (N,)."""
+    arrays.need(scenario.cpu().numpy())
     t = torch.zeros_like(scenario)
     ego = arrays.ego[scenario, 0]
     boxes, velocities, valid = (getattr(arrays, name)[scenario, 0] for name in ("boxes", "velocities", "valid"))
@@ -84,22 +102,28 @@ def start(arrays: TorchArrays, scenario: Tensor) -> Worlds:
         zero, zero, zero, torch.zeros_like(valid), false, false, false,
     )  # fmt: skip
     s, offset = project(arrays, scenario, ego_centre(ego), zero, everywhere=True)
-    worlds = replace(worlds, path_s=s, path_offset=offset, start_s=s)
-    # What touches the ego at the start was not run into by the policy.
+    return begun(arrays, replace(worlds, path_s=s, path_offset=offset, start_s=s))
+
+
+def begun(arrays: TorchArrays, worlds: Worlds) -> Worlds:
+    """The same: what touches the ego at the start was not run into by the policy."""
     return replace(worlds, hit=overlapping(worlds), off_road=outside(arrays, worlds) >= OFF_ROAD)
 
 
 def step(arrays: TorchArrays, worlds: Worlds, command: Tensor, reactive: bool) -> Worlds:
     """Drive by commands (N, 2): acceleration [m/s^2] and steering rate [rad/s], 0.1 s."""
-    return after(arrays, worlds, bicycle(worlds.ego, command), reactive)
+    return after(arrays, worlds, bicycle(worlds.ego, command), traffic(arrays, worlds, reactive))
 
 
-def after(arrays: TorchArrays, worlds: Worlds, ego: Tensor, reactive: bool) -> Worlds:
-    """The worlds one step later, with the ego at a state (N, 11) and the traffic moved as it saw the old one."""
+def traffic(arrays: TorchArrays, worlds: Worlds, reactive: bool) -> dict[str, Tensor]:
+    """The objects one step later, as fields of `Worlds`: recorded, or reacting to the ego as it is now."""
+    replayed = follow_log(arrays, worlds, worlds.t + 1)
+    return follow_path(arrays, worlds, replayed) if reactive else replayed
+
+
+def after(arrays: TorchArrays, worlds: Worlds, ego: Tensor, moved: dict[str, Tensor]) -> Worlds:
+    """The worlds one step later, with the ego at a state (N, 11) and the objects where `traffic` says."""
     t = worlds.t + 1
-    moved = follow_log(arrays, worlds, t)
-    if reactive:
-        moved = follow_path(arrays, worlds, moved)
     worlds = replace(worlds, t=t, ego=ego, **moved)
     s, offset = project(arrays, worlds.scenario, ego_centre(ego), worlds.path_s)
     worlds = replace(worlds, path_s=s, path_offset=offset)

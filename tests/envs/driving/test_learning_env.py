@@ -10,14 +10,20 @@ from gymnasium.utils.env_checker import check_env
 from road import WIDTH, car, ego_history, join, scenario_on
 
 from envs import NoExpert
+from envs.driving import pool
 from envs.driving import simulator as sim
-from envs.driving.arrays import GRID_SIZE, GRID_STEP, compile_scenarios
+from envs.driving.arrays import GRID_SIZE, GRID_STEP
+from envs.driving.closed_loop import NONREACTIVE, REACTIVE, PlannerError, simulate
 from envs.driving.geometry import box_corners, boxes_intersect
 from envs.driving.learning_env import DrivingEnv, DrivingVectorEnv
 from envs.driving.learning_observation import BEV_BEHIND, BEV_SIZE
+from envs.driving.log_expert import LogExpert
+from envs.driving.metrics import score_history
 from envs.driving.route_path import route_path
 from envs.driving.types import StateColumn
 from envs.driving.vehicle import bicycle_step, ego_boxes
+from planners.idm import IdmPlanner
+from scripts.drivers import idm
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def scenarios(road_map):
 
 
 def worlds_of(scenarios, index):
-    arrays = sim.TorchArrays(compile_scenarios(scenarios, max_agents=8), torch.device("cpu"))
+    arrays = sim.TorchArrays(scenarios, 8, torch.device("cpu"))
     return arrays, sim.start(arrays, torch.tensor(index))
 
 
@@ -83,7 +89,7 @@ def test_the_route_runs_along_its_lane_and_changes_over_where_it_must(road_map):
 
 
 def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
-    env = DrivingVectorEnv(3, scenarios, scores="exact")
+    env = DrivingVectorEnv(3, scenarios, rules="nuplan")
     env.reset(options={"scenario": [0, 1, 2]})
     total = np.zeros(3)
     for step in range(79):
@@ -97,19 +103,22 @@ def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
     np.testing.assert_allclose(info["metrics"]["ego_progress_along_expert_route"], 1, atol=0.03)
 
 
-def test_running_into_a_car_ends_it_with_the_fault(scenarios):
-    for scores in ("fast", "exact"):
-        env = DrivingVectorEnv(2, scenarios, scores=scores)
-        env.reset(options={"scenario": [1, 0]})
-        for _ in range(79):
-            _, reward, terminated, _, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
-            if terminated.any():
-                break
-        assert terminated.tolist() == [True, False]
-        assert reward[0] < -0.5
-        assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
-        assert info["metrics"]["score"][0] == 0
-        assert info["_metrics"].tolist() == [True, False]
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_running_into_a_car_is_the_egos_fault_and_ends_a_lesson(scenarios, rules):
+    env = DrivingVectorEnv(2, scenarios, rules=rules)
+    env.reset(options={"scenario": [1, 0]})
+    ended, total = [], np.zeros(2)
+    for _ in range(79):
+        _, reward, terminated, truncated, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
+        total += reward
+        ended.append(terminated.tolist())
+        if terminated[0] or truncated[0]:
+            break
+    assert ended[-1] == [rules == "learning", False]  # nuPlan's loop goes on
+    assert (len(ended) == 79) == (rules == "nuplan")
+    assert total[0] > -1  # the fault costs once, however long it lasts
+    assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
+    assert info["metrics"]["score"][0] == 0
 
 
 def test_leaving_the_road_ends_it(scenarios):
@@ -160,7 +169,7 @@ def test_observations_are_in_the_egos_frame(scenarios):
 
 
 def test_snapshots_bring_the_same_future_back(scenarios):
-    env, other = (DrivingVectorEnv(4, scenarios, scores="exact", reactive=True) for _ in range(2))
+    env, other = (DrivingVectorEnv(4, scenarios, rules="nuplan", reactive=True) for _ in range(2))
     env.reset(seed=3)
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -229,3 +238,62 @@ def test_mistakes_are_said(scenarios):
 
 def test_ids_are_registered():
     assert gym.spec("embodia/Driving-v0").vector_entry_point.endswith("DrivingVectorEnv")
+
+
+@pytest.mark.parametrize("reactive", [False, True])
+def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, reactive):
+    env = DrivingVectorEnv(3, scenarios, action="trajectory", rules="nuplan", reactive=reactive, expert=idm)
+    env.reset(options={"scenario": [0, 1, 2]})
+    for _ in range(79):
+        _, _, _, truncated, info = env.step(env.expert_action())
+    assert truncated.all()
+    for i, scenario in enumerate(scenarios):
+        history = simulate(scenario, IdmPlanner(), REACTIVE if reactive else NONREACTIVE)
+        driven = env.record[i, : len(history.ego)].numpy().astype(float)
+        driven[:, :2] += scenario.ego[scenario.start, :2]
+        np.testing.assert_allclose(driven[:, :4], history.ego[:, :4], atol=2e-3)
+        exact = score_history(history).metrics
+        for name, value in exact.items():
+            assert info["metrics"][name][i] == pytest.approx(value, abs=1e-3), name
+
+
+def test_a_planner_that_fails_is_named(scenarios):
+    class Broken(IdmPlanner):
+        def plan(self, scene, carry):
+            raise ZeroDivisionError("no way")
+
+    env = DrivingVectorEnv(1, scenarios, action="trajectory", expert=lambda scenario: Broken())
+    env.reset(seed=0)
+    with pytest.raises(PlannerError, match=r"iteration 0: Broken raised ZeroDivisionError: no way"):
+        env.expert_action()
+
+
+def test_the_logged_driver_comes_back_to_its_log():
+    way = ego_history(0.0, y=0.0, speed=5.0, num=200)[:, :3]
+    expert = LogExpert(way)
+    times = np.array([0.0, 2.0, 8.0])
+    np.testing.assert_allclose(expert.plan(10, way[10], times)[:, 0], 5 * times, atol=1e-9)
+    late = expert.plan(10, way[0], times)  # 5 m behind its time
+    np.testing.assert_allclose(late[:, 0], [0, 15 - 5 * np.exp(-1), 45 - 5 * np.exp(-4)], atol=1e-6)
+    aside = expert.plan(10, way[10] + [0, 1.0, 0.1], times)
+    np.testing.assert_allclose(aside[0], [-np.sin(0.1), -np.cos(0.1), -0.1], atol=1e-9)
+
+
+def test_the_path_begins_at_the_ego_and_changes_lanes_ahead_of_it(road_map):
+    path = route_path(road_map, ("10", "13", "11"), np.array([100.0, -1.75, 0.0]), 300.0)
+    np.testing.assert_allclose(path.points[0], [90.0, -1.75], atol=1e-6)
+    assert len(path.points) == 301
+
+
+def test_generated_scenarios_are_made_once(scenarios, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setenv("EMBODIA_CACHE", str(tmp_path))
+    monkeypatch.setattr(pool, "generate_scenario", lambda seed, split: made.append(seed) or scenarios[seed])
+    first = pool.scenario_pool("test", 3)
+    assert len(first) == 3
+    assert not made
+    assert first[2].token == first[2].token == scenarios[2].token
+    again = pool.scenario_pool("test", 2)
+    assert [each.token for each in again] == [each.token for each in scenarios[:2]]
+    assert pool.scenario_pool("test", 3)[2].token == scenarios[2].token
+    assert made == [2, 0, 1]
