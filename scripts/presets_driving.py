@@ -9,9 +9,9 @@ from agents.loop import Schedule
 from agents.sb3 import PPOConfig
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, Preset, RoadOptions
 
-KEYS = ("ego", "agents", "route")
-PLANS = EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(observation=KEYS), 32)
-MOVES = EnvConfig("embodia/DrivingManoeuvre-v0", RoadOptions(observation=KEYS), 128)
+SEEN = RoadOptions(observation=("ego", "agents", "route"), num_scenarios=440)
+PLANS = EnvConfig("embodia/DrivingTrajectory-v0", SEEN, 32)
+MOVES = EnvConfig("embodia/DrivingManoeuvre-v0", SEEN, 128)
 DRIVER = BCConfig(
     hidden=(256, 256),
     components=1,
@@ -23,7 +23,7 @@ DRIVER = BCConfig(
     anneal_rows=120_000,
 )
 ADVISED = DAggerConfig(**vars(DRIVER), explore=False)
-SCENE = EncoderConfig(dim=256, keys=KEYS, sets=("agents",))
+SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
 def learned(env: EnvConfig, agent: AgentConfig, steps: int) -> Config:
@@ -43,5 +43,5 @@ DRIVING: tuple[Preset, ...] = (
     Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
     Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, 120_000)),
     Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, 120_000)),
-    Preset("ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), 2_000_000)),
+    Preset("ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), 1_200_000)),
 )

@@ -19,7 +19,7 @@ SIDE_STEP = 0.35  # [m] a manoeuvre moves its target offset by, each 0.1 s
 MAX_SIDE = 7.0  # [m] two lanes
 LOOKAHEAD_TIME, MIN_LOOKAHEAD = 1.0, 5.0  # [s], [m] of pure pursuit
 TRAJECTORY_INTERVAL = 0.5  # [s] between poses, as nuPlan's learned planners plan
-TRAJECTORY_TIMES: Floats = TRAJECTORY_INTERVAL * np.arange(17.0)  # [s] from now to 8 s
+TRAJECTORY_TIMES: Floats = np.arange(17, dtype=np.float64) * TRAJECTORY_INTERVAL  # [s] from now to 8 s
 MAX_SPEED, MAX_YAW_RATE = 25.0, 1.0  # [m/s], [rad/s] that bound a trajectory's poses,
 FIRST_REACH = 0.2  # [s] and how far the first one may be from the ego at these
 
