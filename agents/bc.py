@@ -14,9 +14,12 @@ from agents import Agent, Array, Batch, Carry, Mode
 from agents.buffers import DatasetBuffer
 from agents.checkpoint import load_weights, save_weights
 from agents.device import choose_device
+from agents.heads import ClassHead
 from agents.policy import Policy
 from agents.rows import to_torch
 from perception import Encoder
+
+NOISE_STEPS = 4096
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class BCConfig:
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
     """Size of the GRU that remembers the episode; 0 for none."""
+    beside: bool = False
+    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
+    temperature: float = 0.0
+    """In evaluation 0 takes the likeliest action; above, actions are drawn, the more sharply the lower it is: who
+    always does the likeliest can do it for ever, turning left and right before a wall."""
     components: int = 5
     """Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
@@ -61,7 +69,8 @@ class BCConfig:
 class BC(Agent):
     """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
 
-    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's.
+    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
+    hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
 
     Args:
         encoder: reads the observations; its `space` is the agent's.
@@ -80,16 +89,29 @@ class BC(Agent):
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
         c = self.config
-        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components).to(self.device)
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
         self.generator = torch.Generator(self.device).manual_seed(c.seed)
+        self.noise = self._evaluation_noise()
         self.updates = 0
         self.rows = 0  # acted on in training
 
+    def _evaluation_noise(self) -> Tensor | None:
+        """Gumbel noise (steps, classes) of the evaluation's draws: step t's is that of every episode, so that results
+        can be repeated and do not depend on the worlds beside."""
+        head = self.policy.head
+        if not self.config.temperature:
+            return None
+        if not isinstance(head, ClassHead):
+            raise ValueError(f"temperature is of discrete actions; set it to 0 for {self.action_space}")
+        uniform = torch.rand(NOISE_STEPS, sum(head.sizes), generator=torch.Generator().manual_seed(self.config.seed))
+        return -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6))).to(self.device)
+
     def initial(self, n: int) -> Carry:
-        return self.policy.initial(n)
+        carry = self.policy.initial(n)
+        return carry if self.noise is None else {**carry, "step": torch.zeros(n, dtype=torch.int64, device=self.device)}
 
     @torch.no_grad()
     def act(
@@ -99,12 +121,23 @@ class BC(Agent):
         if mode in self.needs_expert:
             self.rows += len(first)
             return np.asarray(obs["expert_action"]), carry, {}
-        features, carry = self._features(obs, carry, first)
-        return self._numpy(self.policy.head.mode(features)), carry, {}
+        return self._evaluated(obs, carry, first)
+
+    def _evaluated(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Array, Carry, dict[str, Array]]:
+        """The likeliest action, or one drawn at the evaluation's temperature."""
+        features, after = self._features(obs, carry, first)
+        head = self.policy.head
+        if self.noise is None:
+            return self._numpy(head.mode(features)), after, {}
+        assert isinstance(head, ClassHead)
+        step = torch.where(torch.as_tensor(first, device=self.device), 0, carry["step"])
+        action = head.temper(features, self.config.temperature, self.noise[step % NOISE_STEPS])
+        return self._numpy(action), {**after, "step": step + 1}, {}
 
     def _features(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Tensor, Carry]:
         seen = to_torch({key: obs[key] for key in self.policy.encoder.keys}, self.device)
-        return self.policy.step(seen, carry, torch.as_tensor(first, device=self.device))
+        features, after = self.policy.step(seen, carry, torch.as_tensor(first, device=self.device))
+        return features, {**carry, **after}
 
     def _numpy(self, action: Tensor) -> Array:
         return action.cpu().numpy().astype(self.action_space.dtype)
@@ -126,7 +159,9 @@ class BC(Agent):
         obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
         label = batch["extras"].get("expert_action", batch["action"])
         rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
-        features = self.policy.features(rows["obs"], rows["first"])
+        remembered = batch["extras"].get("memory")
+        before = None if remembered is None else to_torch(remembered[0], self.device).float()
+        features = self.policy.features(rows["obs"], rows["first"], before)
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
         loss = self.policy.head.loss(features, label).mean()

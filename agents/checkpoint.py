@@ -19,19 +19,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import Space, spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from agents import Agent
 from agents.spaces import difference, space_from_json, space_to_json
 
 FORMAT = 1
 KIND = "__kind__"
+
+
+class Learner(Protocol):
+    """What a checkpoint holds: an `Agent`, or an encoder under pretraining, which has no actions."""
+
+    observation_space: spaces.Dict
+
+    def save(self, folder: Path) -> None: ...
 
 
 class CheckpointError(RuntimeError):
@@ -141,7 +149,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save(
-    folder: Path, step: int, agent: Agent, training: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    folder: Path, step: int, agent: Learner, training: Mapping[str, Any], meta: Mapping[str, Any] | None = None
 ) -> Path:
     """Write `folder/<step>` and return it; one that is already there and whole is kept.
 
@@ -200,15 +208,19 @@ def _save_state(state: Any, path: Path) -> None:
             raise
 
 
-def _about(agent: Agent, step: int) -> dict[str, Any]:
+def _about(agent: Learner, step: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "step": step,
         "agent": type(agent).__name__,
-        "observation_space": space_to_json(agent.observation_space),
-        "action_space": space_to_json(agent.action_space),
+        **{name: space_to_json(space) for name, space in _spaces(agent).items()},
         "versions": versions(),
     }
+
+
+def _spaces(agent: Learner) -> dict[str, Space[Any]]:
+    names = ("observation_space", "action_space")
+    return {name: getattr(agent, name) for name in names if hasattr(agent, name)}
 
 
 def versions() -> dict[str, str]:
@@ -325,7 +337,7 @@ def prune(folder: Path | str, keep: int) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def check_fits(checkpoint: Checkpoint, agent: Agent) -> None:
+def check_fits(checkpoint: Checkpoint, agent: Learner) -> None:
     """Whether a checkpoint was written by such an agent for such spaces.
 
     Raises:
@@ -334,6 +346,6 @@ def check_fits(checkpoint: Checkpoint, agent: Agent) -> None:
     meta, where = checkpoint.meta, checkpoint.path / "meta.json"
     if meta["agent"] != type(agent).__name__:
         raise CheckpointError(f"{where}: written by {meta['agent']}, this agent is {type(agent).__name__}")
-    for name, ours in (("observation_space", agent.observation_space), ("action_space", agent.action_space)):
+    for name, ours in _spaces(agent).items():
         if found := difference(ours, space_from_json(meta[name]), name):
             raise CheckpointError(f"{where}: {found}; use the environment and options it was trained with")

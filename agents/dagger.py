@@ -27,8 +27,9 @@ class DAgger(BC):
     """Behaviour cloning whose data set is gathered by the learner and labelled by the expert.
 
     Who drives is drawn anew for every world and step, as in the paper's mixture policy. With memory the learner's own
-    memory runs along while the expert drives. Its control is `BC` with the same settings: as many labels, as many
-    updates, all from the expert's own episodes.
+    memory runs along while the expert drives, and each row keeps what it was before (stored state: Kapturowski et al.
+    2019, R2D2), so that a piece from the middle of an episode is learned with a past. Its control is `BC` with the
+    same settings: as many labels, as many updates, all from the expert's own episodes.
     """
 
     config: DAggerConfig
@@ -45,13 +46,14 @@ class DAgger(BC):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """In training the learner's action, or with probability beta the expert's; else the learner's likeliest."""
+        """In training the learner's action, or with probability beta the expert's; else as `BC`."""
+        if mode != "train":
+            return self._evaluated(obs, carry, first)
+        remembered = {"memory": carry["memory"].half().cpu().numpy()} if "memory" in carry else {}
         features, carry = self._features(obs, carry, first)
         head = self.policy.head
-        if mode != "train":
-            return self._numpy(head.mode(features)), carry, {}
         self.rows += len(first)
         chosen = head.sample(features, self.generator) if self.config.explore else head.mode(features)
         own, expert = self._numpy(chosen), np.asarray(obs["expert_action"])
         drawn = torch.rand(len(own), generator=self.generator, device=self.device).cpu().numpy() < self.beta
-        return np.where(drawn.reshape(-1, *[1] * (own.ndim - 1)), expert, own), carry, {}
+        return np.where(drawn.reshape(-1, *[1] * (own.ndim - 1)), expert, own), carry, remembered

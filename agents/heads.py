@@ -63,6 +63,11 @@ class ClassHead(Head):
     def sample(self, features: Tensor, generator: Generator | None = None) -> Tensor:
         return self._action([draw(logits, generator) for logits in self.logits(features)])
 
+    def temper(self, features: Tensor, temperature: float, noise: Tensor) -> Tensor:
+        """An action of softmax(logits / temperature), drawn by standard Gumbel `noise` (*B, all classes)."""
+        pairs = zip(self.logits(features), noise.split(self.sizes, -1))
+        return self._action([(logits / temperature + gumbel).argmax(-1) for logits, gumbel in pairs])
+
     def _action(self, chosen: list[Tensor]) -> Tensor:
         columns = torch.stack(chosen, -1) + self.start
         return columns.view(*columns.shape[:-1], *self.shape)

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+COLLAPSE = ("effective_rank", "embedding_std")
+"""What one watches while an encoder teaches itself."""
+
+
 class Logger:
     """Means of what is added between two writes, one JSON object a line.
 
@@ -169,7 +173,7 @@ class Console:
         parts = []
         if "time/steps_per_second" in self._shown:
             parts.append(f"{self._shown['time/steps_per_second']:,.0f} steps/s")
-        for name in ("episode/return", "episode/success", "eval/success", "eval/return"):
+        for name in ("episode/return", "episode/success", "eval/success", "eval/return", *COLLAPSE):
             if name in self._shown:
                 parts.append(f"{name} {self._shown[name]:.3f}")
         return "  ".join(parts)

@@ -34,13 +34,14 @@ class Memory(nn.Module):
 
 
 class Policy(nn.Module):
-    """obs -> encoder -> (memory) -> MLP -> head.
+    """obs -> encoder -> (memory, and what is seen beside it) -> MLP -> head.
 
     Args:
         encoder: gives tokens (*B, num_tokens, dim); they are laid side by side.
         action_space: chooses the head.
         hidden: widths of the MLP before the head.
         memory: size of the GRU; 0 for none.
+        beside: whether the MLP reads the encoder's tokens too, and not only the memory of them.
         components: Gaussians of a continuous head.
     """
 
@@ -51,13 +52,16 @@ class Policy(nn.Module):
         hidden: tuple[int, ...] = (128,),
         memory: int = 0,
         components: int = 5,
+        beside: bool = False,
     ):
         super().__init__()
         self.encoder = encoder
         width = encoder.num_tokens * encoder.dim
         self.memory = Memory(width, memory) if memory else None
-        self.body = mlp(memory or width, hidden)
-        self.head = make_head((*((memory or width),), *hidden)[-1], action_space, components)
+        self.beside = beside
+        read = (memory + width if beside else memory) if memory else width
+        self.body = mlp(read, hidden)
+        self.head = make_head((read, *hidden)[-1], action_space, components)
 
     def initial(self, n: int) -> Carry:
         """Memory of n worlds that have seen nothing; {} without memory."""
@@ -71,11 +75,19 @@ class Policy(nn.Module):
         if self.memory is None:
             return self.body(x), carry
         state = self.memory.step(x, carry["memory"], first)
-        return self.body(state), {"memory": state}
+        return self.body(self._read(x, state)), {"memory": state}
 
-    def features(self, obs: Obs, first: Tensor) -> Tensor:
-        """obs (T, n, ...), first (T, n) -> (T, n, D), memory empty before; without memory any batch axes do."""
+    def features(self, obs: Obs, first: Tensor, before: Tensor | None = None) -> Tensor:
+        """obs (T, n, ...), first (T, n) -> (T, n, D); without memory any batch axes do.
+
+        `before` (n, size) is the memory at the pieces' first rows; empty where it is not given.
+        """
         x = self.encoder(obs).flatten(-2)
         if self.memory is None:
             return self.body(x)
-        return self.body(self.memory(x, self.initial(x.shape[1])["memory"], first))
+        before = self.initial(x.shape[1])["memory"] if before is None else before
+        return self.body(self._read(x, self.memory(x, before, first)))
+
+    def _read(self, x: Tensor, state: Tensor) -> Tensor:
+        """What the body reads: memory (*B, size), and beside it what is seen."""
+        return torch.cat([x, state], -1) if self.beside else state

@@ -152,6 +152,13 @@ class _Raw(BasePolicy):
     def extract_features(self, obs: Any, features_extractor: Any) -> Tensor:
         return features_extractor(obs)
 
+    @staticmethod
+    def init_weights(module: nn.Module, gain: float = 1) -> None:
+        """SB3's, but for kernels that lie channels last, which its `orthogonal_` cannot write; an encoder keeps its
+        own weights anyhow."""
+        if not isinstance(module, nn.Conv2d) or module.weight.is_contiguous():
+            BasePolicy.init_weights(module, gain)
+
 
 class _ActorCritic(ActorCriticPolicy, _Raw):  # type: ignore[misc]
     pass
@@ -483,8 +490,10 @@ def check_encoder(encoder: nn.Module) -> None:
         key: torch.as_tensor(np.zeros((2, *(encoder.space[key].shape or ())), encoder.space[key].dtype), device=device)
         for key in encoder.keys
     }
+    training = encoder.training
     with torch.no_grad():
-        tokens = encoder(zeros)
+        tokens = encoder.eval()(zeros)  # zeros must not move running statistics
+    encoder.train(training)
     promised = (2, encoder.num_tokens, encoder.dim)
     if tuple(tokens.shape) != promised:
         raise ValueError(

@@ -38,7 +38,11 @@ class Encoder(nn.Module):
 
 
 class SelfSupervised(Encoder):
-    """An encoder that teaches itself."""
+    """An encoder that teaches itself; `encoder` is what is kept."""
+
+    encoder: Encoder
+    steady: tuple[str, ...] = ()
+    """Submodules whose learning rate is not annealed."""
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and the numbers to log (losses, collapse indicators), each a scalar tensor."""

@@ -8,9 +8,11 @@ from torch import Tensor
 def effective_rank(x: Tensor) -> Tensor:
     """exp of the entropy of the normalised covariance spectrum of x (N, D): 1 for a line, D for a ball.
 
-    Roy & Vetterli 2007 on the covariance.
+    Roy & Vetterli 2007 on the covariance. NaN where x holds anything but finite numbers.
     """
     x = x.detach().float()
+    if not x.isfinite().all():
+        return x.new_tensor(float("nan"))
     spectrum = torch.linalg.svdvals(x - x.mean(0)).square()
     share = spectrum / spectrum.sum().clamp(min=1e-30)
     return torch.exp(torch.special.entr(share).sum())

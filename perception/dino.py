@@ -17,7 +17,7 @@ from perception.views import Views
 
 @dataclass(frozen=True)
 class DINOSettings:
-    """Section 3 and table 7 of the paper."""
+    """DINO (Caron et al. 2021, section 3 and table 7)."""
 
     prototypes: int = 1024
     """Outputs of the head (K)."""
@@ -60,7 +60,8 @@ class DINOHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(self.mlp(x), dim=1) @ F.normalize(self.prototypes, dim=1).T
+        with torch.autocast(x.device.type, enabled=False):  # cosines at a temperature of 0.04 need their digits
+            return F.normalize(self.mlp(x.float()), dim=1) @ F.normalize(self.prototypes, dim=1).T
 
 
 class DINO(JointEmbedding):

@@ -40,3 +40,24 @@ class ImageEncoder(Encoder):
     def forward(self, obs: Obs) -> Tensor:
         images, batch = self.images(obs)
         return self.encode(images).reshape(*batch, self.num_tokens, self.dim)
+
+
+class PatchEncoder(ImageEncoder):
+    """An image encoder that looks at square patches."""
+
+    patch: int
+    """Side of a patch [pixels]."""
+    grid: tuple[int, int]
+    """(rows, columns) of patches; the last ones are padded where the picture is no multiple of a patch."""
+
+    def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> one vector of the whole (N, dim), and patches (N, rows * columns, dim)."""
+        raise NotImplementedError("tokens(images) -> (N, dim), (N, P, dim)")
+
+    def patch_keys(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, rows * columns, D), what graph cuts compare: the last attention's keys."""
+        raise NotImplementedError("patch_keys(images) -> (N, P, D)")
+
+    def patch_map(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> patches as a picture (N, dim, rows, columns)."""
+        return self.tokens(images)[1].transpose(1, 2).unflatten(2, self.grid)

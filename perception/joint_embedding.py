@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from perception import Obs, SelfSupervised
@@ -11,7 +12,15 @@ from perception.image_encoder import ImageEncoder
 from perception.views import Views
 
 
-def projector(inputs: int, widths: Sequence[int], norm_last: bool = False) -> nn.Sequential:
+class Head(nn.Sequential):
+    """Layers that stay in float32 under autocast: losses at low temperatures need more digits than bfloat16 has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def projector(inputs: int, widths: Sequence[int], norm_last: bool = False) -> Head:
     """Linear, BatchNorm and ReLU per hidden width, then a linear layer; with `norm_last` a BatchNorm without scale.
 
     BatchNorm is right here, unlike in an encoder that acts: the projector is thrown away after training.
@@ -21,7 +30,7 @@ def projector(inputs: int, widths: Sequence[int], norm_last: bool = False) -> nn
         layers += [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
         inputs = width
     layers.append(nn.Linear(inputs, widths[-1], bias=not norm_last))
-    return nn.Sequential(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if norm_last else []))
+    return Head(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if norm_last else []))
 
 
 class Embedder(nn.Module):
@@ -42,6 +51,8 @@ class JointEmbedding(SelfSupervised):
         encoder: what is to be trained and kept.
         views: what counts as the same.
     """
+
+    encoder: ImageEncoder
 
     def __init__(self, encoder: ImageEncoder, views: Views | None = None):
         super().__init__(encoder.space)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perception import Obs, SelfSupervised
-from perception.collapse import effective_rank
+from perception.collapse import effective_rank, sphere_std
 from perception.vit import Block, ViT
 
 
@@ -23,6 +23,8 @@ class MAE(SelfSupervised):
         mask_ratio: share of patches hidden.
         width, depth, heads: of the decoder, which is thrown away.
     """
+
+    encoder: ViT
 
     def __init__(self, encoder: ViT, mask_ratio: float = 0.75, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__(encoder.space)
@@ -49,7 +51,11 @@ class MAE(SelfSupervised):
         truth = normalised(self.patches(images))
         hidden = order[:, self.visible :, None].expand(-1, -1, truth.shape[2])
         loss = F.mse_loss(predicted.gather(1, hidden), truth.gather(1, hidden))
-        return loss, {"loss": loss.detach(), "effective_rank": effective_rank(summary)}
+        return loss, {
+            "loss": loss.detach(),
+            "effective_rank": effective_rank(summary),
+            "embedding_std": sphere_std(summary),
+        }
 
     def _shuffle(self, n: int, device: torch.device) -> Tensor:
         """(N, P): a random order of the patches of each picture; the first `visible` are seen."""
@@ -60,7 +66,7 @@ class MAE(SelfSupervised):
         seen = order[:, : self.visible, None]
         embedded = self.encoder.embed(images)
         summary, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
-        entered = self.enter(tokens)
+        entered = self.enter(tokens).to(self.hidden_token.dtype)
         canvas = self.hidden_token.expand(len(images), order.shape[1], -1)
         canvas = canvas.scatter(1, seen.expand(-1, -1, entered.shape[2]), entered) + self.position
         return self.paint(self.blocks(canvas)), summary

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
+from perception.image_encoder import PatchEncoder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class PretrainedViT(ImageEncoder):
+class PretrainedViT(PatchEncoder):
     """Tokens of a pretrained ViT: patches (*B, rows * columns, dim), or the class token alone.
 
     Args:
@@ -77,6 +77,23 @@ class PretrainedViT(ImageEncoder):
     def _any_size(self) -> dict[str, Any]:
         """ViT and DeiT take other sizes than their own only when asked to; DINOv2 always does."""
         return {"interpolate_pos_encoding": True} if self.model.config.model_type in ("vit", "deit") else {}
+
+    def patch_keys(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, P, dim): the last attention's keys at the patches, all heads side by side.
+
+        Raises:
+            ValueError: for a model whose attention has no key projection of its own.
+        """
+        named = [part for name, part in self.model.named_modules() if name.split(".")[-1] in ("key", "k_proj")]
+        if not named:
+            raise ValueError(f"{self.model.config.model_type} has no key projections to cut on; take a ViT or DINOv2")
+        caught: list[Tensor] = []
+        hook = named[-1].register_forward_hook(lambda part, inputs, output: caught.append(output))
+        try:
+            self.tokens(images)
+        finally:
+            hook.remove()
+        return caught[0][:, self.extra :]
 
     def encode(self, images: Tensor) -> Tensor:
         cls, patches = self.tokens(images)

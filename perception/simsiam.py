@@ -18,8 +18,11 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 class SimSiam(JointEmbedding):
     """Symmetric prediction between two views (equation 4).
 
-    `stop_gradient` and `predict` off are the paper's ablations: without either, everything falls into one point.
+    `stop_gradient` and `predict` off are the paper's ablations: without either, everything falls into one point. The
+    predictor's learning rate stays, as in the paper, so that it can follow the representation to the end.
     """
+
+    steady = ("predictor",)
 
     def __init__(
         self,

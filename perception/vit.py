@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
+from perception.image_encoder import PatchEncoder
 
 
 class Attention(nn.Module):
@@ -55,7 +55,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm_mlp(x))
 
 
-class ViT(ImageEncoder):
+class ViT(PatchEncoder):
     """Patches of an image as tokens, or one global token.
 
     Inside, tokens stand as class token, registers, patches. Images of any size pass through `tokens`: the learned

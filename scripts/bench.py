@@ -1,37 +1,106 @@
-"""`embodia bench`: how fast, always against a peer or a bar in the same run."""
+"""`embodia bench`: how fast and how well, always against a peer, a control or a bar in the same run."""
 
 import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 
 @dataclass(frozen=True)
-class Args:
-    """Measure one thing; a table for people, and with --json one JSON object at the end."""
+class Measurement:
+    """A table for people, and with --json one JSON object at the end. Each lives in `scripts.bench_<name>`."""
 
-    what: tyro.conf.Positional[Literal["train", "video", "homes", "driving", "planners", "wall", "planning"]]
-    """train: our loop against plain Stable-Baselines3, same PPO. video: frames encoded per second. homes: frames drawn
-    and PointNav steps per second. driving: seconds per scored scenario, and steps of the learning environment.
-    planners: closed-loop scores of the driving planners on generated test scenarios.
-    wall: DINO-WM plans through a door; repeats are seeds, kept in runs/wall as they are done.
-    planning: seconds per plan against samples and horizon."""
-    repeats: int = 5
-    """Measurements of each side, in turns."""
-    scenarios: int = 200
-    """Of planners: test scenarios, kept in runs/planners.jsonl as they are done."""
     json: bool = False
     """End with one JSON object."""
 
 
+@dataclass(frozen=True)
+class Repeated(Measurement):
+    repeats: int = 5
+    """Measurements of each side, in turns."""
+
+
+@dataclass(frozen=True)
+class Seeded(Measurement):
+    seeds: int = 3
+    """Independent runs; kept as they are done."""
+    smoke: bool = False
+    """A tiny budget, to see that everything runs."""
+
+
+class Train(Repeated):
+    """Our loop against plain Stable-Baselines3, same PPO."""
+
+
+class Video(Repeated):
+    """Frames encoded per second."""
+
+
+class Homes(Repeated):
+    """Frames drawn and PointNav steps per second."""
+
+
+class Driving(Repeated):
+    """Seconds per scored scenario, and steps per second of the learning environment."""
+
+
+@dataclass(frozen=True)
+class Planners(Repeated):
+    """Closed-loop scores of the driving planners on generated test scenarios."""
+
+    scenarios: int = 200
+    """Test scenarios, kept in runs/planners.jsonl as they are done."""
+
+
+class Planning(Repeated):
+    """Seconds per plan against samples and horizon."""
+
+
+@dataclass(frozen=True)
+class Wall(Measurement):
+    """DINO-WM plans through a door, beside its controls."""
+
+    repeats: int = 3
+    """Seeds, kept in runs/wall as they are done."""
+
+
+class Ssl(Seeded):
+    """Seven self-supervised methods beside their controls, and how two of them collapse."""
+
+
+class HomesProbe(Seeded):
+    """What encoders know of homes they never saw."""
+
+
+@dataclass(frozen=True)
+class Discovery(Measurement):
+    """Objects found without labels, against instance masks; hours if nothing is left out."""
+
+    seeds: int = 3
+    """Trainings of each kind; everything is kept in runs/discovery as it is done."""
+    only: tuple[str, ...] = ()
+    """The parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
+
+
+@dataclass(frozen=True)
+class Matrix(Measurement):
+    """Encoder x model x planner x agent in the three worlds."""
+
+    smoke: bool = False
+    """A tiny budget, to see that everything runs."""
+
+
+MEASUREMENTS = Train | Video | Homes | Driving | Planners | Planning | Wall | Ssl | HomesProbe | Discovery | Matrix
+
+
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="embodia bench")
-    module = importlib.import_module(f"scripts.bench_{args.what}")
-    more = {"scenarios": args.scenarios} if args.what == "planners" else {}
-    measured: dict[str, Any] = module.measure(args.repeats, **more)
+    args: Any = tyro.cli(MEASUREMENTS, args=list(arguments), prog="embodia bench", description=__doc__)  # type: ignore[call-overload]
+    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(args).__name__)
+    options = {option: value for option, value in vars(args).items() if option != "json"}
+    measured: dict[str, Any] = importlib.import_module(f"scripts.bench{name}").measure(**options)
     if args.json:
         print(json.dumps(measured))
     return 0

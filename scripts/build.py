@@ -21,16 +21,14 @@ from envs import Split
 from envs.vector import make
 from perception import Encoder
 from perception.combined import CombinedEncoder
-from perception.nature_cnn import NatureCNN
+from perception.frozen import Frozen
 from perception.observation import kind
-from perception.resnet import ResNet
+from perception.point_goal import PointGoalEncoder
 from perception.symbol_grid import SymbolGridCNN
-from perception.vit import ViT
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, known_id, make_options
+from scripts.image_encoders import IMAGE, matching_key, pretrained
 from scripts.mistake import Mistake
 from scripts.planning import MPCConfig, mpc
-
-IMAGE: dict[str, Callable[..., Encoder]] = {"resnet": ResNet, "nature_cnn": NatureCNN, "vit": ViT}
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
@@ -53,15 +51,25 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     keys = config.keys or tuple(space.keys())
     if missing := [key for key in keys if key not in space.spaces]:
         raise Mistake(f"encoder.keys: {', '.join(missing)} is not observed; there are {', '.join(space.spaces)}")
-    chosen: dict[str, Callable[..., Encoder]] = {}
+    pictures = [key for key in keys if kind(space[key]) in ("image", "depth")]
+    if (config.frozen or config.pretrained) and not pictures:
+        raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
+    chosen: dict[str, Callable[..., Encoder]] = dict.fromkeys(pictures, IMAGE[config.image])
+    if config.pretrained:
+        chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained)
+    if config.frozen:
+        chosen = {key: partial(frozen, make) for key, make in chosen.items()}
     for key in keys:
-        what = kind(space[key])
-        if what in ("image", "depth"):
-            chosen[key] = IMAGE[config.image]
-        elif what == "symbols":
+        if kind(space[key]) == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)
+        elif key.startswith("pointgoal"):
+            chosen[key] = PointGoalEncoder
     return CombinedEncoder(space, config.dim, chosen, config.fuse, keys)
+
+
+def frozen(make: Callable[[spaces.Dict], Encoder], space: spaces.Dict) -> Encoder:
+    return Frozen(make(space))
 
 
 def agent(config: Config, env: Any) -> Agent:

@@ -9,9 +9,10 @@ import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import gymnasium as gym
+import tyro
 
 import envs  # noqa: F401 (registers the ids)
 from agents.bc import BCConfig
@@ -23,6 +24,7 @@ from agents.td_mpc2 import TDMPC2Config
 from envs.grid.env import View
 from envs.grid.expert import NO_EXPERT
 from envs.vector import Vectorization
+from scripts.image_encoders import find as find_encoder
 from scripts.mistake import Mistake, nearest
 from scripts.planning import MPCConfig
 from scripts.provenance import plain
@@ -135,12 +137,16 @@ class EncoderConfig:
     """One token of everything; else all patches of all pictures stay apart, as dino-wm needs them."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
-    image: Literal["resnet", "nature_cnn", "vit"] = "resnet"
+    image: Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv"] = "resnet"
     """What reads a picture."""
     channels: int = 32
     """Of the net that reads a grid of symbols."""
     depth: int = 8
     """Its blocks; an agent's own view needs 2, a whole grid 8."""
+    pretrained: str | None = None
+    """What reads a picture, as `embodia pretrain` wrote it: a run, or a folder with encoder.json."""
+    frozen: Annotated[bool, tyro.conf.FlagConversionOff] = False
+    """Whether what reads pictures (pretrained, or as it was drawn) stays as it is."""
 
 
 AgentConfig = PPOConfig | A2CConfig | DQNConfig | BCConfig | DAggerConfig | DreamerConfig | MPCConfig | TDMPC2Config
@@ -245,6 +251,8 @@ def problems(config: Config) -> Iterator[str]:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
         yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
+    if config.encoder.pretrained is not None:
+        find_encoder(config.encoder.pretrained)
     yield from agent_problems(config)
 
 
@@ -262,15 +270,17 @@ def agent_problems(config: Config) -> Iterator[str]:
         yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 
 
+Root = TypeVar("Root")
+
 # As JSON --------------------------------------------------------------------------------------------------------
 
 
-def write(config: Config, path: Path, **more: Any) -> None:
+def write(config: Any, path: Path, **more: Any) -> None:
     """The configuration, and what else is to be remembered beside it."""
     path.write_text(json.dumps({**more, "config": plain(config)}, indent=2))
 
 
-def read(path: Path) -> Config:
+def read(path: Path, root: type[Root] = Config) -> Root:  # type: ignore[assignment]
     """What `write` wrote. Raises Mistake naming file and field where it cannot be read."""
     try:
         data = json.loads(path.read_text())["config"]
@@ -278,9 +288,9 @@ def read(path: Path) -> Config:
         raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
-    config = restore(data, path)
-    if not isinstance(config, Config):
-        raise Mistake(f"{path}: config is a {type(config).__name__}, not a Config")
+    config = restore(data, path, root=root)
+    if not isinstance(config, root):
+        raise Mistake(f"{path}: config is a {type(config).__name__}, not a {root.__name__}")
     return config
 
 
@@ -296,20 +306,20 @@ def kinds(annotation: Any = Config) -> dict[str, type]:
     return found
 
 
-def restore(value: Any, path: Path, where: str = "config") -> Any:
-    """Plain JSON to dataclasses and tuples."""
+def restore(value: Any, path: Path, where: str = "config", root: type = Config) -> Any:
+    """Plain JSON to the dataclasses that a `root` may hold, and tuples."""
     if isinstance(value, list):
-        return tuple(restore(each, path, where) for each in value)
+        return tuple(restore(each, path, where, root) for each in value)
     if not isinstance(value, dict):
         return value
-    name = value.get("kind")
-    if name not in kinds():
-        raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), kinds())}")
-    kind: Any = kinds()[name]
+    name, known = value.get("kind"), kinds(root)
+    if name not in known:
+        raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), known)}")
+    kind: Any = known[name]
     fields = {each.name for each in dataclasses.fields(kind)}
     if unknown := set(value) - fields - {"kind"}:
         raise Mistake(f"{path}: {where}: {name} has no {', '.join(sorted(unknown))}; it was written by another version")
-    parts = {key: restore(each, path, f"{where}.{key}") for key, each in value.items() if key != "kind"}
+    parts = {key: restore(each, path, f"{where}.{key}", root) for key, each in value.items() if key != "kind"}
     try:
         return kind(**parts)
     except TypeError as error:

@@ -4,19 +4,49 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from agents import Agent
 from envs import Split
 from scripts import build, runs
-from scripts.config import Config, EnvConfig, check, fitting
+from scripts.config import Config, EnvConfig, HomesOptions, check, fitting
 from scripts.evaluation import judge, say
 from scripts.mistake import Mistake
 from scripts.presets import PRESETS, preset
 
 REFERENCES = ("random", "expert")
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Which homes, and who simulates them; what is left out stays as the run or the task has it."""
+
+    engine: Literal["embodia", "habitat-sim"] | None = None
+    """Who draws and moves: this project, or habitat-sim where it is installed. Both take the same episodes."""
+    episode_file: str | None = None
+    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    scenes: tuple[str, ...] | None = None
+    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    scenes_dir: str | None = None
+    """Where the scenes that episodes name lie."""
+    detail: Literal["low", "medium", "high"] | None = None
+    """How many triangles a generated home has."""
+    num_scenes: int | None = None
+    """Generated homes to play in."""
+
+    def into(self, env: EnvConfig) -> EnvConfig:
+        """The environment with what was given. Raises Mistake where it is no home."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if not given:
+            return env
+        if not isinstance(env.options, HomesOptions):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise Mistake(f"{flags} means something in homes only, and {env.id} is none; leave it out")
+        if "episode_file" in given:
+            given["episodes"] = given.pop("episode_file")
+        return replace(env, options=replace(env.options, **given))
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,7 @@ class Policy:
     """Where run folders lie."""
     device: str | None = None
     """cpu, cuda or auto."""
+    homes: Annotated[Homes, tyro.conf.arg(name="")] = Homes()
 
 
 @dataclass(frozen=True)
@@ -73,15 +104,18 @@ def main(arguments: Sequence[str]) -> int:
 
 def resolve(who: Policy) -> tuple[Config, Path | None]:
     """The configuration to play under, and the run if the policy is one. Raises Mistake."""
+    run = None
     if who.policy in REFERENCES:
         if who.env is None:
             raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
-        return moved(Config(EnvConfig(who.env), PRESETS[0].config.agent), who.env), None
-    run = runs.find(who.policy, who.runs)
-    config = runs.config(run)
-    if who.device:
-        config = replace(config, agent=replace(config.agent, device=who.device))
-    return moved(config, who.env) if who.env else config, run
+        config = Config(EnvConfig(who.env), PRESETS[0].config.agent)
+    else:
+        run = runs.find(who.policy, who.runs)
+        config = runs.config(run)
+        if who.device:
+            config = replace(config, agent=replace(config.agent, device=who.device))
+    config = moved(config, who.env) if who.env else config
+    return replace(config, env=who.homes.into(config.env)), run
 
 
 def moved(config: Config, env: str) -> Config:

@@ -1,4 +1,4 @@
-"""`embodia list`: presets, environments (with and without an expert), agents, encoders."""
+"""`embodia list`: presets, environments (with and without an expert), agents, encoders, methods of pretraining."""
 
 import json
 from collections.abc import Sequence
@@ -10,16 +10,17 @@ import tyro
 
 import envs  # noqa: F401 (registers the ids)
 from envs.grid.expert import NO_EXPERT
-from scripts.build import IMAGE
 from scripts.config import AgentConfig
+from scripts.image_encoders import IMAGE
 from scripts.presets import PRESETS
+from scripts.self_supervision import METHODS
 
 
 @dataclass(frozen=True)
 class Args:
     """Name what can be chosen."""
 
-    what: tyro.conf.Positional[Literal["all", "presets", "envs", "agents", "encoders"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "presets", "envs", "agents", "encoders", "methods"]] = "all"
     """Which of them."""
     match: str = ""
     """Only names that contain this."""
@@ -29,7 +30,7 @@ class Args:
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia list")
-    kinds = ("presets", "envs", "agents", "encoders") if args.what == "all" else (args.what,)
+    kinds = tuple(LISTS) if args.what == "all" else (args.what,)
     found: dict[str, dict[str, str]] = {}
     for kind in kinds:
         names = {name: says for name, says in LISTS[kind]().items() if args.match.lower() in name.lower()}
@@ -65,9 +66,13 @@ def encoders() -> dict[str, str]:
     return {name: summary(kind) for name, kind in IMAGE.items()}
 
 
+def methods() -> dict[str, str]:
+    return {name: summary(type(settings)) for name, settings in METHODS.items()}
+
+
 def summary(kind: Any) -> str:
     """The first sentence of a docstring."""
     return str(kind.__doc__).split("\n\n")[0].replace("\n", " ").strip()
 
 
-LISTS = {"presets": presets, "envs": environments, "agents": agents, "encoders": encoders}
+LISTS = {"presets": presets, "envs": environments, "agents": agents, "encoders": encoders, "methods": methods}

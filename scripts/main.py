@@ -16,9 +16,12 @@ VERBS = {
     "record": "film a policy: its view, the map, actions, rewards, scores",
     "imagine": "what a trained world model sees ahead: truth, imagination and error in one picture",
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
+    "pretrain": "an encoder that teaches itself on recorded episodes, pictures or films",
+    "probe": "what a pretrained encoder knows: linear, nearest neighbours, regression, beside controls",
+    "attention": "where a pretrained vision transformer looks, as pictures and films",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",
-    "bench": "how fast: training against plain SB3, video, homes, driving",
+    "bench": "how fast, how well: training against plain SB3, video, homes, driving, pretrained encoders",
     "doctor": "what this machine has, what is missing, and what that would enable",
 }
 USAGE = """usage: embodia VERB [--help]
@@ -39,8 +42,10 @@ ELSEWHERE = (
     ("envs.driving.nuplan_map", "NuPlanDataError"),
     ("envs.driving.pack", "PackError"),
     ("envs.homes.episodes", "EpisodeError"),
+    ("envs.homes.habitat_sim_engine", "HabitatSimMissing"),
     ("envs.homes.navmesh", "NavMeshError"),
     ("envs.homes.scene", "SceneError"),
+    ("envs.video.clips", "VideoError"),
     ("envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
     ("perception.observation", "WrongObservation"),
@@ -50,6 +55,7 @@ ELSEWHERE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
@@ -67,6 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])]), file=sys.stderr)
         return 2
+
+
+def threads(cores: int) -> int:
+    """For torch, unless OMP_NUM_THREADS says. Small nets gain little from more, and on a machine that is also doing
+    something else, threads that wait for one another cost ten times what they bring."""
+    return max(1, cores // 4)
 
 
 def run(verb: str, arguments: list[str]) -> int:

@@ -1,12 +1,16 @@
 """Run folders: what lies in one, how one is named, found and never overwritten."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from agents import checkpoint
 from scripts.config import Config, read
+from scripts.image_encoders import find as find_encoder
 from scripts.mistake import Mistake, nearest
 
 CONFIG = "config.json"
+CARRIED = "pretrained"
 
 
 def fresh(folder: Path) -> Path:
@@ -62,4 +66,14 @@ def weights(run: Path, which: str = "best") -> Path:
 
 
 def config(run: Path) -> Config:
-    return read(run / CONFIG)
+    """A run's configuration; its pretrained encoder is the copy that the run carries."""
+    found: Config = read(run / CONFIG)
+    if found.encoder.pretrained is None:
+        return found
+    return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))
+
+
+def carry(config: Config, run: Path) -> None:
+    """Copy the pretrained encoder into the run, so that the run can be read when the other is gone."""
+    if config.encoder.pretrained is not None:
+        shutil.copytree(find_encoder(config.encoder.pretrained), run / CARRIED, ignore=shutil.ignore_patterns("*.pt"))

@@ -88,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     check(config)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
     write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
+    runs.carry(config, run)
     return carry_out(config, run, name, args.report)
 
 

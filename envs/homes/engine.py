@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from envs.homes.generate import generate_home
 from envs.homes.load import load_scene
-from envs.homes.navmesh import NavMeshSettings, build_navmesh, cached_navmesh
+from envs.homes.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
 from envs.homes.pathfinder import PathFinder
 from envs.homes.rasterizer import Rasterizer
 from envs.homes.rotations import rotate
@@ -27,6 +27,12 @@ Array = NDArray[Any]
 
 GENERATED = re.compile(r"home-(\d+)(?:-(low|medium|high))?(?:-([1-4]))?")
 """Scene ids of generated homes: `home-<seed>[-<detail>[-<bedrooms>]]`; everything else is a file."""
+
+
+WHICH_WAY_IS_UP = (
+    "A bare .glb or .ply is read with +z up, as habitat-sim reads scans. Where +y is up in yours, say so in "
+    '<name>.stage_config.json beside it: {"up": [0, 1, 0], "front": [0, 0, -1]}'
+)
 
 
 def generated_scene(scene_id: str) -> Scene:
@@ -116,7 +122,11 @@ class EmbodiaEngine:
             return _generated(scene_id, self.settings)
         scene = load_scene(scene_id)
         beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
-        mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
+        try:
+            mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
+        except NavMeshError as error:
+            error.add_note(WHICH_WAY_IS_UP)
+            raise
         return Home(scene_id, PathFinder(mesh), scene.objects, scene)
 
     def render(

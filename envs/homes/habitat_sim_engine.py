@@ -35,14 +35,18 @@ HOW_TO_GET_IT = (
 ATTRIBUTES = ("agent_radius", "agent_height", "agent_max_climb", "agent_max_slope", "cell_size", "cell_height")
 
 
+class HabitatSimMissing(ImportError):
+    """habitat_sim is not installed here; the message says how to get it."""
+
+
 def import_habitat_sim() -> Any:
-    """The module. Raises ImportError that says how to get it."""
+    """The module. Raises HabitatSimMissing."""
     os.environ.setdefault("HABITAT_SIM_LOG", "quiet")
     os.environ.setdefault("MAGNUM_LOG", "quiet")
     try:
         import habitat_sim
     except ImportError as error:
-        raise ImportError(HOW_TO_GET_IT) from error
+        raise HabitatSimMissing(HOW_TO_GET_IT) from error
     return habitat_sim
 
 

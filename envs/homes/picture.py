@@ -1,5 +1,6 @@
 """One world as a picture: what the agent sees beside the map of what it has explored."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,8 +15,7 @@ from envs.homes.top_down_map import MapGoal, TopDownMap
 
 Array = NDArray[Any]
 
-VIEW = Camera(height=256, width=256, hfov=79.0, above_feet=1.25)
-SIDE = 256  # [pixel] of each panel
+WIDTH = 256  # [pixel] of each panel
 BAR = 32  # [pixel] of the caption
 FAR_DEPTH = 6.0  # [m], shown black
 
@@ -51,26 +51,33 @@ def map_goals(home: Home, episode: Episode) -> list[MapGoal]:
 
 
 def picture(
-    engine: Engine, home: Home, top_down: TopDownMap, poses: Poses, i: int, caption: str, goal_view: Array | None = None
+    engine: Engine,
+    home: Home,
+    top_down: TopDownMap,
+    poses: Poses,
+    i: int,
+    camera: Camera,
+    caption: str,
+    goal_view: Array | None = None,
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 with even sides: RGB, depth, semantic ids (and the goal's picture) beside the map."""
+    """(H, W, 3) uint8 with even sides: RGB, depth, semantic ids (and the goal's picture) beside the map.
+
+    The views are the agent's own, through its `camera` but for the number of pixels.
+    """
+    height = max(2, round(WIDTH * camera.height / camera.width))
+    large = replace(camera, height=2 * height, width=2 * WIDTH)
     one = Poses(**{name: value[i : i + 1] for name, value in vars(poses).items()})
-    eyes, lenses = camera_pose(one, VIEW)
-    seen = engine.render([home], eyes, lenses, VIEW, CAMERA_SENSORS)
-    panels = [seen["rgb"][0], depth_colours(seen["depth"][0, ..., 0]), label_colours(seen["semantic"][0, ..., 0])]
-    if goal_view is not None:
-        panels.append(cv2.resize(goal_view, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-    canvas = _grid_of(panels)
-    drawn = _fit(_upright(top_down.draw()), canvas.shape[0])
-    return _titled(np.concatenate([canvas, drawn], axis=1), caption)
-
-
-def _grid_of(panels: list[Array]) -> Array:
-    """Panels two by two; a missing fourth stays dark, and RGB is large when there are three."""
-    if len(panels) == 3:
-        large = cv2.resize(panels[0], (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_LINEAR)
-        return np.concatenate([large, np.concatenate(panels[1:])], axis=1)
-    return np.concatenate([np.concatenate(panels[:2], axis=1), np.concatenate(panels[2:], axis=1)])
+    seen = engine.render([home], *camera_pose(one, large), large, CAMERA_SENSORS)
+    rgb, depth, semantic = (seen[name][0] for name in CAMERA_SENSORS)
+    small = [depth_colours(depth[::2, ::2, 0]), label_colours(semantic[::2, ::2, 0])]
+    if goal_view is None:
+        views = np.concatenate([rgb, np.concatenate(small)], axis=1)
+    else:
+        first = cv2.resize(rgb, (WIDTH, height), interpolation=cv2.INTER_AREA)
+        goal = _fit(goal_view, height, WIDTH)
+        views = np.concatenate([np.concatenate([first, small[0]], axis=1), np.concatenate([small[1], goal], axis=1)])
+    drawn = _fit(_upright(top_down.draw()), len(views), len(views))
+    return _titled(np.concatenate([views, drawn], axis=1), caption)
 
 
 def _upright(image: Array) -> Array:
@@ -78,13 +85,13 @@ def _upright(image: Array) -> Array:
     return np.rot90(image) if image.shape[1] > image.shape[0] else image
 
 
-def _fit(image: Array, height: int) -> Array:
-    """Scaled into a white panel of the given height, at most as wide as high, sides even."""
-    scale = min(height / image.shape[0], height / image.shape[1])
+def _fit(image: Array, height: int, width: int) -> Array:
+    """Scaled into a white panel of the given size."""
+    scale = min(height / image.shape[0], width / image.shape[1])
     size = (max(int(image.shape[1] * scale), 1), max(int(image.shape[0] * scale), 1))
     scaled = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-    panel = np.full((height, height, 3), 255, np.uint8)
-    top, left = (height - size[1]) // 2, (height - size[0]) // 2
+    panel = np.full((height, width, 3), 255, np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
     panel[top : top + size[1], left : left + size[0]] = scaled
     return panel
 

@@ -40,6 +40,7 @@ Array = NDArray[Any]
 EngineName = Literal["embodia", "habitat-sim"]
 
 EXPLORATION_REWARD = 0.1  # per m2 newly seen
+MOST_KEPT = 512  # generated homes that stay loaded (about 1 MB each) unless told otherwise
 MAP_RESOLUTION = 256  # cells on the shorter side of the map that `render` draws
 
 
@@ -71,7 +72,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         episodes: str | Path | EpisodeDataset | None = None,
         scenes_dir: str | Path | None = None,
         engine: EngineName | Engine = "embodia",
-        cache_size: int = 64,
+        cache_size: int | None = None,
         threads: int = 1,
         render_mode: str | None = "rgb_array",
     ) -> None:
@@ -93,7 +94,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self.scenes = None if scenes is None else [str(scene) for scene in scenes]
         self.num_scenes, self.detail, self.scenes_dir = num_scenes, detail, scenes_dir
         self.velocity = VelocityControl()
-        self.engine = self._open_engine(engine, cache_size, threads)
+        kept = min(max(64, num_scenes), MOST_KEPT) if cache_size is None else cache_size
+        self.engine = self._open_engine(engine, kept, threads)
         self.single_observation_space = self.suite.space()
         looks = 6 if base.tilt else 4
         self.single_action_space = (
@@ -402,7 +404,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _picture(self, i: int) -> NDArray[np.uint8]:
         if self.numbers[i] < 0:
             raise RuntimeError(f"embodia/{self.task.name}: render before reset; call reset first.")
-        return picture(self.engine, self.homes[i], self._map_of(i), self.poses, i, self._caption(i), self._goal_view(i))
+        camera, caption = self.suite.camera, self._caption(i)
+        return picture(self.engine, self.homes[i], self._map_of(i), self.poses, i, camera, caption, self._goal_view(i))
 
     def _goal_view(self, i: int) -> Array | None:
         """The goal's picture, where the task has one."""

@@ -1,1 +1,1 @@
-"""Video: egocentric clips, streamed from files."""
+"""Egocentric video as clips: folders of films and the Ego-Exo4D layout, decoded as they are asked for."""

@@ -108,3 +108,46 @@ def test_labels_are_the_experts_where_the_learner_drove():
     assert (np.abs(place) > 1).any()  # the learner's states: the expert has never been there
     seen = gust != 0
     np.testing.assert_array_equal(advice[seen], 1 + np.clip(-(place + gust), -1, 1)[seen])
+
+
+def test_a_piece_from_the_middle_of_an_episode_is_learned_with_its_past():
+    env = SyncVector([RidgeEnv] * 2)
+    settings = {"memory": 8, "sequence": 4, "explore": False, "learning_starts": 10**9}
+    agent = learner(DAgger, DAggerConfig, env, **settings)
+    agent.updates = agent.config.updates  # the learner drives, and learns nothing
+    buffer, _, _ = train(agent, env, 100)
+    (batch,) = [batch for _, batch in zip(range(1), buffer.epoch())]
+    before = torch.from_numpy(batch["extras"]["memory"][0]).float()
+    obs = {key: torch.from_numpy(batch["obs"][key]) for key in agent.policy.encoder.keys}
+    features = agent.policy.features(obs, torch.from_numpy(batch["first"]), before)
+    remembered = torch.from_numpy(batch["extras"]["memory"][1:]).float()
+    again = agent.policy.memory(agent.policy.encoder(obs).flatten(-2), before, torch.from_numpy(batch["first"]))
+    kept = batch["mask"][1:]
+    torch.testing.assert_close(again[:-1][kept], remembered[kept], atol=2e-3, rtol=0)
+    chosen = agent.policy.head.mode(features).numpy()[batch["mask"]]
+    assert (chosen == batch["action"][batch["mask"]]).mean() > 0.99
+
+
+def test_drawn_actions_of_an_evaluation_repeat_whatever_the_number_of_worlds():
+    one = learner(DAgger, DAggerConfig, SyncVector([RidgeEnv] * 2), memory=8, temperature=0.5)
+    alone, beside = (evaluate(one, SyncVector([RidgeEnv] * n), range(7)) for n in (1, 3))
+    assert [each.return_ for each in alone] == [each.return_ for each in beside]
+    assert len({each.return_ for each in alone}) > 1
+
+
+def test_the_temperature_sharpens_what_is_drawn():
+    env = SyncVector([RidgeEnv] * 2)
+    obs = {"place": np.zeros(1, int), "gust": np.zeros(1, int)}
+    share = {}
+    for temperature in (1.0, 0.25):
+        one = learner(DAgger, DAggerConfig, env, temperature=temperature)
+        carry, drawn = one.initial(1), []
+        for t in range(2000):
+            action, carry, _ = one.act(obs, carry, np.array([t == 0]), "eval")
+            drawn.append(int(action[0]))
+        seen = {key: torch.as_tensor(value) for key, value in obs.items()}
+        (logits,) = one.policy.head.logits(one.policy.step(seen, {}, torch.ones(1, dtype=torch.bool))[0])
+        wanted = (logits[0] / temperature).softmax(-1).detach().numpy()
+        share[temperature] = np.bincount(drawn, minlength=3) / len(drawn)
+        np.testing.assert_allclose(share[temperature], wanted, atol=0.05)
+    assert share[0.25].max() > share[1.0].max()

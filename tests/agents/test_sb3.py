@@ -15,6 +15,7 @@ from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
 from envs.vector import SyncVector
 from perception import Encoder
 from perception.combined import CombinedEncoder
+from perception.conv_net import ConvNet
 from perception.mlp import MLPEncoder
 from tests.fakes import EverySpaceEnv, IdentityEnv
 
@@ -162,6 +163,15 @@ def test_an_encoder_comes_with_what_it_has_learned_and_goes_on_learning():
         assert mine
         assert all(id(parameter) in optimized for module in mine for parameter in module.parameters())
         assert all(torch.equal(t, before[n]) for module in mine for n, t in module.state_dict().items())
+
+
+@pytest.mark.parametrize("agent", [PPO, A2C, DQN])
+def test_an_encoder_of_channels_last_kernels_and_running_statistics_comes_as_it_is(agent):
+    encoder = ConvNet(spaces.Dict(image=spaces.Box(0, 255, (16, 16, 3), np.uint8)), (4, 4), (2, 2))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    configs = {PPO: PPOConfig(**CPU), A2C: A2CConfig(**CPU), DQN: DQNConfig(**CPU)}
+    agent(encoder, spaces.Discrete(2), configs[agent])
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_the_target_network_follows_at_its_pace():

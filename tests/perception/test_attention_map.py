@@ -3,8 +3,8 @@
 import torch
 
 from perception.attention_map import attention_pictures, heat, mass_mask
+from perception.shapes10 import SPACE, shapes10
 from perception.vit import ViT
-from tests.perception.shapes10 import SPACE, shapes10
 
 
 def test_picture_and_every_head_side_by_side():

@@ -6,10 +6,14 @@ import torch
 from gymnasium import spaces
 
 from perception.combined import CombinedEncoder
+from perception.conv_net import ConvNet
+from perception.frozen import Frozen
 from perception.mission import MissionEncoder
 from perception.mlp import MLPEncoder
 from perception.nature_cnn import NatureCNN
 from perception.observation import WrongObservation
+from perception.patch_cnn import PatchCNN
+from perception.point_goal import PointGoalEncoder
 from perception.resnet import ResNet
 from perception.symbol_grid import SymbolGridCNN
 from perception.vit import ViT
@@ -36,10 +40,12 @@ SPACE = spaces.Dict(
 ENCODERS = {
     "mlp": MLPEncoder,
     "nature_cnn": NatureCNN,
+    "patch_cnn": PatchCNN,
     "resnet": ResNet,
     "resnet_grid": lambda space: ResNet(space, tokens="grid"),
     "vit": lambda space: ViT(space, dim=32, depth=2, heads=2),
     "vit_registers": lambda space: ViT(space, dim=32, depth=2, heads=2, registers=3, output="cls"),
+    "conv": lambda space: ConvNet(space, (8, 16), (2, 2)).eval(),
     "mission": MissionEncoder,
     "symbol_grid": SymbolGridCNN,
     "combined": CombinedEncoder,
@@ -228,3 +234,30 @@ def test_an_egocentric_view_is_read_from_the_middle_of_the_last_row():
     assert torch.equal(lifted, view)
     assert cell.tolist() == [6 * 7 + 3] * 2
     assert direction.tolist() == [3, 3]
+
+
+def test_a_point_goal_is_read_alike_on_both_sides_of_pi_and_finely_near_zero():
+    encoder = PointGoalEncoder(spaces.Dict(goal=SPACE["goal"]))
+    goals = torch.tensor([[3.0, np.pi], [3.0, -np.pi], [0.15, 0.0], [0.25, 0.0], [500.0, 0.0]])
+    tokens = encoder({"goal": goals})[:, 0]
+    assert tokens.shape == (5, encoder.dim)
+    assert tokens.abs().max() <= 1
+    torch.testing.assert_close(tokens[0], tokens[1], atol=1e-6, rtol=0)
+    assert (tokens[2] - tokens[3]).abs().max() > 0.2, "stopping 5 cm inside or outside the goal looks the same"
+
+
+def test_a_goal_that_is_not_polar_is_refused():
+    with pytest.raises(ValueError, match="shape"):
+        PointGoalEncoder(spaces.Dict(goal=spaces.Box(-1, 1, (4,), np.float32)))
+
+
+def test_a_frozen_encoder_stays_as_it_is():
+    inside = ConvNet(SPACE, (4, 4), (2, 2), keys=["rgb"])
+    frozen = Frozen(inside)
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    tokens = frozen.train()(observations(2, 3))
+    assert tokens.shape == (2, 3, frozen.num_tokens, frozen.dim)
+    assert not tokens.requires_grad
+    assert frozen.training
+    assert not inside.training
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())

@@ -55,3 +55,17 @@ def test_mistakes_are_named(saved, tmp_path):
         PretrainedViT(SPACE, str(saved[0]))
     with pytest.raises(ValueError, match="no model could be read"):
         PretrainedViT(SPACE, str(tmp_path / "nothing"), keys=["rgb"])
+
+
+def test_keys_are_the_last_attentions(saved):
+    """TokenCut cuts on them: what the last block's key projection makes of its normalised input, at the patches."""
+    encoder = PretrainedViT(SPACE, str(saved[0]), keys=["rgb"])
+    images, _ = encoder.images({"rgb": torch.randint(0, 256, (2, 28, 42, 3), dtype=torch.uint8)})
+    keys = encoder.patch_keys(images)
+    assert keys.shape == (2, 2 * 3, 32)
+    *_, (name, projection) = ((n, m) for n, m in encoder.model.named_modules() if n.split(".")[-1] in ("key", "k_proj"))
+    assert ".1." in name  # of the second and last block
+    caught = []
+    projection.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    encoder.tokens(images)
+    torch.testing.assert_close(keys, projection(caught[0])[:, -6:])

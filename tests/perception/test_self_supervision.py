@@ -12,17 +12,27 @@ from perception.augmentation import Augmentation
 from perception.barlow_twins import BarlowTwins, barlow_loss
 from perception.byol import BYOL, regression
 from perception.collapse import effective_rank, sphere_std
+from perception.conv_net import ConvNet
 from perception.dino import DINO, DINOSettings, distillation
+from perception.joint_embedding import projector
 from perception.mae import MAE, normalised
-from perception.probe import knn_probe, linear_probe, ridge_probe
+from perception.probe import (
+    area_under_roc,
+    knn_probe,
+    linear_probe,
+    presence_probe,
+    principal_axes,
+    ridge_probe,
+    summaries,
+)
 from perception.resnet import ResNet
+from perception.shapes10 import SPACE, shapes10
 from perception.simclr import SimCLR, nt_xent
 from perception.simsiam import SimSiam, negative_cosine
 from perception.teacher import Teacher
 from perception.vicreg import VICReg, covariance, variance
 from perception.views import Views
 from perception.vit import ViT
-from tests.perception.shapes10 import SPACE, shapes10
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +222,7 @@ def test_effective_rank_and_spread():
     assert effective_rank(ball).item() == pytest.approx(8, rel=0.01)
     assert sphere_std(ball).item() == pytest.approx(1, rel=0.02)
     assert sphere_std(torch.ones(10, 8)).item() == pytest.approx(0, abs=1e-6)
+    assert effective_rank(torch.full((4, 3), float("nan"))).isnan()
 
 
 def test_probes_read_what_is_there():
@@ -226,6 +237,57 @@ def test_probes_read_what_is_there():
     known, unknown = ridge_probe(train, values[:300], test, values[300:]).tolist()
     assert known > 0.999
     assert unknown < 0.1
+
+
+def test_presence_is_scored_by_the_area_under_the_roc_curve():
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.7, 0.1])
+    present = torch.tensor([True, False, True, False, False])
+    # pairs won: 3 of 3 for 0.9; 0.7 beats 0.1, ties with 0.7, loses to 0.8
+    assert area_under_roc(scores, present).item() == pytest.approx((3 + 1.5) / 6)
+    assert area_under_roc(scores, torch.ones(5, dtype=torch.bool)).isnan()
+    x = torch.randn(400, 4)
+    things = torch.stack([x[:, 0] + x[:, 1] > 1.5, torch.rand(400) < 0.1], 1)
+    known, unknown = presence_probe(x[:200], things[:200], x[200:], things[200:]).tolist()
+    assert known > 0.98
+    assert 0.25 < unknown < 0.75
+
+
+def test_neighbours_are_those_of_the_features_as_they_are_or_of_standardised_ones():
+    """A loud dimension that says nothing hides a quiet one that says all, until both are of one size."""
+    labels = torch.arange(200) % 2
+    loud, quiet = 100 * torch.randn(200, 2), labels[:, None] - 0.5 + 0.05 * torch.randn(200, 1)
+    x = torch.cat([loud, quiet], 1)
+    assert knn_probe(x[:150], labels[:150], x[150:], labels[150:]) > 0.9
+    assert knn_probe(x[:150], labels[:150], x[150:], labels[150:], standardised=False) < 0.75
+
+
+def test_summaries_are_read_in_pieces_and_leave_the_encoder_as_it_was():
+    encoder = ConvNet(SPACE, (8, 8), (2, 2)).train()
+    pictures = shapes10(10, 0)[0]
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    torch.testing.assert_close(
+        summaries(encoder, {"image": pictures}, batch=3), summaries(encoder, {"image": pictures.numpy()})
+    )
+    assert encoder.training
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_principal_axes_are_those_of_an_independent_implementation():
+    sklearn = pytest.importorskip("sklearn.decomposition")
+    x = torch.randn(60, 8) @ torch.randn(8, 8)
+    mean, axes = principal_axes(x, 3)
+    theirs = sklearn.PCA(3).fit_transform(x.numpy())
+    np.testing.assert_allclose(((x - mean) @ axes).abs().numpy(), np.abs(theirs), atol=1e-3)
+
+
+def test_heads_keep_their_digits_under_autocast():
+    head = projector(8, (8, 4))
+    x = torch.randn(6, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = head(x.bfloat16())
+        assert (nn.Linear(8, 4)(x)).dtype == torch.bfloat16
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, head(x.bfloat16().float()))
 
 
 def test_time_pairs_frames_of_one_episode():
@@ -261,7 +323,7 @@ def test_augmentation_turns_mirrors_and_greys():
 
 
 def test_a_little_training_finds_the_other_view():
-    """SimCLR, 60 updates on 16x16 pictures: more pictures lie nearest to their own second view."""
+    """SimCLR, 100 updates on 16x16 pictures: more pictures lie nearest to their own second view."""
     space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
     train, test = shapes10(640, 0, size=16)[0], shapes10(128, 1, size=16)[0]
     views = Views(Augmentation((0.6, 1.0), colour=0.15, brightness=0.1, grey=0))
@@ -277,7 +339,7 @@ def test_a_little_training_finds_the_other_view():
 
     before = found()
     optimizer = torch.optim.AdamW(method.parameters(), 3e-3, fused=True)
-    for step in range(60):
+    for step in range(100):
         optimizer.zero_grad()
         method.loss({"obs": {"image": train[(torch.arange(64) + 64 * step) % len(train)]}})[0].backward()
         optimizer.step()

@@ -125,3 +125,10 @@ def test_the_doctor_names_what_a_missing_piece_would_enable(monkeypatch):
 @pytest.mark.parametrize(("module", "name"), entry.ELSEWHERE)
 def test_the_mistakes_of_other_folders_are_where_the_entry_looks(module, name):
     assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+def test_torch_gets_a_quarter_of_the_cores_unless_the_user_says(monkeypatch):
+    assert [entry.threads(cores) for cores in (1, 2, 4, 16)] == [1, 1, 1, 4]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert entry.main([]) == 2
+    assert os.environ["OMP_NUM_THREADS"] == "3"

@@ -1,8 +1,13 @@
-"""D-SHAPES10: 32x32 pictures of ten shapes; colour, place, size and turn are nuisances, so pixels say little."""
+"""Ten shapes in 32x32 pictures, the class a shape; colour, place, size and turn are nuisances, so pixels say little."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 SPACE = spaces.Dict({"image": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
 
@@ -31,7 +36,7 @@ def shapes10(n: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Ten
     return torch.from_numpy((picture.clip(0, 1) * 255).astype(np.uint8)), torch.from_numpy(labels)
 
 
-def _inside(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _inside(label: int, u: Array, v: Array) -> Array:
     """Whether points in the shape's own frame, where it has radius 1, lie in it."""
     r, angle = np.hypot(u, v), np.arctan2(v, u)
     box = np.maximum(np.abs(u), np.abs(v))

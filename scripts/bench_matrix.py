@@ -1,0 +1,225 @@
+"""Encoder x model x planner x agent in the three worlds: chosen combinations, each trained and judged by one procedure.
+
+A row is a `Config` like any other: a world, how pictures are read, and an agent's configuration (whose `model` and
+`planner` are its own choice). Encoders that are pretrained learn from episodes recorded in the same world. Every row is
+a line of `matrix.jsonl` as soon as it is done, and is not run twice; what was interrupted is resumed.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agents.bc import BCConfig
+from agents.checkpoint import list_steps
+from agents.dagger import DAggerConfig
+from agents.evaluate import evaluate
+from agents.loop import Schedule
+from agents.pretraining import PretrainingConfig
+from agents.rows import EpisodeWriter, episode_files
+from agents.sb3 import PPOConfig
+from scripts import build, pretrain, runs, train
+from scripts.bench_ssl import lines_of
+from scripts.collect import Keep
+from scripts.config import (
+    AgentConfig,
+    Config,
+    EncoderConfig,
+    EnvConfig,
+    EvaluationConfig,
+    GridOptions,
+    HomesOptions,
+    RoadOptions,
+    check,
+    write,
+)
+from scripts.evaluation import Ticker, headline, play, scores
+from scripts.image_encoders import ImageConfig
+from scripts.provenance import config_hash, cpu_minutes, hardware
+from scripts.self_supervision import METHODS, PositivesConfig
+from scripts.statistics import interval
+
+OUT = Path("runs/bench-matrix")
+Line = dict[str, Any]
+
+WORLDS = {
+    "grid": EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb"), 8),
+    "homes": EnvConfig(
+        "embodia/PointNav-v0",
+        HomesOptions(("rgb", "pointgoal_with_gps_compass"), 64, 64, num_scenes=16, detail="low", max_steps=100),
+        8,
+    ),
+    "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=8), 8),
+}
+PICTURE = ImageConfig("conv", dim=64, width=16)
+ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
+    "end to end": (EncoderConfig(dim=64, image="conv"), None),
+    "random, frozen": (EncoderConfig(dim=64, image="conv", frozen=True), None),
+    "by augmentation, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig()),
+    "by time, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig("temporal", 3)),
+    "by time, fine-tuned": (EncoderConfig(dim=64), PositivesConfig("temporal", 3)),
+}
+"""How pictures are read, and what a pretrained one takes for the same picture."""
+METHOD = METHODS["vicreg"]
+
+CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
+ADVISED = DAggerConfig(**vars(CLONE))
+REWARDED = PPOConfig(n_steps=64, batch_size=128)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One combination."""
+
+    world: str
+    encoder: str
+    agent: AgentConfig
+
+    @property
+    def name(self) -> str:
+        return f"{self.world}, {self.encoder}, {'-'.join(self.columns().values())}"
+
+    def columns(self) -> dict[str, str]:
+        """Model, planner and agent in words."""
+        parts = {part: said(getattr(self.agent, part, None)) for part in ("model", "planner")}
+        return {**parts, "agent": said(self.agent)}
+
+
+def said(part: Any) -> str:
+    """A choice by its name; a configuration by its kind."""
+    if is_dataclass(part):
+        return type(part).__name__.removesuffix("Config").removesuffix("Settings").lower()
+    return "none" if part is None else str(part)
+
+
+ROWS = (
+    *(Row(world, encoder, ADVISED) for world in WORLDS for encoder in ENCODERS),
+    *(Row(world, "end to end", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
+    *(Row(world, "by time, frozen", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each row may use; the same for all of a world."""
+
+    steps: int = 6_000
+    """Of training."""
+    recorded: int = 24
+    """Episodes to pretrain on."""
+    updates: int = 500
+    """Of pretraining."""
+    batch: int = 128
+    """Clips per update of pretraining."""
+    episodes: int = 50
+    """Of the judgement, on test levels."""
+
+
+SMOKE = Budget(steps=48, recorded=2, updates=2, batch=8, episodes=2)
+
+
+def measure(smoke: bool = False, out: Path = OUT) -> Line:
+    """The table; with `smoke` every row in a few steps."""
+    out, budget = (out / "smoke", SMOKE) if smoke else (out, Budget())
+    out.mkdir(parents=True, exist_ok=True)
+    known = {line["name"]: line for line in lines_of(out / "matrix.jsonl")}
+    for done, row in enumerate(ROWS, start=1):
+        if row.name not in known:
+            print(f"{done} of {len(ROWS)}: {row.name}", file=sys.stderr, flush=True)
+            used = cpu_minutes()
+            known[row.name] = {"name": row.name, **judged(row, budget, out)}
+            known[row.name]["cpu_minutes"] = round(cpu_minutes() - used, 2)
+            with (out / "matrix.jsonl").open("a") as file:
+                file.write(json.dumps(known[row.name]) + "\n")
+    rows = [known[row.name] for row in ROWS]
+    print(
+        f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
+        f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
+    )
+    show(rows)
+    return {"rows": rows, "budget": vars(budget), "hardware": hardware()}
+
+
+def judged(row: Row, budget: Budget, out: Path) -> Line:
+    """Train one combination, and judge it on test levels."""
+    config = configuration(row, budget, out)
+    run = out / "runs" / row.name.replace(", ", "-").replace(" ", "-")
+    again = bool(list_steps(run / "checkpoints"))
+    if not again:
+        check(config)
+        run.mkdir(parents=True, exist_ok=True)
+        write(config, run / runs.CONFIG, config_hash=config_hash(config))
+    if train.carry_out(config, run, row.name, wanted=False, again=again):
+        raise KeyboardInterrupt
+    env = build.worlds(config.env, "test", 1, evaluation=True)
+    agent = build.trained(config, runs.weights(run, "last"), env)
+    env.close()
+    found = scores(play(agent, config.env, range(budget.episodes), "test", config.evaluation.num_envs))
+    name = headline(found)
+    value = interval(found[name])
+    return {
+        "world": row.world,
+        "encoder": row.encoder,
+        **row.columns(),
+        "metric": name,
+        "score": value.value,
+        "interval": [value.low, value.high],
+        "episodes": budget.episodes,
+        "config_hash": config_hash(config),
+    }
+
+
+def configuration(row: Row, budget: Budget, out: Path) -> Config:
+    """The run's configuration; its encoder pretrained in the same world where it asks for that."""
+    encoder, positives = ENCODERS[row.encoder]
+    if positives is not None:
+        encoder = replace(encoder, pretrained=str(pretrained(row.world, positives, budget, out)))
+    schedule = Schedule(steps=budget.steps, log_every=max(8, budget.steps // 20))
+    judge = EvaluationConfig(episodes=budget.episodes, during=min(10, budget.episodes), films=0)
+    return Config(WORLDS[row.world], row.agent, encoder, schedule, judge)
+
+
+def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path) -> Path:
+    """A pretraining run on the world's recorded episodes, made once."""
+    run = out / "encoders" / f"{world}-{positives.by}"
+    again = (run / runs.CONFIG).exists()
+    if again and list_steps(run / "checkpoints")[-1:] == [run / "checkpoints" / f"{budget.updates:09d}"]:
+        return run
+    training = PretrainingConfig(steps=budget.updates, batch_size=budget.batch, device="cpu")
+    data = pretrain.DataConfig(str(recorded(world, budget.recorded, out)))
+    config = pretrain.PretrainConfig(METHOD, data, PICTURE, positives, training)
+    if not again:
+        run.mkdir(parents=True, exist_ok=True)
+        write(config, run / runs.CONFIG, config_hash=config_hash(config))
+    if pretrain.carry_out(config, run, again=again):
+        raise KeyboardInterrupt
+    return run
+
+
+def recorded(world: str, episodes: int, out: Path) -> Path:
+    """Episodes of the expert and of random on training levels, recorded once."""
+    folder = out / "episodes" / world
+    if len(episode_files(folder)) >= 2 * episodes:
+        return folder
+    env = build.worlds(WORLDS[world], "train", min(8, episodes), evaluation=True)
+    try:
+        for number, who in enumerate(("expert", "random")):
+            seeds = range(number * episodes, (number + 1) * episodes)
+            spaces = (env.single_observation_space, env.single_action_space)
+            writer = EpisodeWriter(folder, WORLDS[world].id, *spaces, agent=who)
+            evaluate(build.reference(who, env), env, seeds, Keep(writer, Ticker(who, episodes)))
+    finally:
+        env.close()
+    return folder
+
+
+def show(rows: list[Line]) -> None:
+    """One table."""
+    heads = ("world", "encoder", "model", "planner", "agent")
+    widths = {head: max(len(head), *(len(row[head]) for row in rows)) + 2 for head in heads}
+    print("".join(f"{head:<{widths[head]}}" for head in heads) + f"{'score':>8}  95 % interval     CPU min")
+    for row in rows:
+        low, high = row["interval"]
+        cells = "".join(f"{row[head]:<{widths[head]}}" for head in heads)
+        print(f"{cells}{row['score']:>8.3f}  [{low:.3f}, {high:.3f}]  {row['cpu_minutes']:>8.1f}  {row['metric']}")

@@ -1,0 +1,231 @@
+"""Seven self-supervised methods on ten shapes beside their controls, and how two of them collapse without their parts.
+
+Common protocol: pictures of 32 x 32 in which turn, place, size and colour are nuisances; five convolutions to a vector
+of 64, for MAE a small vision transformer; frozen features are read by logistic regression on 5,000 labels and by 20
+nearest neighbours. Every run is a line of `ssl.jsonl` as soon as it is done, and is not run twice.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.pretraining import Pretraining, PretrainingConfig
+from agents.rng import seed_all
+from perception.augmentation import Augmentation
+from perception.collapse import effective_rank
+from perception.dino import DINOSettings
+from perception.image_encoder import ImageEncoder
+from perception.probe import knn_probe, linear_probe, principal_axes, summaries
+from perception.shapes10 import SPACE, shapes10
+from scripts.image_encoders import ImageConfig, make
+from scripts.provenance import cpu_minutes, hardware
+from scripts.self_supervision import METHODS, MethodSettings, PositivesConfig, SimSiamSettings, method
+from scripts.statistics import bootstrap
+
+OUT = Path("runs/bench-ssl")
+TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures
+TURNING = Augmentation((0.65, 1.1), 0.2, 180.0, flip=0.5, colour=0.3, brightness=0.2, grey=0.3, blur=0.0, noise=0.02)
+CONV = ImageConfig("conv", dim=64, width=16)
+VIT = ImageConfig("vit", dim=64, patch=4, depth=4, heads=4)
+BASE = PretrainingConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
+SLOW = replace(BASE, steps=2_000)
+SGD = replace(SLOW, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)
+HEAD = DINOSettings(prototypes=256, hidden=256, bottleneck=64, local_size=16, local_scale=(0.4, 0.7))
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with the budget it needs."""
+
+    settings: MethodSettings
+    training: PretrainingConfig = BASE
+    encoder: ImageConfig = CONV
+
+
+RECIPES = {
+    "SimCLR": Recipe(METHODS["simclr"]),
+    "VICReg": Recipe(METHODS["vicreg"]),
+    "Barlow Twins": Recipe(METHODS["barlow-twins"]),
+    "BYOL": Recipe(METHODS["byol"], SLOW),
+    "SimSiam": Recipe(METHODS["simsiam"], SGD),
+    "DINO": Recipe(HEAD, SLOW),
+    "MAE": Recipe(METHODS["mae"], replace(SLOW, precision="float32"), VIT),
+}
+SHORT, QUICK = replace(SGD, steps=500), replace(BASE, steps=400, batch_size=64)
+FAST = replace(HEAD, momentum=0.99, frozen_updates=50)
+COLLAPSE = {
+    "SimSiam": Recipe(SimSiamSettings(), SHORT),
+    "SimSiam without stop-gradient": Recipe(SimSiamSettings(stop_gradient=False), SHORT),
+    "SimSiam without predictor": Recipe(SimSiamSettings(predict=False), SHORT),
+    "DINO": Recipe(FAST, QUICK),
+    "DINO without centring": Recipe(replace(FAST, centring=False), QUICK),
+    "DINO without sharpening": Recipe(replace(FAST, teacher_temperature=0.1), QUICK),
+    "DINO without either": Recipe(replace(FAST, centring=False, teacher_temperature=0.1), QUICK),
+}
+
+
+def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
+    """The table and the plot; with `smoke` a few updates of everything."""
+    torch.set_num_threads(1)
+    out = out / "smoke" if smoke else out
+    out.mkdir(parents=True, exist_ok=True)
+    shorten = (
+        (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
+    )
+    work = list(jobs(seeds, shorten))
+    known = {line["name"]: line for line in lines_of(out / "ssl.jsonl")}
+    for done, (name, job) in enumerate(work, start=1):
+        if name not in known:
+            print(f"{done} of {len(work)}: {name}", file=sys.stderr, flush=True)
+            used = cpu_minutes()
+            known[name] = {"name": name, **job(), "cpu_minutes": round(cpu_minutes() - used, 2)}
+            with (out / "ssl.jsonl").open("a") as file:
+                file.write(json.dumps(known[name]) + "\n")
+    found = [known[name] for name, _ in work]
+    picture = plot([line for line in found if "curve" in line], out / "collapse.png")
+    return {"rows": table(found), "picture": str(picture), "hardware": hardware()}
+
+
+def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None) -> Iterator[tuple[str, Callable[[], Line]]]:
+    """Seed by seed, the controls first, so that a table can be read early."""
+    change = shorten or (lambda recipe: recipe)
+    for seed in range(seeds):
+        yield f"PCA-64 of pixels, seed {seed}", partial(pca, seed)
+        yield f"untrained, seed {seed}", partial(untrained, CONV, seed)
+        yield f"untrained ViT, seed {seed}", partial(untrained, VIT, seed)
+        for name, recipe in RECIPES.items():
+            yield f"{name}, seed {seed}", partial(trained, change(recipe), seed)
+    for name, recipe in COLLAPSE.items():
+        yield f"collapse: {name}", partial(collapse, change(recipe))
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """What earlier processes left; a line cut short by a kill is run again."""
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(text)
+        except json.JSONDecodeError:
+            continue
+
+
+def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training pictures and classes, test pictures and classes."""
+    return *shapes10(TRAIN, 2 * seed), *shapes10(TEST, 2 * seed + 1)
+
+
+def pca(seed: int) -> Line:
+    train, labels, test, test_labels = data(seed)
+    mean, axes = principal_axes(train / 255, 64)
+    ours, theirs = ((pictures.flatten(1) / 255 - mean) @ axes for pictures in (train, test))
+    return scored(ours, theirs, labels, test_labels)
+
+
+def untrained(encoder: ImageConfig, seed: int) -> Line:
+    train, labels, test, test_labels = data(seed)
+    seed_all(seed)
+    made = make(encoder, SPACE)
+    return scored(summaries(made, {"image": train}), summaries(made, {"image": test}), labels, test_labels)
+
+
+def scored(train: Tensor, test: Tensor, labels: Tensor, test_labels: Tensor) -> Line:
+    few, few_labels = train[:LABELLED], labels[:LABELLED]
+    return {
+        "linear": linear_probe(few, few_labels, test, test_labels),
+        "knn": knn_probe(few, few_labels, test, test_labels, standardised=False),
+        "knn_standardised": knn_probe(few, few_labels, test, test_labels),
+        "effective_rank": float(effective_rank(test)),
+    }
+
+
+def trained(recipe: Recipe, seed: int) -> Line:
+    """Pretrain, then probe."""
+    train, labels, test, test_labels = data(seed)
+    learner, logged = pretrained(recipe, train, seed)
+    encoder = learner.encoder
+    assert isinstance(encoder, ImageEncoder)
+    found = scored(summaries(encoder, {"image": train}), summaries(encoder, {"image": test}), labels, test_labels)
+    return {**found, "steps": recipe.training.steps, "recipe": asdict(recipe), "last": logged[-1]}
+
+
+def collapse(recipe: Recipe) -> Line:
+    """The indicators while it trains."""
+    _, logged = pretrained(recipe, data(0)[0], 0)
+    names = ("embedding_std", "teacher_entropy", "effective_rank", "loss")
+    curve = {name: [round(each[name], 4) for each in logged] for name in names if name in logged[0]}
+    return {"curve": curve, "recipe": asdict(recipe)}
+
+
+def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[Pretraining, list[dict[str, float]]]:
+    seed_all(seed)
+    positives = PositivesConfig(augmentation=TURNING)
+    made = method(recipe.settings, make(recipe.encoder, SPACE), positives, recipe.training.steps)
+    learner = Pretraining(made, replace(recipe.training, seed=seed))
+    rng, size = np.random.default_rng(seed), recipe.training.batch_size
+    logged = []
+    for _ in range(recipe.training.steps):
+        logged.append(learner.update({"image": train[rng.integers(len(train), size=size)]}))
+    return learner, logged
+
+
+# What is shown ----------------------------------------------------------------------------------------------------
+
+
+def table(lines: list[Line]) -> list[Line]:
+    """Means over seeds with 95 % bootstrap intervals."""
+    rows = []
+    print(f"{'':<18}{'linear %':>22}{'20-NN %':>22}{'rank':>7}{'updates':>9}{'CPU min':>9}  (chance 10 %)")
+    for name in dict.fromkeys(line["name"].rsplit(", seed", 1)[0] for line in lines if "linear" in line):
+        own = [line for line in lines if line["name"].rsplit(", seed", 1)[0] == name]
+        row: Line = {"method": name, "seeds": len(own), "updates": own[0].get("steps", 0)}
+        for score in ("linear", "knn"):
+            found = bootstrap([line[score] for line in own])
+            row[score] = {"value": found.value, "low": found.low, "high": found.high}
+        row["effective_rank"] = float(np.mean([line["effective_rank"] for line in own]))
+        row["cpu_minutes"] = float(np.mean([line["cpu_minutes"] for line in own]))
+        cells = "".join(f"{spell(row[score]):>22}" for score in ("linear", "knn"))
+        print(f"{name:<18}{cells}{row['effective_rank']:>7.1f}{row['updates']:>9,}{row['cpu_minutes']:>9.1f}")
+        rows.append(row)
+    return rows
+
+
+def spell(found: Mapping[str, float]) -> str:
+    return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def plot(lines: list[Line], path: Path) -> Path:
+    """One picture: SimSiam's spread on the sphere, DINO's teacher entropy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    panels = (
+        (left, "SimSiam", "embedding_std", "deviation on the sphere x $\\sqrt{d}$"),
+        (right, "DINO", "teacher_entropy", "entropy of the teacher [nats]"),
+    )
+    for axes, name, indicator, label in panels:
+        for line in lines:
+            title = line["name"].removeprefix("collapse: ")
+            if title.split(" without")[0] == name:
+                values = np.asarray(line["curve"][indicator])
+                window = min(9, len(values))
+                smooth = np.convolve(values, np.ones(window) / window, "valid")
+                axes.plot(np.arange(len(smooth)) + window // 2, smooth, label=title.removeprefix(f"{name} ").strip())
+        axes.set(title=name, xlabel="update", ylabel=label, ylim=(0, None))
+        axes.grid(alpha=0.3)
+    right.axhline(np.log(HEAD.prototypes), color="grey", linestyle=":", label=f"log {HEAD.prototypes}: all alike")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path

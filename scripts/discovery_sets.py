@@ -1,0 +1,104 @@
+"""Pictures with instance masks from the simulators, kept on disk once made: home frames and roads from above."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+import envs  # noqa: F401  (registers the homes)
+from envs import Split
+from envs.driving.generate import generate_scenario
+from envs.driving.geometry import box_corners
+from envs.driving.render import BirdsEye, View
+from envs.driving.vehicle import ego_boxes
+from perception.scenes import OVERLAP, Scenes
+
+STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame", "door", "window"}
+"""What is no object of a home but the home itself."""
+LEAST = {"homes": 0.01, "roads": 0.003}
+"""Share of the picture below which an object is too small to count, for or against."""
+PLAIN = 0.04
+"""Share of the picture that the largest object of a home frame fills at least; a bare wall has nothing to discover."""
+STRIDE = 12
+"""Steps of the expert's walk between two frames of a home."""
+VIEW = View(128, 128, metres=32.0)
+
+
+def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
+    """The set in `path` (.npz), or made now and put there."""
+    if path.exists():
+        with np.load(path) as found:
+            return Scenes(found["images"], found["labels"])
+    scenes = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".new.npz")
+    np.savez_compressed(aside, images=scenes.images, labels=scenes.labels)
+    aside.replace(path)
+    return scenes
+
+
+def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) -> NDArray[np.int64]:
+    """Labels 1.. for those of `objects` that fill this share of ids (H, W) or more, OVERLAP for smaller ones."""
+    labels, number = np.zeros(ids.shape, np.int64), 0
+    for name in np.intersect1d(ids, objects):
+        here = ids == name
+        large = here.mean() >= least
+        number += large
+        labels[here] = number if large else OVERLAP
+    return labels
+
+
+def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
+    """n frames (size, size, 3) that experts see on their ways through homes, each with an object of PLAIN or more."""
+    env = gymnasium.make_vec(
+        "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
+    ).unwrapped
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+    observation, _ = env.reset(seed=0)
+    step = 0
+    while len(images) < n:
+        if step % STRIDE == 0:
+            for i in range(worlds):
+                things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]  # type: ignore[attr-defined]
+                ids = observation["semantic"][i, ..., 0].astype(np.int64)
+                label = instances(ids, np.array(things), LEAST["homes"])
+                if (np.bincount(label[label > 0], minlength=2) >= PLAIN * label.size).any():
+                    images.append(observation["rgb"][i])
+                    labels.append(label)
+        observation, *_ = env.step(env.expert_action())  # type: ignore[attr-defined]
+        step += 1
+    env.close()
+    return Scenes(np.stack(images[:n]), np.stack(labels[:n]))
+
+
+def road_pictures(n: int, split: Split, per_scenario: int = 4) -> Scenes:
+    """n pictures (128, 128, 3) of roads from above, 32 m across; every road user, the ego too, is an object."""
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+    seed = 0
+    while len(images) < n:
+        scenario = generate_scenario(seed, split=split)
+        seed += 1
+        frames = scenario.ego[scenario.iterations]
+        painter = BirdsEye(scenario.map, frames, view=VIEW)
+        for k in np.linspace(0, len(frames) - 1, per_scenario).astype(int):
+            tracks = scenario.tracks_at(int(k))
+            boxes = np.concatenate([tracks.boxes, ego_boxes(frames[k])[None]])
+            label = instances(*drawn(boxes, VIEW.transform(frames[k])), LEAST["roads"])
+            if label.max() > 0:
+                images.append(painter.draw(frames[k], tracks, scenario.lights_at(int(k))))
+                labels.append(label)
+    return Scenes(np.stack(images[:n]), np.stack(labels[:n]))
+
+
+def drawn(boxes: NDArray[np.float64], transform: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids 1.. (H, W) of boxes (n, 5) as the painter fills them, later ones on top, and the ids."""
+    canvas = np.zeros((VIEW.height, VIEW.width), np.int32)
+    corners = box_corners(boxes) @ transform[:, :2].T + transform[:, 2]
+    for number, polygon in enumerate(corners, start=1):
+        cv2.fillPoly(canvas, [np.round(polygon).astype(np.int32)], number)
+    return canvas.astype(np.int64), np.arange(1, len(boxes) + 1)

@@ -1,0 +1,160 @@
+"""The seven methods of self-supervision by name, their settings, and what counts as the same picture."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from perception import SelfSupervised
+from perception.augmentation import Augmentation
+from perception.barlow_twins import BarlowTwins
+from perception.byol import BYOL
+from perception.dino import DINO, DINOSettings
+from perception.image_encoder import ImageEncoder
+from perception.mae import MAE
+from perception.simclr import SimCLR
+from perception.simsiam import SimSiam
+from perception.vicreg import VICReg
+from perception.views import Views
+from perception.vit import ViT
+from scripts.mistake import Mistake
+
+Positives = Literal["augmentation", "temporal", "both"]
+
+
+@dataclass(frozen=True)
+class SimCLRSettings:
+    """SimCLR (Chen et al. 2020)."""
+
+    widths: tuple[int, ...] = (256, 128)
+    """Of the projector's layers."""
+    temperature: float = 0.2
+    """Of the contrast."""
+
+
+@dataclass(frozen=True)
+class BYOLSettings:
+    """BYOL (Grill et al. 2020)."""
+
+    widths: tuple[int, ...] = (256, 128)
+    """Of the projector's layers."""
+    hidden: int = 256
+    """Width of the predictor's hidden layer."""
+    momentum: float = 0.99
+    """Of the teacher at the start; it rises to 1."""
+    predict: bool = True
+    """Without a predictor (and momentum 0) it collapses."""
+
+
+@dataclass(frozen=True)
+class SimSiamSettings:
+    """SimSiam (Chen & He 2021)."""
+
+    widths: tuple[int, ...] = (256, 128)
+    """Of the projector's layers."""
+    bottleneck: int = 64
+    """Width of the predictor's hidden layer."""
+    stop_gradient: bool = True
+    """Without, it collapses."""
+    predict: bool = True
+    """Without a predictor it collapses."""
+
+
+@dataclass(frozen=True)
+class VICRegSettings:
+    """VICReg (Bardes et al. 2022)."""
+
+    widths: tuple[int, ...] = (512, 512)
+    """Of the expander's layers."""
+    weights: tuple[float, float, float] = (25.0, 25.0, 1.0)
+    """Of invariance, variance and covariance."""
+
+
+@dataclass(frozen=True)
+class BarlowTwinsSettings:
+    """Barlow Twins (Zbontar et al. 2021)."""
+
+    widths: tuple[int, ...] = (512, 512)
+    """Of the projector's layers."""
+    redundancy: float = 5e-3
+    """Weight of the correlations off the diagonal."""
+    scale: float = 1 / 32
+    """Of the whole loss."""
+
+
+@dataclass(frozen=True)
+class MAESettings:
+    """Masked autoencoder (He et al. 2022)."""
+
+    mask_ratio: float = 0.75
+    """Share of patches hidden."""
+    width: int = 64
+    """Of the decoder."""
+    depth: int = 2
+    """Of the decoder."""
+
+
+MethodSettings = (
+    SimCLRSettings | BYOLSettings | SimSiamSettings | VICRegSettings | BarlowTwinsSettings | DINOSettings | MAESettings
+)
+METHODS: dict[str, MethodSettings] = {
+    "simclr": SimCLRSettings(),
+    "byol": BYOLSettings(),
+    "simsiam": SimSiamSettings(),
+    "vicreg": VICRegSettings(),
+    "barlow-twins": BarlowTwinsSettings(),
+    "dino": DINOSettings(),
+    "mae": MAESettings(),
+}
+
+
+@dataclass(frozen=True)
+class PositivesConfig:
+    """Which two pictures are the same thing."""
+
+    by: Positives = "augmentation"
+    """One picture changed twice; two pictures some frames apart, unchanged; or such two, each changed."""
+    gap: int = 1
+    """Frames between the two of temporal and both."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """How a picture is changed."""
+
+    @property
+    def frames(self) -> int:
+        """How many pictures a clip holds."""
+        return 1 if self.by == "augmentation" else 2
+
+    def views(self, crops: bool) -> Views:
+        """Clips hold the two pictures alone, so that the gap between them is one; `crops` are needed in any case."""
+        if self.by == "augmentation":
+            return Views(self.augmentation)
+        if self.by == "both":
+            return Views(self.augmentation, 1)
+        only_crops = replace(self.augmentation, colour=0.0, brightness=0.0, grey=0.0, blur=0.0, noise=0.0, flip=0.0)
+        return Views(only_crops if crops else None, 1)
+
+
+def method(settings: MethodSettings, encoder: ImageEncoder, positives: PositivesConfig, steps: int) -> SelfSupervised:
+    """The method about the encoder it will train, `steps` long. Raises Mistake for what does not go together."""
+    if isinstance(settings, MAESettings):
+        if not isinstance(encoder, ViT):
+            raise Mistake("mae hides patches, which only a vision transformer has: --encoder.net vit")
+        if positives.by != "augmentation":
+            raise Mistake("mae compares no two pictures: it paints hidden patches; leave --positives out")
+        try:
+            return MAE(encoder, settings.mask_ratio, settings.width, settings.depth)
+        except ValueError as error:
+            raise Mistake(f"mae: {error}") from error
+    views = positives.views(crops=isinstance(settings, DINOSettings))
+    match settings:
+        case SimCLRSettings():
+            return SimCLR(encoder, views, settings.widths, settings.temperature)
+        case BYOLSettings():
+            return BYOL(encoder, views, settings.widths, settings.hidden, settings.momentum, steps, settings.predict)
+        case SimSiamSettings():
+            s = settings
+            return SimSiam(encoder, views, s.widths, s.bottleneck, s.stop_gradient, s.predict)
+        case VICRegSettings():
+            return VICReg(encoder, views, settings.widths, settings.weights)
+        case BarlowTwinsSettings():
+            return BarlowTwins(encoder, views, settings.widths, settings.redundancy, settings.scale)
+        case DINOSettings():
+            return DINO(encoder, views, settings if settings.steps else replace(settings, steps=steps))

@@ -1,0 +1,139 @@
+"""The discovery bench: trainings resume exactly, truths from simulators, pictures, and the table of what is done."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from perception.complex_autoencoder import ComplexAutoEncoder
+from perception.outlined_shapes import outlined_shapes
+from perception.scenes import OVERLAP, Scenes
+from perception.sprites import sprites
+from perception.vit import ViT
+from scripts import bench_discovery, mask_picture
+from scripts.bench_discovery import batches, best_side, cuts, enlarged, middle_box, small_vit
+from scripts.discovery_sets import drawn, home_frames, instances, kept, road_pictures
+from scripts.short_training import ShortTraining, warm_up
+
+
+def trained(folder, steps):
+    scenes = outlined_shapes(40, 0)
+    torch.manual_seed(0)
+    model = ComplexAutoEncoder(scenes.space(), hidden=4, bottleneck=8)
+    training = ShortTraining(folder, steps, warm_up(1e-2, 4), every=3)
+    curve = training.run(model, batches(scenes, 0, size=8), lambda: {"training": float(model.training)})
+    return model, curve
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_been(tmp_path):
+    whole, curve = trained(tmp_path / "whole", 8)
+    assert [line["step"] for line in curve] == [3, 6, 8]
+    assert [line["training"] for line in curve] == [0, 0, 0]  # measured in evaluation mode
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    trained(tmp_path / "parts", 5)
+    parts, again = trained(tmp_path / "parts", 8)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, parts.state_dict()[name]), name
+    assert [line["step"] for line in again] == [3, 5, 6, 8]
+    done, same = trained(tmp_path / "parts", 8)  # nothing left to do
+    assert torch.equal(done.output.weight, parts.output.weight)
+    assert same == again
+
+
+def test_warm_up():
+    rate = warm_up(2.0, 4)
+    assert [rate(step) for step in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
+
+
+def test_instances_leave_small_and_foreign_things_out():
+    ids = np.array([[7] * 8, [3] * 4 + [9] * 3 + [5]])
+    labels = instances(ids, np.array([3, 5, 9]), least=0.1)
+    assert labels.tolist() == [[0] * 8, [1] * 4 + [2] * 3 + [OVERLAP]]
+
+
+def test_simulators_give_masks_that_fit_their_pictures(tmp_path):
+    homes = kept(tmp_path / "homes.npz", lambda: home_frames(3, "train", 48, worlds=2))
+    again = kept(tmp_path / "homes.npz", lambda: pytest.fail("made twice"))
+    np.testing.assert_array_equal(homes.labels, again.labels)
+    assert homes.images.shape == (3, 48, 48, 3)
+    assert all(np.bincount(label[label > 0]).max() >= 0.04 * label.size for label in homes.labels)
+    roads = road_pictures(2, "train", per_scenario=2)
+    for image, label in zip(roads.images, roads.labels):
+        # The ego is orange and always at the same place; it is one of the objects.
+        ego = label[int(0.6 * 128), 64]
+        assert ego > 0
+        red, green, blue = np.median(image[label == ego].astype(int), 0)
+        assert red > green + 60 > blue + 60
+
+
+def test_boxes_are_drawn_where_they_are():
+    ids, names = drawn(np.array([[0.0, 0.0, 0.0, 4.0, 2.0]]), np.array([[4.0, 0.0, 64.0], [0.0, -4.0, 64.0]]))
+    assert names.tolist() == [1]
+    assert abs((ids == 1).sum() - 16 * 8) <= 25  # 4 m by 2 m at 4 pixels a metre, borders included
+    rows, columns = np.nonzero(ids)
+    assert (rows.mean(), columns.mean()) == (64, 64)
+
+
+def test_found_objects_take_the_names_of_true_ones():
+    truth = np.array([[0, 0, 1, 1, 2, 2, OVERLAP]])
+    found = np.array([[5, 5, 9, 9, 9, 4, 4]])
+    named = mask_picture.named_as(found, truth)
+    assert named[0, :6].tolist() == [0, 0, 1, 1, 1, 2]
+
+
+def test_middle_box_and_its_best_side():
+    assert middle_box(40, 80, 0.5).tolist() == [20, 10, 60, 30]
+    labels = np.zeros((3, 20, 20), np.int64)
+    labels[:, 5:15, 5:15] = 1
+    assert best_side(Scenes(np.zeros((3, 20, 20, 3), np.uint8), labels)) == pytest.approx(0.4)  # first with IoU >= 0.5
+
+
+def test_a_larger_vit_is_the_same_network():
+    small, large = sprites(1, 0, size=64), sprites(1, 0, size=128)
+    encoder = small_vit(small)
+    larger = enlarged(encoder, large)
+    assert isinstance(larger, ViT)
+    images = torch.rand(1, 3, 128, 128) - 0.5
+    torch.testing.assert_close(larger.tokens(images)[1], encoder.tokens(images)[1], atol=1e-4, rtol=1e-3)
+
+
+def test_cuts_score_and_draw(tmp_path):
+    scenes = sprites(4, 0, (1, 2), (0.1, 0.3))
+    records = cuts(tmp_path, "few sprites", scenes, scenes, {"random ViT": small_vit(scenes)})
+    assert [record["method"].split(",")[0][:10] for record in records] == [
+        "centre box",
+        "TokenCut",
+        "TokenCut",
+        "MaskCut",
+    ]
+    assert all(0 <= value <= 1 for record in records for value in record["scores"].values())
+    assert all(record["control"] for record in records)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
+    def part(method, values, control):
+        return [
+            {"set": "S", "method": method, "control": control, "scores": {"ARI": value}, "budget": "none"}
+            for value in values
+        ]
+
+    parts = {"ours": lambda out: part("ours", [0.5, 1.0], False), "easy": lambda out: part("easy", [0.25], True)}
+    monkeypatch.setattr(bench_discovery, "parts", lambda seeds: parts)
+    bench_discovery.measure(1, ["ours"], tmp_path)
+    assert not (tmp_path / "easy.json").exists()
+    found = bench_discovery.measure(1, out=tmp_path)
+    row = found["rows"][0]
+    assert (row["ours"], row["seeds"], row["best_control"], row["best_control_name"]) == (
+        0.75,
+        [0.5, 1.0],
+        0.25,
+        "easy",
+    )
+    json.dumps(found)
+    monkeypatch.setitem(parts, "ours", lambda out: pytest.fail("done twice"))
+    bench_discovery.measure(1, out=tmp_path)
+    assert "0.250 easy" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no part of this bench begins with 'nothing'"):
+        bench_discovery.measure(1, ["nothing"], tmp_path)

@@ -1,0 +1,112 @@
+"""The benches of self-supervision on a tiny budget: every recipe runs, finished runs are kept, tables and plot."""
+
+import json
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from scripts import bench_homes_probe, bench_matrix, bench_ssl
+from scripts.home_walks import ROOMS, walks
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    for name, value in (("TRAIN", 60), ("TEST", 30), ("LABELLED", 40)):
+        monkeypatch.setattr(bench_ssl, name, value)
+
+
+def test_every_recipe_runs_and_is_not_run_twice(tiny, tmp_path, monkeypatch, capsys):
+    found = bench_ssl.measure(1, smoke=True, out=tmp_path)
+    assert [row["method"] for row in found["rows"]] == [
+        *("PCA-64 of pixels", "untrained", "untrained ViT"),
+        *bench_ssl.RECIPES,
+    ]
+    for row in found["rows"]:
+        assert row["linear"]["low"] <= row["linear"]["value"] <= row["linear"]["high"]
+    assert cv2.imread(found["picture"]).std() > 5
+    said = capsys.readouterr().out
+    assert all(name in said for name in bench_ssl.RECIPES)
+
+    kept = tmp_path / "smoke" / "ssl.jsonl"
+    lines = kept.read_text().splitlines()
+    kept.write_text("\n".join([*lines[:-1], lines[-1][:40]]))  # killed while it wrote the last line
+    again = []
+    monkeypatch.setattr(bench_ssl, "collapse", lambda recipe: again.append(recipe) or json.loads(lines[-1]))
+    bench_ssl.measure(1, smoke=True, out=tmp_path)
+    assert len(again) == 1
+
+
+def test_recipes_and_their_ablations_differ_in_one_thing():
+    full, no_stop = bench_ssl.COLLAPSE["SimSiam"], bench_ssl.COLLAPSE["SimSiam without stop-gradient"]
+    assert full.training == no_stop.training
+    assert vars(full.settings) | {"stop_gradient": False} == vars(no_stop.settings)
+    dino, sharp = bench_ssl.COLLAPSE["DINO"], bench_ssl.COLLAPSE["DINO without sharpening"]
+    student = dino.settings.student_temperature
+    assert vars(dino.settings) | {"teacher_temperature": student} == vars(sharp.settings)
+
+
+def test_walks_tell_the_truth_about_their_frames(tmp_path):
+    seen = walks("test", 2, 2, 12, size=32, kept=tmp_path)
+    assert seen.rgb.shape == (12, 4, 32, 32, 3)
+    forward, turned = seen.motion[..., 0], seen.motion[..., 1]
+    assert (seen.motion[0] == 0).all()
+    assert seen.first[0].all()
+    assert not seen.first[1:].any()
+    assert forward.max() <= 0.25 + 1e-5
+    steps = np.abs(turned[1:])
+    assert np.isclose(steps, 0, atol=1e-4).any()
+    np.testing.assert_allclose(steps[steps > 0.01], np.deg2rad(10), atol=1e-3)
+    assert (forward[np.abs(turned) > 0.01] < 0.01).all(), "one action a step: nobody turns and walks at once"
+    assert set(np.unique(seen.room)) <= set(range(-1, len(ROOMS)))
+    assert 0 < seen.depth.min() <= seen.depth.max() <= 10
+    still = (np.abs(forward[1:]) < 1e-6) & (np.abs(turned[1:]) < 1e-6)
+    same = (seen.rgb[1:] == seen.rgb[:-1]).all((2, 3, 4))
+    assert (same == still).all(), "a picture changes exactly when the body moves"
+    again = walks("test", 2, 2, 12, size=32, kept=tmp_path)
+    assert (again.rgb == seen.rgb).all()
+    assert again.rooms == ROOMS
+    other = walks("train", 2, 2, 3, size=32)
+    assert not (other.rgb[:3] == seen.rgb[:3]).all()
+
+
+def test_the_homes_probe_runs_every_encoder(tmp_path):
+    found = bench_homes_probe.measure(1, smoke=True, out=tmp_path)
+    assert [row["encoder"] for row in found["rows"]] == [
+        *("PCA-64 of pixels", "random"),
+        *bench_homes_probe.VIEWS,
+        "supervised",
+    ]
+
+
+def test_the_supervised_control_ignores_places_without_a_room():
+    outputs, objects = torch.randn(4, 5 + 6), torch.zeros(4, 6, dtype=torch.bool)
+    room = torch.tensor([0, -1, 2, -1])
+    changed = outputs.clone()
+    changed[1, :5] += 3
+    assert bench_homes_probe.taught(outputs, room, objects) == bench_homes_probe.taught(changed, room, objects)
+
+
+def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatch, capsys):
+    chosen = [row for row in bench_matrix.ROWS if row.world == "grid"][:4]
+    monkeypatch.setattr(bench_matrix, "ROWS", tuple(chosen))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = bench_matrix.measure(smoke=True, out=tmp_path)
+    for row, asked in zip(found["rows"], chosen):
+        assert {"world", "encoder", "model", "planner", "agent", "score", "interval"} <= set(row)
+        assert row["interval"][0] <= row["score"] <= row["interval"][1]
+        assert (row["world"], row["encoder"], row["agent"]) == (asked.world, asked.encoder, "dagger")
+    assert len({row["config_hash"] for row in found["rows"]}) == 4
+    monkeypatch.setattr(bench_matrix, "judged", None)
+    assert bench_matrix.measure(smoke=True, out=tmp_path)["rows"] == found["rows"], "kept, not run again"
+    assert "95 % interval" in capsys.readouterr().out
+
+
+def test_rows_of_the_matrix_are_told_apart_and_cover_the_worlds():
+    names = [row.name for row in bench_matrix.ROWS]
+    assert len(set(names)) == len(names)
+    assert {row.world for row in bench_matrix.ROWS} == set(bench_matrix.WORLDS)
+    assert all(row.encoder in bench_matrix.ENCODERS for row in bench_matrix.ROWS)
