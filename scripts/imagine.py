@@ -79,6 +79,10 @@ def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
     if isinstance(agent, Dreamer):
         return agent.nets.model, agent.from_space
     if isinstance(agent, MPC) and hasattr(agent.model, "decode"):
+        try:
+            agent.model.decode(agent.model.initial(1))
+        except TypeError as error:
+            raise Mistake(str(error)) from error
         return agent.model, lambda action: action
     held = type(agent.model).__name__ if isinstance(agent, MPC) else "no world model"
     raise Mistake(
