@@ -20,7 +20,7 @@ VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""
 EMPTY = grid("Empty-8x8")
 LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
-PIECES: dict[str, Any] = {"batch_size": 16, "sequence": 32, "updates": 24, "anneal_rows": 40_000}
+PIECES: dict[str, Any] = {"batch_size": 16, "sequence": 32, "updates": 24, "anneal_rows": 60_000}
 """Labels of a deterministic expert cost next to nothing, and pieces of episodes share their map, which is read once."""
 
 
@@ -52,16 +52,16 @@ GRIDS: tuple[Preset, ...] = (
     ),
     Preset("bc-doorkey", "clone the expert, whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
     Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
-    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**PIECES), 40_000)),
-    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 40_000)),
+    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**PIECES), 60_000)),
+    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 60_000)),
     Preset(
         "dagger-fourrooms-view",
         "DAgger, own view, no memory",
-        partial("FourRooms", DAggerConfig(**PIECES), 40_000),
+        partial("FourRooms", DAggerConfig(**PIECES), 60_000),
     ),
     Preset(
         "dagger-fourrooms-memory",
         "DAgger, own view, a GRU remembers whole episodes",
-        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence": 100}), 40_000),
+        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence": 100}), 60_000),
     ),
 )
