@@ -216,6 +216,8 @@ def test_two_processes_do_not_train_one_run(tmp_path):
     ("arguments", "says"),
     [
         (["train", "ppo-emtpy"], "ppo-emtpy is no preset. Nearest: ppo-empty"),
+        (["train", "idm"], "idm has nothing to learn; embodia eval idm judges it"),
+        (["eval", "idm", "--env", "MiniGrid-Empty-5x5-v0"], "idm drives on roads only, not in MiniGrid-Empty-5x5-v0"),
         (["train", "ppo-empty", "--env.id", "MiniGrid-Empty-8x9-v0"], "Nearest: MiniGrid-Empty-8x8-v0"),
         (["train", "ppo-empty", "--encoder.keys", "smell"], "encoder.keys: smell is not observed"),
         (["train", "ppo-empty", "--agent.batch-size", "4000"], "a rollout is agent.n_steps x env.num_envs = 1024"),
