@@ -202,28 +202,36 @@ def spell(found: Mapping[str, float]) -> str:
 
 
 def plot(lines: list[Line], path: Path) -> Path:
-    """One picture: SimSiam's spread on the sphere, DINO's teacher entropy."""
+    """One picture: SimSiam's spread on the sphere, DINO's divergence of the teacher from a uniform distribution."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    whole = float(np.log(HEAD.prototypes))
     panels = (
-        (left, "SimSiam", "embedding_std", "deviation on the sphere x $\\sqrt{d}$"),
-        (right, "DINO", "teacher_entropy", "entropy of the teacher [nats]"),
+        (left, "SimSiam", lambda curve: curve["embedding_std"], "deviation on the sphere x $\\sqrt{d}$"),
+        (
+            right,
+            "DINO",
+            lambda curve: whole - np.array(curve["teacher_entropy"]),
+            "KL of the teacher to uniform [nats]",
+        ),
     )
     for axes, name, indicator, label in panels:
         for line in lines:
             title = line["name"].removeprefix("collapse: ")
             if title.split(" without")[0] == name:
-                values = np.asarray(line["curve"][indicator])
+                values = np.asarray(indicator(line["curve"]))
                 window = min(9, len(values))
                 smooth = np.convolve(values, np.ones(window) / window, "valid")
                 axes.plot(np.arange(len(smooth)) + window // 2, smooth, label=title.removeprefix(f"{name} ").strip())
-        axes.set(title=name, xlabel="update", ylabel=label, ylim=(0, None))
+        axes.set(title=name, xlabel="update", ylabel=label)
         axes.grid(alpha=0.3)
-    right.axhline(np.log(HEAD.prototypes), color="grey", linestyle=":", label=f"log {HEAD.prototypes}: all alike")
+    left.set_ylim(0, None)
+    right.set_yscale("log")  # below, all prototypes are alike; at the line, one takes everything
+    right.axhline(whole, color="grey", linestyle=":", label=f"log {HEAD.prototypes}: one prototype takes all")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
