@@ -42,6 +42,6 @@ HOMES: tuple[Preset, ...] = (
         "dagger-pointnav", "DAgger in homes: depth, GPS and compass, a GRU", learned(POINTNAV, NAVIGATOR, SEES, LABELS)
     ),
     Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
-    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 200_000)),
+    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 1_000_000)),
     Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
 )
