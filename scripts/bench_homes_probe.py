@@ -4,8 +4,6 @@ The encoders learn from walks through homes of the training split; probes are fi
 tested in the other. Every line of `homes.jsonl` is written as soon as it is done, and is not run twice.
 """
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,11 +20,11 @@ from agents.rng import seed_all
 from perception.augmentation import Augmentation
 from perception.image_encoder import ImageEncoder
 from perception.probe import summaries
-from scripts.bench_ssl import lines_of
 from scripts.home_probe import SCORES, Read, pixels, scores
 from scripts.home_walks import Walks, walks
 from scripts.image_encoders import ImageConfig, make, picture_space
-from scripts.provenance import cpu_minutes, hardware
+from scripts.once import once
+from scripts.provenance import hardware
 from scripts.self_supervision import METHODS, PositivesConfig, method
 from scripts.statistics import bootstrap
 
@@ -52,23 +50,22 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
     size = (4, 4, 1, 8) if smoke else (TRAIN_HOMES, TEST_HOMES, EACH, STEPS)
     seen = walks("train", size[0], *size[2:], kept=out), walks("test", size[1], *size[2:], kept=out)
     training = replace(TRAINING, steps=3, batch_size=16) if smoke else TRAINING
-    work = list(jobs(seeds, training, *seen, size[1]))
-    known = {line["name"]: line for line in lines_of(out / "homes.jsonl")}
-    for done, (name, job) in enumerate(work, start=1):
-        if name not in known:
-            print(f"{done} of {len(work)}: {name}", file=sys.stderr, flush=True)
-            used = cpu_minutes()
-            found = scores(job(), seen[1], size[1])
-            known[name] = {"name": name, **found, "cpu_minutes": round(cpu_minutes() - used, 2)}
-            with (out / "homes.jsonl").open("a") as file:
-                file.write(json.dumps(known[name]) + "\n")
+    known = once(
+        out / "homes.jsonl",
+        ((name, partial(scored, job, seen[1], size[1])) for name, job in jobs(seeds, training, *seen, size[1])),
+    )
     room = seen[1].room[seen[1].room >= 0]
     common = float(np.bincount(room).max() / len(room))
     return {
-        "rows": table([known[name] for name, _ in work], common),
+        "rows": table(known, common),
         "most_common_room": common,
         "hardware": hardware(),
     }
+
+
+def scored(job: Callable[[], Read], test: Walks, homes: int) -> Line:
+    """Train or build what reads pictures, then probe it."""
+    return dict(scores(job(), test, homes))
 
 
 def jobs(

@@ -5,8 +5,7 @@ A row is a `Config` like any other: a world, how pictures are read, and an agent
 a line of `matrix.jsonl` as soon as it is done, and is not run twice; what was interrupted is resumed.
 """
 
-import json
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from agents.pretraining import PretrainingConfig
 from agents.rows import EpisodeWriter, episode_files
 from agents.sb3 import PPOConfig
 from scripts import build, pretrain, runs, train
-from scripts.bench_ssl import lines_of
 from scripts.collect import Keep
 from scripts.config import (
     AgentConfig,
@@ -36,7 +34,8 @@ from scripts.config import (
 )
 from scripts.evaluation import Ticker, headline, play, scores
 from scripts.image_encoders import ImageConfig
-from scripts.provenance import config_hash, cpu_minutes, hardware
+from scripts.once import once
+from scripts.provenance import config_hash, hardware
 from scripts.self_supervision import METHODS, PositivesConfig
 from scripts.statistics import interval
 
@@ -123,16 +122,11 @@ def measure(smoke: bool = False, out: Path = OUT) -> Line:
     """The table; with `smoke` every row in a few steps."""
     out, budget = (out / "smoke", SMOKE) if smoke else (out, Budget())
     out.mkdir(parents=True, exist_ok=True)
-    known = {line["name"]: line for line in lines_of(out / "matrix.jsonl")}
-    for done, row in enumerate(ROWS, start=1):
-        if row.name not in known:
-            print(f"{done} of {len(ROWS)}: {row.name}", file=sys.stderr, flush=True)
-            used = cpu_minutes()
-            known[row.name] = {"name": row.name, **judged(row, budget, out)}
-            known[row.name]["cpu_minutes"] = round(cpu_minutes() - used, 2)
-            with (out / "matrix.jsonl").open("a") as file:
-                file.write(json.dumps(known[row.name]) + "\n")
-    rows = [known[row.name] for row in ROWS]
+
+    def job(row: Row) -> Callable[[], Line]:
+        return lambda: judged(row, budget, out)
+
+    rows = once(out / "matrix.jsonl", ((row.name, job(row)) for row in ROWS))
     print(
         f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
         f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"

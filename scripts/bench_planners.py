@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from planners.idm import IdmPlanner
 from planners.log_future import LogFuture
 from planners.pdm_closed import PdmClosed
 from scripts import build, runs
+from scripts.once import lines_of
 from scripts.provenance import hardware
 from scripts.statistics import bootstrap
 
@@ -48,7 +49,7 @@ def measure(
     folders drive the same scenarios in their own environment under nuPlan's rules.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
+    known = {(line["seed"], line["driver"]): line for line in lines_of(out) if "driver" in line}
     drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
     missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in range(scenarios)]
     jobs = [job for job in missing if job[1]]
@@ -66,17 +67,6 @@ def measure(
                 known[line["seed"], driver] = line
                 file.write(json.dumps(line) + "\n")
     return table({driver: [known[seed, driver] for seed in range(scenarios)] for driver in drivers})
-
-
-def lines_of(path: Path) -> Iterator[Line]:
-    """What earlier runs left; a line cut short by a kill is driven again."""
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if "driver" in line:
-            yield line
 
 
 def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:

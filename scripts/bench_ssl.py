@@ -5,8 +5,6 @@ of 64, for MAE a small vision transformer; frozen features are read by logistic 
 nearest neighbours. Every run is a line of `ssl.jsonl` as soon as it is done, and is not run twice.
 """
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,7 +24,8 @@ from perception.image_encoder import ImageEncoder
 from perception.probe import knn_probe, linear_probe, principal_axes, summaries
 from perception.shapes10 import SPACE, shapes10
 from scripts.image_encoders import ImageConfig, make
-from scripts.provenance import cpu_minutes, hardware
+from scripts.once import once
+from scripts.provenance import hardware
 from scripts.self_supervision import METHODS, MethodSettings, PositivesConfig, SimSiamSettings, method
 from scripts.statistics import bootstrap
 
@@ -81,16 +80,7 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
     shorten = (
         (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
     )
-    work = list(jobs(seeds, shorten))
-    known = {line["name"]: line for line in lines_of(out / "ssl.jsonl")}
-    for done, (name, job) in enumerate(work, start=1):
-        if name not in known:
-            print(f"{done} of {len(work)}: {name}", file=sys.stderr, flush=True)
-            used = cpu_minutes()
-            known[name] = {"name": name, **job(), "cpu_minutes": round(cpu_minutes() - used, 2)}
-            with (out / "ssl.jsonl").open("a") as file:
-                file.write(json.dumps(known[name]) + "\n")
-    found = [known[name] for name, _ in work]
+    found = once(out / "ssl.jsonl", jobs(seeds, shorten))
     picture = plot([line for line in found if "curve" in line], out / "collapse.png")
     return {"rows": table(found), "picture": str(picture), "hardware": hardware()}
 
@@ -106,15 +96,6 @@ def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None) -> Iterator[tup
             yield f"{name}, seed {seed}", partial(trained, change(recipe), seed)
     for name, recipe in COLLAPSE.items():
         yield f"collapse: {name}", partial(collapse, change(recipe))
-
-
-def lines_of(path: Path) -> Iterator[Line]:
-    """What earlier processes left; a line cut short by a kill is run again."""
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            yield json.loads(text)
-        except json.JSONDecodeError:
-            continue
 
 
 def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
