@@ -17,7 +17,7 @@ from agents.rng import rng_state, set_rng_state
 from agents.rows import check_finite
 
 Evaluate = Callable[[], Mapping[str, float]]
-"""Scores of the agent as it is, by name; `success` (or else `return`) decides which checkpoint is best."""
+"""Scores of the agent as it is, by name; the first of `resume.DECIDES` decides which checkpoint is best."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from agents import Agent, Array, Buffer, Carry, checkpoint
 from agents.logger import Logger
 from agents.rng import rng_state, set_rng_state
 
+DECIDES = ("score", "success", "return")
+"""The evaluation's score that decides between checkpoints: the first of these that the world has."""
+
 
 @dataclass
 class Progress:
@@ -53,8 +56,8 @@ def save_training(
         "rng": rng_state(),
         "progress": {entry.name: getattr(now, entry.name) for entry in fields(now)},
     }
-    score = now.scores.get("success", now.scores.get("return")) if now.evaluated == now.step else None
-    meta = {"score": score, "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
+    judged = (now.scores[name] for name in DECIDES if name in now.scores and now.evaluated == now.step)
+    meta = {"score": next(judged, None), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
     return checkpoint.save(folder, now.step, agent, training, meta)
 
 

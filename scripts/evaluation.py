@@ -28,7 +28,7 @@ from scripts.video import Video
 
 GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
-PREFERRED = ("success", "spl", "score")
+PREFERRED = ("score", "success", "spl")
 CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
 
