@@ -54,8 +54,8 @@ def _ego(release: Path, take: dict[str, Any]) -> list[Path]:
     if take.get("is_dropped"):
         return []
     streams = [each[EGO_STREAM] for each in take["frame_aligned_videos"].values() if EGO_STREAM in each]
-    home = release / take.get("root_dir", f"takes/{take['take_name']}")
-    return [home / stream["relative_path"] for stream in streams]
+    home = release / "takes" / Path(take.get("root_dir", take["take_name"])).name  # early releases left out "takes/"
+    return [home / path for stream in streams if (path := stream["relative_path"])]  # null: never published
 
 
 def _downloaded(path: Path) -> Path | None:

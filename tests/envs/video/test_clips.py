@@ -97,6 +97,9 @@ def test_a_folder_of_films_and_the_ego_exo4d_layout(tmp_path):
         for name in ("cook_1", "bike_2", "not_downloaded_3")
     ]
     takes.append({**takes[0], "take_name": "dropped", "is_dropped": True})
+    takes[1]["root_dir"] = "bike_2"  # as the first release wrote it
+    best = {"0": {"relative_path": None}}  # the documentation's sample has a film that was never made
+    takes[2]["frame_aligned_videos"] = {"aria01": {"rgb": {"relative_path": None}}, "best_exo": best}
     whole = film(release / "takes/cook_1/frame_aligned_videos/aria01_214-1.mp4", frames=2)
     film(release / "takes/cook_1/frame_aligned_videos/cam01.mp4", frames=2)
     small = film(release / "takes/bike_2/frame_aligned_videos/downscaled/448/aria01_214-1.mp4", frames=2)
