@@ -196,6 +196,11 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+def learned(env: EnvConfig, agent: AgentConfig, encoder: EncoderConfig, steps: int) -> Config:
+    """For worlds where evaluation costs as much as learning: judged four times while it learns."""
+    return Config(env, agent, encoder, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
+
+
 @dataclass(frozen=True)
 class Preset:
     """A configuration with a name and a sentence."""

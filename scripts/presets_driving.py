@@ -5,9 +5,8 @@ from typing import Any
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.expert import ExpertConfig
-from agents.loop import Schedule
 from agents.sb3 import PPOConfig
-from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, Preset, RoadOptions
+from scripts.config import Config, EncoderConfig, EnvConfig, Preset, RoadOptions, learned
 
 SEEN = RoadOptions(observation=("ego", "agents", "route"), num_scenarios=440)
 PLANS = EnvConfig("embodia/DrivingTrajectory-v0", SEEN, 32)
@@ -26,11 +25,6 @@ ADVISED = DAggerConfig(**vars(DRIVER), explore=False)
 SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
-def learned(env: EnvConfig, agent: AgentConfig, steps: int) -> Config:
-    """Evaluated rarely while it learns."""
-    return Config(env, agent, SCENE, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
-
-
 def planned(driver: Any) -> Config:
     """A planner, asked by the environment as its expert."""
     return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), ExpertConfig())
@@ -41,7 +35,9 @@ DRIVING: tuple[Preset, ...] = (
     Preset("log-future", "the logged driver, tracked; nothing to train", planned("log")),
     Preset("idm", "nuPlan's IDM planner; nothing to train", planned("idm")),
     Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
-    Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, 120_000)),
-    Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, 120_000)),
-    Preset("ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), 1_200_000)),
+    Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, SCENE, 120_000)),
+    Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, SCENE, 120_000)),
+    Preset(
+        "ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), SCENE, 1_200_000)
+    ),
 )

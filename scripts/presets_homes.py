@@ -2,9 +2,8 @@
 
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
-from agents.loop import Schedule
 from agents.sb3 import PPOConfig
-from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, HomesOptions, Preset
+from scripts.config import EncoderConfig, EnvConfig, HomesOptions, Preset, learned
 
 SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
 DEPTH = ("depth", "pointgoal_with_gps_compass")
@@ -30,11 +29,6 @@ NAVIGATOR = DAggerConfig(
 SEARCHER = BCConfig(
     memory=128, beside=True, sequence=16, batch_size=16, every=64, updates=16, anneal_rows=60_000, temperature=0.5
 )
-
-
-def learned(env: EnvConfig, agent: AgentConfig, encoder: EncoderConfig, steps: int) -> Config:
-    """Evaluated rarely while it learns."""
-    return Config(env, agent, encoder, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
 
 
 HOMES: tuple[Preset, ...] = (
