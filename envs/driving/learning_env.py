@@ -49,7 +49,7 @@ from envs.driving.types import STATE_SIZE, EgoState, Scene, StateColumn, Tracks
 
 Rules = Literal["learning", "nuplan"]
 MakePlanner = Callable[[Scenario], Planner]
-PROGRESS, FAILURE, DISCOMFORT, OVERSPEED = 1.0, 1.0, 0.02, 0.02
+PROGRESS, FAILURE, DANGER, DISCOMFORT, OVERSPEED = 1.0, 1.0, 0.3, 0.02, 0.02
 COMFORT_JERK, COMFORT_ACCELERATION = 8.0, 3.0  # [m/s^3], [m/s^2]
 SUMS = ("ttc", "comfort", "overspeed", "backwards", "failed")
 WORLD_FIELDS = tuple(Worlds.__dataclass_fields__)
@@ -73,7 +73,8 @@ class DrivingVectorEnv(VectorEnv):
 
     Reward: progress along the route in this step over the expert's progress in the whole scenario (at least 20 m; so a
     drive as far as the expert's earns 1), minus 1 for the first collision of its own fault or leaving the drivable
-    area, minus 0.02 a step for acceleration beyond 3 m/s^2, jerk beyond 8 m/s^3 or being over the speed limit.
+    area, minus 0.3 when a collision first is 0.9 s away, minus 0.02 a step for acceleration beyond 3 m/s^2, jerk beyond
+    8 m/s^3 or being over the speed limit.
 
     Rules (`rules`): under "nuplan" it is nuPlan's closed loop, scored exactly: nothing ends before the scenario's end,
     and reactive traffic is nuPlan's IDM agents. Under "learning", several times faster, an at-fault collision or a
@@ -243,13 +244,16 @@ class DrivingVectorEnv(VectorEnv):
         lateral = (speed * new.ego[:, StateColumn.YAW_RATE]).abs()
         harsh = (a.abs() > COMFORT_ACCELERATION) | (jerk > COMFORT_JERK) | (lateral > COMFORT_ACCELERATION)
         fast = speed > limit
+        # once, as in the score, where time to collision weighs as much as a third of the whole way
+        danger = (new.ttc & (self.sums["ttc"] == 0)).float()
         self.sums["ttc"] += new.ttc
         self.sums["comfort"] += harsh
         self.sums["overspeed"] += (speed - limit).clamp_min(0) * 0.1
         self.sums["backwards"] += (old.path_s - new.path_s).clamp_min(0)
         failed = (new.collided | new.off_road).float() * (1 - self.sums["failed"])
         self.sums["failed"] += failed
-        return PROGRESS * progress - FAILURE * failed - DISCOMFORT * harsh.float() - OVERSPEED * fast.float()
+        unpleasant = DISCOMFORT * harsh.float() + OVERSPEED * fast.float()
+        return PROGRESS * progress - FAILURE * failed - DANGER * danger - unpleasant
 
     def _expected(self, worlds: Worlds) -> Tensor:
         """[m] the expert's progress in the whole scenario, at least 20."""

@@ -107,16 +107,19 @@ def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
 def test_running_into_a_car_is_the_egos_fault_and_ends_a_lesson(scenarios, rules):
     env = DrivingVectorEnv(2, scenarios, rules=rules)
     env.reset(options={"scenario": [1, 0]})
-    ended, total = [], np.zeros(2)
+    ended, rewards = [], []
     for _ in range(79):
         _, reward, terminated, truncated, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
-        total += reward
+        rewards.append(reward[0])
         ended.append(terminated.tolist())
         if terminated[0] or truncated[0]:
             break
     assert ended[-1] == [rules == "learning", False]  # nuPlan's loop goes on
     assert (len(ended) == 79) == (rules == "nuplan")
-    assert total[0] > -1  # the fault costs once, however long it lasts
+    danger, fault = np.sort(np.flatnonzero(np.array(rewards) < -0.2))  # once each, however long they last
+    assert rewards[danger] == pytest.approx(-0.3, abs=0.1)
+    assert rewards[fault] == pytest.approx(-1, abs=0.1)
+    assert 0 < fault - danger <= 9  # steps of 0.1 s
     assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
     assert info["metrics"]["score"][0] == 0
 
