@@ -5,8 +5,9 @@ from typing import Any
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.expert import ExpertConfig
+from agents.loop import Schedule
 from agents.sb3 import PPOConfig
-from scripts.config import Config, EncoderConfig, EnvConfig, Preset, RoadOptions, learned
+from scripts.config import Config, EncoderConfig, EnvConfig, EvaluationConfig, Preset, RoadOptions, learned
 
 SEEN = RoadOptions(observation=("ego", "agents", "route"), num_scenarios=440)
 PLANS = EnvConfig("embodia/DrivingTrajectory-v0", SEEN, 32)
@@ -22,6 +23,10 @@ DRIVER = BCConfig(
     anneal_rows=120_000,
 )
 ADVISED = DAggerConfig(**vars(DRIVER), explore=False)
+LONG = Schedule(4_800_000, log_every=20_000, eval_every=600_000)
+REWARDED = PPOConfig(
+    n_steps=64, batch_size=1024, learning_rate=5e-4, anneal_rows=LONG.steps, ent_coef=0.003, gae_lambda=0.97
+)
 SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
@@ -37,7 +42,5 @@ DRIVING: tuple[Preset, ...] = (
     Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
     Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, SCENE, 120_000)),
     Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, SCENE, 120_000)),
-    Preset(
-        "ppo-driving", "PPO by manoeuvres", learned(MOVES, PPOConfig(n_steps=64, batch_size=1024), SCENE, 1_200_000)
-    ),
+    Preset("ppo-driving", "PPO by manoeuvres", Config(MOVES, REWARDED, SCENE, LONG, EvaluationConfig(during=100))),
 )
