@@ -7,7 +7,6 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.geometry import box_corners
 from envs.driving.map import Map
 from envs.driving.types import Bools, Floats, Ints
 
@@ -69,14 +68,71 @@ def ego_areas(
     """Areas under boxes (P, T, 5), by the edges and car parks that are near the ego and the edges of its route."""
     edges = sorted(drivable)
     polygons = np.array([*edges, *(table.num_edges + k for k in carparks)], np.int64)
-    corners = table.inside(box_corners(boxes).reshape(-1, 2), polygons)
-    count = corners.reshape(*boxes.shape[:2], 4, len(polygons)).sum(axis=2)  # (P, T, m)
-    on_route = np.array([edge for edge in edges if edge in route], np.int64)
-    centers = table.inside(boxes[..., :2].reshape(-1, 2), on_route)
-    several = ((count > 0).sum(axis=2) > 1) & ~(count == 4).any(axis=2)
-    covered = corners.any(axis=1).reshape(*boxes.shape[:2], 4).all(axis=2)
-    at_home = centers.any(axis=1).reshape(boxes.shape[:2])
-    return EgoAreas(several, np.logical_not(covered), np.logical_not(at_home))
+    on_route = np.array([*(edge in route for edge in edges), *(False for _ in carparks)], bool)
+    segments = (table.bounds, table.first_band, table.first_segment, table.segments)
+    return EgoAreas(*_areas(boxes.reshape(-1, 5), polygons, on_route, *segments).reshape(3, *boxes.shape[:2]))
+
+
+@njit(cache=True)
+def _areas(
+    boxes: Floats, polygons: Ints, on_route: Bools, bounds: Floats, first_band: Ints, first_segment: Ints,
+    segments: Floats,
+) -> Bools:  # fmt: skip
+    """The three fields of `EgoAreas` for boxes (n, 5): (3, n)."""
+    out = np.zeros((3, len(boxes)), np.bool_)
+    x, y = np.empty(5), np.empty(5)  # four corners and the centre
+    reach = np.hypot(boxes[0, 3], boxes[0, 4]) / 2
+    low_x, high_x = boxes[:, 0].min() - reach, boxes[:, 0].max() + reach
+    low_y, high_y = boxes[:, 1].min() - reach, boxes[:, 1].max() + reach
+    near = np.empty(len(polygons), np.int64)
+    count = 0
+    for k in range(len(polygons)):
+        b = bounds[polygons[k]]
+        if b[0] <= high_x and b[2] >= low_x and b[1] <= high_y and b[3] >= low_y:
+            near[count] = k
+            count += 1
+    for i in range(len(boxes)):
+        c, d = np.cos(boxes[i, 2]), np.sin(boxes[i, 2])
+        for k in range(4):
+            forward = boxes[i, 3] / 2 if k == 0 or k == 3 else -boxes[i, 3] / 2
+            left = boxes[i, 4] / 2 if k < 2 else -boxes[i, 4] / 2
+            x[k], y[k] = boxes[i, 0] + forward * c - left * d, boxes[i, 1] + forward * d + left * c
+        x[4], y[4] = boxes[i, 0], boxes[i, 1]
+        touched, whole, home, covered = 0, False, False, 0
+        for n in range(count):
+            polygon = polygons[near[n]]
+            b = bounds[polygon]
+            if b[0] > x[4] + reach or b[2] < x[4] - reach or b[1] > y[4] + reach or b[3] < y[4] - reach:
+                continue
+            held = 0
+            for k in range(4):
+                if in_polygon(x[k], y[k], polygon, bounds, first_band, first_segment, segments):
+                    held += 1
+                    covered |= 1 << k
+            touched += held > 0
+            whole |= held == 4
+            if on_route[near[n]] and not home:
+                home = in_polygon(x[4], y[4], polygon, bounds, first_band, first_segment, segments)
+        out[0, i] = touched > 1 and not whole
+        out[1, i] = covered != 15
+        out[2, i] = not home
+    return out
+
+
+@njit(cache=True)
+def in_polygon(
+    x: float, y: float, polygon: int, bounds: Floats, first_band: Ints, first_segment: Ints, segments: Floats
+) -> bool:
+    low_x, low_y, high_x, high_y = bounds[polygon]
+    if x < low_x or x > high_x or y < low_y or y > high_y:
+        return False
+    band = first_band[polygon] + int((y - low_y) // BIN)
+    odd = False
+    for s in range(first_segment[band], first_segment[band + 1]):
+        x1, y1, x2, y2 = segments[s]
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+            odd = not odd
+    return odd
 
 
 @njit(cache=True)
@@ -85,17 +141,8 @@ def _inside(
 ) -> Bools:
     out = np.zeros((len(points), len(polygons)), np.bool_)
     for i in range(len(points)):
-        x, y = points[i]
         for k in range(len(polygons)):
-            polygon = polygons[k]
-            low_x, low_y, high_x, high_y = bounds[polygon]
-            if x < low_x or x > high_x or y < low_y or y > high_y:
-                continue
-            band = first_band[polygon] + int((y - low_y) // BIN)
-            odd = False
-            for s in range(first_segment[band], first_segment[band + 1]):
-                x1, y1, x2, y2 = segments[s]
-                if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
-                    odd = not odd
-            out[i, k] = odd
+            out[i, k] = in_polygon(
+                points[i, 0], points[i, 1], polygons[k], bounds, first_band, first_segment, segments
+            )
     return out
