@@ -13,14 +13,13 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.segments import chain_distance, closest, in_ring
-from envs.driving.types import Floats, Ints
+from envs.driving.segments import chain_distance, closest, in_ring, ring_distance
+from envs.driving.types import Bools, Floats, Ints
 from envs.driving.vehicle import PACIFICA
 from planners.pdm_forecast import STEP, Forecast
 
 RADIUS = PACIFICA.width / 2  # [m] of a corridor
-RIM = 0.02  # share of the radius by which a buffer may differ from the distance
-CAP = 1.5  # radii from an end within which its square cap may matter
+RIM = 0.02 * RADIUS  # [m] by which GEOS' buffers may differ from the exact ones, doubled
 OUTSIDE, INSIDE, DOUBTFUL = 0, 1, 2
 
 
@@ -29,6 +28,7 @@ class Corridor:
     """The ground along a stretch of a path."""
 
     points: Floats  # (k, 2)
+    s: Floats  # (k,) [m] along the path
 
     @cached_property
     def polygon(self) -> Any:
@@ -67,7 +67,7 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
     light_inside = np.zeros((len(corridors), len(forecast.red_lights)), np.int64)
     light_progress = np.zeros(light_inside.shape)
     for k, corridor in enumerate(corridors):
-        search(corners, forecast.boxes, forecast.velocity, fresh[:n], corridor.points, steps.start, inside[k])
+        search(corners, forecast.boxes, forecast.velocity, fresh[:n], corridor.points, corridor.s, steps.start, inside[k])
         for step, who in np.argwhere(inside[k] == DOUBTFUL).tolist():
             box = corners[who] + forecast.velocity[who] * ((steps.start + step) * STEP)
             inside[k, step, who] = corridor.polygon.intersects(shapely.Polygon(box))
@@ -100,11 +100,12 @@ def corners_of(boxes: Floats) -> Floats:
 
 @njit(cache=True)
 def search(
-    corners: Floats, boxes: Floats, velocity: Floats, fresh: Floats, line: Floats, first_step: int, out: Ints
+    corners: Floats, boxes: Floats, velocity: Floats, fresh: Bools, line: Floats, s: Floats, first_step: int, out: Ints
 ) -> None:
     """Write into (J, n) whether objects are in the corridor along a line (k, 2): INSIDE, OUTSIDE or DOUBTFUL."""
-    low_x, high_x = line[:, 0].min() - CAP * RADIUS, line[:, 0].max() + CAP * RADIUS
-    low_y, high_y = line[:, 1].min() - CAP * RADIUS, line[:, 1].max() + CAP * RADIUS
+    wide = 1.5 * RADIUS  # more than a square cap's corner is away from the line
+    low_x, high_x = line[:, 0].min() - wide, line[:, 0].max() + wide
+    low_y, high_y = line[:, 1].min() - wide, line[:, 1].max() + wide
     ring = np.empty((4, 2))
     for i in range(len(boxes)):
         if not fresh[i]:
@@ -117,25 +118,66 @@ def search(
                 continue
             for k in range(4):
                 ring[k, 0], ring[k, 1] = corners[i, k, 0] + dx, corners[i, k, 1] + dy
-            out[j, i] = in_corridor(line, ring)
+            out[j, i] = in_corridor(line, s, ring, x, y, reach)
 
 
 @njit(cache=True)
-def in_corridor(line: Floats, ring: Floats) -> int:
-    """Whether a polygon's ring (4, 2) touches the corridor along a line (k, 2)."""
+def in_corridor(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> int:
+    """Whether a polygon's ring (4, 2) touches the corridor along a line (k, 2) with arc lengths s (k,).
+
+    No corner is farther than `reach` [m] from (x, y).
+    """
     if len(line) < 2:
         return DOUBTFUL
-    if in_ring(line[0, 0], line[0, 1], ring):
+    distance = ring_to_line(line, s, ring, x, y, reach)
+    if distance <= RADIUS - RIM:
         return INSIDE
-    distance = chain_distance(line, False, ring, True, CAP * RADIUS)
-    if distance <= (1 - RIM) * RADIUS:
-        return INSIDE
-    if distance <= (1 + RIM) * RADIUS:
+    if distance <= RADIUS + RIM:
         return DOUBTFUL
-    for end in (0, len(line) - 1):
-        if chain_distance(line[end : end + 1], True, ring, True, CAP * RADIUS) <= CAP * RADIUS:
-            return DOUBTFUL
-    return OUTSIDE
+    last = len(line) - 1
+    start, end = cap_answer(line[1], line[0], ring), cap_answer(line[last - 1], line[last], ring)
+    if start == INSIDE or end == INSIDE:
+        return INSIDE
+    return DOUBTFUL if start == DOUBTFUL or end == DOUBTFUL else OUTSIDE
+
+
+@njit(cache=True)
+def ring_to_line(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> float:
+    """Distance [m] from a ring around (x, y) to a line, inf if it is more than a corridor's radius and rim."""
+    limit = RADIUS + RIM
+    best = np.inf
+    k, last = 0, len(line) - 1
+    while k < last:
+        away = math.hypot(line[k, 0] - x, line[k, 1] - y) - reach - limit
+        if s[k] + away > s[k + 1]:  # nothing of this segment is near enough, nor of those that follow within `away`
+            k = max(k + 1, np.searchsorted(s, s[k] + away) - 1)
+            continue
+        best = min(best, chain_distance(line[k : k + 2], False, ring, True, limit))
+        if best == 0.0:
+            return 0.0
+        if in_ring(line[k, 0], line[k, 1], ring):
+            return 0.0
+        k += 1
+    return 0.0 if in_ring(line[last, 0], line[last, 1], ring) else best
+
+
+@njit(cache=True)
+def cap_answer(inner: Floats, end: Floats, ring: Floats) -> int:
+    """Whether a ring touches the square cap at the end of a line."""
+    dx, dy = end[0] - inner[0], end[1] - inner[1]
+    length = math.hypot(dx, dy)
+    if length == 0:
+        return DOUBTFUL
+    dx, dy = dx / length, dy / length
+    cap = np.empty((4, 2))
+    for attempt in range(2):
+        half = RADIUS + (RIM if attempt == 0 else -RIM)
+        for k in range(4):
+            forward, left = (half if k == 0 or k == 3 else 0.0), (half if k < 2 else -half)
+            cap[k, 0], cap[k, 1] = end[0] + forward * dx - left * dy, end[1] + forward * dy + left * dx
+        if ring_distance(cap, ring, RIM) > 0.0:
+            return OUTSIDE if attempt == 0 else DOUBTFUL
+    return INSIDE
 
 
 @njit(cache=True)
@@ -154,15 +196,18 @@ def locate(
 def project(x: float, y: float, nodes: Floats, s: Floats) -> float:
     """Arc length [m] of the point on a line (N, 2) nearest to a point, the first one of several."""
     best, at, bound = np.inf, 0.0, np.inf
-    for k in range(len(nodes) - 1):
+    k, last = 0, len(nodes) - 1
+    while k < last:
         length = s[k + 1] - s[k]
-        away_x, away_y = nodes[k, 0] - x, nodes[k, 1] - y
-        if away_x * away_x + away_y * away_y > (bound + length) ** 2:
+        away = math.hypot(nodes[k, 0] - x, nodes[k, 1] - y) - bound - 1e-9
+        if away > length:  # the nearest point is not within `away` of here
+            k = max(k + 1, np.searchsorted(s, s[k] + away) - 1)
             continue
         distance2, where = closest(x, y, nodes[k, 0], nodes[k, 1], nodes[k + 1, 0], nodes[k + 1, 1])
         if distance2 < best:
             best, at = distance2, s[k] + where * length
-            bound = math.sqrt(best) + 1e-9
+            bound = math.sqrt(best)
+        k += 1
     return at
 
 

@@ -56,8 +56,9 @@ class Paths:
         start, end = min(max(start, 0.0), length), min(max(end, 0.0), length)
         inside = (self.s[path] >= start) & (self.s[path] <= end)
         if inside.sum() > 1:
-            return Corridor(self.nodes[path, inside])
-        return Corridor(shapely.get_coordinates(shapely.ops.substring(self.lines[path], start, end)))
+            return Corridor(self.nodes[path, inside], self.s[path, inside])
+        points = shapely.get_coordinates(shapely.ops.substring(self.lines[path], start, end))
+        return Corridor(points, np.linspace(start, end, len(points)))
 
 
 @dataclass(frozen=True)

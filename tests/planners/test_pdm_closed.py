@@ -62,12 +62,12 @@ def test_who_is_in_a_corridor_is_geos_answer_and_so_is_where():
         heading = np.cumsum(rng.normal(0, 0.05) + np.zeros(60))
         nodes = np.cumsum(np.column_stack([np.cos(heading), np.sin(heading)]) * rng.uniform(0.3, 1.0), axis=0)
         at = nodes[rng.integers(60)] + rng.normal(0, 3, 2)
-        ring = box_corners(np.array([*at, rng.uniform(-3, 3), rng.uniform(0.4, 6), rng.uniform(0.4, 2.5)]))
-        answer = in_corridor(nodes, ring)
+        box = np.array([*at, rng.uniform(-3, 3), rng.uniform(0.4, 6), rng.uniform(0.4, 2.5)])
+        ring, s = box_corners(box), np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(nodes, axis=0).T))])
+        answer = in_corridor(nodes, s, ring, *at, np.hypot(*box[3:]) / 2)
         if answer in (INSIDE, OUTSIDE):
-            assert (answer == INSIDE) == Corridor(nodes).polygon.intersects(shapely.Polygon(ring))
+            assert (answer == INSIDE) == Corridor(nodes, s).polygon.intersects(shapely.Polygon(ring))
         answers.append(answer)
-        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(nodes, axis=0).T))])
         assert project(*at, nodes, s) == pytest.approx(LineString(nodes).project(Point(at)), abs=1e-12)
     counts = np.bincount(answers, minlength=3)
     assert counts[INSIDE] > 50
