@@ -13,9 +13,10 @@ from envs.driving.map import Map
 from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
 from envs.driving.vehicle import center_accelerations, ego_boxes
 from planners import Carry
+from planners.corridor import Corridor
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_forecast import RADIUS, Forecast, forecast
-from planners.pdm_leaders import Corridor, find_leaders
+from planners.pdm_leaders import find_leaders
 from planners.pdm_proposals import (
     DT,
     LEAD_EVERY,

@@ -1,40 +1,19 @@
 """PDM-Closed, the leaders: which forecast objects are in the corridors of the paths, and how far along them.
 
-An object is in a corridor when it touches the path's buffer. Plain distances decide that wherever they leave no doubt;
-the rest, along the buffer's rim and at its square caps, is asked of GEOS, whose buffers the public code rests on.
+Where they are on the path is the arc length of the point on it that is nearest to their centre.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.segments import chain_distance, closest, in_ring, ring_distance
+from envs.driving.segments import corners_of, project
 from envs.driving.types import Bools, Floats, Ints
-from envs.driving.vehicle import PACIFICA
+from planners.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor
 from planners.pdm_forecast import STEP, Forecast
-
-RADIUS = PACIFICA.width / 2  # [m] of a corridor
-RIM = 0.02 * RADIUS  # [m] by which GEOS' buffers may differ from the exact ones, doubled
-OUTSIDE, INSIDE, DOUBTFUL = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Corridor:
-    """The ground along a stretch of a path."""
-
-    points: Floats  # (k, 2)
-    s: Floats  # (k,) [m] along the path
-
-    @cached_property
-    def polygon(self) -> Any:
-        """The points buffered by half the ego's width, with square caps."""
-        line = shapely.LineString(self.points) if len(self.points) > 1 else shapely.Point(self.points[0])
-        return line.buffer(RADIUS, cap_style="square")
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,8 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
     corners = corners_of(forecast.boxes)
     inside = np.zeros((len(corridors), len(steps), n), np.int64)
     progress = np.zeros(inside.shape)
-    light_inside = np.zeros((len(corridors), len(forecast.red_lights)), np.int64)
+    rings = [shapely.get_coordinates(polygon.exterior)[:-1] for polygon in forecast.red_lights]
+    light_inside = np.zeros((len(corridors), len(rings)), np.int64)
     light_progress = np.zeros(light_inside.shape)
     for k, corridor in enumerate(corridors):
         search(corners, forecast.boxes, forecast.velocity, fresh[:n], corridor.points, corridor.s, steps.start, inside[k])
@@ -72,30 +52,18 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
             box = corners[who] + forecast.velocity[who] * ((steps.start + step) * STEP)
             inside[k, step, who] = corridor.polygon.intersects(shapely.Polygon(box))
         locate(forecast.boxes, forecast.velocity, steps.start, inside[k], nodes[k], s[k], progress[k])
-        for light, polygon in enumerate(forecast.red_lights):
-            if fresh[n + light] and corridor.polygon.intersects(polygon):
+        for light in np.flatnonzero(fresh[n:]).tolist():
+            polygon, ring = forecast.red_lights[light], rings[light]
+            x, y = ring.mean(axis=0)
+            answer = in_corridor(corridor.points, corridor.s, ring, x, y, np.hypot(*(ring - (x, y)).T).max())
+            if answer == INSIDE or (answer == DOUBTFUL and corridor.polygon.intersects(polygon)):
                 light_inside[k, light] = INSIDE
-                light_progress[k, light] = shapely.LineString(nodes[k]).project(polygon.centroid)
-    rings = [shapely.get_coordinates(polygon.exterior)[:-1] for polygon in forecast.red_lights]
+                light_progress[k, light] = project(polygon.centroid.x, polygon.centroid.y, nodes[k], s[k])
     light_start = np.cumsum([0, *(len(ring) for ring in rings)])
     return Leaders(
         inside, progress, corners, forecast.velocity, forecast.speeds, forecast.boxes[:, 2].copy(), steps.start,
         light_inside, light_progress, light_start, np.concatenate([np.zeros((0, 2)), *rings]),
     )  # fmt: skip
-
-
-@njit(cache=True)
-def corners_of(boxes: Floats) -> Floats:
-    """Corners (n, 4, 2) of boxes (n, 5)."""
-    out = np.empty((len(boxes), 4, 2))
-    for i in range(len(boxes)):
-        c, d = math.cos(boxes[i, 2]), math.sin(boxes[i, 2])
-        for k in range(4):
-            forward = boxes[i, 3] / 2 if k == 0 or k == 3 else -boxes[i, 3] / 2
-            left = boxes[i, 4] / 2 if k < 2 else -boxes[i, 4] / 2
-            out[i, k, 0] = boxes[i, 0] + forward * c - left * d
-            out[i, k, 1] = boxes[i, 1] + forward * d + left * c
-    return out
 
 
 @njit(cache=True)
@@ -122,65 +90,6 @@ def search(
 
 
 @njit(cache=True)
-def in_corridor(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> int:
-    """Whether a polygon's ring (4, 2) touches the corridor along a line (k, 2) with arc lengths s (k,).
-
-    No corner is farther than `reach` [m] from (x, y).
-    """
-    if len(line) < 2:
-        return DOUBTFUL
-    distance = ring_to_line(line, s, ring, x, y, reach)
-    if distance <= RADIUS - RIM:
-        return INSIDE
-    if distance <= RADIUS + RIM:
-        return DOUBTFUL
-    last = len(line) - 1
-    start, end = cap_answer(line[1], line[0], ring), cap_answer(line[last - 1], line[last], ring)
-    if start == INSIDE or end == INSIDE:
-        return INSIDE
-    return DOUBTFUL if start == DOUBTFUL or end == DOUBTFUL else OUTSIDE
-
-
-@njit(cache=True)
-def ring_to_line(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> float:
-    """Distance [m] from a ring around (x, y) to a line, inf if it is more than a corridor's radius and rim."""
-    limit = RADIUS + RIM
-    best = np.inf
-    k, last = 0, len(line) - 1
-    while k < last:
-        away = math.hypot(line[k, 0] - x, line[k, 1] - y) - reach - limit
-        if s[k] + away > s[k + 1]:  # nothing of this segment is near enough, nor of those that follow within `away`
-            k = max(k + 1, np.searchsorted(s, s[k] + away) - 1)
-            continue
-        best = min(best, chain_distance(line[k : k + 2], False, ring, True, limit))
-        if best == 0.0:
-            return 0.0
-        if in_ring(line[k, 0], line[k, 1], ring):
-            return 0.0
-        k += 1
-    return 0.0 if in_ring(line[last, 0], line[last, 1], ring) else best
-
-
-@njit(cache=True)
-def cap_answer(inner: Floats, end: Floats, ring: Floats) -> int:
-    """Whether a ring touches the square cap at the end of a line."""
-    dx, dy = end[0] - inner[0], end[1] - inner[1]
-    length = math.hypot(dx, dy)
-    if length == 0:
-        return DOUBTFUL
-    dx, dy = dx / length, dy / length
-    cap = np.empty((4, 2))
-    for attempt in range(2):
-        half = RADIUS + (RIM if attempt == 0 else -RIM)
-        for k in range(4):
-            forward, left = (half if k == 0 or k == 3 else 0.0), (half if k < 2 else -half)
-            cap[k, 0], cap[k, 1] = end[0] + forward * dx - left * dy, end[1] + forward * dy + left * dx
-        if ring_distance(cap, ring, RIM) > 0.0:
-            return OUTSIDE if attempt == 0 else DOUBTFUL
-    return INSIDE
-
-
-@njit(cache=True)
 def locate(
     boxes: Floats, velocity: Floats, first_step: int, inside: Ints, nodes: Floats, s: Floats, out: Floats
 ) -> None:
@@ -190,31 +99,3 @@ def locate(
         for i in range(len(boxes)):
             if inside[j, i]:
                 out[j, i] = project(boxes[i, 0] + velocity[i, 0] * t, boxes[i, 1] + velocity[i, 1] * t, nodes, s)
-
-
-@njit(cache=True)
-def project(x: float, y: float, nodes: Floats, s: Floats) -> float:
-    """Arc length [m] of the point on a line (N, 2) nearest to a point, the first one of several."""
-    best, at, bound = np.inf, 0.0, np.inf
-    k, last = 0, len(nodes) - 1
-    while k < last:
-        length = s[k + 1] - s[k]
-        away = math.hypot(nodes[k, 0] - x, nodes[k, 1] - y) - bound - 1e-9
-        if away > length:  # the nearest point is not within `away` of here
-            k = max(k + 1, np.searchsorted(s, s[k] + away) - 1)
-            continue
-        distance2, where = closest(x, y, nodes[k, 0], nodes[k, 1], nodes[k + 1, 0], nodes[k + 1, 1])
-        if distance2 < best:
-            best, at = distance2, s[k] + where * length
-            bound = math.sqrt(best)
-        k += 1
-    return at
-
-
-@njit(cache=True)
-def project_all(points: Floats, nodes: Floats, s: Floats) -> Floats:
-    """(k,) arc lengths [m] of points (k, 2) along a line (N, 2)."""
-    out = np.empty(len(points))
-    for k in range(len(points)):
-        out[k] = project(points[k, 0], points[k, 1], nodes, s)
-    return out

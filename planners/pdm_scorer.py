@@ -12,11 +12,11 @@ from scipy.signal import savgol_filter
 
 from envs.driving.geometry import bearings, box_corners
 from envs.driving.map import Map
+from envs.driving.segments import project_all
 from envs.driving.types import Bools, Floats, Ints, StateColumn
 from envs.driving.vehicle import ego_boxes
 from planners.pdm_areas import EgoAreas
 from planners.pdm_forecast import STEP, Forecast
-from planners.pdm_leaders import project_all
 from planners.pdm_proposals import Paths
 
 DT = 0.1  # [s]

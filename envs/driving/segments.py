@@ -1,5 +1,7 @@
 """Distances between segments, chains of points and polygons in the plane, compiled."""
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -81,3 +83,45 @@ def ring_distance(a: Floats, b: Floats, limit: float) -> float:
     if in_ring(a[0, 0], a[0, 1], b) or in_ring(b[0, 0], b[0, 1], a):
         return 0.0
     return chain_distance(a, True, b, True, limit)
+
+
+@njit(cache=True)
+def project(x: float, y: float, nodes: Floats, s: Floats) -> float:
+    """Arc length [m] of the point on a line (N, 2) nearest to a point, the first one of several."""
+    best, at, bound = np.inf, 0.0, np.inf
+    k, last = 0, len(nodes) - 1
+    while k < last:
+        length = s[k + 1] - s[k]
+        away = math.hypot(nodes[k, 0] - x, nodes[k, 1] - y) - bound - 1e-9
+        if away > length:  # the nearest point is not within `away` of here
+            k = max(k + 1, np.searchsorted(s, s[k] + away) - 1)
+            continue
+        distance2, where = closest(x, y, nodes[k, 0], nodes[k, 1], nodes[k + 1, 0], nodes[k + 1, 1])
+        if distance2 < best:
+            best, at = distance2, s[k] + where * length
+            bound = math.sqrt(best)
+        k += 1
+    return at
+
+
+@njit(cache=True)
+def project_all(points: Floats, nodes: Floats, s: Floats) -> Floats:
+    """(k,) arc lengths [m] of points (k, 2) along a line (N, 2)."""
+    out = np.empty(len(points))
+    for k in range(len(points)):
+        out[k] = project(points[k, 0], points[k, 1], nodes, s)
+    return out
+
+
+@njit(cache=True)
+def corners_of(boxes: Floats) -> Floats:
+    """Corners (n, 4, 2) of boxes (n, 5)."""
+    out = np.empty((len(boxes), 4, 2))
+    for i in range(len(boxes)):
+        c, d = math.cos(boxes[i, 2]), math.sin(boxes[i, 2])
+        for k in range(4):
+            forward = boxes[i, 3] / 2 if k == 0 or k == 3 else -boxes[i, 3] / 2
+            left = boxes[i, 4] / 2 if k < 2 else -boxes[i, 4] / 2
+            out[i, k, 0] = boxes[i, 0] + forward * c - left * d
+            out[i, k, 1] = boxes[i, 1] + forward * d + left * c
+    return out

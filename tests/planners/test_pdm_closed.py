@@ -10,14 +10,16 @@ from shapely.geometry import LineString, Point
 from envs.driving import road_network
 from envs.driving.geometry import box_corners, box_polygons
 from envs.driving.road_layout import Style, plan
+from envs.driving.segments import project
 from envs.driving.types import STATE_SIZE, StateColumn, Tracks, TrafficLightStatus
 from envs.driving.vehicle import PACIFICA, ego_boxes
 from planners import pdm_proposals as proposals
 from planners import pdm_scorer as scorer
+from planners.corridor import INSIDE, OUTSIDE, Corridor, in_corridor
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_closed import PdmClosed
 from planners.pdm_forecast import forecast, nearest
-from planners.pdm_leaders import INSIDE, OUTSIDE, Corridor, find_leaders, in_corridor, project
+from planners.pdm_leaders import find_leaders
 from planners.pdm_route import corrected_route, dijkstra, search_blocks
 
 
