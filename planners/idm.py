@@ -4,85 +4,74 @@ Treiber, Hennecke, Helbing 2000 on the shortest lane path along the route; objec
 unrolls, and a red light's connector is an obstacle. The path is driven by the CENTRE of the ego's box.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import shapely
+from numba import njit
 
 from envs.driving.geometry import box_polygons, wrap_angle
 from envs.driving.map import Map
+from envs.driving.rails import RailPath, pose_on, stretch_of
+from envs.driving.segments import corners_of, project, ring_distance
 from envs.driving.types import (
     STATIC_TYPES,
     EgoState,
     Floats,
+    Ints,
     Scene,
     StateColumn,
-    Tracks,
-    TrafficLights,
+    TrackedObjectType,
     TrafficLightStatus,
     Trajectory,
     TrajectorySampling,
 )
 from envs.driving.vehicle import PACIFICA, IdmParameters, ego_boxes
 from planners import Carry
+from planners.corridor import DOUBTFUL, OUTSIDE, Corridor, in_corridor
 
 TARGET_SPEED = 10.0  # [m/s] where the lane has no limit
 RADIUS = 40.0  # [m] around the ego within which objects matter
-OUTLINE = PACIFICA.length + PACIFICA.width  # [m] more than the ego's box or a square cap reaches from the path
+PACIFICA_LENGTH, PACIFICA_WIDTH = PACIFICA.length, PACIFICA.width
+IS_STATIC = np.isin(np.arange(len(TrackedObjectType)), STATIC_TYPES)
 
 
-class CenterPath:
-    """A path by arc length, linear between its nodes (heading unwrapped); the last node is dropped, as in nuPlan."""
+class CenterPath(RailPath):
+    """A path by arc length, linear between its nodes; places on it are sought along all the poses it was made of."""
 
     def __init__(self, poses: Floats):
-        steps = np.hypot(*np.diff(poses[:, :2], axis=0).T)
-        keep = np.flatnonzero(steps > 1e-8)
-        self.line = shapely.LineString(poses[:, :2])
-        self.s = np.concatenate([[0.0], np.cumsum(steps)])[keep]  # (n,) [m]
-        self.nodes = poses[keep].copy()  # (n, 3)
-        self.nodes[:, 2] = np.unwrap(self.nodes[:, 2])
+        super().__init__(poses)
+        self.line = np.ascontiguousarray(poses[:, :2])  # (m, 2)
+        self.line_s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(self.line, axis=0).T))])  # (m,) [m]
 
-    @property
-    def end(self) -> float:
-        """[m]"""
-        return float(self.s[-1])
-
-    def clamp(self, s: float) -> float:
-        return max(float(self.s[0]), min(s, self.end))
-
-    def pose_at(self, s: float) -> Floats:
-        """(3,) heading not wrapped."""
-        high = min(max(int(np.searchsorted(self.s, s)), 1), len(self.s) - 1)
-        share = (s - self.s[high - 1]) / (self.s[high] - self.s[high - 1])
-        return np.asarray(self.nodes[high - 1] + share * (self.nodes[high] - self.nodes[high - 1]))
-
-    def between(self, start: float, end: float) -> Any:
-        """The LineString from one arc length to another; at the path's end its last segment."""
-        first = int(np.searchsorted(self.s, start, side="right"))
-        last = int(np.searchsorted(self.s, end, side="left"))
-        if first == len(self.s):
-            return shapely.LineString(self.nodes[-2:, :2])
-        if last == 0:
-            return shapely.LineString(self.nodes[:2, :2])
-        inner = self.nodes[first:last, :2]
-        return shapely.LineString(np.concatenate([[self.pose_at(start)[:2]], inner, [self.pose_at(end)[:2]]]))
+    def nearest(self, x: float, y: float) -> float:
+        """[m] of the place nearest to a point."""
+        return float(project(x, y, self.line, self.line_s))
 
 
 @dataclass(frozen=True)
 class Obstacles:
-    """What the plan must keep its distance from: polygons, and speed and heading of each (a red light has none)."""
+    """What the plan must keep its distance from: n polygons, and speed and heading of each (a red light has none)."""
 
-    polygons: Any  # (n,) shapely
+    first: Ints  # (n + 1,) row of a polygon's first corner
+    rings: Floats  # (r, 2) corners
     speeds: Floats  # (n,) [m/s]
     headings: Floats  # (n,)
 
-    def near(self, line: Any) -> "Obstacles":
-        """Those that could come into the way of the ego on a line."""
-        shapely.prepare(line)
-        close = shapely.dwithin(line, self.polygons, OUTLINE)
-        return Obstacles(self.polygons[close], self.speeds[close], self.headings[close])
+    @classmethod
+    def of(cls, boxes: Floats, speeds: Floats, red: list[Floats]) -> "Obstacles":
+        """Boxes (k, 5) with speeds (k,) [m/s], and the outlines of red connectors."""
+        count, none = len(boxes), np.zeros(len(red))
+        first = np.cumsum([0, *[4] * count, *(len(ring) for ring in red)])
+        rings = np.concatenate([corners_of(boxes).reshape(-1, 2), *red])
+        return cls(first, rings, np.concatenate([speeds, none]), np.concatenate([boxes[:, 2], none]))
+
+    def polygons(self) -> list[Any]:
+        return [shapely.Polygon(self.rings[a:b]) for a, b in pairwise(self.first)]
 
 
 class IdmPlanner:
@@ -103,8 +92,7 @@ class IdmPlanner:
         """16 poses every half second; the path and the target speed are fixed at the first call."""
         if "path" not in carry:
             carry = carry | self._find_path(carry["map"], carry["blocks"], scene.ego)
-        on_route = {edge for block in carry["blocks"] for edge in carry["map"].block_edges[block]}
-        obstacles = surroundings(scene, carry["map"], on_route)
+        obstacles = surroundings(scene, carry["map"], carry["connectors"])
         poses, speeds = self._roll_out(scene.ego, carry["path"], carry["target"], obstacles)
         return trajectory_of_centers(self.sampling.times_us(scene.time_us), poses, speeds), carry
 
@@ -114,25 +102,29 @@ class IdmPlanner:
         edges = breadth_first_path(road_map, start, blocks, depth)
         limit = road_map.edges[edges[0]].speed_limit or TARGET_SPEED
         path = CenterPath(np.concatenate([road_map.edges[edge].baseline.poses for edge in edges]))
-        return {"path": path, "target": max(limit, ego.speed)}
+        on_route = [edge for block in blocks for edge in road_map.block_edges[block] if road_map.edges[edge].is_connector]
+        outlines = {edge: shapely.get_coordinates(road_map.edges[edge].polygon.exterior)[:-1] for edge in on_route}
+        return {"path": path, "target": max(limit, ego.speed), "connectors": outlines}
 
     def _roll_out(self, ego: EgoState, path: CenterPath, target: float, obstacles: Obstacles) -> tuple[Floats, Floats]:
         """Centre poses (17, 3) and speeds (17,)."""
-        box, speed = ego_boxes(ego.pose), ego.vx
-        s = float(path.line.project(shapely.Point(box[:2])))
+        count, interval, idm = self.sampling.num_poses, self.sampling.interval, self.idm
+        law = (idm.min_gap, idm.headway, idm.max_acceleration, idm.max_deceleration, idm.exponent)
+        poses, speeds = np.empty((count + 1, 3)), np.empty(count + 1)
+        box = ego_boxes(ego.pose)
+        s, speed, pose = path.nearest(box[0], box[1]), ego.vx, box[:3]
         reach = target * self.sampling.horizon
-        furthest = s + reach + max(target, speed, 0.0) * self.sampling.horizon
-        near = obstacles.near(path.between(path.clamp(s), path.clamp(furthest)))
-        poses, speeds = [path.pose_at(path.clamp(s))], [speed]
-        for _ in range(self.sampling.num_poses):
-            corridor = path.between(path.clamp(s), path.clamp(s + reach))
-            gap, lead_speed = _lead(box, corridor, near) or (path.end - s - box[3] / 2, 0.0)
-            next_speed = float(self.idm.next_speed(speed, target, gap, lead_speed, self.sampling.interval))
-            s, speed = s + speed * self.sampling.interval, next_speed
-            poses.append(path.pose_at(path.clamp(s)))
-            speeds.append(speed)
-            box = np.array([*poses[-1], box[3], box[4]])
-        return np.array(poses), np.array(speeds)
+        poses[0], speeds[0] = path.pose_at(path.clamp(s)), speed
+        rings = (obstacles.first, obstacles.rings, obstacles.speeds, obstacles.headings)
+        step, lead = 0, (np.nan, np.nan)
+        while True:
+            step, s, speed = unroll(
+                path.s, path.nodes, pose, s, speed, target, reach, interval, law, *rings, step, lead, poses, speeds
+            )
+            if step == count:
+                return poses, speeds
+            pose = poses[step] if step else box[:3]
+            lead = exact_lead(pose, path, s, reach, obstacles)
 
 
 def starting_edge(road_map: Map, blocks: list[int], ego: EgoState) -> int:
@@ -180,48 +172,92 @@ def _trace(layers: list[dict[int, int | None]], end: int) -> list[int]:
     return path[::-1]
 
 
-def surroundings(scene: Scene, road_map: Map, on_route: set[int]) -> Obstacles:
-    """Tracks within 40 m, and the connectors of red lights on the route."""
-    center = ego_boxes(scene.ego.pose)[:2]
-    tracks: Tracks = scene.tracks
-    tracks = tracks.select(np.hypot(*(tracks.boxes[:, :2] - center).T) < RADIUS)
-    speeds = np.where(np.isin(tracks.types, STATIC_TYPES), 0.0, np.hypot(*tracks.velocities.T))
-    red = red_connectors(scene.traffic_lights, road_map, on_route)
-    polygons = np.concatenate([box_polygons(tracks.boxes), np.array([road_map.edges[e].polygon for e in red], object)])
-    none = np.zeros(len(red))
-    return Obstacles(polygons, np.concatenate([speeds, none]), np.concatenate([tracks.boxes[:, 2], none]))
+def surroundings(scene: Scene, road_map: Map, connectors: dict[int, Floats]) -> Obstacles:
+    """Tracks within 40 m, and those of the route's connectors (outlines by edge) whose light is red."""
+    tracks, center = scene.tracks, ego_boxes(scene.ego.pose)[:2]
+    near = np.hypot(tracks.boxes[:, 0] - center[0], tracks.boxes[:, 1] - center[1]) < RADIUS
+    speeds = np.where(IS_STATIC[tracks.types], 0.0, np.hypot(tracks.velocities[:, 0], tracks.velocities[:, 1]))
+    red = [road_map.connector_index.get(i) for i, s in scene.traffic_lights.items() if s == TrafficLightStatus.RED]
+    return Obstacles.of(tracks.boxes[near], speeds[near], [connectors[edge] for edge in red if edge in connectors])
 
 
-def red_connectors(lights: TrafficLights, road_map: Map, on_route: set[int]) -> list[int]:
-    """Edges of the route's connectors whose light is red."""
-    red = [road_map.connector_index.get(i) for i, status in lights.items() if status == TrafficLightStatus.RED]
-    return [edge for edge in red if edge is not None and edge in on_route]
+def exact_lead(pose: Floats, path: CenterPath, s: float, reach: float, obstacles: Obstacles) -> tuple[float, float]:
+    """Gap [m] and speed along the ego's heading [m/s] of the nearest obstacle in the corridor or at the box, by GEOS.
 
-
-def _lead(box: Floats, corridor: Any, obstacles: Obstacles) -> tuple[float, float] | None:
-    """Gap [m] and speed along the ego's heading [m/s] of the nearest obstacle in the corridor or at the box."""
-    if not len(obstacles.polygons):
-        return None
-    ego = box_polygons(box)
-    touched = in_corridor(corridor, box[4] / 2, obstacles.polygons) | shapely.intersects(ego, obstacles.polygons)
-    index = np.flatnonzero(touched)
+    Where there is none, the end of the path.
+    """
+    polygons = obstacles.polygons()
+    ego = box_polygons(np.array([*pose, PACIFICA.length, PACIFICA.width]))
+    stretch = path.between(path.clamp(s), path.clamp(s + reach))
+    ground = Corridor(np.ascontiguousarray(stretch[:, :2]), np.zeros(0)).polygon
+    index = np.flatnonzero(shapely.intersects(ground, polygons) | shapely.intersects(ego, polygons))
     if not len(index):
-        return None
-    gaps = shapely.distance(ego, obstacles.polygons[index])
+        return path.end - s - PACIFICA.length / 2, 0.0
+    gaps = shapely.distance(ego, np.array(polygons)[index])
     lead = index[int(np.argmin(gaps))]
-    turn = wrap_angle(obstacles.headings[lead] - box[2])
-    return float(gaps.min()), float(obstacles.speeds[lead] * np.cos(turn))
+    return float(gaps.min()), float(obstacles.speeds[lead] * np.cos(obstacles.headings[lead] - pose[2]))
 
 
-def in_corridor(line: Any, radius: float, polygons: Any) -> Any:
-    """(n,) whether polygons touch the line buffered with square caps; the buffer is built only for close calls."""
-    distance = shapely.distance(line, polygons)
-    inside = distance < 0.99 * radius
-    unsure = ~inside & (distance < 1.5 * radius)
-    if unsure.any():
-        corridor = line.buffer(radius, cap_style="square")
-        inside[unsure] = shapely.intersects(corridor, polygons[unsure])
-    return inside
+@njit(cache=True)
+def unroll(
+    path_s: Floats, nodes: Floats, pose: Floats, s: float, speed: float, target: float, reach: float, dt: float,
+    law: tuple[float, float, float, float, float], first: Ints, rings: Floats, obstacle_speeds: Floats,
+    headings: Floats, step: int, lead: tuple[float, float], poses: Floats, speeds: Floats,
+) -> tuple[int, float, float]:  # fmt: skip
+    """Fill in the centre poses (K + 1, 3) and speeds (K + 1,) after `step`, at which the ego's centre is at `pose`.
+
+    `lead` is the gap and speed of the leader at this step where they are known, else NaN. Gives K, and progress and
+    speed there, or the step at which the leader is in doubt.
+    """
+    min_gap, headway, fastest, hardest, exponent = law
+    at, own = np.array([pose[0], pose[1], pose[2], PACIFICA_LENGTH, PACIFICA_WIDTH]), np.empty((1, 5))
+    start, end = path_s[0], path_s[-1]
+    gap, lead_speed = lead
+    while step < len(poses) - 1:
+        if np.isnan(gap):
+            here, there = max(start, min(s, end)), max(start, min(s + reach, end))
+            stretch = stretch_of(path_s, nodes, here, there)[:, :2].copy()
+            along = np.zeros(len(stretch))
+            for k in range(1, len(stretch)):
+                dx, dy = stretch[k, 0] - stretch[k - 1, 0], stretch[k, 1] - stretch[k - 1, 1]
+                along[k] = along[k - 1] + math.hypot(dx, dy)
+            own[0] = at
+            box = corners_of(own)[0]
+            gap, lead_speed = end - s - PACIFICA_LENGTH / 2, 0.0
+            nearest = np.inf
+            for i in range(len(first) - 1):
+                ring = rings[first[i] : first[i + 1]]
+                x, y, around = middle(ring)
+                away = math.hypot(x - at[0], y - at[1]) - around - PACIFICA_LENGTH
+                if away > nearest or away > reach + PACIFICA_LENGTH:
+                    continue
+                answer = in_corridor(stretch, along, ring, x, y, around)
+                if answer == OUTSIDE and (away > 0 or ring_distance(box, ring, 1.0) > 0):
+                    continue
+                distance = ring_distance(box, ring, np.inf)
+                if answer == DOUBTFUL and 0 < distance < nearest:
+                    return step, s, speed
+                if distance < nearest:
+                    nearest = distance
+                    gap, lead_speed = distance, obstacle_speeds[i] * math.cos(headings[i] - at[2])
+        braking = 2 * math.sqrt(fastest * hardest)
+        wanted = min_gap + speed * headway + speed * (speed - lead_speed) / braking
+        change = fastest * (1 - (speed / target) ** exponent - (wanted / max(gap, min_gap)) ** 2)
+        s, speed = s + speed * dt, max(speed + dt * min(max(change, -hardest), fastest), 0.0)
+        step += 1
+        at[:3] = pose_on(path_s, nodes, max(start, min(s, end)))
+        poses[step], speeds[step] = at[:3], speed
+        gap = np.nan
+    return step, s, speed
+
+
+@njit(cache=True)
+def middle(ring: Floats) -> tuple[float, float, float]:
+    """The mean of a ring's corners (k, 2), and how far from it they reach."""
+    x, y, around = ring[:, 0].mean(), ring[:, 1].mean(), 0.0
+    for k in range(len(ring)):
+        around = max(around, math.hypot(ring[k, 0] - x, ring[k, 1] - y))
+    return x, y, around
 
 
 def trajectory_of_centers(time_us: Any, poses: Floats, speeds: Floats) -> Trajectory:

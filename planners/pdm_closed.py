@@ -13,8 +13,10 @@ from envs.driving.map import Map
 from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
 from envs.driving.vehicle import center_accelerations, ego_boxes
 from planners import Carry
+from planners.corridor import Corridor
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_forecast import RADIUS, Forecast, forecast
+from planners.pdm_leaders import find_leaders
 from planners.pdm_proposals import (
     DT,
     LEAD_EVERY,
@@ -23,7 +25,6 @@ from planners.pdm_proposals import (
     TRAJECTORY_STEPS,
     Paths,
     RollOut,
-    find_leaders,
     only,
     start_proposals,
     unroll,
@@ -65,7 +66,7 @@ class PdmClosed:
         states = simulate_proposals(ego.array(), rolled.poses)
         carparks = road_map.carparks.near(x, y, RADIUS)
         areas = ego_areas(ego_boxes(states), carry["polygons"], drivable, carparks, set(route))
-        scores = score_proposals(states, ahead, paths.lines[0], areas, road_map)
+        scores = score_proposals(states, ahead, paths, areas, road_map)
         best = int(np.argmax(scores.total))
         if _emergency(scores, best, ego):
             poses = brake(ego, self.sampling)
@@ -82,19 +83,19 @@ def _red_lights(scene: Scene, road_map: Map, route: set[int]) -> dict[str, Any]:
     return {i: road_map.edges[edge].polygon for i, edge in edges.items() if edge in route}
 
 
-def _corridors(paths: Paths, rolled: RollOut) -> list[Any]:
+def _corridors(paths: Paths, rolled: RollOut) -> list[Corridor]:
     """Per path the ground the fastest policy could cover in 8 s."""
     reach = rolled.target.max() * TRAJECTORY_STEPS * DT
     start = rolled.s[:: len(SPEED_FRACTIONS), 0]
     return [paths.corridor(k, s, s + reach) for k, s in enumerate(start)]
 
 
-def _continue(rolled: RollOut, paths: Paths, ahead: Forecast, corridors: list[Any], until: int) -> RollOut:
+def _continue(rolled: RollOut, paths: Paths, ahead: Forecast, corridors: list[Corridor], until: int) -> RollOut:
     """Unroll proposals to a step, with leaders for the paths they are on."""
     which = np.unique(rolled.lateral)
     done = rolled.s.shape[1] - 1
     steps = range(done // LEAD_EVERY + 1, until // LEAD_EVERY + 1)
-    leaders = find_leaders(ahead, paths, [corridors[k] for k in which], which, steps)
+    leaders = find_leaders(ahead, paths.nodes[which], paths.s[which], [corridors[k] for k in which], steps)
     return unroll(rolled, paths, leaders, which, until)
 
 

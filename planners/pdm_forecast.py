@@ -18,6 +18,8 @@ MOST_NEAR = {TrackedObjectType.VEHICLE: 50, TrackedObjectType.PEDESTRIAN: 25, Tr
 MOST_NEAR_STATIC = 50
 STEP = 0.2  # [s] between forecast boxes
 NUM_STEPS = 42  # forecast boxes: up to 8.2 s
+IS_STATIC = np.isin(np.arange(len(TrackedObjectType)), STATIC_TYPES)
+IS_AGENT = np.isin(np.arange(len(TrackedObjectType)), AGENT_TYPES)
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def forecast(scene: Scene, red_lights: dict[str, Polygon], collided: frozenset[s
         tokens,
         tracks.boxes,
         velocity,
-        np.where(np.isin(tracks.types, STATIC_TYPES), 0.0, np.hypot(*tracks.velocities.T)),
-        np.isin(tracks.types, AGENT_TYPES),
+        np.where(IS_STATIC[tracks.types], 0.0, np.hypot(*tracks.velocities.T)),
+        IS_AGENT[tracks.types],
         tuple(lights.values()),
         np.array([token in collided for token in tokens], bool),
     ), collided
@@ -66,8 +68,10 @@ def forecast(scene: Scene, red_lights: dict[str, Polygon], collided: frozenset[s
 def nearest(tracks: Tracks, center: Floats, collided: frozenset[str]) -> Tracks:
     """Static objects, vehicles, pedestrians, bicycles within 50 m that did not collide, the nearest of each kind."""
     distance = np.hypot(tracks.boxes[:, 0] - center[0], tracks.boxes[:, 1] - center[1])
-    fresh = np.array([token not in collided for token in tracks.tokens], bool) & (distance <= RADIUS)
-    kinds = [(np.isin(tracks.types, STATIC_TYPES), MOST_NEAR_STATIC)]
+    fresh = distance <= RADIUS
+    if collided:
+        fresh &= [token not in collided for token in tracks.tokens]
+    kinds = [(IS_STATIC[tracks.types], MOST_NEAR_STATIC)]
     kinds += [(tracks.types == kind, most) for kind, most in MOST_NEAR.items()]
     chosen = []
     for mask, most in kinds:
@@ -82,5 +86,5 @@ def along_heading(tracks: Tracks) -> Floats:
     course = np.arctan2(tracks.velocities[:, 1], tracks.velocities[:, 0])
     backwards = np.abs(wrap_angle(tracks.boxes[:, 2] - course)) >= np.pi / 2
     heading = tracks.boxes[:, 2] + np.pi * backwards
-    speed = np.where(np.isin(tracks.types, STATIC_TYPES), 0.0, speed)
+    speed = np.where(IS_STATIC[tracks.types], 0.0, speed)
     return np.stack([np.cos(heading) * speed, np.sin(heading) * speed], axis=-1)

@@ -13,10 +13,12 @@ import shapely
 import shapely.ops
 from numba import njit
 
-from envs.driving.geometry import box_corners
+from envs.driving.segments import project
 from envs.driving.types import Floats, Ints
 from envs.driving.vehicle import PACIFICA
-from planners.pdm_forecast import Forecast
+from planners.corridor import Corridor
+from planners.pdm_forecast import STEP
+from planners.pdm_leaders import Leaders
 
 LATERAL_OFFSETS = (0.0, -1.0, 1.0)  # [m] to the left
 SPEED_FRACTIONS = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the present lane's limit
@@ -35,6 +37,7 @@ class Paths:
 
     poses: Floats  # (L, N, 3) heading unwrapped
     s: Floats  # (L, N) [m]
+    nodes: Floats  # (L, N, 2) the poses' positions
     lines: Any  # (L,) shapely
 
     @classmethod
@@ -47,83 +50,17 @@ class Paths:
         poses[..., 2] = np.unwrap(poses[..., 2], axis=1)
         steps = np.hypot(*np.moveaxis(np.diff(poses[..., :2], axis=1), -1, 0))
         s = np.concatenate([np.zeros((len(offsets), 1)), np.cumsum(steps, axis=1)], axis=1)
-        return cls(poses, s, shapely.linestrings(poses[..., :2]))
+        return cls(poses, s, np.ascontiguousarray(poses[..., :2]), shapely.linestrings(poses[..., :2]))
 
-    def corridor(self, path: int, start: float, end: float) -> Any:
-        """The path from one arc length to another (whole nodes only), buffered by half the ego's width."""
+    def corridor(self, path: int, start: float, end: float) -> Corridor:
+        """The ground along a path from one arc length to another (whole nodes only)."""
         length = self.s[path, -1]
         start, end = min(max(start, 0.0), length), min(max(end, 0.0), length)
         inside = (self.s[path] >= start) & (self.s[path] <= end)
         if inside.sum() > 1:
-            line = shapely.LineString(self.poses[path, inside, :2])
-        else:
-            line = shapely.ops.substring(self.lines[path], start, end)
-        return line.buffer(PACIFICA.width / 2, cap_style="square")
-
-
-@dataclass(frozen=True)
-class Leaders:
-    """Who is in the corridors: for every path and forecast step a stretch of candidates, one row each."""
-
-    first: Ints  # (L, J + 1) row of the first candidate at a path and step; the end is the next one's first
-    progress: Floats  # (r,) [m] of its centroid on the path
-    who: Ints  # (r,) index into the forecast
-    start: Ints  # (r,) row of its first corner
-    corners: Floats  # (c, 2) of boxes and red lights, one after another
-    count: Ints  # (r,) number of corners
-    speed: Floats  # (r,) [m/s]
-    heading: Floats  # (r,)
-
-
-def find_leaders(forecast: Forecast, paths: Paths, corridors: list[Any], which: Ints, steps: range) -> Leaders:
-    """Candidates in the corridors of the paths `which` (L,) at forecast steps; those that collided before are left out.
-
-    Rows are ordered by path, step and forecast index.
-    """
-    boxes = np.stack([forecast.boxes_at(step) for step in steps])  # (J, n, 5)
-    rows = [_in_corridor(forecast, boxes, paths.lines[k], corridor) for k, corridor in zip(which, corridors)]
-    path = np.concatenate([np.full(len(r[0]), k) for k, r in enumerate(rows)])
-    step, who, progress = (np.concatenate([r[i] for r in rows]) for i in range(3))
-    step, who = step.astype(np.int64), who.astype(np.int64)
-    n = len(forecast.boxes)
-    is_box = who < n
-    corners = np.zeros((0, 2))
-    count = np.full(len(who), 4)
-    start = np.zeros(len(who), np.int64)
-    start[is_box] = 4 * np.arange(is_box.sum())
-    corners = box_corners(boxes[step[is_box], who[is_box]]).reshape(-1, 2)
-    for light, polygon in enumerate(forecast.red_lights):
-        ring = shapely.get_coordinates(polygon.exterior)[:-1]
-        rows_of_light = who == n + light
-        start[rows_of_light], count[rows_of_light] = len(corners), len(ring)
-        corners = np.concatenate([corners, ring])
-    speed, heading = np.zeros(len(who)), np.zeros(len(who))
-    speed[is_box], heading[is_box] = forecast.speeds[who[is_box]], forecast.boxes[who[is_box], 2]
-    first = np.searchsorted(path * len(steps) + step, np.arange(len(which) * len(steps) + 1))
-    stretches = np.stack([first[:-1].reshape(len(which), -1), first[1:].reshape(len(which), -1)], axis=-1)
-    return Leaders(stretches, progress, who, start, corners, count, speed, heading)
-
-
-def _in_corridor(forecast: Forecast, boxes: Floats, line: Any, corridor: Any) -> tuple[Ints, Ints, Floats]:
-    """(step, forecast index, progress on the line) of what touches a corridor, ordered; boxes (J, n, 5)."""
-    fresh = ~forecast.known
-    n, num_steps = boxes.shape[1], boxes.shape[0]
-    low_x, low_y, high_x, high_y = corridor.bounds
-    reach = np.hypot(boxes[..., 3], boxes[..., 4]) / 2
-    x, y = boxes[..., 0], boxes[..., 1]
-    near = (x + reach >= low_x) & (x - reach <= high_x) & (y + reach >= low_y) & (y - reach <= high_y) & fresh[:n]
-    step, who = np.nonzero(near)
-    shapely.prepare(corridor)
-    touch = shapely.intersects(corridor, shapely.polygons(box_corners(boxes[step, who])))
-    step, who = step[touch], who[touch]
-    progress = shapely.line_locate_point(line, shapely.points(boxes[step, who, :2]))
-    for light, polygon in enumerate(forecast.red_lights):
-        if fresh[n + light] and corridor.intersects(polygon):
-            step = np.concatenate([step, np.arange(num_steps)])
-            who = np.concatenate([who, np.full(num_steps, n + light)])
-            progress = np.concatenate([progress, np.full(num_steps, line.project(polygon.centroid))])
-    order = np.lexsort((who, step))
-    return step[order], who[order], progress[order]
+            return Corridor(self.nodes[path, inside], self.s[path, inside])
+        points = shapely.get_coordinates(shapely.ops.substring(self.lines[path], start, end))
+        return Corridor(points, np.linspace(start, end, len(points)))
 
 
 @dataclass(frozen=True)
@@ -142,8 +79,9 @@ def start_proposals(paths: Paths, position: Floats, speed: float, limit: float |
     """15 proposals, lateral-major, at the rear axle's projection on their paths; position (2,), speed [m/s]."""
     lateral = np.repeat(np.arange(len(paths.s)), len(SPEED_FRACTIONS))
     target = np.tile(SPEED_FRACTIONS * (DEFAULT_LIMIT if limit is None else limit), len(paths.s))
-    s = shapely.line_locate_point(paths.lines, shapely.Point(position))[lateral]
-    poses = np.stack([path_pose(paths.s[k], paths.poses[k], x) for k, x in zip(lateral, s)])
+    along = [project(position[0], position[1], paths.nodes[k], paths.s[k]) for k in range(len(paths.s))]
+    now = np.stack([path_pose(paths.s[k], paths.poses[k], x) for k, x in enumerate(along)])
+    s, poses = np.array(along)[lateral], now[lateral]
     return RollOut(
         lateral, target, s[:, None], np.full((len(lateral), 1), speed), np.zeros((len(lateral), 3)), poses[:, None]
     )
@@ -156,8 +94,9 @@ def unroll(start: RollOut, paths: Paths, leaders: Leaders, which: Ints, until: i
     done = start.s.shape[1] - 1
     s, v, lead, poses = _unroll(
         start.s[:, -1], start.v[:, -1], start.lead, start.poses[:, -1], start.lateral, start.target, paths.s,
-        paths.poses, row_of_path, done, until, leaders.first, leaders.progress, leaders.start, leaders.count,
-        leaders.corners, leaders.speed, leaders.heading,
+        paths.poses, row_of_path, done, until, leaders.inside, leaders.progress, leaders.corners, leaders.velocity,
+        leaders.speed, leaders.heading, leaders.first_step, leaders.light_inside, leaders.light_progress,
+        leaders.light_start, leaders.rings,
     )  # fmt: skip
     return RollOut(
         start.lateral,
@@ -202,13 +141,14 @@ def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, le
 @njit(cache=True)
 def _unroll(
     s0: Floats, v0: Floats, lead0: Floats, pose0: Floats, lateral: Ints, target: Floats, path_s: Floats,
-    path_poses: Floats, row_of_path: Ints, done: int, until: int, first: Ints, progress: Floats, start: Ints,
-    count: Ints, corners: Floats, speed: Floats, heading: Floats,
+    path_poses: Floats, row_of_path: Ints, done: int, until: int, inside: Ints, progress: Floats, corners: Floats,
+    velocity: Floats, speed: Floats, heading: Floats, first_step: int, light_inside: Ints, light_progress: Floats,
+    light_start: Ints, rings: Floats,
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """s, v (P, until - done), lead (P, 3), poses (P, until - done, 3) of the steps done + 1 .. until."""
     num = until - done
     s_out, v_out = np.empty((len(s0), num)), np.empty((len(s0), num))
-    poses, leads = np.empty((len(s0), num, 3)), lead0.copy()
+    poses, leads, ring = np.empty((len(s0), num, 3)), lead0.copy(), np.empty((4, 2))
     for p in range(len(s0)):
         s, v, pose = s0[p], v0[p], pose0[p].copy()
         lead_s, lead_v, lead_rear = lead0[p]
@@ -216,19 +156,25 @@ def _unroll(
         for k in range(num):
             step = done + 1 + k
             if step % LEAD_EVERY == 0:
-                a, b = first[row_of_path[path], (step - (done // LEAD_EVERY + 1) * LEAD_EVERY) // LEAD_EVERY]
-                nearest, best = np.inf, -1
-                for row in range(a, b):
-                    if progress[row] > s:
-                        ring = corners[start[row] : start[row] + count[row]]
+                row, j = row_of_path[path], (step - (done // LEAD_EVERY + 1) * LEAD_EVERY) // LEAD_EVERY
+                t = (first_step + j) * STEP
+                nearest, lead_rear, lead_v, found = np.inf, 0.0, 0.0, False
+                for i in range(len(corners)):
+                    if inside[row, j, i] and progress[row, j, i] > s:
+                        for k_corner in range(4):
+                            ring[k_corner, 0] = corners[i, k_corner, 0] + velocity[i, 0] * t
+                            ring[k_corner, 1] = corners[i, k_corner, 1] + velocity[i, 1] * t
                         distance = ego_to_ring(pose, ring, nearest)
                         if distance < nearest:
-                            nearest, best = distance, row
-                if best < 0:
+                            nearest, lead_v, found = distance, speed[i] * math.cos(heading[i] - pose[2]), True
+                for i in range(light_inside.shape[1]):
+                    if light_inside[row, i] and light_progress[row, i] > s:
+                        distance = ego_to_ring(pose, rings[light_start[i] : light_start[i + 1]], nearest)
+                        if distance < nearest:
+                            nearest, lead_v, found = distance, 0.0, True
+                lead_s = s + nearest
+                if not found:
                     lead_s, lead_v, lead_rear = path_s[path, -1], 0.0, EGO_LENGTH / 2
-                else:
-                    lead_s, lead_rear = s + nearest, 0.0
-                    lead_v = speed[best] * math.cos(heading[best] - pose[2])
             s, v = idm_step(s, v, target[p], lead_s, lead_v, lead_rear)
             pose = path_pose(path_s[path], path_poses[path], s)
             s_out[p, k], v_out[p, k], poses[p, k] = s, v, pose

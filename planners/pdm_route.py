@@ -131,9 +131,10 @@ def without_loops(road_map: Map, blocks: list[int]) -> list[int]:
 
 def present_lane(road_map: Map, route_edges: Sequence[int], drivable: Sequence[int], ego: EgoState) -> int:
     """The on-route lane under the rear axle with the least heading error; else under the centre; else the nearest."""
-    axle = shapely.Point(ego.x, ego.y)
     on_route = set(route_edges)
-    here = [e for e in drivable if e in on_route and road_map.edges[e].polygon.intersects(axle)]
+    near = [e for e in drivable if e in on_route]
+    under = shapely.intersects_xy([road_map.edges[e].polygon for e in near], ego.x, ego.y)
+    here = [e for e, hit in zip(near, under) if hit]
     if here:
         return min(here, key=lambda e: node_errors(road_map.edges[e].baseline.poses, ego)[1])
     box = ego_boxes(ego.pose)

@@ -12,10 +12,12 @@ from scipy.signal import savgol_filter
 
 from envs.driving.geometry import bearings, box_corners
 from envs.driving.map import Map
+from envs.driving.segments import project_all
 from envs.driving.types import Bools, Floats, Ints, StateColumn
 from envs.driving.vehicle import ego_boxes
 from planners.pdm_areas import EgoAreas
 from planners.pdm_forecast import STEP, Forecast
+from planners.pdm_proposals import Paths
 
 DT = 0.1  # [s]
 AHEAD, BEHIND = math.radians(30), math.radians(150)
@@ -35,8 +37,8 @@ class Scores:
     parts: dict[str, Floats]  # (P,) each
 
 
-def score_proposals(states: Floats, forecast: Forecast, centerline: Any, areas: EgoAreas, road_map: Map) -> Scores:
-    """Score simulated states (P, T, 11) that drive over `areas`; centerline: shapely line."""
+def score_proposals(states: Floats, forecast: Forecast, paths: Paths, areas: EgoAreas, road_map: Map) -> Scores:
+    """Score simulated states (P, T, 11) that drive over `areas`; progress is along the first path."""
     boxes = ego_boxes(states)
     aside = areas.multiple_lanes | areas.nondrivable
     no_collision, collision_time = at_fault_collisions(states, boxes, forecast, aside)
@@ -50,7 +52,7 @@ def score_proposals(states: Floats, forecast: Forecast, centerline: Any, areas: 
         "comfort": np.where(comfortable(states), 1.0, 0.0),
     }
     valid = parts["no_collision"] * parts["drivable"] * parts["direction"]
-    ends = shapely.line_locate_point(centerline, shapely.points(boxes[:, [0, -1], :2]))
+    ends = project_all(boxes[:, [0, -1], :2].reshape(-1, 2), paths.nodes[0], paths.s[0]).reshape(-1, 2)
     gained = np.asarray((ends[:, 1] - ends[:, 0]) * valid)
     parts["progress"] = normalised_progress(gained, valid)
     total = valid * sum(weight * parts[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())

@@ -1,7 +1,8 @@
-"""nuPlan's closed loop: plan, record, move the ego, move the traffic; one scenario or many, each on its own account.
+"""nuPlan's closed loop: plan, record, move the ego, move the traffic; one scenario, or many that step together.
 
 A step at iteration i shows the planner the scene, records ego and traffic of i, then drives the ego with the planned
-trajectory to i + 1 while the traffic moves on seeing the ego of i. The last iteration is never recorded.
+trajectory to i + 1 while the traffic moves on seeing the ego of i. The last iteration is never recorded. Scenarios of a
+batch share the arithmetic of a step and nothing else: each gives what it gives alone, and fails on its own account.
 """
 
 import signal
@@ -9,14 +10,15 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from envs.driving.lqr import Reference, reference_of, track
+from envs.driving.lqr import drive
 from envs.driving.map import Map
 from envs.driving.observations import IdmAgents, LogReplay, Observation
 from envs.driving.scenario import HISTORY_FRAMES, Scenario
@@ -32,10 +34,11 @@ from envs.driving.types import (
     Tracks,
     Trajectory,
 )
-from envs.driving.vehicle import MAX_EGO_SPEED, bicycle_step
+from envs.driving.vehicle import MAX_EGO_SPEED
 
 CHALLENGE_TIME_LIMIT = 1.0  # [s] per call of the planner
 CHALLENGE_HORIZON = 8.0  # [s] a trajectory must cover
+TOGETHER = 32  # scenarios of a batch that step together; more take memory and save no time
 
 
 class Planner(Protocol):
@@ -127,26 +130,32 @@ class Simulation:
 
     def advance(self, trajectory: Trajectory) -> None:
         """Record this iteration and drive to the next one. Raises InvalidTrajectory for one that cannot be driven."""
+        (error,) = advance([self], [trajectory])
+        if error is not None:
+            raise error
+
+    def record(self, trajectory: Trajectory) -> None:
         trajectory.check(self.time_us, self.config.horizon)
         self._ego_log[self.iteration] = self.ego
         self._track_log.append(self.traffic.tracks)
         self._trajectories.append(trajectory)
-        now, seen = self.time_us, self._egos[-1]
         self.iteration += 1
-        if self.done:
-            return
-        self.ego = self._drive(trajectory, now)
-        # a difference of seconds since the epoch, 2e-7 s coarse: the devkit's traffic moves by it
-        self.traffic.step(self.iteration, seen, self.time_us * 1e-6 - now * 1e-6)
-        self._remember()
 
-    def _drive(self, trajectory: Trajectory, now: int) -> Floats:
+    def drive(self, trajectory: Trajectory) -> Floats:
+        """The ego (11,) at this iteration, after the one that was recorded. Raises InvalidTrajectory."""
         if self.config.ego == "log":
             return self.scenario.ego[self.scenario.start + self.iteration].copy()
         if self.config.ego == "perfect":
             return self._follow_perfectly(trajectory)
-        acceleration, steering_rate = track(self.ego, trajectory, now, self._reference(trajectory))
-        return bicycle_step(self.ego, acceleration, steering_rate, (self.time_us - now) * 1e-6)
+        return drive(self.ego[None], [trajectory], np.array([self.time_us]))[0]
+
+    def move(self, ego: Floats) -> None:
+        """Put the ego where it drove to, and let the traffic that saw it before follow."""
+        before, seen = self._egos[-1].time_us, self._egos[-1]
+        self.ego = ego
+        # a difference of seconds since the epoch, 2e-7 s coarse: the devkit's traffic moves by it
+        self.traffic.step(self.iteration, seen, self.time_us * 1e-6 - before * 1e-6)
+        self._remember()
 
     def _follow_perfectly(self, trajectory: Trajectory) -> Floats:
         state = np.zeros(STATE_SIZE)
@@ -156,15 +165,40 @@ class Simulation:
             raise InvalidTrajectory(f"perfect tracking refuses {speed:.1f} m/s; the limit is {MAX_EGO_SPEED} m/s")
         return state
 
-    def _reference(self, trajectory: Trajectory) -> Reference:
-        return reference_of(trajectory)
-
     def history(self, planning_time: Floats | None = None) -> History:
         """What was recorded so far."""
         frames = slice(self.scenario.start, self.scenario.start + self.iteration)
         times = np.zeros(self.iteration) if planning_time is None else planning_time
         log = self._ego_log[: self.iteration]
         return History(self.scenario, self.scenario.time_us[frames], log, self._track_log, self._trajectories, times)
+
+
+def advance(simulations: Sequence[Simulation], trajectories: Sequence[Trajectory]) -> list[Exception | None]:
+    """Record an iteration of every simulation and drive it to the next; what is wrong with a trajectory, or None."""
+    errors: list[Exception | None] = [None] * len(simulations)
+
+    def isolated(k: int, act: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return act(*arguments)
+        except Exception as error:
+            errors[k] = error
+
+    for k, (simulation, trajectory) in enumerate(zip(simulations, trajectories, strict=True)):
+        isolated(k, simulation.record, trajectory)
+    moving = [k for k, simulation in enumerate(simulations) if errors[k] is None and not simulation.done]
+    tracked = [k for k in moving if simulations[k].config.ego == "lqr"]
+    egos: dict[int, Floats] = {}
+    if len(tracked) > 1:
+        states, until = np.stack([simulations[k].ego for k in tracked]), [simulations[k].time_us for k in tracked]
+        with suppress(InvalidTrajectory):  # one that is too short: found out below
+            egos = dict(zip(tracked, drive(states, [trajectories[k] for k in tracked], np.array(until))))
+    for k in moving:
+        if k not in egos:
+            egos[k] = isolated(k, simulations[k].drive, trajectories[k])
+    for k in moving:
+        if errors[k] is None:
+            isolated(k, simulations[k].move, egos[k])
+    return errors
 
 
 @contextmanager
@@ -192,56 +226,132 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         raise TimeoutError
 
 
-def ask(planner: Planner, simulation: Simulation, carry: dict[str, Any]) -> tuple[Trajectory, dict[str, Any]]:
-    """One call of the planner. Raises PlannerError when it raises, dawdles or does not return a trajectory."""
-    limit = simulation.config.time_limit
+@dataclass(eq=False)
+class Run:
+    """A planner on its way through a scenario, until it is done or has failed."""
+
+    simulation: Simulation
+    planner: Planner
+    carry: dict[str, Any]
+    seconds: list[float] = field(default_factory=list)  # of every plan
+    plan: Any = None  # what the planner returned last
+    error: Exception | None = None
+
+    def failed(self, what: str, cause: Exception | None = None) -> None:
+        scenario = self.simulation.scenario
+        place = f"scenario {scenario.token} ({scenario.log_name}), iteration {self.simulation.iteration}"
+        self.error = PlannerError(f"{place}: planner {type(self.planner).__name__} {what}")
+        self.error.__cause__ = cause
+
+
+def begin(scenario: Scenario, planner: Planner, config: SimulationConfig) -> Run:
+    run = Run(Simulation(scenario, config), planner, {})
+    if not scenario.route:
+        run.failed("was given no route: the scenario has no roadblock ids; planners need at least one")
+        return run
+    try:
+        run.carry = planner.initial(list(scenario.route), scenario.goal, scenario.map)
+    except Exception as error:
+        run.failed(f"could not start: {type(error).__name__}: {error}", error)
+    return run
+
+
+def ask(run: Run) -> None:
+    """One call of a run's planner, which fails when it raises, dawdles or does not return a trajectory."""
+    limit, start = run.simulation.config.time_limit, time.perf_counter()
     try:
         with time_limit(limit):
-            trajectory, carry = planner.plan(simulation.scene(), carry)
+            run.plan, run.carry = run.planner.plan(run.simulation.scene(), run.carry)
     except TimeoutError as error:
-        raise PlannerError(f"took longer than its {limit} s") from error
+        run.failed(f"took longer than its {limit} s", error)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        raise PlannerError(f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})") from error
-    if not isinstance(trajectory, Trajectory):
-        raise PlannerError(f"returned {type(trajectory).__name__}, not a Trajectory")
-    return trajectory, carry
+        run.failed(f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})", error)
+    else:
+        if not isinstance(run.plan, Trajectory):
+            run.failed(f"returned {type(run.plan).__name__}, not a Trajectory")
+    run.seconds.append(time.perf_counter() - start)
+
+
+def ask_all(runs: Sequence[Run]) -> None:
+    """One call of every run's planner; those of one planner that plans in batches together.
+
+    Whoever has a time limit is asked alone, and so are all when a batch fails: the call that did it then shows.
+    """
+    shared: dict[int, list[Run]] = {}
+    for run in runs:
+        if hasattr(run.planner, "plan_batch") and run.simulation.config.time_limit is None:
+            shared.setdefault(id(run.planner), []).append(run)
+    answered = set()
+    for group in shared.values():
+        if len(group) > 1 and ask_together(group):
+            answered |= {id(run) for run in group}
+    for run in runs:
+        if id(run) not in answered:
+            ask(run)
+
+
+def ask_together(runs: Sequence[Run]) -> bool:
+    """Whether the planner that these runs share planned for all of them at once."""
+    planner: Any = runs[0].planner
+    start = time.perf_counter()
+    try:
+        plans = planner.plan_batch([run.simulation.scene() for run in runs], [run.carry for run in runs])
+    except Exception:
+        return False
+    if len(plans) != len(runs) or not all(isinstance(plan, Trajectory) for plan, _ in plans):
+        return False
+    for run, (plan, carry) in zip(runs, plans):
+        run.plan, run.carry = plan, carry
+        run.seconds.append((time.perf_counter() - start) / len(runs))
+    return True
+
+
+def finish(runs: Sequence[Run]) -> None:
+    """Step runs together until each is done or has failed."""
+    while going := [run for run in runs if run.error is None and not run.simulation.done]:
+        ask_all(going)
+        planned = [run for run in going if run.error is None]
+        for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
+            if isinstance(error, InvalidTrajectory):
+                run.failed(str(error), error)
+            elif error is not None:
+                run.error = error  # of the scenario, not of the planner
 
 
 def simulate(scenario: Scenario, planner: Planner, config: SimulationConfig = NONREACTIVE) -> History:
     """Drive one scenario with a planner. Raises PlannerError naming planner, scenario and iteration."""
-    simulation = Simulation(scenario, config)
-    seconds = []
-    try:
-        if not scenario.route:
-            raise PlannerError("was given no route: the scenario has no roadblock ids; planners need at least one")
-        carry = start(planner, scenario)
-        while not simulation.done:
-            begin = time.perf_counter()
-            trajectory, carry = ask(planner, simulation, carry)
-            seconds.append(time.perf_counter() - begin)
-            simulation.advance(trajectory)
-    except (PlannerError, InvalidTrajectory) as error:
-        place = f"scenario {scenario.token} ({scenario.log_name}), iteration {simulation.iteration}"
-        raise PlannerError(f"{place}: planner {type(planner).__name__} {error}") from error
-    return simulation.history(np.array(seconds))
-
-
-def start(planner: Planner, scenario: Scenario) -> dict[str, Any]:
-    try:
-        return planner.initial(list(scenario.route), scenario.goal, scenario.map)
-    except Exception as error:
-        raise PlannerError(f"could not start: {type(error).__name__}: {error}") from error
+    run = begin(scenario, planner, config)
+    finish([run])
+    if run.error is not None:
+        raise run.error
+    return run.simulation.history(np.array(run.seconds))
 
 
 def simulate_batch(
-    scenarios: Iterable[Scenario], planner: Planner, config: SimulationConfig = NONREACTIVE
+    scenarios: Iterable[Scenario], planner: Planner | Sequence[Planner], config: SimulationConfig = NONREACTIVE
 ) -> list[Outcome]:
-    """Drive many scenarios; one that fails is reported with its error, the others finish and are kept."""
-    outcomes = []
-    for scenario in scenarios:
-        try:
-            outcomes.append(Outcome(scenario, simulate(scenario, planner, config)))
-        except Exception as error:
-            outcomes.append(Outcome(scenario, None, f"{type(error).__name__}: {error}"))
+    """Drive many scenarios, stepped together, with one planner or with one each.
+
+    One that fails is reported with its error, the others finish and are kept.
+    """
+    outcomes: list[Outcome] = []
+    planners = cycle([planner]) if not isinstance(planner, Sequence) else planner
+    pairs = zip(scenarios, planners, strict=isinstance(planner, Sequence))
+    while some := list(islice(pairs, TOGETHER)):
+        runs: list[Run | Exception] = []
+        for scenario, own in some:
+            try:
+                runs.append(begin(scenario, own, config))
+            except Exception as error:  # a scenario in which no simulation can start
+                runs.append(error)
+        finish([run for run in runs if isinstance(run, Run)])
+        outcomes += [outcome_of(scenario, run) for (scenario, _), run in zip(some, runs)]
     return outcomes
+
+
+def outcome_of(scenario: Scenario, run: Run | Exception) -> Outcome:
+    error = run.error if isinstance(run, Run) else run
+    if isinstance(run, Run) and error is None:
+        return Outcome(scenario, run.simulation.history(np.array(run.seconds)))
+    return Outcome(scenario, None, f"{type(error).__name__}: {error}")

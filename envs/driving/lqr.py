@@ -2,20 +2,22 @@
 
 nuPlan's LQRTracker: velocity and curvature profiles are fitted to the planned poses by regularised least squares, then
 one-step LQR problems over a one-second horizon give an acceleration and a steering rate. The fit depends on the
-trajectory alone and is done once; the commands are scalar recurrences, compiled.
+trajectory alone and is done once; all of it is scalar recurrences, compiled, the same for one ego and for many.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numba import njit
 
-from envs.driving.geometry import wrap_angle
-from envs.driving.types import Floats, InvalidTrajectory, Trajectory
-from envs.driving.vehicle import PACIFICA, bicycle_step
+from envs.driving.types import STATE_SIZE, Floats, Ints, InvalidTrajectory, Trajectory, interpolated, unwrapped
+from envs.driving.vehicle import PACIFICA, move
 
 DT = 0.1  # [s] of the fit and of the horizon's steps
+STEP_US = 100_000  # the same in microseconds
 HORIZON = 10  # steps
 LONGITUDINAL_GAIN = 10.0 / 11.0  # B q / (B^2 q + r) with B = 1 s, q = 10, r = 1
 LATERAL_WEIGHT = 1.0
@@ -42,30 +44,59 @@ def velocity_fit(num_steps: int) -> Floats:
     return np.asarray(integrate @ np.linalg.pinv(travel.T @ travel + JERK_PENALTY * jerk.T @ jerk) @ travel.T)
 
 
+@lru_cache(maxsize=64)
+def fitting_columns(num_steps: int) -> Floats:
+    """`velocity_fit` by columns, as the compiled fit reads it."""
+    return np.ascontiguousarray(velocity_fit(num_steps).T)
+
+
 @njit(cache=True)
-def fit_curvature(turns: Floats, velocity: Floats) -> Floats:
-    """Curvature profiles (B, M) [1/m] from heading increments (B, M) [rad] and velocity profiles (B, M) [m/s].
+def fit_velocity(poses: Floats, columns: Floats) -> Floats:
+    """Velocity profile (M,) [m/s] of poses (M + 1, 3), by the columns (M, M) of `velocity_fit`."""
+    steps = len(columns)
+    velocity = np.zeros(steps)
+    for k in range(steps):
+        heading = poses[k, 2]
+        dx, dy = poses[k + 1, 0] - poses[k, 0], poses[k + 1, 1] - poses[k, 1]
+        along = dx * math.cos(heading) + dy * math.sin(heading)
+        for i in range(steps):
+            velocity[i] += columns[k, i] * along
+    return velocity
+
+
+@njit(cache=True)
+def fit_curvature(poses: Floats, velocity: Floats) -> Floats:
+    """Curvature profile (M,) [1/m] from poses (M + 1, 3) and their velocity profile (M,) [m/s].
 
     Minimises sum (dh_k - v_k dt c_k)^2 + 1e-2 sum ((c_{k+1} - c_k) / dt)^2 + 1e-10 c_0^2: a chain of springs, solved
     exactly from its far end by series and parallel stiffness, without a subtraction.
     """
-    batch, steps = turns.shape
+    steps = len(velocity)
     spring = CURVATURE_RATE_PENALTY / DT**2
-    out = np.empty((batch, steps))
+    out = np.empty(steps)
     stiffness, force = np.empty(steps), np.empty(steps)
-    for b in range(batch):
-        for k in range(steps - 1, -1, -1):
-            arm = velocity[b, k] * DT
-            stiffness[k] = arm * arm + (INITIAL_CURVATURE_PENALTY if k == 0 else 0.0)
-            force[k] = arm * turns[b, k]
-            if k < steps - 1:
-                share = spring / (spring + stiffness[k + 1])
-                stiffness[k] += share * stiffness[k + 1]
-                force[k] += share * force[k + 1]
-        out[b, 0] = force[0] / stiffness[0]
-        for k in range(1, steps):
-            out[b, k] = (force[k] + spring * out[b, k - 1]) / (stiffness[k] + spring)
+    for k in range(steps - 1, -1, -1):
+        arm = velocity[k] * DT
+        stiffness[k] = arm * arm + (INITIAL_CURVATURE_PENALTY if k == 0 else 0.0)
+        force[k] = arm * wrap(poses[k + 1, 2] - poses[k, 2])
+        if k < steps - 1:
+            share = spring / (spring + stiffness[k + 1])
+            stiffness[k] += share * stiffness[k + 1]
+            force[k] += share * force[k + 1]
+    out[0] = force[0] / stiffness[0]
+    for k in range(1, steps):
+        out[k] = (force[k] + spring * out[k - 1]) / (stiffness[k] + spring)
     return out
+
+
+@njit(cache=True)
+def fit_profiles(poses: Floats, columns: Floats) -> tuple[Floats, Floats]:
+    """Velocity and curvature profiles (B, M) of poses (B, M + 1, 3)."""
+    velocity, curvature = np.empty((len(poses), len(columns))), np.empty((len(poses), len(columns)))
+    for b in range(len(poses)):
+        velocity[b] = fit_velocity(poses[b], columns)
+        curvature[b] = fit_curvature(poses[b], velocity[b])
+    return velocity, curvature
 
 
 @dataclass(frozen=True)
@@ -79,24 +110,20 @@ class Reference:
 
     def times(self) -> Floats:
         """(M,) [s] of the profiles."""
-        return (self.start_us + round(DT * 1e6) * np.arange(self.velocity.shape[1])) / 1e6
+        return (self.start_us + STEP_US * np.arange(self.velocity.shape[1])) / 1e6
 
 
 def fit_reference(poses: Floats, start_us: int = 0) -> Reference:
     """Fit profiles to poses (B, M + 1, 3) that are 0.1 s apart. Raises InvalidTrajectory for fewer than three."""
     if poses.shape[1] < 3:
         raise InvalidTrajectory(f"the LQR tracker needs at least 0.2 s of trajectory, 3 poses; got {poses.shape[1]}")
-    steps = np.diff(poses, axis=1)
-    headings = poses[:, :-1, 2]
-    along = steps[..., 0] * np.cos(headings) + steps[..., 1] * np.sin(headings)
-    velocity = along @ velocity_fit(along.shape[1]).T
-    return Reference(start_us, poses, velocity, fit_curvature(wrap_angle(steps[..., 2]), velocity))
+    columns = fitting_columns(poses.shape[1] - 1)
+    return Reference(start_us, poses, *fit_profiles(np.ascontiguousarray(poses, np.float64), columns))
 
 
 def reference_of(trajectory: Trajectory) -> Reference:
     """The reference (B = 1) of one trajectory, resampled every 0.1 s from its start."""
-    step = round(DT * 1e6)
-    times = np.arange(trajectory.start_us, trajectory.end_us + 1, step)
+    times = np.arange(trajectory.start_us, trajectory.end_us + 1, STEP_US)
     return fit_reference(trajectory.at(times)[None, :, :3], trajectory.start_us)
 
 
@@ -143,6 +170,24 @@ PACIFICA_WHEEL_BASE = PACIFICA.wheel_base
 
 
 @njit(cache=True)
+def command(
+    state: Floats, pose: Floats, velocity: Floats, curvature: Floats, times: Floats, now: float
+) -> tuple[float, float]:
+    """Acceleration and steering rate of one ego; see `lqr_commands`."""
+    heading, v = state[2], state[3]
+    v_ref = interpolate(velocity, times, now + HORIZON * DT)
+    if v_ref <= STOPPING_SPEED and v <= STOPPING_SPEED:
+        return -STOPPING_GAIN * (v - v_ref), 0.0
+    accel = -LONGITUDINAL_GAIN * (v - v_ref)
+    ahead = np.empty(HORIZON)
+    for k in range(HORIZON):
+        ahead[k] = interpolate(curvature, times, now + k * DT)
+    h = pose[2]
+    offset = (state[1] - pose[1]) * np.cos(h) - (state[0] - pose[0]) * np.sin(h)
+    return accel, steering_rate(offset, wrap(heading - h), state[7], v, accel, ahead)
+
+
+@njit(cache=True)
 def lqr_commands(
     states: Floats, poses: Floats, velocity: Floats, curvature: Floats, times: Floats, now: float
 ) -> Floats:
@@ -150,21 +195,9 @@ def lqr_commands(
 
     states (B, 11); reference poses (B, 3) now; velocity and curvature profiles (B, M) at times (M,) [s]; now [s].
     """
-    commands = np.zeros((len(states), 2))
-    ahead = np.empty(HORIZON)
+    commands = np.empty((len(states), 2))
     for b in range(len(states)):
-        x, y, heading, v = states[b, 0], states[b, 1], states[b, 2], states[b, 3]
-        v_ref = interpolate(velocity[b], times, now + HORIZON * DT)
-        if v_ref <= STOPPING_SPEED and v <= STOPPING_SPEED:
-            commands[b, 0] = -STOPPING_GAIN * (v - v_ref)
-            continue
-        accel = -LONGITUDINAL_GAIN * (v - v_ref)
-        for k in range(HORIZON):
-            ahead[k] = interpolate(curvature[b], times, now + k * DT)
-        h = poses[b, 2]
-        offset = (y - poses[b, 1]) * np.cos(h) - (x - poses[b, 0]) * np.sin(h)
-        commands[b, 0] = accel
-        commands[b, 1] = steering_rate(offset, wrap(heading - h), states[b, 7], v, accel, ahead)
+        commands[b, 0], commands[b, 1] = command(states[b], poses[b], velocity[b], curvature[b], times, now)
     return commands
 
 
@@ -179,16 +212,58 @@ def track(state: Floats, trajectory: Trajectory, now_us: int, reference: Referen
     return np.asarray(commands[0])
 
 
+def drive(states: Floats, trajectories: Sequence[Trajectory], until_us: Ints) -> Floats:
+    """Drive each of B egos (B, 11) along its own trajectory, from that trajectory's start until a time (B,): (B, 11).
+
+    What `track` and `bicycle_step` do, for all at once. Raises InvalidTrajectory for one shorter than 0.2 s.
+    """
+    lengths = [(len(each.time_us), (each.end_us - each.start_us) // STEP_US) for each in trajectories]
+    out = np.empty((len(trajectories), STATE_SIZE))
+    for length in set(lengths):
+        if length[1] < 2:
+            raise InvalidTrajectory(f"the LQR tracker needs at least 0.2 s of trajectory, 3 poses; got {length[1] + 1}")
+        rows = [b for b, each in enumerate(lengths) if each == length]
+        times = np.stack([trajectories[b].time_us for b in rows])
+        planned = np.stack([trajectories[b].states for b in rows])
+        out[rows] = drive_alike(states[rows], times, planned, until_us[rows], fitting_columns(length[1]))
+    return out
+
+
+@njit(cache=True)
+def drive_alike(states: Floats, time_us: Ints, planned: Floats, until_us: Ints, columns: Floats) -> Floats:
+    """States (B, 11) at `until_us` (B,), along trajectories of one length: times (B, m), states (B, m, 8)."""
+    out = np.empty_like(states)
+    count = len(columns)
+    for b in range(len(states)):
+        start = time_us[b, 0]
+        nodes = planned[b, :, :3].copy()
+        nodes[:, 2] = unwrapped(nodes[:, 2])
+        poses = interpolated(time_us[b], nodes, start + STEP_US * np.arange(count + 1))
+        velocity = fit_velocity(poses, columns)
+        times = (start + STEP_US * np.arange(count)) / 1e6
+        # seconds since the epoch, as in `track`
+        a, rate = command(states[b], poses[0], velocity, fit_curvature(poses, velocity), times, start * 1e-6)
+        move(states[b], a, rate, (until_us[b] - start) * 1e-6, out[b])
+    return out
+
+
 def simulate_proposals(state: Floats, poses: Floats) -> Floats:
     """Drive B planned pose sequences (B, M + 1, 3), 0.1 s apart from now on, at once: ego states (B, M + 1, 11).
 
     Every proposal starts from the same ego state (11,) and is tracked by the LQR tracker through the bicycle.
     """
     reference = fit_reference(poses)
-    times = reference.times()
-    states = np.empty((*poses.shape[:2], state.shape[-1]))  # (B, M + 1, 11)
-    states[:, 0] = state
-    for k in range(poses.shape[1] - 1):
-        commands = lqr_commands(states[:, k], poses[:, k], reference.velocity, reference.curvature, times, k * DT)
-        states[:, k + 1] = bicycle_step(states[:, k], commands[:, 0], commands[:, 1], DT)
+    return np.asarray(
+        roll_out(state, reference.poses, reference.velocity, reference.curvature, reference.times())
+    )
+
+
+@njit(cache=True)
+def roll_out(state: Floats, poses: Floats, velocity: Floats, curvature: Floats, times: Floats) -> Floats:
+    states = np.empty((*poses.shape[:2], STATE_SIZE))
+    for b in range(len(poses)):
+        states[b, 0] = state
+        for k in range(poses.shape[1] - 1):
+            a, rate = command(states[b, k], poses[b, k], velocity[b], curvature[b], times, k * DT)
+            move(states[b, k], a, rate, DT, states[b, k + 1])
     return states

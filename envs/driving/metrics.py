@@ -3,7 +3,7 @@
 Metric names are nuPlan's columns. Everything is computed on the recorded samples as arrays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from envs.driving.map import Map
 from envs.driving.metrics_collision import (
     GROUPS,
     TTC_BOUND,
+    Collisions,
     TrackTable,
     find_collisions,
     time_to_collision,
@@ -106,34 +107,81 @@ def speed_limit_compliance(over: Floats, time_us: Ints) -> float:
     return float(max(0.0, 1 - over.sum() * step / (MAX_OVERSPEED * duration))) if over.any() else 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """The ego of a history, its lanes, and where on the map it was."""
+
+    history: History
+    boxes: Floats  # (K, 5)
+    centers: Floats  # (K, 2)
+    corners: Floats  # (K, 4, 2)
+    speed: Floats  # (K,) [m/s]
+    center_route: list[Association]  # K
+    corner_route: list[list[Association]]  # K of 4
+    in_lanes: Bools  # (K,) all corners in one lane or connected lanes
+    in_intersection: Bools  # (K,) the rear axle
+
+    @classmethod
+    def of(cls, history: History) -> "Drive":
+        road_map, ego = history.scenario.map, history.ego
+        boxes = ego_boxes(ego)
+        corners, centers = box_corners(boxes), boxes[:, :2]
+        corner_route = associate_corners(road_map, corners)
+        return cls(
+            history,
+            boxes,
+            centers,
+            corners,
+            np.hypot(ego[:, StateColumn.VX], ego[:, StateColumn.VY]),
+            associate_path(road_map, centers),
+            corner_route,
+            np.array([in_connected_lanes(road_map, entry) for entry in corner_route]),
+            road_map.intersections.contains(ego[:, :2]),
+        )
+
+
 def score_history(history: History) -> ScenarioScore:
     """All closed-loop metrics of a history and its score (nuPlan challenges 2 and 3)."""
-    road_map, ego = history.scenario.map, history.ego
-    boxes, centers = ego_boxes(ego), ego_centers(ego)
-    corners = box_corners(boxes)
-    speed = np.hypot(ego[:, StateColumn.VX], ego[:, StateColumn.VY])
-    center_route = associate_path(road_map, centers)
-    corner_route = associate_corners(road_map, corners)
-    in_lanes: Bools = np.array([in_connected_lanes(road_map, entry) for entry in corner_route])
-    in_intersection = road_map.intersections.contains(ego[:, :2])
+    return score_histories([history])[0]
 
-    table = TrackTable.of(history.tracks)
-    collisions = find_collisions(ego[:, :3], boxes, speed, in_lanes, table)
-    ttc = time_to_collision(ego[:, :3], boxes, speed, in_lanes, in_intersection, table, collisions)
-    ride = comfort(history.time_us, ego)
-    over = overspeed(road_map, center_route, speed)
-    with_traffic = progress_with_traffic(road_map, center_route, centers, history.time_us)
+
+def score_histories(histories: Sequence[History]) -> list[ScenarioScore]:
+    """The scores of many histories; what concerns the traffic is worked out for all of them at once."""
+    if not histories:
+        return []
+    drives = [Drive.of(history) for history in histories]
+    rear_axles, boxes, speed, in_lanes, in_intersection = (
+        np.concatenate(each)
+        for each in zip(*((d.history.ego[:, :3], d.boxes, d.speed, d.in_lanes, d.in_intersection) for d in drives))
+    )
+    table = TrackTable.of([history.tracks for history in histories])
+    collisions = find_collisions(rear_axles, boxes, speed, in_lanes, table)
+    ttc = time_to_collision(rear_axles, boxes, speed, in_lanes, in_intersection, table, collisions)
+    ends = np.cumsum([len(drive.boxes) for drive in drives]).tolist()
+    mine = [slice(end - len(drive.boxes), end) for drive, end in zip(drives, ends)]
+    return [score_drive(drive, collisions.of_samples(each), ttc[each]) for drive, each in zip(drives, mine)]
+
+
+def score_drive(drive: Drive, collisions: Collisions, ttc: Floats) -> ScenarioScore:
+    """The scores of a drive with these collisions and times to collision (K,)."""
+    history, centers = drive.history, drive.centers
+    road_map, times = history.scenario.map, history.time_us
+    ride = comfort(times, history.ego)
+    over = overspeed(road_map, drive.center_route, drive.speed)
+    with_traffic = progress_with_traffic(road_map, drive.center_route, centers, times)
     ratio, progress = progress_along_expert_route(history, centers)
     against = abs(float(with_traffic.min()))
 
     metrics = {
         "no_ego_at_fault_collisions": collisions.score(),
-        "drivable_area_compliance": drivable_area_compliance(road_map, corners, corner_route, center_route),
+        "drivable_area_compliance": drivable_area_compliance(
+            road_map, drive.corners, drive.corner_route, drive.center_route
+        ),
         "ego_is_making_progress": float(ratio >= MIN_RATIO),
         "driving_direction_compliance": direction_score(against),
         "ego_progress_along_expert_route": ratio,
         "time_to_collision_within_bound": float(np.all(ttc > TTC_BOUND)),
-        "speed_limit_compliance": speed_limit_compliance(over, history.time_us),
+        "speed_limit_compliance": speed_limit_compliance(over, times),
         "ego_is_comfortable": ride.score(),
     }
     metrics["score"] = weighted_score(metrics, MULTIPLIERS, WEIGHTS)
@@ -149,7 +197,7 @@ def score_history(history: History) -> ScenarioScore:
         **{f"{who}_progress": float(values.sum()) for who, values in progress.items()},
     }
     series = {"time_to_collision": ttc, "overspeed": over, "progress_with_traffic": with_traffic, **ride.series}
-    return ScenarioScore(metrics, statistics, series | {"progress": progress.get("ego", np.zeros(len(ego)))})
+    return ScenarioScore(metrics, statistics, series | {"progress": progress.get("ego", np.zeros(len(centers)))})
 
 
 def progress_along_expert_route(history: History, centers: Floats) -> tuple[float, dict[str, Floats]]:

@@ -1,5 +1,6 @@
 """At-fault collisions and time to collision of a driven history, on arrays of all samples and tracks at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -31,7 +32,7 @@ class CollisionType(IntEnum):
 
 @dataclass(frozen=True)
 class TrackTable:
-    """Tracks of all samples in one table of P rows."""
+    """Tracks of all samples in one table of P rows; the samples of several drives follow one another."""
 
     sample: Ints  # (P,)
     track: Ints  # (P,) numbers of distinct track tokens
@@ -41,15 +42,27 @@ class TrackTable:
     tokens: list[str]  # of the track numbers
 
     @classmethod
-    def of(cls, frames: list[Tracks]) -> "TrackTable":
-        numbers: dict[str, int] = {}
-        track = [numbers.setdefault(token, len(numbers)) for frame in frames for token in frame.tokens]
+    def of(cls, drives: Sequence[Sequence[Tracks]]) -> "TrackTable":
+        """Of the frames of several drives, one after another: a token names another track in each of them."""
+        tokens: list[str] = []
+        columns: list[Ints] = []
+        frames = [frame for drive in drives for frame in drive]
+        for drive in drives:
+            numbers: dict[str, int] = {}
+            known: dict[tuple[str, ...], Ints] = {}
+            for frame in drive:
+                if frame.tokens not in known:
+                    for token in frame.tokens:
+                        numbers.setdefault(token, len(tokens) + len(numbers))
+                    known[frame.tokens] = np.array([numbers[token] for token in frame.tokens], np.int64)
+                columns.append(known[frame.tokens])
+            tokens += numbers
         types = np.concatenate([f.types for f in frames]).astype(np.int64)
         velocities = np.concatenate([f.velocities for f in frames])
         speed = np.where(np.isin(types, STATIC_TYPES), 0.0, np.hypot(velocities[:, 0], velocities[:, 1]))
         sample = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         boxes = np.concatenate([f.boxes for f in frames])
-        return cls(sample, np.array(track, np.int64), types, boxes, speed, list(numbers))
+        return cls(sample, np.concatenate(columns), types, boxes, speed, tokens)
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,12 @@ class Collisions:
     kind: Ints  # (C,) CollisionType
     at_fault: Bools  # (C,)
     delta_v: Floats  # (C,) [m/s] loss of ego speed, equal masses
+
+    def of_samples(self, samples: slice) -> "Collisions":
+        """Those of a stretch of samples, which then begin at 0."""
+        mine = (self.sample >= samples.start) & (self.sample < samples.stop)
+        rest = (each[mine] for each in (self.track, self.types, self.kind, self.at_fault, self.delta_v))
+        return Collisions(self.sample[mine] - samples.start, *rest)
 
     def score(self) -> float:
         """Product over groups of max(0, 1 - n / (allowed + 1))."""

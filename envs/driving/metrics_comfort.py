@@ -1,6 +1,7 @@
 """Whether a ride is comfortable: six bounds on smoothed accelerations, jerks and yaw, as nuPlan smooths them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.signal import savgol_filter
@@ -32,17 +33,23 @@ class Comfort:
         return float(all(self.within_bounds().values()))
 
 
+@lru_cache(maxsize=64)
+def filter_matrix(samples: int, window: int, degree: int, order: int, step: float) -> Floats:
+    """(K, K) scipy's Savitzky-Golay filter, edges included, as a matrix to multiply K samples with: it is linear."""
+    identity = np.eye(samples)
+    return np.ascontiguousarray(savgol_filter(identity, window, degree, deriv=order, delta=step, axis=0))
+
+
 def smooth(values: Floats) -> Floats:
     """Savitzky-Golay of order 2 over 8 samples; the even window is scipy's, and part of the definition."""
-    window = min(ACCELERATION_WINDOW, values.shape[-1])
-    return np.asarray(np.round(savgol_filter(values, window, 2), 8))
+    samples = len(values)
+    return np.asarray(np.round(filter_matrix(samples, min(ACCELERATION_WINDOW, samples), 2, 0, 1.0) @ values, 8))
 
 
 def derivative(values: Floats, seconds: Floats, window: int, order: int = 1, degree: int = 2) -> Floats:
     """Savitzky-Golay derivative over at most `window` samples at the mean time step."""
-    step = float(np.diff(seconds).mean())
-    window = min(window, values.shape[-1])
-    return np.asarray(np.round(savgol_filter(values, window, degree, deriv=order, delta=step), 8))
+    step, samples = float(np.diff(seconds).mean()), len(values)
+    return np.asarray(np.round(filter_matrix(samples, min(window, samples), degree, order, step) @ values, 8))
 
 
 def unwrap(headings: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from envs.driving.map import Map, PolygonLayer, Polyline
 from envs.driving.metrics_lanes import Association, associate_path, distinct
@@ -87,18 +88,20 @@ def direction_score(metres: float) -> float:
 
 def progress_with_traffic(road_map: Map, route: list[Association], centers: Floats, time_us: Ints) -> Floats:
     """(K,) [m] gained along the baselines of the associated edges over the last second, both ends included."""
+    here = np.zeros(len(centers))  # [m] along the baseline of the associated edge
+    edges = np.array([association[0] if association else -1 for association in route])
+    for associated in np.unique(edges[edges >= 0]).tolist():
+        steps = np.flatnonzero(edges == associated)
+        here[steps] = road_map.edges[associated].baseline.project(centers[steps])
     gained = np.zeros(len(centers))
-    edge = route[0][0] if route[0] else None
-    last: float | None = None
-    for step, association in enumerate(route):
-        if not association:
+    edge, last = edges[0], -1  # the last step whose gain counts
+    for step in np.flatnonzero(edges >= 0).tolist():
+        if edges[step] != edge:
+            edge, last = edges[step], -1
             continue
-        if association[0] != edge:
-            edge, last = association[0], None
-            continue
-        here = float(road_map.edges[association[0]].baseline.project(centers[step]))
         # a projection of exactly 0 counts as none in the devkit
-        gained[step] = here - last if last is not None and here else 0.0
-        last = here
+        gained[step] = here[step] - here[last] if last >= 0 and here[step] else 0.0
+        last = step
     horizon = int(1e6 / np.mean(np.diff(time_us)))
-    return np.array([gained[max(0, k - horizon) : k + 1].sum() for k in range(len(gained))])
+    windows = sliding_window_view(np.concatenate([np.zeros(horizon), gained]), horizon + 1)
+    return np.asarray(windows.sum(axis=1))

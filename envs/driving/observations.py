@@ -21,11 +21,11 @@ from envs.driving.rails import (
     RailPath,
     place_vehicle,
     rectangle_around,
-    ring_distance,
     search_corridor,
     touches_corridor,
 )
 from envs.driving.scenario import Scenario
+from envs.driving.segments import ring_distance
 from envs.driving.types import (
     EgoState,
     Floats,

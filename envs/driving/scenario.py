@@ -23,6 +23,7 @@ from envs.driving.types import (
 
 HISTORY_FRAMES = 21  # frames before the first iteration: 2.1 s at 10 Hz
 NO_REPORT = -1  # traffic light status of a connector without one
+STATUS = tuple(TrafficLightStatus)  # by number
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +37,21 @@ class TrackLog:
     valid: Bools  # (F, n)
 
     def at(self, frame: int) -> Tracks:
-        index = np.flatnonzero(self.valid[frame])
-        tokens = tuple(self.tokens[i] for i in index)
-        return Tracks(tokens, self.types[index], self.boxes[frame, index], self.velocities[frame, index])
+        index, tokens, types = self._seen(self.valid[frame].tobytes())
+        return Tracks(tokens, types, self.boxes[frame, index], self.velocities[frame, index])
+
+    @cached_property
+    def _kept(self) -> dict[bytes, tuple[Ints, tuple[str, ...], NDArray[np.int8]]]:
+        return {}
+
+    def _seen(self, mask: bytes) -> tuple[Ints, tuple[str, ...], NDArray[np.int8]]:
+        """Who is there: few masks differ from their neighbours in time, so each is worked out once."""
+        if mask not in self._kept:
+            index = np.flatnonzero(np.frombuffer(mask, bool))
+            types = self.types[index]
+            types.flags.writeable = False  # frames share it
+            self._kept[mask] = index, tuple(self.tokens[i] for i in index), types
+        return self._kept[mask]
 
     @classmethod
     def from_frames(cls, frames: list[Tracks], first: int = 0) -> "TrackLog":
@@ -66,8 +79,8 @@ class LightLog:
     status: NDArray[np.int8]  # (F, m)
 
     def at(self, frame: int) -> TrafficLights:
-        row = self.status[frame]
-        return {i: TrafficLightStatus(s) for i, s in zip(self.connector_ids, row.tolist()) if s != NO_REPORT}
+        row = self.status[frame].tolist()
+        return {i: STATUS[s] for i, s in zip(self.connector_ids, row) if s != NO_REPORT}
 
     @classmethod
     def from_frames(cls, frames: list[TrafficLights]) -> "LightLog":

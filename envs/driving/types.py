@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -191,8 +192,8 @@ class Trajectory:
     states: Floats  # (M, 8): x, y, heading, vx, vy, ax, ay, steering
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "time_us", np.asarray(self.time_us, np.int64))
-        object.__setattr__(self, "states", np.asarray(self.states, np.float64))
+        object.__setattr__(self, "time_us", np.ascontiguousarray(self.time_us, np.int64))
+        object.__setattr__(self, "states", np.ascontiguousarray(self.states, np.float64))
         if self.time_us.ndim != 1 or self.states.shape != (len(self.time_us), TRAJECTORY_SIZE):
             raise InvalidTrajectory(
                 f"a trajectory is times (M,) and states (M, {TRAJECTORY_SIZE}); "
@@ -200,14 +201,15 @@ class Trajectory:
             )
         if len(self.time_us) < 2:
             raise InvalidTrajectory(f"a trajectory needs at least 2 states, the first one now; got {len(self.time_us)}")
-        bad = np.argwhere(~np.isfinite(self.states))
-        if len(bad):
-            row, column = bad[0]
+        finite = np.isfinite(self.states)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
             raise InvalidTrajectory(
                 f"state {row} of the trajectory has {StateColumn(column).name.lower()} = {self.states[row, column]}"
             )
-        if np.any(np.diff(self.time_us) <= 0):
-            row = int(np.argmax(np.diff(self.time_us) <= 0)) + 1
+        later = self.time_us[1:] > self.time_us[:-1]
+        if not later.all():
+            row = int(np.argmin(later)) + 1
             raise InvalidTrajectory(f"trajectory times must increase; state {row} is not later than state {row - 1}")
 
     @classmethod
@@ -234,23 +236,19 @@ class Trajectory:
     @cached_property
     def _unwrapped(self) -> Floats:
         states = self.states.copy()
-        states[:, StateColumn.HEADING] = np.unwrap(states[:, StateColumn.HEADING])
+        states[:, StateColumn.HEADING] = unwrapped(states[:, StateColumn.HEADING])
         return states
 
     def at(self, time_us: Any) -> Floats:
         """Interpolated states (..., 8) at times (...), headings in [-pi, pi). Raises InvalidTrajectory outside."""
         times = np.asarray(time_us)
-        if np.any(times < self.start_us) or np.any(times > self.end_us):
+        if times.size and (times.min() < self.start_us or times.max() > self.end_us):
             raise InvalidTrajectory(
                 f"asked for times in [{times.min()}, {times.max()}] us, "
                 f"but the trajectory spans [{self.start_us}, {self.end_us}] us"
             )
-        high = np.clip(np.searchsorted(self.time_us, times), 1, len(self.time_us) - 1)
-        low = high - 1
-        share = (times - self.time_us[low]) / (self.time_us[high] - self.time_us[low])
-        states = self._unwrapped[low] + share[..., None] * (self._unwrapped[high] - self._unwrapped[low])
-        states[..., StateColumn.HEADING] = (states[..., StateColumn.HEADING] + np.pi) % (2 * np.pi) - np.pi
-        return states
+        states = interpolated(self.time_us, self._unwrapped, times.ravel().astype(np.int64))
+        return states.reshape(*times.shape, TRAJECTORY_SIZE)
 
     def ego_at(self, time_us: int) -> EgoState:
         """The interpolated state as an ego state; steering rate, yaw rate and yaw acceleration are zero."""
@@ -264,3 +262,34 @@ class Trajectory:
         if (self.end_us - now_us) * 1e-6 < horizon - 1e-3:
             length = (self.end_us - now_us) * 1e-6
             raise InvalidTrajectory(f"the trajectory is too short: {length:.2f} s, the simulation asks for {horizon} s")
+
+
+@njit(cache=True)
+def unwrapped(headings: Floats) -> Floats:
+    """Headings (M,) [rad] without jumps of more than half a turn, as `np.unwrap`."""
+    out = headings.copy()
+    turns = 0.0
+    for k in range(1, len(headings)):
+        step = headings[k] - headings[k - 1]
+        if abs(step) >= np.pi:
+            wrapped = (step + np.pi) % (2 * np.pi) - np.pi
+            turns += (np.pi if wrapped == -np.pi and step > 0 else wrapped) - step
+        out[k] = headings[k] + turns
+    return out
+
+
+@njit(cache=True)
+def interpolated(time_us: Ints, states: Floats, times: Ints) -> Floats:
+    """States (n, k) at times (n,) within increasing times (M,); headings come unwrapped (M, k), go in [-pi, pi)."""
+    out = np.empty((len(times), states.shape[1]))
+    high = 1
+    for i in range(len(times)):
+        if time_us[high - 1] >= times[i]:
+            high = 1
+        while time_us[high] < times[i] and high < len(time_us) - 1:
+            high += 1
+        share = (times[i] - time_us[high - 1]) / (time_us[high] - time_us[high - 1])
+        for k in range(states.shape[1]):
+            out[i, k] = states[high - 1, k] + share * (states[high, k] - states[high - 1, k])
+        out[i, 2] = (out[i, 2] + np.pi) % (2 * np.pi) - np.pi
+    return out

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from envs.driving.geometry import shifted_boxes, wrap_angle
-from envs.driving.types import Floats, StateColumn
+from envs.driving.geometry import shifted_boxes
+from envs.driving.types import STATE_SIZE, Floats, StateColumn
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ PACIFICA = VehicleParameters(
 ACCELERATION_TIME_CONSTANT = 0.2  # [s]
 STEERING_TIME_CONSTANT = 0.05  # [s]
 MAX_STEERING = np.pi / 3  # [rad]
+WHEEL_BASE = PACIFICA.wheel_base  # [m]
 MAX_EGO_SPEED = 50.0  # [m/s] beyond which perfect tracking refuses
 
 
@@ -55,26 +57,39 @@ def bicycle_step(
     states (..., 11), commanded acceleration (...) [m/s^2] and steering rate (...) [rad/s], dt [s] -> states (..., 11).
     Positions advance with the old speed, heading and steering (explicit Euler); speed may become negative.
     """
-    c = StateColumn
-    x, y, heading, v = (states[..., k] for k in (c.X, c.Y, c.HEADING, c.VX))
-    steering, yaw_rate = states[..., c.STEERING], states[..., c.YAW_RATE]
-    lagged_acceleration = states[..., c.AX] + dt / (dt + ACCELERATION_TIME_CONSTANT) * (
-        acceleration - states[..., c.AX]
-    )
-    lagged_steering = steering + dt / (dt + STEERING_TIME_CONSTANT) * (dt * np.asarray(steering_rate))
-    lagged_rate = (lagged_steering - steering) / dt
+    shape = np.broadcast_shapes(states.shape[:-1], *(np.shape(each) for each in (acceleration, steering_rate, dt)))
+    rows = np.array(np.broadcast_to(states, (*shape, STATE_SIZE)), np.float64).reshape(-1, STATE_SIZE)
+    a, rate, step = (np.array(np.broadcast_to(v, shape), np.float64).ravel() for v in (acceleration, steering_rate, dt))
+    return np.asarray(step_bicycles(rows, a, rate, step)).reshape(*shape, STATE_SIZE)
 
-    out = np.zeros(np.broadcast_shapes(states.shape[:-1], np.shape(lagged_acceleration)) + states.shape[-1:])
-    out[..., c.X] = x + v * np.cos(heading) * dt
-    out[..., c.Y] = y + v * np.sin(heading) * dt
-    out[..., c.HEADING] = wrap_angle(heading + v * np.tan(steering) / PACIFICA.wheel_base * dt)
-    out[..., c.VX] = v + lagged_acceleration * dt
-    out[..., c.AX] = lagged_acceleration
-    out[..., c.STEERING] = np.clip(steering + lagged_rate * dt, -MAX_STEERING, MAX_STEERING)
-    out[..., c.STEERING_RATE] = lagged_rate
-    out[..., c.YAW_RATE] = out[..., c.VX] * np.tan(out[..., c.STEERING]) / PACIFICA.wheel_base
-    out[..., c.YAW_ACCELERATION] = (out[..., c.YAW_RATE] - yaw_rate) / dt
+
+@njit(cache=True)
+def step_bicycles(states: Floats, acceleration: Floats, steering_rate: Floats, dt: Floats) -> Floats:
+    """`bicycle_step` for states (B, 11) and commands and dt (B,)."""
+    out = np.empty_like(states)
+    for b in range(len(states)):
+        move(states[b], acceleration[b], steering_rate[b], dt[b], out[b])
     return out
+
+
+@njit(cache=True)
+def move(state: Floats, acceleration: float, steering_rate: float, dt: float, out: Floats) -> None:
+    """Write the state (11,) that follows `state` (11,), in the order of `StateColumn`."""
+    heading, v, a, steering = state[2], state[3], state[5], state[7]
+    lagged_acceleration = a + dt / (dt + ACCELERATION_TIME_CONSTANT) * (acceleration - a)
+    lagged_steering = steering + dt / (dt + STEERING_TIME_CONSTANT) * (dt * steering_rate)
+    lagged_rate = (lagged_steering - steering) / dt
+    out[0] = state[0] + v * math.cos(heading) * dt
+    out[1] = state[1] + v * math.sin(heading) * dt
+    out[2] = (heading + v * math.tan(steering) / WHEEL_BASE * dt + math.pi) % (2 * math.pi) - math.pi
+    out[3] = v + lagged_acceleration * dt
+    out[4], out[6] = 0.0, 0.0
+    out[5] = lagged_acceleration
+    out[7] = min(max(steering + lagged_rate * dt, -MAX_STEERING), MAX_STEERING)
+    out[8] = lagged_rate
+    yaw_rate = out[3] * math.tan(out[7]) / WHEEL_BASE
+    out[10] = (yaw_rate - state[9]) / dt
+    out[9] = yaw_rate
 
 
 def ego_boxes(states: Floats, vehicle: VehicleParameters = PACIFICA) -> Floats:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import shapely
 from lane_road import LIMIT, ROUTE, one, scene
-from shapely.geometry import LineString
 
 from envs.driving.types import InvalidTrajectory, TrafficLightStatus, Trajectory
 from envs.driving.vehicle import PACIFICA, IdmParameters
 from planners.constant_velocity import ConstantVelocity
-from planners.idm import CenterPath, IdmPlanner, breadth_first_path, in_corridor, starting_edge
+from planners.corridor import Corridor, in_corridor
+from planners.idm import CenterPath, IdmPlanner, breadth_first_path, starting_edge
 from planners.log_future import LogFuture
 
 
@@ -73,16 +73,24 @@ def test_breadth_first_search_wants_the_target_at_its_depth(road):
 
 
 def test_the_corridor_has_square_caps_and_exact_sides():
-    line = LineString([(0, 0), (10, 0)])
-    boxes = shapely.box([10.9, 11.2, 5, 5, 10.9], [0.9, -1, 0.99, 1.01, -2], [12, 13, 6, 6, 12], [2, 1, 3, 3, -0.95])
-    assert in_corridor(line, 1.0, boxes).tolist() == [True, False, True, False, True]
+    line, half = np.array([[0.0, 0.0], [10.0, 0.0]]), PACIFICA.width / 2
+    for low_x, low_y, size, expected in [
+        (10 + half - 0.1, half - 0.1, 1.0, True),  # at the cap's corner, farther than the radius from the line
+        (10 + half + 0.1, -1.0, 1.0, False),
+        (5.0, half - 0.03, 2.0, True),
+        (5.0, half + 0.03, 2.0, False),
+    ]:
+        box = shapely.box(low_x, low_y, low_x + size, low_y + size)
+        ring = shapely.get_coordinates(box)[:-1]
+        assert in_corridor(line, np.array([0.0, 10.0]), ring, *ring.mean(axis=0), size) == expected
+        assert Corridor(line, np.zeros(2)).polygon.intersects(box) == expected
 
 
 def test_a_path_is_linear_between_its_nodes():
     path = CenterPath(np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 1.0], [1, 2, 1.0], [1, 3, 1.0]]))
     assert path.end == 3.0
     np.testing.assert_allclose(path.pose_at(2.0), [1, 1, 1.0])
-    assert path.between(0.5, 2.0).length == pytest.approx(1.5)
+    np.testing.assert_allclose(path.between(0.5, 2.0)[:, :2], [[0.5, 0], [1, 0], [1, 1]])
 
 
 def test_a_route_off_the_map_is_named(road):

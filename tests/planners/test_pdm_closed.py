@@ -10,13 +10,16 @@ from shapely.geometry import LineString, Point
 from envs.driving import road_network
 from envs.driving.geometry import box_corners, box_polygons
 from envs.driving.road_layout import Style, plan
+from envs.driving.segments import project
 from envs.driving.types import STATE_SIZE, StateColumn, Tracks, TrafficLightStatus
 from envs.driving.vehicle import PACIFICA, ego_boxes
 from planners import pdm_proposals as proposals
 from planners import pdm_scorer as scorer
+from planners.corridor import INSIDE, OUTSIDE, Corridor, in_corridor
 from planners.pdm_areas import PolygonTable, ego_areas
 from planners.pdm_closed import PdmClosed
 from planners.pdm_forecast import forecast, nearest
+from planners.pdm_leaders import find_leaders
 from planners.pdm_route import corrected_route, dijkstra, search_blocks
 
 
@@ -54,6 +57,26 @@ def test_the_distance_from_the_ego_to_a_polygon_is_shapelys():
         assert proposals.ego_to_ring(pose, ring, np.inf) == pytest.approx(expected, abs=1e-9)
 
 
+def test_who_is_in_a_corridor_is_geos_answer_and_so_is_where():
+    rng = np.random.default_rng(1)
+    answers = []
+    for _ in range(400):
+        heading = np.cumsum(rng.normal(0, 0.05) + np.zeros(60))
+        nodes = np.cumsum(np.column_stack([np.cos(heading), np.sin(heading)]) * rng.uniform(0.3, 1.0), axis=0)
+        at = nodes[rng.integers(60)] + rng.normal(0, 3, 2)
+        box = np.array([*at, rng.uniform(-3, 3), rng.uniform(0.4, 6), rng.uniform(0.4, 2.5)])
+        ring, s = box_corners(box), np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(nodes, axis=0).T))])
+        answer = in_corridor(nodes, s, ring, *at, np.hypot(*box[3:]) / 2)
+        if answer in (INSIDE, OUTSIDE):
+            assert (answer == INSIDE) == Corridor(nodes, s).polygon.intersects(shapely.Polygon(ring))
+        answers.append(answer)
+        assert project(*at, nodes, s) == pytest.approx(LineString(nodes).project(Point(at)), abs=1e-12)
+    counts = np.bincount(answers, minlength=3)
+    assert counts[INSIDE] > 50
+    assert counts[OUTSIDE] > 50
+    assert counts[2] < 60, "plain distances should decide most cases"
+
+
 def test_paths_interpolate_linearly_and_keep_repeated_nodes():
     center = np.array([[0.0, 0, 0.0], [10, 0, 0.2], [10, 0, 0.4], [10, 10, 0.6]])
     paths = proposals.Paths.along(center, (0.0,))
@@ -67,7 +90,7 @@ def test_the_batch_idm_has_exponent_ten_and_brakes_in_its_first_step(road):
     rolled = proposals.start_proposals(paths, np.array([10.0, 0.0]), 5.0, 10.0)
     ahead, _ = forecast(scene(10.0, 5.0), {}, frozenset())
     corridors = [paths.corridor(k, 10.0, 90.0) for k in range(3)]
-    leaders = proposals.find_leaders(ahead, paths, corridors, np.arange(3), range(1, 21))
+    leaders = find_leaders(ahead, paths.nodes, paths.s, corridors, range(1, 21))
     rolled = proposals.unroll(rolled, paths, leaders, np.arange(3), 40)
     np.testing.assert_allclose(rolled.v[:, 1], 5.0 - 0.3)  # no leader yet reads zeros
     v, s, target = 4.7, 10.5, 10.0
@@ -82,7 +105,7 @@ def test_proposals_stop_behind_an_object_on_their_path_only(road):
     paths = proposals.Paths.along(road.edges[0].baseline.poses)
     ahead, _ = forecast(scene(10.0, 8.0, one(40.0, y=2.2)), {}, frozenset())
     corridors = [paths.corridor(k, 10.0, 90.0) for k in range(3)]
-    leaders = proposals.find_leaders(ahead, paths, corridors, np.arange(3), range(1, 21))
+    leaders = find_leaders(ahead, paths.nodes, paths.s, corridors, range(1, 21))
     start = proposals.start_proposals(paths, np.array([10.0, 0.0]), 8.0, 10.0)
     rolled = proposals.unroll(start, paths, leaders, np.arange(3), 40)
     fastest = rolled.s[[4, 9, 14], -1]
@@ -278,7 +301,7 @@ def test_it_brakes_when_a_collision_is_near_and_the_ego_slow(road):
 
 def test_the_corridor_of_a_path_is_made_of_its_whole_nodes():
     paths = proposals.Paths.along(np.column_stack([np.arange(20.0), np.zeros(20), np.zeros(20)]), (0.0,))
-    corridor = paths.corridor(0, 2.5, 8.5)
+    corridor = paths.corridor(0, 2.5, 8.5).polygon
     half = PACIFICA.width / 2
     assert corridor.bounds == pytest.approx((3 - half, -half, 8 + half, half))
     assert corridor.equals(LineString([(3, 0), (8, 0)]).buffer(half, cap_style="square"))

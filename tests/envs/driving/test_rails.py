@@ -13,9 +13,9 @@ from envs.driving.rails import (
     RailPath,
     place_vehicle,
     rectangle_around,
-    ring_distance,
     touches_corridor,
 )
+from envs.driving.segments import ring_distance
 
 
 def random_line(rng, num, start=(0.0, 0.0), heading=None):
