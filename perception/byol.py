@@ -20,8 +20,13 @@ def regression(p: Tensor, z: Tensor) -> Tensor:
 class BYOL(JointEmbedding):
     """Online encoder, projector and predictor against an exponential moving average of encoder and projector.
 
+    Two things of its successors keep a small network from the one or two dimensions that are easiest to predict, onto
+    which it falls within 100 updates otherwise: a BatchNorm ends the projector (Chen, Xie & He 2021, MoCo v3), and the
+    predictor learns ten times as fast, ahead of what it predicts (Grill et al., appendix on the optimal predictor).
     `momentum` 0 with `predict` off is the collapsing ablation.
     """
+
+    steady = {"predictor": 10.0}
 
     def __init__(
         self,
@@ -34,7 +39,7 @@ class BYOL(JointEmbedding):
         predict: bool = True,
     ):
         super().__init__(encoder, views)
-        self.projector = projector(encoder.dim, widths)
+        self.projector = projector(encoder.dim, widths, norm_last=True)
         self.predictor: nn.Module = projector(widths[-1], (hidden, widths[-1])) if predict else nn.Identity()
         self.teacher = Teacher(Embedder(encoder, self.projector), momentum, steps)
 

@@ -22,7 +22,7 @@ class SimSiam(JointEmbedding):
     predictor's learning rate stays, as in the paper, so that it can follow the representation to the end.
     """
 
-    steady = ("predictor",)
+    steady = {"predictor": 1.0}
 
     def __init__(
         self,
