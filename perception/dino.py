@@ -57,7 +57,9 @@ class DINOHead(nn.Module):
             layers += [nn.Linear(width, settings.hidden)]
             layers += [nn.BatchNorm1d(settings.hidden)] if settings.batch_norm else []
             layers += [nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(settings.hidden, settings.bottleneck))
+        layers += [nn.Linear(settings.hidden, settings.bottleneck)]
+        layers += [nn.BatchNorm1d(settings.bottleneck, affine=False)] if settings.batch_norm else []
+        self.mlp = nn.Sequential(*layers)
         self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
