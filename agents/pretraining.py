@@ -76,7 +76,7 @@ class Pretraining:
     """A self-supervised method with its optimizer.
 
     Args:
-        method: is trained; its `encoder` is what is kept.
+        method: is trained; what it says is `kept` is saved.
         config: how.
         about: written beside the weights as `encoder.json`: how to build the encoder again.
     """
@@ -95,15 +95,14 @@ class Pretraining:
 
     @property
     def encoder(self) -> Encoder:
-        assert isinstance(self.method.encoder, Encoder)
-        return self.method.encoder
+        return self.method.kept
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Parameters by whether they decay and whether their learning rate is annealed; a teacher's are left out."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        """Parameters by whether they decay and their steady rate, 0 for annealed ones; a teacher's are left out."""
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for name, parameter in self.method.named_parameters():
             if not name.startswith("teacher."):
-                steady = name.split(".")[0] in self.method.steady
+                steady = self.method.steady.get(name.split(".")[0], 0.0)
                 groups.setdefault((parameter.ndim > 1, steady), []).append(parameter)
         decay = self.config.weight_decay
         return [
@@ -117,7 +116,7 @@ class Pretraining:
         progress = max(0, self.updates - c.warmup) / max(1, c.steps - c.warmup)
         fall = (1 + math.cos(math.pi * min(1.0, progress))) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = c.learning_rate * rise * (1.0 if group["steady"] else fall)
+            group["lr"] = c.learning_rate * rise * (group["steady"] or fall)
 
     def update(self, obs: Mapping[str, Array | Tensor]) -> dict[str, float]:
         """One step on clips, each key (T, n, ...), or on single pictures (n, ...); the numbers to log."""

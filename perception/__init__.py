@@ -38,11 +38,17 @@ class Encoder(nn.Module):
 
 
 class SelfSupervised(Encoder):
-    """An encoder that teaches itself; `encoder` is what is kept."""
+    """An encoder that teaches itself."""
 
     encoder: Encoder
-    steady: tuple[str, ...] = ()
-    """Submodules whose learning rate is not annealed."""
+    """What is trained."""
+    steady: Mapping[str, float] = {}
+    """Submodules whose learning rate is not annealed, each with how many times as high as the others' it is."""
+
+    @property
+    def kept(self) -> Encoder:
+        """What is kept after training: the trained encoder, unless a method holds a better copy of it."""
+        return self.encoder
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and the numbers to log (losses, collapse indicators), each a scalar tensor."""

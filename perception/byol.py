@@ -20,6 +20,9 @@ def regression(p: Tensor, z: Tensor) -> Tensor:
 class BYOL(JointEmbedding):
     """Online encoder, projector and predictor against an exponential moving average of encoder and projector.
 
+    Two things of its successors keep a small network from the one or two dimensions that are easiest to predict, onto
+    which it falls within 100 updates otherwise: a BatchNorm ends the projector (Chen, Xie & He 2021, MoCo v3), and the
+    predictor learns `predictor_rate` times as fast, so that it is near optimal for what it predicts (section 5).
     `momentum` 0 with `predict` off is the collapsing ablation.
     """
 
@@ -27,16 +30,18 @@ class BYOL(JointEmbedding):
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (256, 128),
-        hidden: int = 256,
+        widths: Sequence[int] = (512, 128),
+        hidden: int = 512,
         momentum: float = 0.99,
         steps: int = 0,
         predict: bool = True,
+        predictor_rate: float = 10.0,
     ):
         super().__init__(encoder, views)
-        self.projector = projector(encoder.dim, widths)
+        self.projector = projector(encoder.dim, widths, norm_last=True)
         self.predictor: nn.Module = projector(widths[-1], (hidden, widths[-1])) if predict else nn.Identity()
         self.teacher = Teacher(Embedder(encoder, self.projector), momentum, steps)
+        self.steady = {"predictor": predictor_rate}
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h1 = self.encoder.summary(one)

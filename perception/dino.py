@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perception import Encoder
 from perception.collapse import effective_rank, sphere_std
 from perception.image_encoder import ImageEncoder
 from perception.joint_embedding import Embedder, JointEmbedding
@@ -25,6 +26,8 @@ class DINOSettings:
     """Width of the head's layers."""
     bottleneck: int = 64
     """Width before the prototypes, where vectors have length 1."""
+    batch_norm: bool = False
+    """In the head's hidden layers: needed behind a ConvNet, whose mean features are all positive and much alike."""
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
     centre_momentum: float = 0.9
@@ -49,14 +52,14 @@ class DINOHead(nn.Module):
 
     def __init__(self, inputs: int, settings: DINOSettings):
         super().__init__()
-        width = settings.hidden
-        self.mlp = nn.Sequential(
-            nn.Linear(inputs, width),
-            nn.GELU(),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.Linear(width, settings.bottleneck),
-        )
+        layers: list[nn.Module] = []
+        for width in (inputs, settings.hidden):
+            layers += [nn.Linear(width, settings.hidden)]
+            layers += [nn.BatchNorm1d(settings.hidden)] if settings.batch_norm else []
+            layers += [nn.GELU()]
+        layers += [nn.Linear(settings.hidden, settings.bottleneck)]
+        layers += [nn.BatchNorm1d(settings.bottleneck, affine=False)] if settings.batch_norm else []
+        self.mlp = nn.Sequential(*layers)
         self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +68,7 @@ class DINOHead(nn.Module):
 
 
 class DINO(JointEmbedding):
-    """Self-distillation without labels. As an `Encoder` it gives the student's tokens; `teacher` holds the better ones.
+    """Self-distillation without labels. The teacher's encoder is kept: it is the better one throughout (figure 6).
 
     With a gap in time the first large view is of frame t, the second of frame t + gap, small ones of frame t.
     """
@@ -100,6 +103,13 @@ class DINO(JointEmbedding):
             "teacher_entropy": entropy,  # 0: one prototype each; log K: all alike
             "kl_to_uniform": torch.tensor(float(self.settings.prototypes)).log() - entropy,
         }
+
+    @property
+    def kept(self) -> Encoder:
+        """The teacher's encoder."""
+        embedder = self.teacher.module
+        assert isinstance(embedder, Embedder)
+        return embedder.encoder
 
     def _small(self, images: Tensor) -> Tensor:
         assert self.views.augmentation is not None

@@ -46,7 +46,7 @@ class MAE(SelfSupervised):
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `{"obs": {...}}` with any batch axes."""
         images, _ = self.encoder.images(batch["obs"])
-        order = self._shuffle(len(images), images.device)
+        order = self.shuffle(len(images), images.device)
         predicted, summary = self.reconstruct(images, order)
         truth = normalised(self.patches(images))
         hidden = order[:, self.visible :, None].expand(-1, -1, truth.shape[2])
@@ -57,7 +57,7 @@ class MAE(SelfSupervised):
             "embedding_std": sphere_std(summary),
         }
 
-    def _shuffle(self, n: int, device: torch.device) -> Tensor:
+    def shuffle(self, n: int, device: torch.device) -> Tensor:
         """(N, P): a random order of the patches of each picture; the first `visible` are seen."""
         return torch.rand(n, self.position.shape[1], device=device).argsort(1)
 

@@ -1,6 +1,7 @@
 """What frozen features know: linear probe, nearest neighbours, ridge regression."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,16 +11,27 @@ from torch import Tensor
 from perception.image_encoder import ImageEncoder
 
 
-@torch.no_grad()
 def summaries(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
     """Pictures (n, ...), arrays or tensors, in one vector each, (n, dim), read `batch` at a time in evaluation mode."""
+    return _read(encoder, encoder.summary, obs, batch)
+
+
+def feature_maps(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
+    """Pictures (n, ...) in a vector for each place, (n, rows, columns, dim); one row where they form no square."""
+    side = math.isqrt(encoder.num_tokens)
+    rows = side if side**2 == encoder.num_tokens else 1
+    return _read(encoder, encoder.encode, obs, batch).unflatten(1, (rows, -1))
+
+
+@torch.no_grad()
+def _read(encoder: ImageEncoder, how: Callable[[Tensor], Tensor], obs: Mapping[str, Any], batch: int) -> Tensor:
     before = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
     found = []
     for start in range(0, len(next(iter(obs.values()))), batch):
         piece = {key: torch.as_tensor(value[start : start + batch], device=device) for key, value in obs.items()}
-        found.append(encoder.summary(encoder.images(piece)[0]).float().cpu())
+        found.append(how(encoder.images(piece)[0]).float().cpu())
     encoder.train(before)
     return torch.cat(found)
 
@@ -117,11 +129,52 @@ def area_under_roc(scores: Tensor, present: Tensor) -> Tensor:
     return (below + to).double().mean() / (2 * len(no))
 
 
-def ridge_probe(train: Tensor, train_values: Tensor, test: Tensor, test_values: Tensor, decay: float = 1e-3) -> Tensor:
-    """R^2 of each value on the test set, (V,): ridge regression from features (N, D) to values (N, V)."""
+def ridge_probe(
+    train: Tensor, train_values: Tensor, test: Tensor, test_values: Tensor, groups: Tensor | None = None
+) -> Tensor:
+    """R^2 of each value on the test set, (V,): ridge regression from features (N, D) to values (N, V).
+
+    Each value has the weight of DECAYS that predicts best what was left out of the training set, one of four parts in
+    turn. `groups` (N,) says which rows belong together (frames of one home) and are left out together: frames that
+    resemble those fitted would let every weight look good.
+    """
     train, test = standardise(train.double(), test.double())
-    mean = train_values.double().mean(0)
-    gram = train.T @ train / len(train) + decay * torch.eye(train.shape[1], dtype=torch.float64, device=train.device)
-    weight = torch.linalg.solve(gram, train.T @ (train_values.double() - mean) / len(train))
-    left = (test_values.double() - mean - test @ weight).square().sum(0)
-    return 1 - left / (test_values.double() - test_values.double().mean(0)).square().sum(0)
+    train_values, test_values = train_values.double(), test_values.double()
+    part = (torch.arange(len(train)) if groups is None else torch.unique(groups, return_inverse=True)[1]) % 4
+    left = torch.zeros(len(DECAYS), train_values.shape[1], dtype=torch.float64)
+    for out in range(4):
+        fit, held = part != out, part == out
+        if fit.any() and held.any():
+            predicted = _ridge(train[fit], train_values[fit], train[held])
+            left += (predicted - train_values[held]).square().sum(1)
+    best = _ridge(train, train_values, test)[left.argmin(0), :, torch.arange(left.shape[1])].T
+    spread = (test_values - test_values.mean(0)).square().sum(0)
+    return 1 - (best - test_values).square().sum(0) / spread
+
+
+DECAYS = tuple(10.0**power for power in range(-5, 4))
+
+
+def _ridge(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
+    """Predictions (decays, M, V) of y (N, V) at `test` (M, D) from x (N, D), both shifted by x's mean."""
+    centre, mean = x.mean(0), y.mean(0)
+    x, test = x - centre, test - centre
+    spectrum, axes = torch.linalg.eigh(x.T @ x / len(x))
+    seen = axes.T @ (x.T @ (y - mean) / len(x))
+    weight = [seen / (spectrum.clamp(min=0) + decay)[:, None] for decay in DECAYS]
+    return (test @ axes) @ torch.stack(weight) + mean
+
+
+def correlation(before: Tensor, after: Tensor, reach: int = 1) -> Tensor:
+    """What moved: feature maps (N, rows, columns, C) of two frames -> (N, rows * columns * (2 reach + 1)^2).
+
+    The cosine of every place of the first with the places up to `reach` away in the second, zero beyond the border
+    (the correlation layer of Dosovitskiy et al. 2015, FlowNet). Own motion is in these products: it is no linear
+    function of the two frames side by side.
+    """
+    mean = torch.cat([before, after]).mean((0, 1, 2))
+    before, after = (F.normalize(each - mean, dim=-1).permute(0, 3, 1, 2) for each in (before, after))
+    rows, columns = before.shape[2:]
+    wide = F.pad(after, (reach,) * 4)
+    shifts = [(i, j) for i in range(2 * reach + 1) for j in range(2 * reach + 1)]
+    return torch.cat([(before * wide[:, :, i : i + rows, j : j + columns]).sum(1).flatten(1) for i, j in shifts], 1)

@@ -19,10 +19,9 @@ class SimSiam(JointEmbedding):
     """Symmetric prediction between two views (equation 4).
 
     `stop_gradient` and `predict` off are the paper's ablations: without either, everything falls into one point. The
-    predictor's learning rate stays, as in the paper, so that it can follow the representation to the end.
+    predictor's learning rate stays, as in the paper, so that it can follow the representation to the end;
+    `predictor_rate` is how many times as high as the others' it is (BYOL says why).
     """
-
-    steady = ("predictor",)
 
     def __init__(
         self,
@@ -32,11 +31,13 @@ class SimSiam(JointEmbedding):
         bottleneck: int = 64,
         stop_gradient: bool = True,
         predict: bool = True,
+        predictor_rate: float = 1.0,
     ):
         super().__init__(encoder, views)
         self.projector = projector(encoder.dim, widths, norm_last=True)
         self.predictor: nn.Module = projector(widths[-1], (bottleneck, widths[-1])) if predict else nn.Identity()
         self.stop_gradient = stop_gradient
+        self.steady = {"predictor": predictor_rate}
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h1, h2 = self.encoder.summary(one), self.encoder.summary(other)

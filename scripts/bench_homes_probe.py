@@ -19,8 +19,7 @@ from agents.pretraining import Pretraining, PretrainingConfig
 from agents.rng import seed_all
 from perception.augmentation import Augmentation
 from perception.image_encoder import ImageEncoder
-from perception.probe import summaries
-from scripts.home_probe import SCORES, Read, pixels, scores
+from scripts.home_probe import SCORES, Read, pixels, reader, scores
 from scripts.home_walks import Walks, walks
 from scripts.image_encoders import ImageConfig, make, picture_space
 from scripts.once import once
@@ -80,10 +79,6 @@ def jobs(
         yield f"supervised, seed {seed}", partial(supervised, replace(training, seed=seed), train)
 
 
-def reader(encoder: ImageEncoder) -> Read:
-    return lambda rgb: summaries(encoder, {"rgb": rgb})
-
-
 def untrained(seed: int) -> Read:
     seed_all(seed)
     return reader(make(ENCODER, SPACE))
@@ -98,7 +93,9 @@ def pretrained(views: PositivesConfig, training: PretrainingConfig, train: Walks
     for _ in range(training.steps):
         t, i = rng.integers(steps - apart, size=training.batch_size), rng.integers(number, size=training.batch_size)
         learner.update({"rgb": np.stack([train.rgb[t + k, i] for k in ((0, apart) if apart else (0,))])})
-    return reader(encoder)
+    kept = learner.encoder
+    assert isinstance(kept, ImageEncoder)
+    return reader(kept)
 
 
 def supervised(training: PretrainingConfig, train: Walks) -> Read:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.rng import seed_all
-from perception.image_encoder import ImageEncoder
-from perception.probe import knn_probe, linear_probe, principal_axes, summaries
+from perception.probe import knn_probe, linear_probe, principal_axes
 from scripts.frames import PICTURES, BadFile, read_picture
-from scripts.home_probe import SCORES, Read, pixels, scores
+from scripts.home_probe import SCORES, Read, pixels, reader, scores
 from scripts.home_walks import walks
 from scripts.image_encoders import ImageConfig, about, find, make, pretrained
 from scripts.mistake import Mistake
@@ -67,11 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def reader(encoder: ImageEncoder) -> Read:
-    (key,) = encoder.keys
-    return lambda rgb: summaries(encoder, {key: rgb})
-
-
 def home_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dict[str, float]]:
     """On homes of the test split, from which `embodia collect` gives no training episode."""
     seen = walks("test", args.homes, args.walks, args.steps, size, kept=KEPT)
@@ -95,7 +89,7 @@ def class_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dic
     fit, test = order[: len(order) // 2], order[len(order) // 2 :]
     halved = F.avg_pool2d(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, 2)
     mean, axes = principal_axes(halved[fit], min(64, len(fit)))
-    found: dict[str, Tensor] = {who: read(pictures) for who, read in readers.items()}
+    found: dict[str, Tensor] = {who: read(pictures)[0] for who, read in readers.items()}
     found["pixels"] = (halved.flatten(1) - mean) @ axes
     classes = torch.from_numpy(labels)
     print(f"{len(labels):,} pictures of {labels.max() + 1} classes, half of them for fitting")

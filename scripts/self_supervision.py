@@ -34,14 +34,16 @@ class SimCLRSettings:
 class BYOLSettings:
     """BYOL (Grill et al. 2020)."""
 
-    widths: tuple[int, ...] = (256, 128)
+    widths: tuple[int, ...] = (512, 128)
     """Of the projector's layers."""
-    hidden: int = 256
+    hidden: int = 512
     """Width of the predictor's hidden layer."""
-    momentum: float = 0.99
-    """Of the teacher at the start; it rises to 1."""
+    momentum: float = 0.95
+    """Of the teacher at the start; it rises to 1. The paper's 0.99 and 0.996 are for a hundred times the updates."""
     predict: bool = True
     """Without a predictor (and momentum 0) it collapses."""
+    predictor_rate: float = 10.0
+    """Learning rate of the predictor, in those of the rest."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class SimSiamSettings:
     """Without, it collapses."""
     predict: bool = True
     """Without a predictor it collapses."""
+    predictor_rate: float = 1.0
+    """Learning rate of the predictor, in those of the rest: the paper's 1 under SGD; 10 under AdamW."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,11 @@ def method(settings: MethodSettings, encoder: ImageEncoder, positives: Positives
         case SimCLRSettings():
             return SimCLR(encoder, views, settings.widths, settings.temperature)
         case BYOLSettings():
-            return BYOL(encoder, views, settings.widths, settings.hidden, settings.momentum, steps, settings.predict)
+            b = settings
+            return BYOL(encoder, views, b.widths, b.hidden, b.momentum, steps, b.predict, b.predictor_rate)
         case SimSiamSettings():
             s = settings
-            return SimSiam(encoder, views, s.widths, s.bottleneck, s.stop_gradient, s.predict)
+            return SimSiam(encoder, views, s.widths, s.bottleneck, s.stop_gradient, s.predict, s.predictor_rate)
         case VICRegSettings():
             return VICReg(encoder, views, settings.widths, settings.weights)
         case BarlowTwinsSettings():

@@ -10,9 +10,9 @@ import torch
 from agents.pretraining import Pretraining, PretrainingConfig, pretrain
 from agents.rng import seed_all
 from agents.rows import NonFinite
+from perception.byol import BYOL
 from perception.conv_net import ConvNet
 from perception.shapes10 import SPACE, shapes10
-from perception.simsiam import SimSiam
 from perception.vicreg import VICReg
 
 CONFIG = PretrainingConfig(steps=6, batch_size=8, warmup=2, log_every=2, device="cpu")
@@ -87,18 +87,18 @@ def test_a_checkpoint_holds_the_encoder_and_says_what_it_is(tmp_path):
 
 
 def test_learning_rates_rise_and_fall_but_a_predictors_stays():
-    made = learner(PretrainingConfig(steps=10, warmup=2, device="cpu"), SimSiam)
-    seen = {True: [], False: []}
+    made = learner(PretrainingConfig(steps=10, warmup=2, device="cpu"), BYOL)
+    seen = {10.0: [], 0.0: []}
     for made.updates in range(11):
         made._set_learning_rate()
         for steady in seen:
             rates = {group["lr"] for group in made.optimizer.param_groups if group["steady"] == steady}
             assert len(rates) == 1
             seen[steady].append(rates.pop())
-    assert seen[True] == pytest.approx([5e-4] + [1e-3] * 10)
-    assert seen[False][:3] == pytest.approx([5e-4, 1e-3, 1e-3])
-    assert seen[False][6] == pytest.approx(5e-4)
-    assert seen[False][10] == pytest.approx(0)
+    assert seen[10.0] == pytest.approx([5e-3] + [1e-2] * 10)
+    assert seen[0.0][:3] == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert seen[0.0][6] == pytest.approx(5e-4)
+    assert seen[0.0][10] == pytest.approx(0)
     decays = {p.ndim > 1: g["weight_decay"] for g in made.optimizer.param_groups for p in g["params"]}
     assert decays == {True: 1e-4, False: 0.0}
 

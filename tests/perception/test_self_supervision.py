@@ -18,6 +18,8 @@ from perception.joint_embedding import projector
 from perception.mae import MAE, normalised
 from perception.probe import (
     area_under_roc,
+    correlation,
+    feature_maps,
     knn_probe,
     linear_probe,
     presence_probe,
@@ -180,6 +182,14 @@ def test_dino_centre_is_the_moving_mean_of_the_teacher():
     assert method.head(torch.randn(4, 32)).abs().max() <= 1 + 1e-6  # cosines
 
 
+def test_dino_keeps_the_teachers_encoder():
+    method = DINO(small(), settings=DINOSettings(prototypes=16, hidden=16, bottleneck=8, batch_norm=True))
+    assert method.kept is method.teacher.module.encoder
+    assert METHODS["byol"]().kept is not METHODS["byol"]().teacher.module.encoder
+    byol = METHODS["byol"]()
+    assert byol.kept is byol.encoder
+
+
 def test_dino_prototypes_stand_still_at_first():
     settings = DINOSettings(prototypes=16, hidden=16, bottleneck=8, frozen_updates=2)
     method = DINO(small(), settings=settings)
@@ -201,7 +211,7 @@ def test_mae_is_scored_on_hidden_patches_alone_and_sees_only_visible_ones():
     painted_again, _ = method.reconstruct(changed, order)
     assert painted.shape == (2, 16, 3 * 64)
     torch.testing.assert_close(painted, painted_again)
-    method._shuffle = lambda n, device: order
+    method.shuffle = lambda n, device: order
     obs = {"image": torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)}
     truth = normalised(method.patches(method.encoder.images(obs)[0]))
     expected = (method.reconstruct(method.encoder.images(obs)[0], order)[0] - truth)[:, :12].square().mean()
@@ -237,6 +247,52 @@ def test_probes_read_what_is_there():
     known, unknown = ridge_probe(train, values[:300], test, values[300:]).tolist()
     assert known > 0.999
     assert unknown < 0.1
+
+
+def test_a_ridge_weight_is_chosen_on_groups_left_out():
+    """Features that name the group tell nothing of other groups; rows left out singly make them look good."""
+    group = torch.arange(80).repeat_interleave(5)
+    x = torch.randn(80, 30)[group] + 0.1 * torch.randn(400, 30)
+    value = torch.randn(80, 1)[group]
+    fit = group < 40
+    by_group = ridge_probe(x[fit], value[fit], x[~fit], value[~fit], group[fit])
+    by_row = ridge_probe(x[fit], value[fit], x[~fit], value[~fit])
+    assert -0.3 < by_group < 0.1
+    assert by_row < -0.5
+
+
+def test_own_motion_is_in_the_correlation_of_places_and_not_in_two_frames_side_by_side():
+    """Textures that move one place to the left, to the right, or not at all."""
+    moved = torch.randint(-1, 2, (600,))
+    texture = torch.randn(600, 4, 8, 6)
+    before = texture[:, :, 2:6]
+    after = torch.stack([each[:, 2 - shift : 6 - shift] for each, shift in zip(texture, moved.tolist())])
+    values = moved[:, None].float()
+
+    def known(x):
+        return ridge_probe(x[:400], values[:400], x[400:], values[400:]).item()
+
+    found = correlation(before, after)
+    assert found.shape == (600, 16 * 9)
+    assert known(found) > 0.9
+    assert known(torch.cat([before, after], 3).flatten(1)) < 0.1
+
+
+def test_a_feature_that_holds_the_pose_tells_own_motion_exactly():
+    """The oracle: two poses side by side, in two units, with 30 dimensions of noise."""
+    motion = torch.randn(400, 2)
+    before = torch.randn(400, 2)
+    noise = torch.randn(400, 30)
+    x = torch.cat([before * 0.01, (before + motion) * 0.01, noise], 1)
+    assert (ridge_probe(x[:200], motion[:200], x[200:], motion[200:]) > 0.999).all()
+
+
+def test_feature_maps_lie_as_the_picture():
+    encoder = ConvNet(SPACE, (8, 8), (2, 2)).eval()
+    with torch.no_grad():
+        places = encoder.body(encoder.images({"image": shapes10(3, 0)[0]})[0])
+    found = feature_maps(encoder, {"image": shapes10(3, 0)[0]}, batch=2)
+    torch.testing.assert_close(found, places.permute(0, 2, 3, 1))
 
 
 def test_presence_is_scored_by_the_area_under_the_roc_curve():
