@@ -37,6 +37,7 @@ from scripts.provenance import hardware
 from scripts.statistics import wilson
 
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
+TOKEN_DIM = 16  # slow features per patch
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (wall.SIZE, wall.SIZE, 3), np.uint8)})
 ACTIONS = spaces.Box(-1.0, 1.0, (2 * FRAMESKIP,), np.float32)
 

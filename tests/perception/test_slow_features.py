@@ -1,5 +1,7 @@
 """Slow features: commute times in closed form, and what is kept."""
 
+import itertools
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -30,8 +32,8 @@ class Mixed(Encoder):
 
 def walk(way):
     """Every step of a walk along `way` once in each direction; who would leave stays."""
-    pairs = [(a, b) for a, b in zip(way, way[1:], strict=False)] + [(b, a) for a, b in zip(way, way[1:], strict=False)]
-    return torch.tensor([*pairs, (way[0], way[0]), (way[-1], way[-1])]).T[..., None]  # (2, B, 1)
+    pairs = [*itertools.pairwise(way), *itertools.pairwise(way[::-1]), (way[0], way[0]), (way[-1], way[-1])]
+    return torch.tensor(pairs).T[..., None]  # (2, B, 1)
 
 
 def test_squared_distance_is_commute_time():
