@@ -1,8 +1,9 @@
 """DINO-WM's Wall: a model learned from random moves plans through the door; patches against one global vector.
 
 Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
-frames two apart in time), or one that learned nothing (the control), in place of DINOv2; neither model nor objective is
-told the dot's position; the budget is a CPU's (`Budget`).
+frames two apart in time), or one that learned nothing (the control), in place of DINOv2; tokens are its slow features,
+so that distance in the latent space is time; neither model nor objective is told the dot's position; an episode has
+four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
 """
 
 import json
@@ -48,7 +49,7 @@ class Budget:
 
     trajectories: int = 1920
     encoder_updates: int = 250
-    model_updates: int = 2500
+    model_updates: int = 3000
     episodes: int = 30
     samples: int = 200
     elites: int = 20
@@ -173,7 +174,7 @@ def random_data(trajectories: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
-    """Patch-wise VICReg of frames two apart: tokens that change slowly, and so measure how far the dot is."""
+    """Patch-wise VICReg of frames two apart: tokens that change slowly."""
     method = PatchVICReg(net, Views(augmentation=None, gap=2))
     optimizer = torch.optim.AdamW(method.parameters())
     rng = np.random.default_rng(seed)
