@@ -15,11 +15,11 @@ from perception import Encoder, Obs
 
 
 class SlowFeatures(Encoder):
-    """Tokens (*B, N, dim) of a frozen encoder; every token by the same linear map, behind its own mean.
+    """Tokens (*B, N, dim) of a frozen encoder, each by its own linear map: patches see different things.
 
     Args:
         encoder: is frozen.
-        dim: slow features kept per token, the slowest first; zeros where the tokens have fewer.
+        dim: slow features kept per token, the slowest first; zeros where a token has fewer.
         pooled: one token, the tokens' mean: the control for patches.
         least: a direction that varies less than this share of the widest is noise, not a feature.
     """
@@ -27,23 +27,24 @@ class SlowFeatures(Encoder):
     mean: Tensor
     project: Tensor
 
-    def __init__(self, encoder: Encoder, dim: int = 16, pooled: bool = False, least: float = 1e-3):
+    def __init__(self, encoder: Encoder, dim: int = 8, pooled: bool = False, least: float = 1e-3):
         super().__init__(encoder.space)
         self.encoder, self.pooled, self.least = encoder.requires_grad_(False), pooled, least
         self.keys, self.dim = encoder.keys, dim
         self.num_tokens = 1 if pooled else encoder.num_tokens
         self.register_buffer("mean", torch.zeros(self.num_tokens, encoder.dim))
-        self.register_buffer("project", torch.eye(encoder.dim, dim))
+        self.register_buffer("project", torch.eye(encoder.dim, dim).repeat(self.num_tokens, 1, 1))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Obs]) -> None:
         """Measure on observations (T, B, ...) of consecutive frames, no episode beginning in between."""
         tokens = torch.cat([self.tokens_of(obs) for obs in batches], 1).double()  # (T, B, N, D)
         self.mean.copy_(tokens.mean((0, 1)))
-        centred = tokens - self.mean
-        found = slow_directions(covariance(centred), covariance(centred[1:] - centred[:-1]) / 2, self.least)
+        centred = (tokens - self.mean).movedim(2, 0)  # (N, T, B, D)
         self.project.zero_()
-        self.project[:, : found.shape[1]] = found[:, : self.dim]
+        for token, project in zip(centred, self.project, strict=True):
+            found = slow_directions(covariance(token), covariance(token[1:] - token[:-1]) / 2, self.least)
+            project[:, : found.shape[1]] = found[:, : self.dim]
         self.project.div_(self.slow(tokens).square().mean().sqrt())
 
     def tokens_of(self, obs: Obs) -> Tensor:
@@ -51,7 +52,7 @@ class SlowFeatures(Encoder):
         return tokens.mean(-2, keepdim=True) if self.pooled else tokens
 
     def slow(self, tokens: Tensor) -> Tensor:
-        return (tokens - self.mean).to(self.project.dtype) @ self.project
+        return torch.einsum("...nd,ndk->...nk", (tokens - self.mean).to(self.project.dtype), self.project)
 
     def forward(self, obs: Obs) -> Tensor:
         return self.slow(self.tokens_of(obs))

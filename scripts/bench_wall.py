@@ -38,7 +38,7 @@ from scripts.provenance import hardware
 from scripts.statistics import wilson
 
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
-TOKEN_DIM = 16  # slow features per patch
+TOKEN_DIM = 8  # slow features per patch
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (wall.SIZE, wall.SIZE, 3), np.uint8)})
 ACTIONS = spaces.Box(-1.0, 1.0, (2 * FRAMESKIP,), np.float32)
 
@@ -49,7 +49,7 @@ class Budget:
 
     trajectories: int = 1920
     encoder_updates: int = 250
-    model_updates: int = 3000
+    model_updates: int = 2000
     episodes: int = 30
     samples: int = 200
     elites: int = 20
