@@ -1,8 +1,9 @@
 """DINO-WM's Wall: a model learned from random moves plans through the door; patches against one global vector.
 
 Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
-frames two apart in time), or one that learned nothing (the control), in place of DINOv2; neither model nor objective is
-told the dot's position; the budget is a CPU's (`Budget`).
+frames two apart in time), or one that learned nothing (the control), in place of DINOv2; tokens are its slow features,
+so that distance in the latent space is time; neither model nor objective is told the dot's position; an episode has
+four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
 """
 
 import json
@@ -25,10 +26,9 @@ from agents.random import Random
 from agents.rng import seed_all
 from envs.grid import wall
 from envs.vector import make
-from perception import Encoder
 from perception.patch_vicreg import PatchVICReg
 from perception.resnet import ResNet
-from perception.standardized import Standardized
+from perception.slow_features import SlowFeatures
 from perception.views import Views
 from planners.cem import CEM
 from planners.dino_wm import DINOWM, DINOWMConfig
@@ -38,6 +38,7 @@ from scripts.provenance import hardware
 from scripts.statistics import wilson
 
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
+TOKEN_DIM = 8  # slow features per patch
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (wall.SIZE, wall.SIZE, 3), np.uint8)})
 ACTIONS = spaces.Box(-1.0, 1.0, (2 * FRAMESKIP,), np.float32)
 
@@ -48,7 +49,7 @@ class Budget:
 
     trajectories: int = 1920
     encoder_updates: int = 250
-    model_updates: int = 2500
+    model_updates: int = 2000
     episodes: int = 30
     samples: int = 200
     elites: int = 20
@@ -128,7 +129,7 @@ class Work:
             self.data = random_data(self.budget.trajectories, self.seed)
         return self.data
 
-    def encoder(self, kind: str) -> Encoder:
+    def encoder(self, kind: str) -> SlowFeatures:
         """The frozen encoder; `patches` and `global` share the weights that were taught."""
         seed_all(self.seed)
         net = ResNet(SPACE, dim=64, width=8, tokens="grid")  # 4 x 4 patches
@@ -139,7 +140,7 @@ class Work:
             else:
                 teach(net, self.frames()[0], self.budget.encoder_updates, self.seed)
                 save_weights(net, path)
-        return Standardized(net, pooled=kind == "global")
+        return SlowFeatures(net, TOKEN_DIM, pooled=kind == "global")
 
     def model(self, kind: str) -> DINOWM:
         encoder = self.encoder(kind)
@@ -150,8 +151,7 @@ class Work:
             load_weights(model, path)
         else:
             pictures, actions = self.frames()
-            assert isinstance(encoder, Standardized)
-            encoder.fit({"rgb": part.flatten(0, 1)} for part in pictures[:200].split(50))
+            encoder.fit({"rgb": part.transpose(0, 1)} for part in pictures[:400].split(50))
             learn(model, pictures, actions, self.budget.model_updates, self.seed)
             save_weights(model, path)
         return model.eval()
@@ -160,24 +160,21 @@ class Work:
 def random_data(trajectories: int, seed: int) -> tuple[Tensor, Tensor]:
     """The random policy from random places in the fixed layout."""
     rng = np.random.default_rng(seed)
-    moves = wall.random_moves(rng, trajectories, MOVES)
-    middle = wall.SIZE / 2
-    places = np.empty((trajectories, MOVES // FRAMESKIP + 1, 2))
-    for i in range(trajectories):
-        place = wall.draw_place(rng, middle, bool(rng.integers(2)))
-        places[i, 0] = place
-        for t, move in enumerate(moves[i], start=1):
-            place = wall.advance(place, move, middle, middle)
-            if t % FRAMESKIP == 0:
-                places[i, t // FRAMESKIP] = place
-    drawn = [wall.draw(part, middle, middle) for part in np.array_split(places.reshape(-1, 2), 50)]
-    pictures = torch.from_numpy(np.concatenate(drawn)).unflatten(0, places.shape[:2])
+    moves, middle = wall.random_moves(rng, trajectories, MOVES), wall.SIZE / 2
+    place = np.stack([wall.draw_place(rng, middle, bool(rng.integers(2))) for _ in range(trajectories)])
+    places = [place]
+    for move in moves.swapaxes(0, 1):
+        place = wall.advance(place, move, middle, middle)
+        places.append(place)
+    shown = np.stack(places[::FRAMESKIP], 1)  # (M, T + 1, 2)
+    drawn = [wall.draw(part, middle, middle) for part in np.array_split(shown.reshape(-1, 2), 50)]
+    pictures = torch.from_numpy(np.concatenate(drawn)).unflatten(0, shown.shape[:2])
     actions = torch.from_numpy(moves.reshape(trajectories, -1, 2 * FRAMESKIP) / wall.LONGEST).float()
     return pictures, actions
 
 
 def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
-    """Patch-wise VICReg of frames two apart: tokens that change slowly, and so measure how far the dot is."""
+    """Patch-wise VICReg of frames two apart: tokens that change slowly."""
     method = PatchVICReg(net, Views(augmentation=None, gap=2))
     optimizer = torch.optim.AdamW(method.parameters())
     rng = np.random.default_rng(seed)

@@ -43,9 +43,9 @@ MODELS: tuple[Preset, ...] = (
         "Dreamer swings a pendulum up",
         Config(
             PENDULUM,
-            replace(DREAMER, train_ratio=256.0),
+            replace(DREAMER, train_ratio=256.0, batch_size=32, length=16, imagine_last=4),
             EncoderConfig(dim=64),
-            Schedule(steps=15_000, eval_every=2_500, log_every=500),
+            Schedule(steps=10_000, eval_every=2_000, log_every=500),
             SWING,
         ),
     ),
@@ -56,8 +56,8 @@ MODELS: tuple[Preset, ...] = (
             PENDULUM,
             TDMPC2Config(),
             EncoderConfig(dim=64),
-            Schedule(steps=8_000, eval_every=4_000, log_every=500),
-            SWING,
+            Schedule(steps=6_000, eval_every=2_000, log_every=500),
+            replace(SWING, episodes=20, during=8),
         ),
     ),
     Preset(

@@ -1,4 +1,8 @@
-"""The Wall world of DINO-WM (Zhou et al. 2024): a dot must get through a door to a goal in the other room."""
+"""The Wall world of DINO-WM (Zhou et al. 2024): a dot must get through a door to a goal in the other room.
+
+Sizes and the random policy are those of the official evaluation (`WallDatasetConfig` as `WallEnvWrapper` fills it in).
+Differs: 64 pixels for 65; a dot stops at a wall, where the original puts it half a pixel off.
+"""
 
 from typing import Any, Literal
 
@@ -6,19 +10,20 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from scipy.stats import truncnorm
 
 from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
 
 SIZE = 64  # [pixels] of the square picture
 BORDER = 5.0  # [pixels] from the picture's edge to the outer wall
-DOT = 1.3  # [pixels] standard deviation of the drawn dot
+DOT = 1.7  # [pixels] standard deviation of the drawn dot
 STEP = 2.0  # [pixels] that a move of length 1 takes the dot
 LONGEST = 1.8  # of a move
 MARGIN, DOOR_MARGIN = 20, 10  # [pixels] that wall and door keep from the picture's edge
-HALF_DOOR, HALF_WALL = 2.0, 0.5  # [pixels]
+HALF_DOOR, HALF_WALL = 4.0, 3.0  # [pixels]
 RADIUS = 4.5  # [pixels] within which the goal counts as reached
-ENTRIES = (1.0, 0.4, 0.2, LONGEST, 0.15)
-"""Of the random policy: mean and deviation of a step's length, its least and greatest, and the turn's deviation."""
+LENGTH, SPREAD, SHORTEST = 1.0, 0.4, 0.2  # of the random policy's moves: mean, deviation, least
+CONCENTRATION = 5.0  # of its turns, which are von Mises
 
 Points = NDArray[np.float64]
 
@@ -108,9 +113,10 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         ahead = np.sign(self.goal[0] - self.wall)
         if ahead * (position[0] - self.wall) > HALF_WALL + 1:  # clear of the door's posts
             return self.goal
+        clear = (HALF_WALL + 2) * ahead
         if abs(position[1] - self.door) < HALF_DOOR - 0.5:
-            return np.array([self.wall + 4 * ahead, self.door])
-        return np.array([self.wall - 3 * ahead, self.door])
+            return np.array([self.wall + clear, self.door])
+        return np.array([self.wall - clear, self.door])
 
     def get_state(self) -> State:
         return {
@@ -150,44 +156,40 @@ def draw_layout(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def draw_place(rng: np.random.Generator, wall: float, left: bool) -> Points:
-    """Somewhere in a room, a dot's width from its walls."""
-    low, high = (BORDER + 3, wall - 3) if left else (wall + 3, SIZE - BORDER - 3)
-    return np.array([rng.uniform(low, high), rng.uniform(BORDER + 3, SIZE - BORDER - 3)])
+    """Somewhere in a room, two deviations of the dot from its walls."""
+    off = 2 * DOT
+    low, high = (BORDER, wall - HALF_WALL) if left else (wall + HALF_WALL, SIZE - BORDER)
+    return np.array([rng.uniform(low + off, high - off), rng.uniform(BORDER + off, SIZE - BORDER - off)])
 
 
 def shorten(move: Points) -> Points:
-    return move * min(1.0, LONGEST / max(float(np.linalg.norm(move)), 1e-9))
+    """Moves (*B, 2), none longer than the longest."""
+    return move * np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(move, axis=-1, keepdims=True), 1e-9))
 
 
 def advance(position: Points, move: Points, wall: float, door: float) -> Points:
-    """Where a move (2,) takes the dot; at a wall it stops where it meets it."""
+    """Where a move takes a dot, both (*B, 2); at a wall it stops where it meets it."""
     travel = STEP * move
-    share = 1.0
-    for axis in (0, 1):
-        for bound, sign in ((BORDER, -1.0), (SIZE - BORDER, 1.0)):
-            if sign * travel[axis] > 0 and sign * (position[axis] + travel[axis] - bound) > 0:
-                share = min(share, (bound - position[axis]) / travel[axis])
-    share = min(share, wall_contact(position, travel, wall, door))
-    return position + max(0.0, share) * travel
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ahead = np.where(travel > 0, SIZE - BORDER, BORDER) - position
+        border = np.where(travel == 0, np.inf, ahead / travel).min(-1)
+        share = np.minimum(border, wall_contact(position, travel, wall, door))
+    return position + share.clip(0, 1)[..., None] * travel
 
 
-def wall_contact(position: Points, travel: Points, wall: float, door: float) -> float:
-    """The share of `travel` (2,) after which the dot meets the middle wall; inf where it does not.
+def wall_contact(position: Points, travel: Points, wall: float, door: float) -> Points:
+    """The share (*B,) of `travel` (*B, 2) after which the dot meets the middle wall; inf where it does not.
 
     The wall is two blocks, above and below the door: the path enters a block where it is inside on both axes.
     """
-    found = np.inf
+    found = np.full(position.shape[:-1], np.inf)
     for low, high in ((-np.inf, door - HALF_DOOR), (door + HALF_DOOR, np.inf)):
-        enter, leave = -np.inf, np.inf
-        for axis, (a, b) in enumerate(((wall - HALF_WALL, wall + HALF_WALL), (low, high))):
-            if travel[axis] == 0:
-                if not a < position[axis] < b:
-                    enter = np.inf
-                continue
-            times = sorted(((a - position[axis]) / travel[axis], (b - position[axis]) / travel[axis]))
-            enter, leave = max(enter, times[0]), min(leave, times[1])
-        if enter < leave and leave > 1e-9 and enter < 1:
-            found = min(found, enter - 1e-6)
+        # Division by zero gives the infinities that standing still between, or beside, two lines should give.
+        one = (np.array([wall - HALF_WALL, low]) - position) / travel
+        other = (np.array([wall + HALF_WALL, high]) - position) / travel
+        enter, leave = np.minimum(one, other).max(-1), np.maximum(one, other).min(-1)
+        hit = (enter < leave) & (leave > 1e-9) & (enter < 1)
+        found = np.where(hit, np.minimum(found, enter - 1e-6), found)
     return found
 
 
@@ -207,8 +209,10 @@ def draw(positions: Points, wall: float, door: float) -> NDArray[np.uint8]:
 
 
 def random_moves(rng: np.random.Generator, trajectories: int, steps: int) -> Points:
-    """The random policy's moves (M, T, 2): a persistent heading that turns a little, lengths of a clipped normal."""
-    mean, spread, least, most, turn = ENTRIES
-    heading = rng.uniform(0, 2 * np.pi, (trajectories, 1)) + turn * rng.standard_normal((trajectories, steps)).cumsum(1)
-    length = np.clip(rng.normal(mean, spread, (trajectories, steps)), least, most)
+    """The random policy's moves (M, T, 2): a heading that turns at random, lengths of a truncated normal."""
+    turn = rng.vonmises(0.0, CONCENTRATION, (trajectories, steps - 1)).cumsum(1)
+    first = rng.uniform(0, 2 * np.pi, (trajectories, 1))
+    heading = np.concatenate([first, first + turn], 1)
+    ends = (SHORTEST - LENGTH) / SPREAD, (LONGEST - LENGTH) / SPREAD
+    length = truncnorm.rvs(*ends, LENGTH, SPREAD, (trajectories, steps), random_state=rng)
     return length[..., None] * np.stack([np.cos(heading), np.sin(heading)], -1)

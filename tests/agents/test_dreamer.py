@@ -1,7 +1,5 @@
 """Dreamer: its exact parts, its resume, and that it learns where random acting does not get far."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,8 @@ from agents.dreamer import Dreamer, DreamerConfig, lambda_returns
 from agents.laprop import LaProp
 from perception.mlp import MLPEncoder
 from planners.rssm import RSSMConfig
+from tests.corridors import CELL, Corridors, assert_resumes, live
 
-SPACE = spaces.Dict({"cell": spaces.Discrete(7)})
 TINY = DreamerConfig(
     model=RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4, free_nats=0.1),
     batch_size=16,
@@ -28,44 +26,7 @@ TINY = DreamerConfig(
 
 def dreamer(seed=0, config=TINY, actions=None):
     torch.manual_seed(seed)
-    return Dreamer(SPACE, actions or spaces.Discrete(2), MLPEncoder(SPACE), config)
-
-
-class Corridors:
-    """n corridors of seven cells: start in the middle, the right end pays 1, the left end 0.1; both end the episode."""
-
-    def __init__(self, n, seed=0):
-        self.n, self.rng = n, np.random.default_rng(seed)
-        self.cell = np.full(n, 3)
-        self.first, self.last = np.ones(n, bool), np.zeros(n, bool)
-        self.reward, self.steps = np.zeros(n, np.float32), np.zeros(n, int)
-
-    def row(self):
-        done = (self.cell == 0) | (self.cell == 6)
-        obs = {"cell": self.cell.copy()}
-        flags = {"first": self.first, "last": self.last, "terminal": self.last & done}
-        return {"obs": obs, "reward": self.reward, **flags, "extras": {}}
-
-    def step(self, action):
-        fresh = self.last
-        self.cell = np.where(fresh, 3, self.cell + 2 * action - 1)
-        self.steps = np.where(fresh, 0, self.steps + 1)
-        self.first = fresh
-        self.reward = np.where(fresh, 0, np.where(self.cell == 6, 1, np.where(self.cell == 0, 0.1, 0))).astype(
-            np.float32
-        )
-        self.last = (self.cell == 0) | (self.cell == 6) | (self.steps >= 20)
-
-
-def train(agent, buffer, env, carry, steps):
-    for _ in range(steps):
-        row = env.row()
-        action, carry, _ = agent.act(row["obs"], carry, row["first"], "train")
-        buffer.add({**row, "action": action})
-        for batch in buffer.batches():
-            agent.update(batch)
-        env.step(action)
-    return carry
+    return Dreamer(CELL, actions or spaces.Discrete(2), MLPEncoder(CELL), config)
 
 
 def mean_return(agent, episodes=40):
@@ -130,26 +91,9 @@ def test_learns_the_far_prize():
     agent = dreamer()
     assert mean_return(agent) < 0.9
     env = Corridors(8)
-    train(agent, agent.buffer(), env, agent.initial(8), 250)
+    live(agent, agent.buffer(), env, agent.initial(8), 250)
     assert mean_return(agent) > 0.9
 
 
 def test_resumes_bit_for_bit(tmp_path):
-    def parts(seed):
-        agent = dreamer(seed)
-        return agent, agent.buffer(), Corridors(4)
-
-    other, other_buffer, _ = parts(1)
-    agent, buffer, env = parts(0)
-    carry = train(agent, buffer, env, agent.initial(4), 60)
-    agent.save(tmp_path)
-    saved = agent.training_state(), buffer.state_dict(), torch.get_rng_state()
-    other.load(tmp_path)
-    other.set_training_state(copy.deepcopy(saved[0]))
-    other_buffer.load_state_dict(copy.deepcopy(saved[1]))
-    other_env, other_carry = copy.deepcopy(env), copy.deepcopy(carry)
-    train(agent, buffer, env, carry, 30)
-    torch.set_rng_state(saved[2])
-    train(other, other_buffer, other_env, other_carry, 30)
-    for (name, a), b in zip(agent.nets.state_dict().items(), other.nets.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    assert_resumes(dreamer, lambda agent: agent.nets.state_dict(), tmp_path, before=60, after=30)

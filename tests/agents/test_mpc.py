@@ -1,7 +1,5 @@
 """MPC: any model, planner and objective under one agent; worlds are independent; a learned model learns and resumes."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -20,6 +18,7 @@ from planners.objective import ObservedGoal, Quadratic, Return
 from planners.pendulum import Pendulum
 from planners.rssm import RSSM, RSSMConfig
 from planners.snapshot import SnapshotModel
+from tests.corridors import CELL, Corridors, assert_resumes, live
 from tests.fakes import IdentityEnv
 
 BOX = spaces.Box(-1.0, 1.0, (1,))
@@ -94,30 +93,6 @@ def test_swings_gymnasiums_pendulum_up_by_its_equations():
     env.close()
 
 
-class Corridors:
-    """n corridors of seven cells: the right end pays 1, the left end 0.1; both end the episode."""
-
-    def __init__(self, n):
-        self.n, self.cell = n, np.full(n, 3)
-        self.first, self.last = np.ones(n, bool), np.zeros(n, bool)
-        self.reward, self.steps = np.zeros(n, np.float32), np.zeros(n, int)
-
-    def row(self):
-        flags = {"first": self.first, "last": self.last, "terminal": self.last & np.isin(self.cell, (0, 6))}
-        return {"obs": {"cell": self.cell.copy()}, "reward": self.reward, **flags, "extras": {}}
-
-    def step(self, action):
-        fresh = self.last
-        self.cell = np.where(fresh, 3, self.cell + 2 * action - 1)
-        self.steps, self.first = np.where(fresh, 0, self.steps + 1), fresh
-        paid = np.where(self.cell == 6, 1, np.where(self.cell == 0, 0.1, 0))
-        self.reward = np.where(fresh, 0, paid).astype(np.float32)
-        self.last = np.isin(self.cell, (0, 6)) | (self.steps >= 20)
-
-
-CELL = spaces.Dict({"cell": spaces.Discrete(7)})
-
-
 def corridor_agent(seed=0):
     torch.manual_seed(seed)
     actions = spaces.Discrete(2)
@@ -125,17 +100,6 @@ def corridor_agent(seed=0):
     settings = MPCSettings(batch_size=16, length=10, learning_starts=200, train_ratio=40, learning_rate=3e-3)
     planner = CEM(actions, horizon=5, samples=16, elites=4, iterations=2)
     return MPC(CELL, actions, model, planner, Return(0.9), settings)
-
-
-def live(agent, buffer, env, carry, steps):
-    for _ in range(steps):
-        row = env.row()
-        action, carry, _ = agent.act(row["obs"], carry, row["first"], "train")
-        buffer.add({**row, "action": action})
-        for batch in buffer.batches():
-            agent.update(batch)
-        env.step(action)
-    return carry
 
 
 def test_learns_a_model_and_plans_for_the_far_prize():
@@ -151,20 +115,7 @@ def test_learns_a_model_and_plans_for_the_far_prize():
 
 
 def test_resumes_bit_for_bit(tmp_path):
-    agent, other, env = corridor_agent(), corridor_agent(1), Corridors(4)
-    buffer, other_buffer = agent.buffer(), other.buffer()
-    carry = live(agent, buffer, env, agent.initial(4), 70)
-    agent.save(tmp_path)
-    saved = copy.deepcopy((agent.training_state(), buffer.state_dict())), torch.get_rng_state()
-    other.load(tmp_path)
-    other.set_training_state(saved[0][0])
-    other_buffer.load_state_dict(saved[0][1])
-    other_env, other_carry = copy.deepcopy(env), copy.deepcopy(carry)
-    live(agent, buffer, env, carry, 12)
-    torch.set_rng_state(saved[1])
-    live(other, other_buffer, other_env, other_carry, 12)
-    for (name, a), b in zip(agent.model.state_dict().items(), other.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    assert_resumes(corridor_agent, lambda agent: agent.model.state_dict(), tmp_path, before=70, after=12)
 
 
 def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):

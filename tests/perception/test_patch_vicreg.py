@@ -1,4 +1,4 @@
-"""Patch-wise VICReg and standardised tokens: closed forms, collapse, and slow tokens that measure distance."""
+"""Patch-wise VICReg: closed forms, collapse, and slow tokens that measure distance."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,6 @@ from gymnasium import spaces
 from perception.image_encoder import ImageEncoder
 from perception.patch_vicreg import PatchVICReg, covariance
 from perception.resnet import ResNet
-from perception.standardized import Standardized
 from perception.vicreg import covariance as covariance_of_vectors
 from perception.views import Views
 
@@ -69,17 +68,3 @@ def test_tokens_taught_in_time_measure_how_far_a_thing_is():
     after = reach(net)
     assert before < 1.35, "to an untaught encoder all that does not overlap is equally far"
     assert after > before + 0.3
-
-
-def test_standardised_tokens_have_no_mean_and_unit_deviation():
-    torch.manual_seed(0)
-    pictures = torch.randint(0, 255, (20, 32, 32, 3), dtype=torch.uint8)
-    for pooled, tokens in ((False, 16), (True, 1)):
-        encoder = Standardized(ResNet(SPACE, dim=8, width=8, tokens="grid", blocks=(1, 1, 1, 1)), pooled)
-        encoder.fit([{"rgb": pictures[:10]}, {"rgb": pictures[10:]}])
-        z = encoder({"rgb": pictures})
-        assert z.shape == (20, encoder.num_tokens, 8)
-        assert encoder.num_tokens in (1, tokens)
-        torch.testing.assert_close(z.mean(0), torch.zeros_like(z[0]), atol=1e-4, rtol=0)
-        assert float(z.square().mean()) == pytest.approx(1.0, abs=1e-3)
-        assert not any(weight.requires_grad for weight in encoder.parameters())

@@ -22,16 +22,27 @@ def test_is_a_gymnasium_environment():
 
 def test_a_dot_stops_where_it_meets_a_wall():
     step = np.array([10.0, 0.0]) / wall.STEP
-    for y, x in ((20.0, MIDDLE - wall.HALF_WALL), (MIDDLE, 40.0), (MIDDLE + 1.9, 40.0), (MIDDLE + 2.1, 31.5)):
-        np.testing.assert_allclose(wall.advance(np.array([30.0, y]), step, MIDDLE, MIDDLE), [x, y], atol=1e-4)
+    near = MIDDLE - wall.HALF_WALL
+    for y, x in ((20.0, near), (MIDDLE, 36.0), (MIDDLE + 3.9, 36.0), (MIDDLE + 4.1, near)):
+        np.testing.assert_allclose(wall.advance(np.array([26.0, y]), step, MIDDLE, MIDDLE), [x, y], atol=1e-4)
     # Upwards into the border, and slantwise: the point of contact lies on the way.
     np.testing.assert_allclose(wall.advance(np.array([20.0, 8.0]), np.array([0.0, -5.0]), MIDDLE, MIDDLE), [20, 5])
-    met = wall.advance(np.array([28.0, 50.0]), np.array([3.0, -3.0]), MIDDLE, MIDDLE)
-    np.testing.assert_allclose(met, [31.5, 46.5], atol=1e-4)
+    met = wall.advance(np.array([26.0, 50.0]), np.array([3.0, -3.0]), MIDDLE, MIDDLE)
+    np.testing.assert_allclose(met, [29.0, 47.0], atol=1e-4)
     # From the wall it leaves freely, and in the door's frame it does not pass through the posts.
     np.testing.assert_allclose(wall.advance(met, np.array([-1.0, 0.0]), MIDDLE, MIDDLE), met - [2, 0], atol=1e-4)
     inside = wall.advance(np.array([MIDDLE, MIDDLE]), np.array([0.0, 5.0]), MIDDLE, MIDDLE)
     np.testing.assert_allclose(inside, [MIDDLE, MIDDLE + wall.HALF_DOOR], atol=1e-4)
+
+
+def test_many_dots_move_as_one_does():
+    rng = np.random.default_rng(0)
+    places, moves = rng.uniform(wall.BORDER, wall.SIZE - wall.BORDER, (500, 2)), rng.normal(size=(500, 2))
+    moves[:50, 0] = 0.0
+    together = wall.advance(places, wall.shorten(moves), MIDDLE, MIDDLE)
+    alone = [wall.advance(p, wall.shorten(m), MIDDLE, MIDDLE) for p, m in zip(places, moves, strict=True)]
+    np.testing.assert_array_equal(together, alone)
+    assert (np.linalg.norm(together - places, axis=1) < 1e-6).any(), "some stand at a wall"
 
 
 def test_no_random_walk_leaves_its_room_but_through_the_door():
@@ -52,8 +63,10 @@ def test_the_random_policy_is_the_papers():
     assert length.min() >= 0.2 - 1e-9
     assert length.max() <= 1.8 + 1e-9
     assert length.mean() == pytest.approx(1.0, abs=0.02)
-    turn = np.diff(np.unwrap(np.arctan2(moves[..., 1], moves[..., 0])), axis=1)
-    assert turn.std() == pytest.approx(0.15, abs=0.01)
+    heading = moves[..., 0] + 1j * moves[..., 1]
+    turn = np.angle(heading[:, 1:] / heading[:, :-1])
+    # The mean resultant length of von Mises turns of concentration 5 is I1(5) / I0(5).
+    assert np.cos(turn).mean() == pytest.approx(0.8934, abs=0.01)
 
 
 @pytest.mark.parametrize("layout", ["fixed", "random"])
