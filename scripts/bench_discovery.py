@@ -204,7 +204,7 @@ def small_slots(out: Path, seed: int, name: str) -> list[Record]:
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), slots=3, dim=32, width=16, hidden=64)
-    training = ShortTraining(out / name, 5000, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, clip=1.0)
+    training = ShortTraining(out / name, 8000, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
     return slots(out, SMALL, model, training, train, test)
 
 
