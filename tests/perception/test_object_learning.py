@@ -7,7 +7,7 @@ from torch import nn
 
 from perception import ObjectDiscovery, SelfSupervised
 from perception.clustering_scores import ari
-from perception.complex_autoencoder import ComplexAutoEncoder, ComplexLayer
+from perception.complex_autoencoder import LEAST_LENGTH, ComplexAutoEncoder, ComplexLayer, Polar
 from perception.outlined_shapes import STAMPS, THREE_SHAPES, outlined_shapes
 from perception.scenes import OVERLAP
 from perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder
@@ -127,6 +127,14 @@ def test_zeros_have_gradients():
     loss, _ = model.loss({"obs": {"image": torch.zeros(3, 32, 32, 1, dtype=torch.uint8)}})
     loss.backward()
     assert all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
+def test_polar_coordinates_have_the_right_derivative():
+    parts = torch.randn(2, 20, dtype=torch.float64, requires_grad=True).unbind()
+    assert torch.autograd.gradcheck(Polar.apply, parts)
+    real, imaginary = (torch.tensor([x], requires_grad=True) for x in (0.0, 1e-8))  # no phase worth the name
+    Polar.apply(real, imaginary)[0].backward()
+    assert 0 < real.grad.abs() <= 1 / LEAST_LENGTH
 
 
 def test_phases_become_clusters():
