@@ -146,7 +146,7 @@ def complex_autoencoder(
     model = ComplexAutoEncoder(train.space(), slots=len(shapes) + 1, chi=chi)
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = Scenes(test.images[:200], test.labels[:200])
-    training = ShortTraining(out / name, steps, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, bf16=True)
+    training = ShortTraining(out / name, steps, warm_up(1e-3, 500), 500, seed, bf16=True)  # compiled it went astray
     curve = training.run(model, batches(train, seed), lambda: phase_scores(model, few)[0])
     scores, found = phase_scores(model, test)
     budget = budget_of(curve)
