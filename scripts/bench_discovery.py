@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perception.augmentation import Augmentation
 from perception.clustering_scores import ari, average_precision, box_iou, box_of, corloc, mask_iou, mean_iou
@@ -38,10 +38,11 @@ from scripts import mask_picture
 from scripts.discovery_sets import home_frames, kept, road_pictures
 from scripts.provenance import hardware
 from scripts.short_training import ShortTraining, warm_up
+from scripts.statistics import wilson
 
 Array = NDArray[Any]
 Record = dict[str, Any]
-"""One method on one set: set, method, control (bool), seed, scores {name: value}, budget."""
+"""One method on one set: set, method, control (bool), scores {name: value}, budget, intervals {name: [low, high]}."""
 TEST = 1_000_000
 """Seeds of test pictures are this far from those of training pictures."""
 COMPILES = shutil.which("g++") is not None
@@ -89,11 +90,12 @@ def table(out: Path, names: Iterable[str]) -> dict[str, Any]:
         if (path := out / f"{name}.json").exists():
             records += json.loads(path.read_text())["records"]
     rows = [row for dataset in dict.fromkeys(r["set"] for r in records) for row in rows_of(records, dataset)]
-    print(f"{'set':<28}{'method':<40}{'score':<8}{'ours':>7}  {'best control':<36}paper")
+    print(f"{'set':<28}{'method':<40}{'score':<8}{'ours':>7} {'95 %':<14}{'best control':<44}paper")
     for row in rows:
         control = "(control)" if row["control"] else f"{row['best_control']:.3f} {row['best_control_name']}"
-        ours = f"{row['ours']:7.3f}"
-        print(f"{row['set']:<28}{row['method']:<40}{row['score']:<8}{ours}  {control:<36}{row['paper'] or ''}")
+        within = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else ""
+        ours = f"{row['ours']:7.3f} {within:<14}"
+        print(f"{row['set']:<28}{row['method']:<40}{row['score']:<8}{ours}{control:<44}{row['paper'] or ''}")
     return {"rows": rows, "hardware": hardware()}
 
 
@@ -114,13 +116,22 @@ def rows_of(records: list[Record], dataset: str) -> list[dict[str, Any]]:
             rows.append(
                 {"set": dataset, "method": method, "score": score, "control": runs[0]["control"]}
                 | {"ours": float(np.mean(values)), "seeds": values, "budget": runs[0]["budget"]}
+                | {"interval": runs[0].get("intervals", {}).get(score) if len(runs) == 1 else None}
                 | {"best_control": best[0], "best_control_name": best[1], "paper": PAPER.get((dataset, method, score))}
             )
     return rows
 
 
-def record(dataset: str, method: str, scores: dict[str, float], budget: str, control: bool = False) -> Record:
-    return {"set": dataset, "method": method, "control": control, "scores": scores, "budget": budget}
+def record(
+    dataset: str,
+    method: str,
+    scores: dict[str, float],
+    budget: str,
+    control: bool = False,
+    intervals: dict[str, list[float]] | None = None,
+) -> Record:
+    found = {"set": dataset, "method": method, "control": control, "scores": scores, "budget": budget}
+    return found | {"intervals": intervals or {}}
 
 
 # Complex autoencoder on 2Shapes
@@ -135,7 +146,7 @@ def complex_autoencoder(
     model = ComplexAutoEncoder(train.space(), slots=len(shapes) + 1, chi=chi)
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = Scenes(test.images[:200], test.labels[:200])
-    training = ShortTraining(out / name, steps, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, bf16=True)
+    training = ShortTraining(out / name, steps, warm_up(1e-3, 500), 500, seed, bf16=True)  # compiled it went astray
     curve = training.run(model, batches(train, seed), lambda: phase_scores(model, few)[0])
     scores, found = phase_scores(model, test)
     budget = budget_of(curve)
@@ -204,7 +215,7 @@ def small_slots(out: Path, seed: int, name: str) -> list[Record]:
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), slots=3, dim=32, width=16, hidden=64)
-    training = ShortTraining(out / name, 5000, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, clip=1.0)
+    training = ShortTraining(out / name, 8000, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
     return slots(out, SMALL, model, training, train, test)
 
 
@@ -270,28 +281,36 @@ def cuts(
     side = best_side(train)
     height, width = test.labels.shape[1:]
     middle = np.tile(middle_box(height, width, side), (len(truths), 1))
-    scores = {"CorLoc": float(corloc(middle, truths).mean()), "AP50": ap50([box[None] for box in middle], truths)}
-    records = [record(dataset, f"centre box of side {side:.2f}", scores, "", control=True)]
+    scores, within = located(middle, truths)
+    scores["AP50"] = ap50([box[None] for box in middle], truths)
+    records = [record(dataset, f"centre box of side {side:.2f}", scores, "", True, within)]
     for name, encoder in encoders.items():
         encoder.eval().to(DEVICE)
         control = name in controls
         if isinstance(encoder, ViT):
             raw = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
-            scores = {"CorLoc": float(corloc([box_of(mask) for mask in raw], truths).mean())}
-            records.append(record(dataset, f"TokenCut, {name}, not centred", scores, "", control))
+            scores, within = located([box_of(mask) for mask in raw], truths)
+            records.append(record(dataset, f"TokenCut, {name}, not centred", scores, "", control, within))
         single = in_pieces(partial(salient, TokenCut(encoder, centred=True)), encoder, test.images, test.labels)
-        scores = {"CorLoc": float(corloc([box_of(mask) for mask in single], truths).mean())}
-        records.append(record(dataset, f"TokenCut, {name}", scores, "", control))
+        scores, within = located([box_of(mask) for mask in single], truths)
+        records.append(record(dataset, f"TokenCut, {name}", scores, "", control, within))
         title = f"{dataset}: TokenCut on {name}, CorLoc {scores['CorLoc']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-tokencut-{slug(name)}.png", test, single, title)
         several = in_pieces(
             partial(all_masks, MaskCut(encoder, objects, centred=True)), encoder, test.images, test.labels
         )
-        scores = several_scores(several, test, truths)
-        records.append(record(dataset, f"MaskCut, {name}", scores, "", control))
+        scores, within = located([box_of(masks[0] > 0) for masks in several], truths)
+        scores |= several_scores(several, test, truths)
+        records.append(record(dataset, f"MaskCut, {name}", scores, "", control, within))
         title = f"{dataset}: MaskCut on {name}, AP50 {scores['AP50']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-maskcut-{slug(name)}.png", test, as_labels(several), title)
     return records
+
+
+def located(boxes: ArrayLike, truths: list[Array]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """CorLoc of one box a picture, and its interval over pictures."""
+    found = wilson(int(corloc(boxes, truths).sum()), len(truths))
+    return {"CorLoc": found.value}, {"CorLoc": [found.low, found.high]}
 
 
 def salient(model: TokenCut, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -357,8 +376,9 @@ def cuts_sprites(out: Path) -> list[Record]:
     rng = np.random.default_rng(0)
     for noise in (0.05, 1.0, 2.0, 3.0):
         found = [box_of(token_cut(oracle(label, noise, rng), (16, 16)).mask) * np.array(4) for label in test.labels]
-        scores = {"CorLoc": float(corloc(found, truths).mean())}
-        records.append(record(dataset, f"TokenCut, oracle + noise {noise}", scores, "features from the truth"))
+        scores, within = located(found, truths)
+        method, budget = f"TokenCut, oracle + noise {noise}", "features from the truth"
+        records.append(record(dataset, method, scores, budget, intervals=within))
     encoders: dict[str, PatchEncoder] = {
         "colour and gradients": PatchStatistics(test.space(), patch=4),
         "random ViT": small_vit(test, patch=4),
@@ -391,7 +411,7 @@ def small_vit(scenes: Scenes, patch: int = 8) -> ViT:
 
 
 def cuts_homes(out: Path) -> list[Record]:
-    test = kept(out / "homes-test.npz", lambda: home_frames(200, "test", 128))
+    test = kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128))
     train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
     learned, budget = home_dino(out, train, steps=500)
     encoders: dict[str, PatchEncoder] = {
@@ -428,13 +448,13 @@ def enlarged(encoder: ViT, scenes: Scenes) -> ViT:
 
 
 def cuts_roads(out: Path) -> list[Record]:
-    test = kept(out / "roads-test.npz", lambda: road_pictures(40, "test", per_scenario=2))
-    train = kept(out / "roads-train.npz", lambda: road_pictures(40, "train"))
+    test = kept(out / "roads-test.npz", lambda: road_pictures(100, "test"))
+    train = kept(out / "roads-train.npz", lambda: road_pictures(100, "train"))
     encoders: dict[str, PatchEncoder] = {
         "colour and gradients": PatchStatistics(test.space(), patch=4),
         "random ViT": small_vit(test, patch=4),
     }
-    return cuts(out, "roads from above 128x128", test, train, encoders)
+    return cuts(out, "roads from above 96x96", test, train, encoders, objects=4)
 
 
 def normalised_cut(out: Path) -> list[Record]:

@@ -12,19 +12,24 @@ import envs  # noqa: F401  (registers the homes)
 from envs import Split
 from envs.driving.generate import generate_scenario
 from envs.driving.geometry import box_corners
-from envs.driving.render import BirdsEye, View
+from envs.driving.render import GROUND, WALKWAY, BirdsEye, View
 from envs.driving.vehicle import ego_boxes
 from perception.scenes import OVERLAP, Scenes
 
-STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame", "door", "window"}
-"""What is no object of a home but the home itself."""
-LEAST = {"homes": 0.01, "roads": 0.003}
+STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame"}
+"""What is no object of a home but the home itself; doors and windows are things, as in ADE20K."""
+LEAST = {"homes": 0.01, "roads": 0.01}
 """Share of the picture below which an object is too small to count, for or against."""
-PLAIN = 0.04
-"""Share of the picture that the largest object of a home frame fills at least; a bare wall has nothing to discover."""
+LARGEST = (0.05, 0.4)
+"""Share of a home frame that its largest object fills: a bare wall has nothing to discover, nor has a cupboard door."""
 STRIDE = 12
 """Steps of the expert's walk between two frames of a home."""
-VIEW = View(128, 128, metres=32.0)
+VIEW = View(192, 192, metres=32.0)
+WINDOW = 96
+"""Side of a road picture [pixels], 16 m: a car is about 29 x 12 pixels, seven patches of four by three."""
+ROAD = 0.9
+"""Least share of asphalt and what stands on it; where grass or a pavement shows, a cut by appearance takes that."""
+BESIDE = np.array([GROUND, WALKWAY])
 
 
 def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
@@ -52,7 +57,7 @@ def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) 
 
 
 def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
-    """n frames (size, size, 3) that experts see on their ways through homes, each with an object of PLAIN or more."""
+    """n frames (size, size, 3) that experts see on their ways through homes, the largest object within LARGEST."""
     env = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
@@ -66,7 +71,8 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
                 things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]  # type: ignore[attr-defined]
                 ids = observation["semantic"][i, ..., 0].astype(np.int64)
                 label = instances(ids, np.array(things), LEAST["homes"])
-                if (np.bincount(label[label > 0], minlength=2) >= PLAIN * label.size).any():
+                largest = np.bincount(label[label > 0], minlength=2).max() / label.size
+                if LARGEST[0] <= largest <= LARGEST[1]:
                     images.append(observation["rgb"][i])
                     labels.append(label)
         observation, *_ = env.step(env.expert_action())  # type: ignore[attr-defined]
@@ -75,8 +81,12 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
     return Scenes(np.stack(images[:n]), np.stack(labels[:n]))
 
 
-def road_pictures(n: int, split: Split, per_scenario: int = 4) -> Scenes:
-    """n pictures (128, 128, 3) of roads from above, 32 m across; every road user, the ego too, is an object."""
+def road_pictures(n: int, split: Split, per_scenario: int = 8, tries: int = 12) -> Scenes:
+    """n pictures (WINDOW, WINDOW, 3) of road from above, each cut at random out of a larger one.
+
+    Every road user, the ego too, is an object; one is wholly inside.
+    """
+    rng = np.random.default_rng(0)
     images: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
     seed = 0
@@ -88,11 +98,28 @@ def road_pictures(n: int, split: Split, per_scenario: int = 4) -> Scenes:
         for k in np.linspace(0, len(frames) - 1, per_scenario).astype(int):
             tracks = scenario.tracks_at(int(k))
             boxes = np.concatenate([tracks.boxes, ego_boxes(frames[k])[None]])
-            label = instances(*drawn(boxes, VIEW.transform(frames[k])), LEAST["roads"])
-            if label.max() > 0:
-                images.append(painter.draw(frames[k], tracks, scenario.lights_at(int(k))))
-                labels.append(label)
+            ids, names = drawn(boxes, VIEW.transform(frames[k]))
+            picture = painter.draw(frames[k], tracks, scenario.lights_at(int(k)))
+            for row, column in rng.integers(0, (VIEW.height - WINDOW + 1, VIEW.width - WINDOW + 1), (tries, 2)):
+                window = (slice(row, row + WINDOW), slice(column, column + WINDOW))
+                label = instances(ids[window], names, LEAST["roads"])
+                if road_share(picture[window]) >= ROAD and any_whole(label):
+                    images.append(picture[window])
+                    labels.append(label)
+                    break
     return Scenes(np.stack(images[:n]), np.stack(labels[:n]))
+
+
+def road_share(picture: NDArray[np.uint8]) -> float:
+    """Of (H, W, 3): what has not one of the colours beside the road."""
+    unlike = np.abs(picture[..., None, :].astype(int) - BESIDE).max(-1).min(-1)
+    return float((unlike > 12).mean())
+
+
+def any_whole(label: NDArray[np.int64]) -> bool:
+    """Whether an object of (H, W) touches no border."""
+    cut_off = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
+    return len(np.setdiff1d(label[label > 0], cut_off)) > 0
 
 
 def drawn(boxes: NDArray[np.float64], transform: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

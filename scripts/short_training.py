@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from agents.pretraining import check_loss
 from perception import SelfSupervised
 
 Batch = dict[str, Any]
@@ -44,6 +45,9 @@ class ShortTraining:
         Args:
             batch: what step s learns from.
             evaluate: measured with the model in evaluation mode.
+
+        Raises:
+            NonFinite: where the loss is not a number; what was kept before stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         learning = [weight for weight in model.parameters() if weight.requires_grad]
@@ -66,6 +70,7 @@ class ShortTraining:
             model.after_update()
             if (step + 1) % self.every and step + 1 < self.steps:
                 continue
+            check_loss(loss.item(), step + 1)
             model.eval()
             with torch.no_grad():
                 scores = evaluate()

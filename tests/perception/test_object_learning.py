@@ -7,10 +7,10 @@ from torch import nn
 
 from perception import ObjectDiscovery, SelfSupervised
 from perception.clustering_scores import ari
-from perception.complex_autoencoder import ComplexAutoEncoder, ComplexLayer
+from perception.complex_autoencoder import LEAST_LENGTH, ComplexAutoEncoder, ComplexLayer, Polar
 from perception.outlined_shapes import STAMPS, THREE_SHAPES, outlined_shapes
 from perception.scenes import OVERLAP
-from perception.slot_attention import SlotAttention, SlotAutoEncoder
+from perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder
 from perception.sprites import sprites
 from perception.tetrominoes import COLOURS, orientations, tetrominoes
 
@@ -129,6 +129,14 @@ def test_zeros_have_gradients():
     assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
 
+def test_polar_coordinates_have_the_right_derivative():
+    parts = torch.randn(2, 20, dtype=torch.float64, requires_grad=True).unbind()
+    assert torch.autograd.gradcheck(Polar.apply, parts)
+    real, imaginary = (torch.tensor([x], requires_grad=True) for x in (0.0, 1e-8))  # no phase worth the name
+    Polar.apply(real, imaginary)[0].backward()
+    assert 0 < real.grad.abs() <= 1 / LEAST_LENGTH
+
+
 def test_phases_become_clusters():
     """Masks of a made-up output: two phases and a dim ground, whose phases are noise."""
     model = ComplexAutoEncoder(SHAPES.space())
@@ -194,6 +202,13 @@ def test_implicit_has_the_same_slots_and_the_last_steps_gradient():
     for ours, theirs in zip(implicit.parameters(), once.parameters()):
         torch.testing.assert_close(ours.grad, theirs.grad)
     assert torch.autograd.grad(one.sum(), start)[0].abs().sum() > 0
+
+
+def test_the_decoders_first_layer_is_that_of_slots_on_every_place():
+    decoder = SpatialBroadcastDecoder(6, 4, (3, 7, 9))
+    slots = torch.randn(5, 6)
+    everywhere = decoder.position(slots[:, :, None, None].expand(-1, -1, 7, 9))
+    torch.testing.assert_close(decoder.first_layer(slots), decoder.first(everywhere))
 
 
 def test_the_papers_size():

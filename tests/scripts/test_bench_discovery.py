@@ -1,11 +1,13 @@
 """The discovery bench: trainings resume exactly, truths from simulators, pictures, and the table of what is done."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from agents.rows import NonFinite
 from perception.complex_autoencoder import ComplexAutoEncoder
 from perception.outlined_shapes import outlined_shapes
 from perception.scenes import OVERLAP, Scenes
@@ -13,7 +15,7 @@ from perception.sprites import sprites
 from perception.vit import ViT
 from scripts import bench_discovery, mask_picture
 from scripts.bench_discovery import batches, best_side, cuts, enlarged, middle_box, small_vit
-from scripts.discovery_sets import drawn, home_frames, instances, kept, road_pictures
+from scripts.discovery_sets import any_whole, drawn, home_frames, instances, kept, road_pictures, road_share
 from scripts.short_training import ShortTraining, warm_up
 
 
@@ -41,6 +43,26 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tmp_path):
     assert same == again
 
 
+def test_a_loss_that_is_no_number_ends_a_training_and_keeps_what_was(tmp_path):
+    scenes = outlined_shapes(40, 0)
+
+    class Breaks(ComplexAutoEncoder):
+        def loss(self, batch):
+            loss, logs = super().loss(batch)
+            return loss * (float("nan") if self.broken else 1.0), logs
+
+    model = Breaks(scenes.space(), hidden=4, bottleneck=8)
+    training = ShortTraining(tmp_path, 6, warm_up(1e-2, 4), every=2)
+    model.broken = False
+    replace(training, steps=4).run(model, batches(scenes, 0, size=8))
+    model.broken = True
+    with pytest.raises(NonFinite, match="loss is nan at update 6"):
+        training.run(model, batches(scenes, 0, size=8))
+    kept_state = torch.load(tmp_path / "training.pt", weights_only=True)
+    assert kept_state["step"] == 4
+    assert all(weight.isfinite().all() for weight in kept_state["model"].values())
+
+
 def test_warm_up():
     rate = warm_up(2.0, 4)
     assert [rate(step) for step in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
@@ -57,14 +79,24 @@ def test_simulators_give_masks_that_fit_their_pictures(tmp_path):
     again = kept(tmp_path / "homes.npz", lambda: pytest.fail("made twice"))
     np.testing.assert_array_equal(homes.labels, again.labels)
     assert homes.images.shape == (3, 48, 48, 3)
-    assert all(np.bincount(label[label > 0]).max() >= 0.04 * label.size for label in homes.labels)
-    roads = road_pictures(2, "train", per_scenario=2)
+    assert all(0.05 <= np.bincount(label[label > 0]).max() / label.size <= 0.4 for label in homes.labels)
+    roads = road_pictures(2, "train")
     for image, label in zip(roads.images, roads.labels):
-        # The ego is orange and always at the same place; it is one of the objects.
-        ego = label[int(0.6 * 128), 64]
-        assert ego > 0
-        red, green, blue = np.median(image[label == ego].astype(int), 0)
-        assert red > green + 60 > blue + 60
+        assert image.shape == (96, 96, 3)
+        assert road_share(image) >= 0.9
+        assert any_whole(label)
+        road = np.median(image[label == 0].astype(int), 0)
+        for vehicle in range(1, label.max() + 1):  # painted, not grey
+            assert np.ptp(np.median(image[label == vehicle].astype(int), 0)) > np.ptp(road) + 10
+
+
+def test_whole_objects_touch_no_border():
+    label = np.zeros((5, 5), np.int64)
+    label[0:2, 1] = 1
+    assert not any_whole(label)
+    label[3, 3] = 2
+    assert any_whole(label)
+    assert not any_whole(np.where(label == 2, OVERLAP, label))
 
 
 def test_boxes_are_drawn_where_they_are():
