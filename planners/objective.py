@@ -14,6 +14,9 @@ from torch import Tensor
 
 from planners import Prediction, WorldModel
 
+HABITAT = {"imagegoal": "rgb"}
+"""Goals under Habitat's names, and what they are the goal of."""
+
 
 @dataclass(frozen=True)
 class Return:
@@ -57,7 +60,8 @@ class GoalDistance:
 class ObservedGoal:
     """Reach what the environment shows as the goal: for each observation `x` of the model, `goal_x` beside it.
 
-    The goal is what the model predicts of a state in which it had just observed the goal, so any model serves.
+    Habitat's name for the goal of its `rgb` is `imagegoal`. The goal is what the model predicts of a state in which it
+    had just observed the goal, so any model serves.
     """
 
     key: str = "tokens"
@@ -66,8 +70,12 @@ class ObservedGoal:
     def given(self, model: WorldModel, obs: Mapping[str, Any], action: Tensor) -> GoalDistance:
         """The objective of worlds that observe `obs` (B, ...). Raises KeyError where no goal is shown."""
         goal = {name.removeprefix("goal_"): value for name, value in obs.items() if name.startswith("goal_")}
+        goal |= {HABITAT[name]: value for name, value in obs.items() if name in HABITAT}
         if not goal:
-            raise KeyError(f"no goal is observed: none of {', '.join(obs)} begins with goal_; choose another objective")
+            raise KeyError(
+                f"no goal is observed: none of {', '.join(obs)} is imagegoal or begins with goal_; choose another "
+                "objective"
+            )
         first = torch.ones(len(action), dtype=torch.bool, device=action.device)
         state = model.observe(model.initial(len(action)), goal, torch.zeros_like(action), first)
         return GoalDistance(model.predict(state)[self.key], self.key, self.all_steps)

@@ -88,6 +88,10 @@ class Discovery(Measurement):
     """The parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
 
 
+class Chain(Seeded):
+    """An agent's own video, an encoder and a model learned on it, plans in unseen homes; beside a random encoder."""
+
+
 @dataclass(frozen=True)
 class Matrix(Measurement):
     """Encoder x model x planner x agent in the three worlds."""
@@ -96,7 +100,9 @@ class Matrix(Measurement):
     """A tiny budget, to see that everything runs."""
 
 
-MEASUREMENTS = Train | Video | Homes | Driving | Planners | Planning | Wall | Ssl | HomesProbe | Discovery | Matrix
+MEASUREMENTS = (
+    Train | Video | Homes | Driving | Planners | Planning | Wall | Ssl | HomesProbe | Discovery | Chain | Matrix
+)
 
 
 def main(arguments: Sequence[str]) -> int:

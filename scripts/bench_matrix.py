@@ -13,11 +13,13 @@ from typing import Any
 from agents.bc import BCConfig
 from agents.checkpoint import list_steps
 from agents.dagger import DAggerConfig
+from agents.dreamer import DreamerConfig
 from agents.evaluate import evaluate
 from agents.loop import Schedule
 from agents.pretraining import PretrainingConfig
 from agents.rows import EpisodeWriter, episode_files
 from agents.sb3 import PPOConfig
+from planners.rssm import RSSMConfig
 from scripts import build, pretrain, runs, train
 from scripts.collect import Keep
 from scripts.config import (
@@ -35,6 +37,7 @@ from scripts.config import (
 from scripts.evaluation import Ticker, headline, play, scores
 from scripts.image_encoders import ImageConfig
 from scripts.once import once
+from scripts.planning import MPCConfig, SearchOptions
 from scripts.provenance import config_hash, hardware
 from scripts.self_supervision import METHODS, PositivesConfig
 from scripts.statistics import interval
@@ -65,6 +68,13 @@ METHOD = METHODS["vicreg"]
 CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))
 REWARDED = PPOConfig(n_steps=64, batch_size=128)
+SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
+DREAMING = DreamerConfig(model=SMALL, learning_starts=500, train_ratio=16.0, imagine_last=8)
+SEARCH = SearchOptions(horizon=8, samples=48, elites=8, iterations=3)
+PLANNING = MPCConfig(rssm=SMALL, learning_starts=500, train_ratio=16.0, execute=4, search=SEARCH)
+SMOOTH = SearchOptions(horizon=8, samples=48, elites=16, iterations=3)
+WEIGHING = replace(PLANNING, planner="mppi", search=SMOOTH)
+"""MPPI averages continuous actions, which roads alone have."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,13 @@ ROWS = (
     *(Row(world, encoder, ADVISED) for world in WORLDS for encoder in ENCODERS),
     *(Row(world, "end to end", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
     *(Row(world, "by time, frozen", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
+    *(
+        Row(world, encoder, agent)
+        for world in WORLDS
+        for encoder in ("end to end", "random, frozen", "by time, frozen")
+        for agent in (DREAMING, PLANNING)
+    ),
+    Row("roads", "by time, frozen", WEIGHING),
 )
 
 

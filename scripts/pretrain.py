@@ -19,7 +19,7 @@ from scripts.frames import Pool, source
 from scripts.image_encoders import ImageConfig, describe, find, make
 from scripts.mistake import Mistake, nearest
 from scripts.provenance import config_hash, plain
-from scripts.self_supervision import METHODS, MethodSettings, Positives, PositivesConfig, method
+from scripts.self_supervision import METHODS, MethodSettings, Positives, PositivesConfig, clip_frames, method
 from scripts.train import one_at_a_time
 
 HELP = """usage: embodia pretrain METHOD --data PATH [--flags]      embodia pretrain METHOD --help names every flag
@@ -145,7 +145,8 @@ def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
     """Learner and clips, from the run's seed. Raises Mistake for what does not go together."""
     d, t = config.data, config.training
     seed_all(t.seed)
-    clips = Pool(source(Path(d.path), config.views.frames, config.views.gap, d.size, d.fps, d.key), d.pool, t.seed)
+    frames = clip_frames(config.method, config.views)
+    clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key), d.pool, t.seed)
     try:
         encoder = make(config.encoder, clips.space)
         teaches = method(config.method, encoder, config.views, t.steps)

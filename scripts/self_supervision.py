@@ -1,4 +1,4 @@
-"""The seven methods of self-supervision by name, their settings, and what counts as the same picture."""
+"""The methods of self-supervision by name, their settings, and what counts as the same picture."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -12,6 +12,7 @@ from perception.image_encoder import ImageEncoder
 from perception.mae import MAE
 from perception.simclr import SimCLR
 from perception.simsiam import SimSiam
+from perception.time_contrastive import TimeContrastive
 from perception.vicreg import VICReg
 from perception.views import Views
 from perception.vit import ViT
@@ -96,8 +97,29 @@ class MAESettings:
     """Of the decoder."""
 
 
+@dataclass(frozen=True)
+class TimeContrastiveSettings:
+    """Time-contrastive learning within a view (Sermanet et al. 2018), on clips."""
+
+    frames: int = 8
+    """Of a clip."""
+    reach: int = 2
+    """A positive lies at most so many frames away."""
+    margin: int = 3
+    """Nearer frames of the same clip are no negatives."""
+    temperature: float = 0.1
+    """Of the contrast at the start; it is learned."""
+
+
 MethodSettings = (
-    SimCLRSettings | BYOLSettings | SimSiamSettings | VICRegSettings | BarlowTwinsSettings | DINOSettings | MAESettings
+    SimCLRSettings
+    | BYOLSettings
+    | SimSiamSettings
+    | VICRegSettings
+    | BarlowTwinsSettings
+    | DINOSettings
+    | MAESettings
+    | TimeContrastiveSettings
 )
 METHODS: dict[str, MethodSettings] = {
     "simclr": SimCLRSettings(),
@@ -107,6 +129,7 @@ METHODS: dict[str, MethodSettings] = {
     "barlow-twins": BarlowTwinsSettings(),
     "dino": DINOSettings(),
     "mae": MAESettings(),
+    "time-contrastive": TimeContrastiveSettings(),
 }
 
 
@@ -117,13 +140,13 @@ class PositivesConfig:
     by: Positives = "augmentation"
     """One picture changed twice; two pictures some frames apart, unchanged; or such two, each changed."""
     gap: int = 1
-    """Frames between the two of temporal and both."""
+    """Frames between the two of temporal and both; of time-contrastive, between those of a clip."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How a picture is changed."""
 
     @property
     def frames(self) -> int:
-        """How many pictures a clip holds."""
+        """How many pictures are the same thing before they are changed."""
         return 1 if self.by == "augmentation" else 2
 
     def views(self, crops: bool) -> Views:
@@ -134,6 +157,11 @@ class PositivesConfig:
             return Views(self.augmentation, 1)
         only_crops = replace(self.augmentation, colour=0.0, brightness=0.0, grey=0.0, blur=0.0, noise=0.0, flip=0.0)
         return Views(only_crops if crops else None, 1)
+
+
+def clip_frames(settings: MethodSettings, positives: PositivesConfig) -> int:
+    """How many pictures a clip holds."""
+    return settings.frames if isinstance(settings, TimeContrastiveSettings) else positives.frames
 
 
 def method(settings: MethodSettings, encoder: ImageEncoder, positives: PositivesConfig, steps: int) -> SelfSupervised:
@@ -147,6 +175,12 @@ def method(settings: MethodSettings, encoder: ImageEncoder, positives: Positives
             return MAE(encoder, settings.mask_ratio, settings.width, settings.depth)
         except ValueError as error:
             raise Mistake(f"mae: {error}") from error
+    if isinstance(settings, TimeContrastiveSettings):
+        if positives.by != "augmentation":
+            raise Mistake(
+                "time-contrastive has positives of its own, --method.reach frames away; leave --positives out"
+            )
+        return TimeContrastive(encoder, settings.reach, settings.margin, settings.temperature)
     views = positives.views(crops=isinstance(settings, DINOSettings))
     match settings:
         case SimCLRSettings():

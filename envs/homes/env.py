@@ -20,12 +20,12 @@ class HomesEnv(gym.Env[Observation, Any]):
     object is seen (`success_distance` of `envs.homes.tasks`).
 
     Worlds: generated homes (`num_scenes` per split, of low, medium or high `detail`; the splits share none), or scene
-    files (`scenes`), or the episodes of a Habitat data set (`episodes`, a `{split}.json.gz`, scenes in `scenes_dir`);
-    `reset(seed=s)` plays level s of the split, or episode s of the file.
+    files (`scenes`), or the episodes of a Habitat data set (`episodes`, a `{split}.json.gz`; scenes in `scenes_dir`, or
+    generated ones by name); `reset(seed=s)` plays level s of the split, or episode s of the file.
 
     Actions, discrete: 0 stop, 1 forward 0.25 m, 2 turn left, 3 turn right, by 10 deg (ObjectNav and InstanceImageNav:
     30 deg, and 4 look up, 5 look down by 30 deg). Velocity: (2,) in [-1, 1], speed in 0..0.25 m/s and turning in
-    -10..10 deg/s for one second; nearly none of both is stop.
+    -10..10 deg/s for `time_step` seconds (1 unless given); nearly none of both is stop.
 
     Observations, by `sensors`, Habitat's names and formulas: rgb uint8 (H, W, 3); depth float32 (H, W, 1), z-depth
     clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;

@@ -46,13 +46,13 @@ def is_straight_enough(geodesic: float, euclidean: float, rng: Rng) -> bool:
 def _point(home: Home, rng: Rng) -> Array | None:
     """A navigable point on an island worth walking on, None after 100 draws."""
     for _ in range(100):
-        point = home.pathfinder.get_random_navigable_point(rng, _indoor_island(home))
+        point = home.pathfinder.get_random_navigable_point(rng, indoor_island(home))
         if np.isfinite(point).all() and home.pathfinder.island_radius(point) >= MIN_ISLAND_RADIUS:
             return point
     return None
 
 
-def _indoor_island(home: Home) -> int:
+def indoor_island(home: Home) -> int:
     """The largest island on the floor of a home whose rooms are known (not its roof), -1 = any."""
     if "island" not in home.memory:
         rooms = home.scene.rooms if home.scene is not None else ()
@@ -151,7 +151,7 @@ def _places_around(home: Home, thing: SceneObject) -> Array:
     """Navigable grid points (n, 3) of the main island within VIEW_DISTANCE of an object's surface."""
     low, high = thing.aabb
     xs, zs = (np.arange(low[k] - VIEW_DISTANCE, high[k] + VIEW_DISTANCE, VIEW_GRID) for k in (0, 2))
-    finder, island = home.pathfinder, _indoor_island(home)
+    finder, island = home.pathfinder, indoor_island(home)
     grid = np.stack(np.meshgrid(xs, [low[1]], zs), axis=-1).reshape(-1, 3)
     grid = grid[surface_distance(thing, grid) <= VIEW_DISTANCE]
     points = np.array([finder.snap_point(place, island) for place in grid], np.float64).reshape(-1, 3)

@@ -77,8 +77,8 @@ def velocity_action(
         return halt
     right, _, back = ahead[far[0]]
     bearing = np.rad2deg((np.arctan2(-right, -back) - yaw_of(rotation) + np.pi) % (2 * np.pi) - np.pi)
-    turning = float(np.clip(bearing, *control.angular))
-    if abs(bearing) > 2 * control.angular[1]:
+    turning = float(np.clip(bearing / control.time_step, *control.angular))
+    if abs(bearing) > 2 * control.angular[1] * control.time_step:
         return _command(control, 0.0, turning)
     speed = float(np.clip(reach[far[0]] / control.time_step, 2 * control.min_linear, control.linear[1]))
     return _command(control, speed, turning)

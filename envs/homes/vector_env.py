@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
-from envs.homes.engine import EmbodiaEngine, Engine, Home
+from envs.homes.engine import GENERATED, EmbodiaEngine, Engine, Home
 from envs.homes.episode_generator import INSTANCE_SIZE, generate_episode
 from envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, EpisodeIterator, read_episodes, resolve_scene
 from envs.homes.expert import DiscreteExpert, ExplorationGoals, velocity_action
@@ -74,9 +74,10 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         engine: EngineName | Engine = "embodia",
         cache_size: int | None = None,
         threads: int = 1,
+        time_step: float = 1.0,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        _check_options(task, split, actions, engine, num_scenes, max_steps, render_mode)
+        _check_options(task, split, actions, engine, num_scenes, max_steps, time_step, render_mode)
         base = TASKS[task]
         self.task = replace(base, max_steps=max_steps or base.max_steps)
         self.num_envs, self.split, self.actions, self.render_mode = num_envs, split, actions, render_mode
@@ -93,7 +94,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             self.suite = replace(self.suite, category_ids=tuple(self.dataset.category_ids.items()))
         self.scenes = None if scenes is None else [str(scene) for scene in scenes]
         self.num_scenes, self.detail, self.scenes_dir = num_scenes, detail, scenes_dir
-        self.velocity = VelocityControl()
+        self.velocity = VelocityControl(time_step=time_step)
         kept = min(max(64, num_scenes), MOST_KEPT) if cache_size is None else cache_size
         self.engine = self._open_engine(engine, kept, threads)
         self.single_observation_space = self.suite.space()
@@ -181,7 +182,9 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         """Make level `number` the episode of world i: its home, goals and fixed pictures."""
         if self.dataset is not None:
             episode = self.dataset.episodes[number % len(self.dataset)]
-            home = self.engine.home(str(resolve_scene(episode, self.scenes_dir, self._source)))
+            generated = GENERATED.fullmatch(episode.scene_id)
+            scene = episode.scene_id if generated else resolve_scene(episode, self.scenes_dir, self._source)
+            home = self.engine.home(str(scene))
         else:
             level = level_seed(self.split, number)
             home = self.engine.home(self._scene_of(number))
@@ -525,7 +528,14 @@ def _open_dataset(episodes: str | Path | EpisodeDataset | None) -> tuple[Episode
 
 
 def _check_options(
-    task: str, split: str, actions: str, engine: Any, num_scenes: int, max_steps: int | None, render_mode: str | None
+    task: str,
+    split: str,
+    actions: str,
+    engine: Any,
+    num_scenes: int,
+    max_steps: int | None,
+    time_step: float,
+    render_mode: str | None,
 ) -> None:
     choices: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("task", task, tuple(TASKS)),
@@ -540,3 +550,5 @@ def _check_options(
             raise ValueError(f"embodia homes: {name}={value!r}; choose one of {', '.join(map(str, allowed))}.")
     if num_scenes < 1 or (max_steps is not None and max_steps < 1):
         raise ValueError(f"embodia homes: num_scenes={num_scenes} and max_steps={max_steps} must be at least 1.")
+    if not 0 < time_step < float("inf"):
+        raise ValueError(f"embodia homes: time_step={time_step} s; a velocity action lasts more than 0 s.")

@@ -159,6 +159,22 @@ def test_says_early_what_does_not_fit():
         agent.act({"state": np.zeros((1, 2))}, agent.initial(1), np.ones(1, bool), "eval")
 
 
+def test_habitats_goal_picture_is_the_goal_of_what_is_seen():
+    class Seeing:
+        def initial(self, n):
+            return {}
+
+        def observe(self, state, obs, action, first):
+            return {"seen": obs["rgb"]}
+
+        def predict(self, state):
+            return {"tokens": state["seen"]}
+
+    goal = torch.arange(6.0).view(2, 3)
+    objective = ObservedGoal().given(Seeing(), {"rgb": torch.zeros(2, 3), "imagegoal": goal}, torch.zeros(2, 1))
+    torch.testing.assert_close(objective({"tokens": goal[:, None]}, torch.zeros(2, 1, 1)), torch.zeros(2))
+
+
 def test_goes_to_the_goal_that_is_shown():
     agent = MPC(PLACE, BOX, cart(), CEM(BOX, horizon=8, min_std=0.01), ObservedGoal("state"))
     x, carry = np.zeros((2, 2)), agent.initial(2)

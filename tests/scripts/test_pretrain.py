@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from agents.bc import BCConfig
 from agents.dagger import DAggerConfig
 from agents.loop import Schedule, train
+from agents.rows import EpisodeWriter
 from agents.sb3 import PPOConfig
 from perception.shapes10 import shapes10
 from scripts import build, image_encoders, runs, video
@@ -50,6 +51,29 @@ def pictures(tmp_path_factory):
         (folder / str(label)).mkdir()
         for i, picture in enumerate(drawn[labels == label][:20]):
             cv2.imwrite(str(folder / str(label) / f"{i}.png"), picture)
+    return folder
+
+
+def episodes(folder, count=3, length=12):
+    """Recorded episodes of noise."""
+    space = spaces.Dict({"rgb": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
+    writer, rng, at = (
+        EpisodeWriter(folder, "Noise-v0", space, spaces.Discrete(2)),
+        np.random.default_rng(0),
+        np.arange(length),
+    )
+    for _ in range(count):
+        rgb, zeros = rng.integers(0, 256, (length, 32, 32, 3), np.uint8), np.zeros(length)
+        flags = {"first": at == 0, "last": at == length - 1, "terminal": at == length - 1}
+        writer.write(
+            {
+                "obs": {"rgb": rgb},
+                "reward": zeros.astype(np.float32),
+                "action": zeros.astype(int),
+                "extras": {},
+                **flags,
+            }
+        )
     return folder
 
 
@@ -90,6 +114,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
+    if name == "time-contrastive":
+        pictures = episodes(tmp_path / "episodes")
     run = pretrain(name, pictures, tmp_path / name, "--steps", "2", net="vit" if name == "mae" else "conv")
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["embedding_std"] > 0
 

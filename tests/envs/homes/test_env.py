@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, Goal, write_episodes
 from envs.homes.ids import HOME_IDS
+from envs.homes.rotations import yaw_of
 from envs.homes.scene import SceneError
 from envs.homes.vector_env import HomesVectorEnv
 
@@ -278,6 +279,33 @@ class TestOwnScenes:
 def test_impossible_options(options, message):
     with pytest.raises(ValueError, match=message):
         HomesVectorEnv(1, **options)
+
+
+def test_a_velocity_action_lasts_as_long_as_is_said():
+    """Turning on the spot: ten degrees a second, and the expert still stops at the goal."""
+    for seconds in (1.0, 3.0):
+        env = HomesVectorEnv(1, actions="velocity", time_step=seconds, **LIGHT)
+        env.reset(seed=0)
+        before = yaw_of(env.poses.rotation[0])
+        env.step(np.array([[-1.0, 1.0]]))
+        after = yaw_of(env.poses.rotation[0])
+        assert np.rad2deg(after - before) % 360 == pytest.approx(10 * seconds, abs=1e-4)
+        over = False
+        for _ in range(200):
+            _, _, terminated, truncated, info = env.step(env.expert_action())
+            if over := bool(terminated[0] | truncated[0]):
+                break
+        assert over
+        assert info["metrics"]["success"][0] == 1
+    with pytest.raises(ValueError, match="time_step=0 s"):
+        HomesVectorEnv(1, actions="velocity", time_step=0, **LIGHT)
+
+
+def test_an_episode_may_be_in_a_generated_home():
+    first = HomesVectorEnv(1, "ImageNav", **SMALL)
+    first.reset(seed=3)
+    second = HomesVectorEnv(1, "ImageNav", episodes=EpisodeDataset((first.episodes[0],)), **SMALL)
+    assert same(first.reset(seed=3)[0], second.reset(seed=0)[0])
 
 
 def test_impossible_actions(vector):
