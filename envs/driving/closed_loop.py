@@ -20,7 +20,7 @@ import numpy as np
 
 from envs.driving.lqr import drive
 from envs.driving.map import Map
-from envs.driving.observations import IdmAgents, LogReplay, Observation
+from envs.driving.observations import IdmAgents, LogReplay, Observation, step_together
 from envs.driving.scenario import HISTORY_FRAMES, Scenario
 from envs.driving.types import (
     STATE_SIZE,
@@ -149,12 +149,14 @@ class Simulation:
             return self._follow_perfectly(trajectory)
         return drive(self.ego[None], [trajectory], np.array([self.time_us]))[0]
 
-    def move(self, ego: Floats) -> None:
-        """Put the ego where it drove to, and let the traffic that saw it before follow."""
-        before, seen = self._egos[-1].time_us, self._egos[-1]
-        self.ego = ego
+    def traffic_step(self) -> tuple[int, EgoState, float]:
+        """How the traffic follows to this iteration: seeing the ego as it was at the last one, and for how long [s]."""
         # a difference of seconds since the epoch, 2e-7 s coarse: the devkit's traffic moves by it
-        self.traffic.step(self.iteration, seen, self.time_us * 1e-6 - before * 1e-6)
+        return self.iteration, self._egos[-1], self.time_us * 1e-6 - self._egos[-1].time_us * 1e-6
+
+    def arrive(self, ego: Floats) -> None:
+        """Ego and traffic are where they have driven to."""
+        self.ego = ego
         self._remember()
 
     def _follow_perfectly(self, trajectory: Trajectory) -> Floats:
@@ -195,9 +197,16 @@ def advance(simulations: Sequence[Simulation], trajectories: Sequence[Trajectory
     for k in moving:
         if k not in egos:
             egos[k] = isolated(k, simulations[k].drive, trajectories[k])
-    for k in moving:
+    driven = [k for k in moving if errors[k] is None]
+    reacting = [k for k in driven if isinstance(simulations[k].traffic, IdmAgents)]
+    steps = [simulations[k].traffic_step() for k in reacting]
+    for k, error in zip(reacting, step_together([simulations[k].traffic for k in reacting], steps)):
+        errors[k] = error
+    for k in driven:
+        if k not in reacting:
+            isolated(k, simulations[k].traffic.step, *simulations[k].traffic_step())
         if errors[k] is None:
-            isolated(k, simulations[k].move, egos[k])
+            simulations[k].arrive(egos[k])
     return errors
 
 
