@@ -105,10 +105,6 @@ class RailAgent:
             self.path = RailPath(np.concatenate([ahead, road_map.edges[edge].baseline.poses]))
             self.progress = 0.0
 
-    def box(self) -> Floats:
-        """(5,)"""
-        return np.array([self.pose[0], self.pose[1], wrap_angle(self.pose[2]), self.length, self.width])
-
 
 def flat_buffer(line: Floats, radius: float) -> Any:
     return shapely.buffer(shapely.LineString(line), radius, quad_segs=BUFFER_SEGMENTS, cap_style="flat")
@@ -175,8 +171,9 @@ class IdmAgents:
         agents = list(self.agents.values())
         if not agents:
             return replayed
-        boxes = np.stack([a.box() for a in agents])
+        boxes = np.array([(*a.pose.tolist(), a.length, a.width) for a in agents])
         v = np.array([a.v for a in agents])
+        boxes[:, 2] = wrap_angle(boxes[:, 2])
         velocities = v[:, None] * np.stack([np.cos(boxes[:, 2]), np.sin(boxes[:, 2])], axis=1)
         return Tracks(
             (*self.agents, *replayed.tokens),
@@ -301,6 +298,22 @@ class Ground:
             return [shapely.polygons(self.outlines[slot, : self.outline_counts[slot]]), box]
         return [flat_buffer(self.strips[slot, : self.counts[slot]], self.vehicles[slot, WIDTH] / 2), box]
 
+    def all_parts(self) -> Any:
+        """(M,) what every slot covers, as one geometry each."""
+        agents = np.flatnonzero(self.counts)
+        left = agents[self.outline_counts[agents] <= 0].tolist()  # to GEOS
+        ready = agents[self.outline_counts[agents] > 0]
+        sizes = self.outline_counts[ready]
+        points = np.concatenate([np.zeros((0, 2)), *(self.outlines[i, :n] for i, n in zip(ready, sizes))])
+        strips = [
+            *shapely.polygons(shapely.linearrings(points, indices=np.repeat(np.arange(len(ready)), sizes))),
+            *(flat_buffer(self.strips[i, : self.counts[i]], self.vehicles[i, WIDTH] / 2) for i in left),
+        ]
+        owners = np.concatenate([ready, np.array(left, np.int64), np.arange(len(self.corners))])
+        order = np.argsort(owners, kind="stable")
+        parts = np.concatenate([np.array(strips, object), shapely.polygons(self.corners)])
+        return shapely.multipolygons(parts[order], indices=owners[order])
+
     def set_outline(self, slot: int, ring: Floats) -> None:
         if len(ring) > self.outlines.shape[1]:
             wider = np.zeros((len(self.agents), 2 * len(ring), 2))
@@ -376,11 +389,6 @@ class Step:
             if self.polygons:
                 self._look_for_stops(self.slot)
 
-    def _everything(self, slot: int) -> list[list[Any]]:
-        """The polygons of every slot, and of the red stop lines on an agent's way."""
-        stops = [[self.polygons[number]] for number in self.stops[slot] if number >= 0]
-        return [*(self.ground.parts(i) for i in range(len(self.ground.corners))), *stops]
-
     def _corridor(self) -> Any:
         return flat_buffer(self.ground.line(self.slot), self.ground.vehicles[self.slot, WIDTH] / 2)
 
@@ -394,9 +402,8 @@ class Step:
     def _nearest(self) -> int:
         """Among several equally near, the one that the devkit's search trees, built in its order, return first."""
         corridor = self._corridor()
-        parts = self._everything(self.slot)
-        owner = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
-        everything = np.asarray(shapely.multipolygons([part for each in parts for part in each], indices=owner))
+        stops = [self.polygons[number] for number in self.stops[self.slot] if number >= 0]
+        everything = np.concatenate([self.ground.all_parts(), np.array(stops, object)])
         found = [i for i in shapely.STRtree(everything).query(corridor) if everything[i].intersects(corridor)]
         others = [int(i) for i in found if i != self.slot]
         return others[int(shapely.STRtree(everything[others]).nearest(everything[self.slot]))]
