@@ -264,6 +264,7 @@ def place_vehicle(pose: Floats, length: float, width: float, strip: Floats, corn
             bounds[axis] = min(bounds[axis], strip[:, axis].min() - width / 2)
             bounds[axis + 2] = max(bounds[axis + 2], strip[:, axis].max() + width / 2)
 
+
 @njit(cache=True)
 def strip_outline(strip: Floats, radius: float, out: Floats) -> int:
     """Write the ring of a strip's flat-ended buffer as GEOS builds it: its number of corners, 0 where GEOS must do it.
@@ -309,9 +310,7 @@ def strip_outline(strip: Floats, radius: float, out: Floats) -> int:
 
 
 @njit(cache=True)
-def bend(
-    out: Floats, count: int, x: float, y: float, ax: float, ay: float, bx: float, by: float, radius: float
-) -> int:
+def bend(out: Floats, count: int, x: float, y: float, ax: float, ay: float, bx: float, by: float, radius: float) -> int:
     """Write the outer bend around (x, y) from one normal to another: how many corners there are then."""
     out[count, 0], out[count, 1] = x + ax, y + ay
     count += 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -264,21 +265,21 @@ def test_a_damaged_episodes_file_is_named(run, tmp_path, capsys):
 
 
 def test_a_report_folder_stays_when_it_holds_something_or_was_there_before(tmp_path):
-    def failing(out, *files):
-        with pytest.raises(KeyboardInterrupt), runs.filled(out, tmp_path / "runs" / "a") as folder:
+    def stopped(out, *files):
+        with suppress(KeyboardInterrupt), runs.filled(out, tmp_path / "runs" / "a") as folder:
             for name in files:
                 (folder / name).touch()
             raise KeyboardInterrupt
 
-    failing(None)
-    failing(tmp_path / "deep" / "out")
+    stopped(None)
+    stopped(tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []
-    failing(None, "episodes.jsonl")
+    stopped(None, "episodes.jsonl")
     assert (tmp_path / "runs" / "a" / "episodes.jsonl").exists()
-    failing(None)
+    stopped(None)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
     (tmp_path / "mine").mkdir()
-    failing(tmp_path / "mine")
+    stopped(tmp_path / "mine")
     assert (tmp_path / "mine").is_dir()
 
 
