@@ -198,9 +198,9 @@ def advance(simulations: Sequence[Simulation], trajectories: Sequence[Trajectory
         if k not in egos:
             egos[k] = isolated(k, simulations[k].drive, trajectories[k])
     driven = [k for k in moving if errors[k] is None]
-    reacting = [k for k in driven if isinstance(simulations[k].traffic, IdmAgents)]
+    reacting = {k: traffic for k in driven if isinstance(traffic := simulations[k].traffic, IdmAgents)}
     steps = [simulations[k].traffic_step() for k in reacting]
-    for k, error in zip(reacting, step_together([simulations[k].traffic for k in reacting], steps)):
+    for k, error in zip(reacting, step_together(list(reacting.values()), steps)):
         errors[k] = error
     for k in driven:
         if k not in reacting:

@@ -237,6 +237,8 @@ class Ground:
         self.vehicles = np.array([[a.progress, a.v, a.target, 0.0, a.length, a.width] for a in agents]).reshape(-1, 6)
         self.poses = np.array([a.pose for a in agents]).reshape(-1, 3)
         self.path_length = np.zeros(count, np.int64)
+        self.path_s, self.path_nodes = np.zeros((count, 0)), np.zeros((count, 0, 3))
+        self.strips = np.zeros((count, 2, 2))
         self._make_room(max((len(a.path.s) for a in agents), default=0) + 64)
         self.counts = np.zeros(count, np.int64)
         self.outlines, self.outline_counts = np.zeros((count, 256, 2)), np.full(count, BARE)
@@ -256,9 +258,8 @@ class Ground:
         """For paths of so many nodes."""
         count = len(self.agents)
         s, points, strips = np.zeros((count, nodes)), np.zeros((count, nodes, 3)), np.zeros((count, nodes + 2, 2))
-        if hasattr(self, "path_s"):
-            old = self.path_s.shape[1]
-            s[:, :old], points[:, :old], strips[:, : old + 2] = self.path_s, self.path_nodes, self.strips
+        old = self.path_s.shape[1]
+        s[:, :old], points[:, :old], strips[:, : old + 2] = self.path_s, self.path_nodes, self.strips
         self.path_s, self.path_nodes, self.strips = s, points, strips
 
     def take_path(self, slot: int) -> None:
