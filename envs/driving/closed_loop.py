@@ -282,44 +282,11 @@ def ask(run: Run) -> None:
     run.seconds.append(time.perf_counter() - start)
 
 
-def ask_all(runs: Sequence[Run]) -> None:
-    """One call of every run's planner; those of one planner that plans in batches together.
-
-    Whoever has a time limit is asked alone, and so are all when a batch fails: the call that did it then shows.
-    """
-    shared: dict[int, list[Run]] = {}
-    for run in runs:
-        if hasattr(run.planner, "plan_batch") and run.simulation.config.time_limit is None:
-            shared.setdefault(id(run.planner), []).append(run)
-    answered = set()
-    for group in shared.values():
-        if len(group) > 1 and ask_together(group):
-            answered |= {id(run) for run in group}
-    for run in runs:
-        if id(run) not in answered:
-            ask(run)
-
-
-def ask_together(runs: Sequence[Run]) -> bool:
-    """Whether the planner that these runs share planned for all of them at once."""
-    planner: Any = runs[0].planner
-    start = time.perf_counter()
-    try:
-        plans = planner.plan_batch([run.simulation.scene() for run in runs], [run.carry for run in runs])
-    except Exception:
-        return False
-    if len(plans) != len(runs) or not all(isinstance(plan, Trajectory) for plan, _ in plans):
-        return False
-    for run, (plan, carry) in zip(runs, plans):
-        run.plan, run.carry = plan, carry
-        run.seconds.append((time.perf_counter() - start) / len(runs))
-    return True
-
-
 def finish(runs: Sequence[Run]) -> None:
     """Step runs together until each is done or has failed."""
     while going := [run for run in runs if run.error is None and not run.simulation.done]:
-        ask_all(going)
+        for run in going:
+            ask(run)
         planned = [run for run in going if run.error is None]
         for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
             if isinstance(error, InvalidTrajectory):
