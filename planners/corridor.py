@@ -1,7 +1,7 @@
 """The ground that the ego would cover along a path, and who touches it.
 
-It is the path's buffer with square caps, as GEOS builds it. Plain distances decide who touches it wherever they leave no
-doubt; the rest, along the buffer's rim, is for the caller to ask of GEOS, whose buffers the public codes rest on.
+It is the path's buffer with square caps, as GEOS builds it. Plain distances decide who touches it wherever they leave
+no doubt; the rest, along the buffer's rim, is for the caller to ask of GEOS, whose buffers the public codes rest on.
 """
 
 import math

@@ -102,7 +102,9 @@ class IdmPlanner:
         edges = breadth_first_path(road_map, start, blocks, depth)
         limit = road_map.edges[edges[0]].speed_limit or TARGET_SPEED
         path = CenterPath(np.concatenate([road_map.edges[edge].baseline.poses for edge in edges]))
-        on_route = [edge for block in blocks for edge in road_map.block_edges[block] if road_map.edges[edge].is_connector]
+        on_route = [
+            edge for block in blocks for edge in road_map.block_edges[block] if road_map.edges[edge].is_connector
+        ]
         outlines = {edge: shapely.get_coordinates(road_map.edges[edge].polygon.exterior)[:-1] for edge in on_route}
         return {"path": path, "target": max(limit, ego.speed), "connectors": outlines}
 

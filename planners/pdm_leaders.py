@@ -47,7 +47,9 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
     light_inside = np.zeros((len(corridors), len(rings)), np.int64)
     light_progress = np.zeros(light_inside.shape)
     for k, corridor in enumerate(corridors):
-        search(corners, forecast.boxes, forecast.velocity, fresh[:n], corridor.points, corridor.s, steps.start, inside[k])
+        search(
+            corners, forecast.boxes, forecast.velocity, fresh[:n], corridor.points, corridor.s, steps.start, inside[k]
+        )
         for step, who in np.argwhere(inside[k] == DOUBTFUL).tolist():
             box = corners[who] + forecast.velocity[who] * ((steps.start + step) * STEP)
             inside[k, step, who] = corridor.polygon.intersects(shapely.Polygon(box))

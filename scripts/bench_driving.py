@@ -2,15 +2,17 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
-from envs.driving.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig, simulate
+from envs.driving.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig, simulate_batch
 from envs.driving.learning_env import DrivingVectorEnv
-from envs.driving.metrics import score_history
+from envs.driving.metrics import score_histories
 from envs.driving.pool import scenario_pool
 from envs.driving.scenario import Scenario
 from planners.idm import IdmPlanner
@@ -19,78 +21,96 @@ from planners.pdm_closed import PdmClosed
 from scripts.provenance import hardware
 from scripts.stopwatch import middle, rate, remark
 
-SCENARIOS, TOGETHER, WORLDS, AGENTS, STEPS = 4, 32, 256, 20, 60
+TOGETHER, WORLDS, AGENTS, STEPS = 32, 256, 20, 60
+PROCESSES = 2
 BARS = {"log_s": 0.5, "idm_reactive_s": 2.0, "pdm_closed_s": 6.0, "env_steps_per_s": 20_000.0}
-DRIVERS: dict[str, tuple[Callable[[Scenario], Any], SimulationConfig]] = {
-    "log": (lambda scenario: LogFuture(scenario.expert), NONREACTIVE),
-    "idm_reactive": (lambda scenario: IdmPlanner(), REACTIVE),
-    "pdm_closed": (lambda scenario: PdmClosed(), NONREACTIVE),
+CHEAPER_TOGETHER = 4.0
+DRIVERS: dict[str, tuple[Callable[[Sequence[Scenario]], Any], SimulationConfig]] = {
+    "log": (lambda scenarios: [LogFuture(scenario.expert) for scenario in scenarios], NONREACTIVE),
+    "idm_reactive": (lambda scenarios: IdmPlanner(), REACTIVE),
+    "pdm_closed": (lambda scenarios: PdmClosed(), NONREACTIVE),
 }
 
 
 def measure(repeats: int) -> dict[str, Any]:
-    """One 15 s scenario with all scores, by planner; 32 of them together; then N worlds of the learning environment."""
-    pool = scenario_pool("test", TOGETHER)
+    """32 scenarios of 15 s with all scores, by planner: one after another, and together; then N learning worlds."""
     found: dict[str, Any] = {}
-    print(f"one 15 s scenario with all scores, {SCENARIOS} generated ones, {repeats} times, one process")
-    for name in DRIVERS:
-        drive(name, pool[0])  # compiles
-        seconds = [drive(name, pool[i]) for _ in range(repeats) for i in range(SCENARIOS)]
-        wall, cpu = (float(np.median(column)) for column in zip(*seconds))
-        found |= {f"{name}_s": wall, f"{name}_cpu_s": cpu}
-        print(f"  {name:<16} {wall:6.2f} s ({cpu:.2f} CPU s), bar {BARS[f'{name}_s']} s")
-    found |= together(found, list(pool))
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for device in devices:
-        for worlds in (WORLDS,) if device == "cpu" else (WORLDS, 4_096, 16_384):
-            found |= learning_steps([pool[i] for i in range(SCENARIOS)], worlds, device, repeats)
-    return {**found, "bars": BARS, "scenarios": SCENARIOS, "hardware": hardware()}
-
-
-def together(alone: dict[str, Any], scenarios: list[Scenario]) -> dict[str, Any]:
-    """32 scenarios at once: exactly, over two processes; and the logged drivers on arrays under the learner's rules.
-
-    What a planner and the scores do for a scenario they do for it alone, so processes are all that exact runs share.
-    """
-    found: dict[str, Any] = {}
-    print(f"{len(scenarios)} scenarios together, seconds each; two processes")
-    with multiprocessing.get_context("spawn").Pool(2) as workers:
+    print(f"{TOGETHER} generated scenarios of 15 s with all scores, {repeats} times, seconds each")
+    print(f"alone: one after another in one process; together: stepped at once in each of {PROCESSES}")
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in range(PROCESSES)]
         for name in DRIVERS:
-            workers.map(warm, [name] * 4, chunksize=1)
-            began = time.perf_counter()
-            spent = sum(
-                cpu for _, cpu in workers.imap_unordered(drive_seed, [(name, i) for i in range(len(scenarios))])
-            )
-            wall = (time.perf_counter() - began) / len(scenarios)
-            found |= {f"{name}_together_s": wall, f"{name}_together_cpu_s": spent / len(scenarios)}
-            shares = alone[f"{name}_s"] / wall, BARS[f"{name}_s"] / wall
-            print(f"  {name:<16} {wall:6.3f} s, {shares[0]:.1f} times cheaper than alone, {shares[1]:.1f} than the bar")
-    env = DrivingVectorEnv(len(scenarios), scenarios, rules="learning")
-    env.reset(options={"scenario": np.arange(len(scenarios))})
+            for _ in range(2):  # compiles here, and there
+                drive(name, fresh_scenarios([0]))
+                together(name, workers, seeds=range(2 * PROCESSES))
+            runs = [(alone(name), together(name, workers)) for _ in range(repeats)]
+            for kind, times in zip(("", "_together"), zip(*runs)):
+                wall, cpu = (float(np.median(column)) for column in zip(*times))
+                found |= {f"{name}{kind}_s": wall, f"{name}{kind}_cpu_s": cpu}
+            found |= say(name, found)
+    env_scenarios = fresh_scenarios(range(4))
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        for worlds in (WORLDS,) if device == "cpu" else (WORLDS, 4_096, 16_384):
+            found |= learning_steps(env_scenarios, worlds, device, repeats)
+    bars = {**BARS, **{f"{name}_times_cheaper_together": CHEAPER_TOGETHER for name in DRIVERS}}
+    return {**found, "bars": bars, "scenarios": TOGETHER, "processes": PROCESSES, "hardware": hardware()}
+
+
+def say(name: str, found: dict[str, Any]) -> dict[str, float]:
+    """How much cheaper a scenario is in company; by CPU seconds what sharing a process's arithmetic alone gives."""
+    wall, cpu = (found[f"{name}_{unit}"] / found[f"{name}_together_{unit}"] for unit in ("s", "cpu_s"))
+    print(
+        f"  {name:<13} alone {found[f'{name}_s']:.3f} s ({found[f'{name}_cpu_s']:.3f} CPU), bar {BARS[f'{name}_s']} s; "
+        f"together {found[f'{name}_together_s']:.3f} s ({found[f'{name}_together_cpu_s']:.3f} CPU s): "
+        f"{wall:.1f} times cheaper, bar {CHEAPER_TOGETHER:.0f}"
+    )
+    return {f"{name}_times_cheaper_together": wall, f"{name}_times_less_cpu_together": cpu}
+
+
+def alone(name: str) -> tuple[float, float]:
+    """Wall and CPU seconds of a scenario, the mean of 32 that are driven and scored one after another."""
+    times = [drive(name, fresh_scenarios([seed])) for seed in range(TOGETHER)]
+    wall, cpu = (float(np.mean(column)) for column in zip(*times))
+    return wall, cpu
+
+
+def together(name: str, workers: list[Any], seeds: range = range(TOGETHER)) -> tuple[float, float]:
+    """The same of the same scenarios, each process driving its share of them together; reading them is left out."""
+    for k, worker in enumerate(workers):
+        worker.submit(take, seeds[k::PROCESSES]).result()
     began = time.perf_counter()
-    for _ in range(scenarios[0].num_iterations - 2):
-        env.step(env.expert_action())
-    wall = (time.perf_counter() - began) / len(scenarios)
-    print(f"  log on arrays    {wall:6.3f} s with fast scores, {alone['log_s'] / wall:.1f} times cheaper than alone")
-    return {**found, "log_on_arrays_s": wall}
+    spent = sum(each.result() for each in [worker.submit(drive_share, name) for worker in workers])
+    return (time.perf_counter() - began) / len(seeds), spent / len(seeds)
 
 
-def warm(name: str) -> None:
-    """Let a worker compile before it is timed."""
-    drive(name, scenario_pool("test", 1)[0])
+def fresh_scenarios(seeds: Iterable[int]) -> list[Scenario]:
+    """Fresh ones: what a scenario has kept to be faster the next time is not theirs."""
+    pool = scenario_pool("test", TOGETHER)
+    return [pool[seed] for seed in seeds]
 
 
-def drive_seed(job: tuple[str, int]) -> tuple[float, float]:
-    """Wall and CPU seconds of a test scenario, its reading from the cache left out."""
-    name, seed = job
-    return drive(name, scenario_pool("test", seed + 1)[seed])
+SHARE: list[Scenario] = []
+"""Of a worker: the scenarios that it drives next."""
 
 
-def drive(name: str, scenario: Scenario) -> tuple[float, float]:
-    """Wall and CPU seconds of one scenario, simulated and scored."""
-    planner, config = DRIVERS[name]
+def take(seeds: range) -> None:
+    SHARE[:] = fresh_scenarios(seeds)
+
+
+def drive_share(name: str) -> float:
+    """CPU seconds of a worker's share."""
+    return drive(name, SHARE)[1]
+
+
+def drive(name: str, scenarios: list[Scenario]) -> tuple[float, float]:
+    """Wall and CPU seconds of scenarios simulated and scored together."""
+    planners, config = DRIVERS[name]
     wall, cpu = time.perf_counter(), time.process_time()
-    score_history(simulate(scenario, planner(scenario), config))
+    outcomes = simulate_batch(scenarios, planners(scenarios), config)
+    if failed := [outcome.error for outcome in outcomes if outcome.error]:
+        raise RuntimeError(f"{name}: {failed[0]}")
+    score_histories([outcome.history for outcome in outcomes if outcome.history])
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -94,11 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     env = build.worlds(config.env, args.split, 1, evaluation=True)
     agent, facts = load(args.who, config, run, env)
     env.close()
-    folder = runs.exactly(args.out) if args.out else runs.fresh(place(args, run, config))
-    print(f"evaluating in {folder}", file=sys.stderr)
-    made = judge(
-        agent, config, folder, f"{args.who.policy} on {config.env.id.split('/')[-1]}", args.split, seeds, **facts
-    )
+    title = f"{args.who.policy} on {config.env.id.split('/')[-1]}"
+    with runs.filled(args.out, place(args, run, config)) as folder:
+        print(f"evaluating in {folder}", file=sys.stderr)
+        made = judge(agent, config, folder, title, args.split, seeds, **facts)
     print(f"{args.who.policy}: {len(seeds)} {args.split} levels of {config.env.id}")
     say(made, folder)
     return 0

@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     if not draws(config.env, args.split):
         raise Mistake(f"{config.env.id} draws nothing; give it the render mode rgb_array and a render()")
     home = run / "records" if run else args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-films"
-    folder = runs.exactly(args.out) if args.out else runs.fresh(home)
-    for seed in args.seeds:
-        (path,), (episode,) = film(agent, config.env, [seed], args.split, folder, args.split, args.fps)
-        said = "  ".join(f"{name} {value:.3g}" for name, value in episode.metrics.items())
-        print(f"{path}  {episode.length} steps  {said or f'return {episode.return_:.3g}'}")
+    with runs.filled(args.out, home) as folder:
+        for seed in args.seeds:
+            (path,), (episode,) = film(agent, config.env, [seed], args.split, folder, args.split, args.fps)
+            said = "  ".join(f"{name} {value:.3g}" for name, value in episode.metrics.items())
+            print(f"{path}  {episode.length} steps  {said or f'return {episode.return_:.3g}'}")
     return 0

@@ -1,6 +1,8 @@
 """Run folders: what lies in one, how one is named, found and never overwritten."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +35,23 @@ def exactly(folder: Path) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def filled(out: Path | None, otherwise: Path) -> Iterator[Path]:
+    """The folder `out`, or a fresh one; when an error leaves nothing in it, it is gone, with those made above it."""
+    wanted = out or otherwise
+    made = [each for each in wanted.parents if not each.exists()]
+    mine = out is None or not out.exists()
+    folder = exactly(out) if out else fresh(otherwise)
+    made = [folder, *made] if mine else []
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # something lies in it, and stays
+            for each in made:
+                each.rmdir()
+        raise
 
 
 def find(target: str, runs: Path) -> Path:

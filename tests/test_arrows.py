@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"agents", "envs", "perception", "planners", "scripts", "tests"}
-VOCABULARY = tuple(f"envs.driving.{name}" for name in ("types", "map", "geometry", "segments", "rails", "vehicle", "lqr"))
+VOCABULARY = tuple(
+    f"envs.driving.{name}" for name in ("types", "map", "geometry", "segments", "rails", "vehicle", "lqr")
+)
 ALLOWED = {
     "envs": set(),
     "perception": set(),

@@ -20,7 +20,7 @@ import numpy as np
 
 from envs.driving.lqr import drive
 from envs.driving.map import Map
-from envs.driving.observations import IdmAgents, LogReplay, Observation
+from envs.driving.observations import IdmAgents, LogReplay, Observation, step_together
 from envs.driving.scenario import HISTORY_FRAMES, Scenario
 from envs.driving.types import (
     STATE_SIZE,
@@ -149,12 +149,14 @@ class Simulation:
             return self._follow_perfectly(trajectory)
         return drive(self.ego[None], [trajectory], np.array([self.time_us]))[0]
 
-    def move(self, ego: Floats) -> None:
-        """Put the ego where it drove to, and let the traffic that saw it before follow."""
-        before, seen = self._egos[-1].time_us, self._egos[-1]
-        self.ego = ego
+    def traffic_step(self) -> tuple[int, EgoState, float]:
+        """How the traffic follows to this iteration: seeing the ego as it was at the last one, and for how long [s]."""
         # a difference of seconds since the epoch, 2e-7 s coarse: the devkit's traffic moves by it
-        self.traffic.step(self.iteration, seen, self.time_us * 1e-6 - before * 1e-6)
+        return self.iteration, self._egos[-1], self.time_us * 1e-6 - self._egos[-1].time_us * 1e-6
+
+    def arrive(self, ego: Floats) -> None:
+        """Ego and traffic are where they have driven to."""
+        self.ego = ego
         self._remember()
 
     def _follow_perfectly(self, trajectory: Trajectory) -> Floats:
@@ -195,9 +197,16 @@ def advance(simulations: Sequence[Simulation], trajectories: Sequence[Trajectory
     for k in moving:
         if k not in egos:
             egos[k] = isolated(k, simulations[k].drive, trajectories[k])
-    for k in moving:
+    driven = [k for k in moving if errors[k] is None]
+    reacting = {k: traffic for k in driven if isinstance(traffic := simulations[k].traffic, IdmAgents)}
+    steps = [simulations[k].traffic_step() for k in reacting]
+    for k, error in zip(reacting, step_together(list(reacting.values()), steps)):
+        errors[k] = error
+    for k in driven:
+        if k not in reacting:
+            isolated(k, simulations[k].traffic.step, *simulations[k].traffic_step())
         if errors[k] is None:
-            isolated(k, simulations[k].move, egos[k])
+            simulations[k].arrive(egos[k])
     return errors
 
 
@@ -273,44 +282,11 @@ def ask(run: Run) -> None:
     run.seconds.append(time.perf_counter() - start)
 
 
-def ask_all(runs: Sequence[Run]) -> None:
-    """One call of every run's planner; those of one planner that plans in batches together.
-
-    Whoever has a time limit is asked alone, and so are all when a batch fails: the call that did it then shows.
-    """
-    shared: dict[int, list[Run]] = {}
-    for run in runs:
-        if hasattr(run.planner, "plan_batch") and run.simulation.config.time_limit is None:
-            shared.setdefault(id(run.planner), []).append(run)
-    answered = set()
-    for group in shared.values():
-        if len(group) > 1 and ask_together(group):
-            answered |= {id(run) for run in group}
-    for run in runs:
-        if id(run) not in answered:
-            ask(run)
-
-
-def ask_together(runs: Sequence[Run]) -> bool:
-    """Whether the planner that these runs share planned for all of them at once."""
-    planner: Any = runs[0].planner
-    start = time.perf_counter()
-    try:
-        plans = planner.plan_batch([run.simulation.scene() for run in runs], [run.carry for run in runs])
-    except Exception:
-        return False
-    if len(plans) != len(runs) or not all(isinstance(plan, Trajectory) for plan, _ in plans):
-        return False
-    for run, (plan, carry) in zip(runs, plans):
-        run.plan, run.carry = plan, carry
-        run.seconds.append((time.perf_counter() - start) / len(runs))
-    return True
-
-
 def finish(runs: Sequence[Run]) -> None:
     """Step runs together until each is done or has failed."""
     while going := [run for run in runs if run.error is None and not run.simulation.done]:
-        ask_all(going)
+        for run in going:
+            ask(run)
         planned = [run for run in going if run.error is None]
         for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
             if isinstance(error, InvalidTrajectory):

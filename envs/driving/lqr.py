@@ -253,9 +253,7 @@ def simulate_proposals(state: Floats, poses: Floats) -> Floats:
     Every proposal starts from the same ego state (11,) and is tracked by the LQR tracker through the bicycle.
     """
     reference = fit_reference(poses)
-    return np.asarray(
-        roll_out(state, reference.poses, reference.velocity, reference.curvature, reference.times())
-    )
+    return np.asarray(roll_out(state, reference.poses, reference.velocity, reference.curvature, reference.times()))
 
 
 @njit(cache=True)

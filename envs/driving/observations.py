@@ -15,17 +15,25 @@ import shapely
 
 from envs.driving.geometry import box_corners, boxes_intersect, wrap_angle
 from envs.driving.map import Map
-from envs.driving.rails import (
-    DOUBTFUL,
-    OUTSIDE,
-    RailPath,
-    place_vehicle,
-    rectangle_around,
-    search_corridor,
-    touches_corridor,
+from envs.driving.rail_traffic import (
+    BARE,
+    DONE,
+    LIMIT,
+    MIN_PATH_LENGTH,
+    NO,
+    OUTLINE,
+    PROGRESS,
+    ROUTE,
+    TARGET,
+    TIE,
+    TOUCH,
+    WIDTH,
+    YES,
+    cover,
+    move_all,
 )
+from envs.driving.rails import RailPath, place_vehicle
 from envs.driving.scenario import Scenario
-from envs.driving.segments import ring_distance
 from envs.driving.types import (
     EgoState,
     Floats,
@@ -44,7 +52,6 @@ REPLAYED_TYPES = (
     TrackedObjectType.GENERIC_OBJECT,
 )
 TARGET_SPEED = 10.0  # [m/s] where no speed limit is known
-MIN_PATH_LENGTH = 20.0  # [m]
 RADIUS = 100.0  # [m] around the ego; agents beyond it are gone for good
 MAX_ROUTE_LENGTH = 5  # edges
 RED = TrafficLightStatus.RED
@@ -98,33 +105,9 @@ class RailAgent:
             self.path = RailPath(np.concatenate([ahead, road_map.edges[edge].baseline.poses]))
             self.progress = 0.0
 
-    def advance(self, road_map: Map, idm: IdmParameters, gap: float, lead_v: float, dt: float) -> None:
-        limit = road_map.edges[self.route[-1]].speed_limit
-        if limit is not None and limit > 0:
-            self.target = limit
-        wanted = idm.law(self.v, self.target, gap, lead_v, max)
-        self.progress += dt * self.v
-        self.v = max(self.v + dt * min(max(wanted, -idm.max_deceleration), idm.max_acceleration), 0.0)
-        self.pose = self.path.pose_at(self.path.clamp(self.progress))
-
-    def strip(self, headway: float) -> Floats:
-        """Points (m, 2) of the path that it covers now and within the headway."""
-        start = self.path.clamp(self.progress - self.length / 2)
-        end = self.path.clamp(self.progress + self.length / 2 + self.v * headway)
-        return self.path.between(start, end)[:, :2].copy()
-
-    def box(self) -> Floats:
-        """(5,)"""
-        return np.array([self.pose[0], self.pose[1], wrap_angle(self.pose[2]), self.length, self.width])
-
 
 def flat_buffer(line: Floats, radius: float) -> Any:
     return shapely.buffer(shapely.LineString(line), radius, quad_segs=BUFFER_SEGMENTS, cap_style="flat")
-
-
-def ring_of(polygon: Any) -> Floats:
-    """Corners (k, 2) of a polygon's outline."""
-    return np.asarray(shapely.get_coordinates(polygon.exterior)[:-1])
 
 
 def passable(road_map: Map, edge: int, lights: TrafficLights) -> bool:
@@ -155,7 +138,7 @@ class IdmAgents:
         first = scenario.tracks_at(0)
         replayed = first.of_type(*REPLAYED_TYPES)
         self.snapped: dict[str, Floats] = {}  # boxes on their baselines, which are the first footprints
-        self.ground: Footprints | None = None
+        self.ground: Ground | None = None
         self.agents = self._snap(first.of_type(TrackedObjectType.VEHICLE), replayed)
         self.tracks = self._observe(replayed)
 
@@ -188,8 +171,9 @@ class IdmAgents:
         agents = list(self.agents.values())
         if not agents:
             return replayed
-        boxes = np.stack([a.box() for a in agents])
+        boxes = np.array([(*a.pose.tolist(), a.length, a.width) for a in agents])
         v = np.array([a.v for a in agents])
+        boxes[:, 2] = wrap_angle(boxes[:, 2])
         velocities = v[:, None] * np.stack([np.cos(boxes[:, 2]), np.sin(boxes[:, 2])], axis=1)
         return Tracks(
             (*self.agents, *replayed.tokens),
@@ -199,19 +183,25 @@ class IdmAgents:
         )
 
     def step(self, iteration: int, ego: EgoState, dt: float) -> Tracks:
+        (error,) = step_together([self], [(iteration, ego, dt)])
+        if error is not None:
+            raise error
+        return self.tracks
+
+    def begin(self, iteration: int, ego: EgoState, dt: float) -> "Step":
+        """The step to `iteration`, nobody having moved yet."""
         lights = self.scenario.lights_at(iteration)
         replayed = self.scenario.tracks_at(iteration).of_type(*REPLAYED_TYPES)
         if self._forget_far_agents(ego) or self.ground is None:
-            self.ground = Footprints(list(self.agents.values()), self.idm.headway, self.snapped)
+            self.ground = Ground(list(self.agents.values()), self.map, self.idm, self.snapped)
         self.ground.place(ego, replayed)
-        for slot, agent in enumerate(self.agents.values()):
-            agent.extend_route(self.map, lights, self.idm.headway)
-            gap, lead_v = self._lead(agent, slot, self._red_stop_lines(agent, lights), ego)
-            agent.advance(self.map, self.idm, gap, lead_v, dt)
-            self.ground.update(slot)
+        return Step(self, self.ground, lights, replayed, (ego.speed, ego.heading), dt)
+
+    def end(self, step: "Step") -> None:
+        """Everybody has moved."""
+        step.ground.hand_back()
         self.snapped = {}
-        self.tracks = self._observe(replayed)
-        return self.tracks
+        self.tracks = self._observe(step.replayed)
 
     def get_state(self) -> dict[str, Any]:
         """Arrays and plain values from which `set_state` goes on exactly."""
@@ -237,139 +227,223 @@ class IdmAgents:
         self.agents = near
         return forgot
 
-    def _red_stop_lines(self, agent: RailAgent, lights: TrafficLights) -> list[Any]:
-        edges = [self.map.edges[e] for e in agent.route]
-        red = [e for e, edge in zip(agent.route, edges) if edge.is_connector and lights.get(edge.id) == RED]
-        return list({id(polygon): polygon for e in red for polygon in self.map.stop_lines(e)}.values())
 
-    def _lead(self, agent: RailAgent, slot: int, stop_lines: list[Any], ego: EgoState) -> tuple[float, float]:
-        """Gap [m] and speed along the agent's heading [m/s] of what it follows; the end of its path if nothing."""
-        assert self.ground is not None
-        line = agent.path.after(agent.path.clamp(agent.progress))[:, :2].copy()
-        nearest = self.ground.nearest_in_corridor(slot, line, stop_lines)
-        if nearest is None:
-            return agent.path.end - agent.progress - agent.length / 2, 0.0
-        who, gap = nearest
-        if who < len(self.ground.agents):
-            other = self.ground.agents[who]
-            return gap, other.v * math.cos(other.pose[2] - agent.pose[2])
-        if who == len(self.ground.agents):
-            return gap, ego.speed * math.cos(ego.heading - agent.pose[2])
-        return gap, 0.0
+class Ground:
+    """The vehicles' table, and the ground that is taken: by them, the ego, replayed objects, in this order of slots."""
 
-
-class Footprints:
-    """The ground that is taken: by agents (box and strip ahead), the ego, replayed objects, in this order of slots."""
-
-    def __init__(self, agents: list[RailAgent], headway: float, snapped: dict[str, Floats]):
-        self.agents, self.headway = agents, headway
+    def __init__(self, agents: list[RailAgent], road_map: Map, idm: IdmParameters, snapped: dict[str, Floats]):
+        self.agents, self.map, self.idm = agents, road_map, idm
         count = len(agents)
-        self.widths = np.array([a.width for a in agents])
-        self.strips = np.zeros((count, 32, 2))
+        self.vehicles = np.array([[a.progress, a.v, a.target, 0.0, a.length, a.width] for a in agents]).reshape(-1, 6)
+        self.poses = np.array([a.pose for a in agents]).reshape(-1, 3)
+        self.path_length = np.zeros(count, np.int64)
+        self.path_s, self.path_nodes = np.zeros((count, 0)), np.zeros((count, 0, 3))
+        self.strips = np.zeros((count, 2, 2))
+        self._make_room(max((len(a.path.s) for a in agents), default=0) + 64)
         self.counts = np.zeros(count, np.int64)
-        self.agent_corners, self.agent_bounds = np.zeros((count, 4, 2)), np.zeros((count, 4))
-        self.rings: list[list[Floats] | None] = [None] * count
-        self.strip_polygons: list[Any] = [None] * count
+        self.outlines, self.outline_counts = np.zeros((count, 256, 2)), np.full(count, BARE)
+        self.corners, self.bounds = np.zeros((count, 4, 2)), np.zeros((count, 4))
         for slot, agent in enumerate(agents):
+            self.take_path(slot)
             if agent.token in snapped:
-                self._put(slot, snapped[agent.token], np.zeros((0, 2)))
+                pose, none = snapped[agent.token], np.zeros((0, 2))
+                place_vehicle(pose, agent.length, agent.width, none, self.corners[slot], self.bounds[slot])
             else:
-                self.update(slot)
+                cover(
+                    slot, self.vehicles, self.poses, agent.path.s, agent.path.nodes, self.corners, self.bounds,
+                    self.strips, self.counts, self.outlines, self.outline_counts, idm.headway,
+                )  # fmt: skip
+
+    def _make_room(self, nodes: int) -> None:
+        """For paths of so many nodes."""
+        count = len(self.agents)
+        s, points, strips = np.zeros((count, nodes)), np.zeros((count, nodes, 3)), np.zeros((count, nodes + 2, 2))
+        old = self.path_s.shape[1]
+        s[:, :old], points[:, :old], strips[:, : old + 2] = self.path_s, self.path_nodes, self.strips
+        self.path_s, self.path_nodes, self.strips = s, points, strips
+
+    def take_path(self, slot: int) -> None:
+        """An agent has a path, or another one."""
+        agent = self.agents[slot]
+        size = len(agent.path.s)
+        if size > self.path_s.shape[1]:
+            self._make_room(2 * size)
+        self.path_length[slot], self.vehicles[slot, PROGRESS] = size, agent.progress
+        self.path_s[slot, :size], self.path_nodes[slot, :size] = agent.path.s, agent.path.nodes
+        self.vehicles[slot, LIMIT] = self.map.edges[agent.route[-1]].speed_limit or 0.0
 
     def place(self, ego: EgoState, replayed: Tracks) -> None:
         """Set the ego and the replayed objects of this step."""
+        count = len(self.agents)
         corners = box_corners(np.concatenate([ego_boxes(ego.pose)[None], replayed.boxes]))
         bounds = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-        self.corners = np.concatenate([self.agent_corners, corners])  # (M, 4, 2)
-        self.bounds = np.concatenate([self.agent_bounds, bounds])  # (M, 4)
-        count = len(self.agents)
-        self.agent_corners, self.agent_bounds = self.corners[:count], self.bounds[:count]  # views
+        self.corners = np.concatenate([self.corners[:count], corners])  # (M, 4, 2)
+        self.bounds = np.concatenate([self.bounds[:count], bounds])  # (M, 4)
 
-    def update(self, slot: int) -> None:
-        """An agent has moved."""
-        agent = self.agents[slot]
-        self._put(slot, agent.pose, agent.strip(self.headway))
+    def hand_back(self) -> None:
+        """Tell the agents where they are."""
+        for agent, (progress, v, target), pose in zip(self.agents, self.vehicles[:, :3].tolist(), self.poses.copy()):
+            agent.progress, agent.v, agent.target, agent.pose = progress, v, target, pose
 
-    def _put(self, slot: int, pose: Floats, strip: Floats) -> None:
-        agent = self.agents[slot]
-        place_vehicle(pose, agent.length, agent.width, strip, self.agent_corners[slot], self.agent_bounds[slot])
-        if len(strip) > self.strips.shape[1]:
-            wider = np.zeros((len(self.agents), 2 * len(strip), 2))
-            wider[:, : self.strips.shape[1]] = self.strips
-            self.strips = wider
-        self.counts[slot] = len(strip)
-        self.strips[slot, : len(strip)] = strip
-        self.rings[slot] = self.strip_polygons[slot] = None
+    def line(self, slot: int) -> Floats:
+        """(k, 2) the rest of an agent's path."""
+        path, progress = self.agents[slot].path, float(self.vehicles[slot, PROGRESS])
+        return path.after(path.clamp(progress))[:, :2].copy()
 
-    def outline(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Floats]:
-        """Rings of what a slot covers: its box and, for agents, the strip ahead."""
-        if slot >= len(self.corners):
-            return [ring_of(stop_lines[slot - len(self.corners)])]
-        if slot >= len(self.agents):
-            return [self.corners[slot]]
-        rings = self.rings[slot]
-        if rings is None:
-            strip = self.strips[slot, : self.counts[slot]].copy()
-            rings = [self.agent_corners[slot].copy()]
-            if len(strip):
-                ring = rectangle_around(strip, self.widths[slot] / 2)
-                rings.append(ring if len(ring) else shapely.get_coordinates(self._strip_polygon(slot))[:-1])
-            self.rings[slot] = rings
-        return rings
-
-    def _strip_polygon(self, slot: int) -> Any:
-        if self.strip_polygons[slot] is None:
-            strip = self.strips[slot, : self.counts[slot]]
-            self.strip_polygons[slot] = flat_buffer(strip, self.widths[slot] / 2)
-        return self.strip_polygons[slot]
-
-    def parts(self, slot: int, stop_lines: Sequence[Any] = ()) -> list[Any]:
+    def parts(self, slot: int) -> list[Any]:
         """Polygons that a slot covers together: its box and, for agents, the strip ahead."""
-        if slot >= len(self.corners):
-            return [stop_lines[slot - len(self.corners)]]
         box = shapely.polygons(self.corners[slot])
-        return [self._strip_polygon(slot), box] if slot < len(self.agents) and self.counts[slot] else [box]
+        if slot >= len(self.agents) or not self.counts[slot]:
+            return [box]
+        if self.outline_counts[slot] > 0:
+            return [shapely.polygons(self.outlines[slot, : self.outline_counts[slot]]), box]
+        return [flat_buffer(self.strips[slot, : self.counts[slot]], self.vehicles[slot, WIDTH] / 2), box]
 
-    def nearest_in_corridor(self, own: int, line: Floats, stop_lines: list[Any]) -> tuple[int, float] | None:
-        """The slot nearest to an agent's footprint among those that touch its corridor, and how far [m].
+    def all_parts(self) -> Any:
+        """(M,) what every slot covers, as one geometry each."""
+        agents = np.flatnonzero(self.counts)
+        left = agents[self.outline_counts[agents] <= 0].tolist()  # to GEOS
+        ready = agents[self.outline_counts[agents] > 0]
+        sizes = self.outline_counts[ready]
+        points = np.concatenate([np.zeros((0, 2)), *(self.outlines[i, :n] for i, n in zip(ready, sizes))])
+        strips = [
+            *shapely.polygons(shapely.linearrings(points, indices=np.repeat(np.arange(len(ready)), sizes))),
+            *(flat_buffer(self.strips[i, : self.counts[i]], self.vehicles[i, WIDTH] / 2) for i in left),
+        ]
+        owners = np.concatenate([ready, np.array(left, np.int64), np.arange(len(self.corners))])
+        order = np.argsort(owners, kind="stable")
+        parts = np.concatenate([np.array(strips, object), shapely.polygons(self.corners)])
+        return shapely.multipolygons(parts[order], indices=owners[order])
 
-        Slots beyond the last one are stop lines. Candidates come in the order of a lower bound of their distance, so
-        that those beyond the nearest are never looked at.
-        """
-        radius = self.widths[own] / 2
-        answers, bounds = search_corridor(
-            line, radius, self.corners, self.bounds, self.strips, self.counts, self.widths, own
-        )
-        found = np.flatnonzero(answers)
-        candidates = [(float(bounds[i]), int(i), int(answers[i])) for i in found]
-        for number, polygon in enumerate(stop_lines):
-            answer = touches_corridor(line, radius, ring_of(polygon), True, 0.0)
-            if answer != OUTSIDE:
-                candidates.append((0.0, len(self.corners) + number, answer))
-        gap, slot, tied = np.inf, -1, False
-        corridor = None
-        for bound, candidate, answer in sorted(candidates):
-            if bound > gap:
-                break
-            if answer == DOUBTFUL:
-                corridor = flat_buffer(line, radius) if corridor is None else corridor
-                if not any(part.intersects(corridor) for part in self.parts(candidate, stop_lines)):
-                    continue
-            distance = self._distance(own, self.outline(candidate, stop_lines), gap)
-            if distance <= gap:
-                tied, gap, slot = distance == gap, distance, candidate
-        if tied:
-            slot = self._tie(own, flat_buffer(line, radius), stop_lines)
-        return (slot, gap) if slot >= 0 else None
+    def set_outline(self, slot: int, ring: Floats) -> None:
+        if len(ring) > self.outlines.shape[1]:
+            wider = np.zeros((len(self.agents), 2 * len(ring), 2))
+            wider[:, : self.outlines.shape[1]] = self.outlines
+            self.outlines = wider
+        self.outlines[slot, : len(ring)], self.outline_counts[slot] = ring, len(ring) or BARE
 
-    def _distance(self, own: int, rings: list[Floats], limit: float) -> float:
-        """Distance [m] between an agent's footprint and rings; not exact beyond the limit."""
-        return min(ring_distance(a, b, limit + 1.0) for a in self.outline(own) for b in rings)
 
-    def _tie(self, own: int, corridor: Any, stop_lines: list[Any]) -> int:
+class Step:
+    """One step of the agents of one scenario, which stops where GEOS or the map has to be asked."""
+
+    def __init__(
+        self, traffic: IdmAgents, ground: Ground, lights: TrafficLights, replayed: Tracks,
+        ego: tuple[float, float], dt: float,
+    ):  # fmt: skip
+        self.traffic, self.ground, self.lights, self.replayed = traffic, ground, lights, replayed
+        self.ego, self.dt = ego, dt
+        idm = traffic.idm
+        self.law = (idm.min_gap, idm.headway, idm.max_acceleration, idm.max_deceleration, idm.exponent)
+        red = {traffic.map.connector_index.get(i) for i, status in lights.items() if status == RED}
+        self.stop_lines = {edge: traffic.map.stop_lines(edge) for edge in red if edge is not None}
+        self.polygons = list({id(p): p for polygons in self.stop_lines.values() for p in polygons}.values())
+        self.number = {id(polygon): number for number, polygon in enumerate(self.polygons)}
+        rings = [shapely.get_coordinates(polygon.exterior)[:-1] for polygon in self.polygons]
+        self.stop_first = np.cumsum([0, *(len(ring) for ring in rings)])
+        self.stop_rings = np.concatenate([np.zeros((0, 2)), *rings])
+        self.stops = np.full((len(ground.agents), 1), -1)
+        if self.polygons:
+            for slot in range(len(ground.agents)):
+                self._look_for_stops(slot)
+        self.extended = np.zeros(len(ground.agents), bool)
+        self.slot, self.why, self.whom, self.tie = 0, DONE, 0, -1
+        self.touching = np.zeros(len(ground.corners) + len(self.polygons) + 1, np.int64)
+
+    def _look_for_stops(self, slot: int) -> None:
+        """Number the red stop polygons on an agent's route."""
+        route = self.ground.agents[slot].route
+        numbers = list(dict.fromkeys(self.number[id(p)] for e in route for p in self.stop_lines.get(e, ())))
+        if len(numbers) > self.stops.shape[1]:
+            wider = np.full((len(self.stops), len(self.polygons)), -1)
+            wider[:, : self.stops.shape[1]] = self.stops
+            self.stops = wider
+        self.stops[slot] = -1
+        self.stops[slot, : len(numbers)] = numbers
+
+    def go_on(self) -> bool:
+        """Move agents until all have moved, or a strip's outline is missing; whether that is so."""
+        while True:
+            g = self.ground
+            self.slot, self.why, self.whom = move_all(
+                self.slot, g.vehicles, g.poses, g.path_s, g.path_nodes, g.path_length, g.corners, g.bounds, g.strips,
+                g.counts, g.outlines, g.outline_counts, self.stop_first, self.stop_rings, self.stops, self.extended,
+                self.touching, self.tie, self.ego, self.law, self.dt,
+            )  # fmt: skip
+            self.tie = -1
+            if self.why == ROUTE:
+                self._extend_route()
+            elif self.why == TOUCH:
+                self.touching[self.whom] = YES if self._touches(self.whom) else NO
+            elif self.why == TIE:
+                self.tie = self._nearest()
+            else:
+                return self.why == OUTLINE
+
+    def _extend_route(self) -> None:
+        agent = self.ground.agents[self.slot]
+        route = agent.route
+        agent.progress, agent.target = self.ground.vehicles[self.slot, [PROGRESS, TARGET]].tolist()
+        agent.extend_route(self.traffic.map, self.lights, self.traffic.idm.headway)
+        self.extended[self.slot] = True
+        if agent.route is not route:
+            self.ground.take_path(self.slot)
+            if self.polygons:
+                self._look_for_stops(self.slot)
+
+    def _corridor(self) -> Any:
+        return flat_buffer(self.ground.line(self.slot), self.ground.vehicles[self.slot, WIDTH] / 2)
+
+    def _touches(self, whom: int) -> bool:
+        if whom < len(self.ground.corners):
+            parts = self.ground.parts(whom)
+        else:
+            parts = [self.polygons[self.stops[self.slot, whom - len(self.ground.corners)]]]
+        return bool(shapely.intersects(self._corridor(), parts).any())
+
+    def _nearest(self) -> int:
         """Among several equally near, the one that the devkit's search trees, built in its order, return first."""
-        polygons = [*(shapely.union_all(self.parts(i)) for i in range(len(self.corners))), *stop_lines]
-        everything = np.array(polygons, object)
+        corridor = self._corridor()
+        stops = [self.polygons[number] for number in self.stops[self.slot] if number >= 0]
+        everything = np.concatenate([self.ground.all_parts(), np.array(stops, object)])
         found = [i for i in shapely.STRtree(everything).query(corridor) if everything[i].intersects(corridor)]
-        others = [int(i) for i in found if i != own]
-        return others[int(shapely.STRtree(everything[others]).nearest(everything[own]))]
+        others = [int(i) for i in found if i != self.slot]
+        return others[int(shapely.STRtree(everything[others]).nearest(everything[self.slot]))]
+
+
+def step_together(
+    traffics: Sequence[IdmAgents], steps: Sequence[tuple[int, EgoState, float]]
+) -> list[Exception | None]:
+    """`step` for the agents of many scenarios, each with (iteration, ego, dt): None, or what went wrong there."""
+    errors: list[Exception | None] = [None] * len(traffics)
+    waiting: dict[int, Step] = {}
+    for k, (traffic, how) in enumerate(zip(traffics, steps, strict=True)):
+        try:
+            waiting[k] = traffic.begin(*how)
+        except Exception as error:
+            errors[k] = error
+    while waiting:
+        for k, step in list(waiting.items()):
+            try:
+                if not step.go_on():
+                    del waiting[k]
+                    traffics[k].end(step)
+            except Exception as error:
+                errors[k] = error
+                waiting.pop(k, None)
+        outline(list(waiting.values()))
+    return errors
+
+
+def outline(steps: list[Step]) -> None:
+    """Tell every step the outline that it waits for: that of GEOS' buffer, all buffered at once."""
+    strips = [step.ground.strips[step.whom, : step.ground.counts[step.whom]] for step in steps]
+    if not strips:
+        return
+    index = np.repeat(np.arange(len(strips)), [len(strip) for strip in strips])
+    radii = np.array([step.ground.vehicles[step.whom, WIDTH] / 2 for step in steps])
+    lines = shapely.linestrings(np.concatenate(strips), indices=index)
+    buffers = shapely.buffer(lines, radii, quad_segs=BUFFER_SEGMENTS, cap_style="flat")
+    points, owner = shapely.get_coordinates(shapely.get_exterior_ring(buffers), return_index=True)
+    ends = np.searchsorted(owner, np.arange(len(strips) + 1))
+    for step, start, end in zip(steps, ends, ends[1:]):
+        step.ground.set_outline(step.whom, points[start : end - 1])

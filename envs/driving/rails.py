@@ -4,6 +4,8 @@ What GEOS decides in the devkit (which polygons touch a corridor, how far two fo
 plain segment arithmetic wherever the answer is beyond doubt; the doubtful rest is handed back to GEOS by the caller.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -13,6 +15,10 @@ from envs.driving.types import Floats, Ints
 OUTSIDE, INSIDE, DOUBTFUL = 0, 1, 2
 SLACK = 0.02  # share of a buffer's radius by which GEOS may simplify it, doubled
 STRAIGHT = 1e-9  # [m] of deviation below which a strip is a rectangle
+SHORT = 0.011  # radii; GEOS simplifies a line by less than a hundredth of them before it buffers it
+OFFSET_SEPARATION = 1e-3  # radii between the offset segments at a bend below which GEOS joins them in one corner
+FILLET = math.pi / 32  # [rad] of an arc's pieces, 16 of them a quarter circle
+LONGEST_BEND = 36  # corners at most, with the one after it
 
 
 class RailPath:
@@ -257,3 +263,66 @@ def place_vehicle(pose: Floats, length: float, width: float, strip: Floats, corn
         if len(strip):
             bounds[axis] = min(bounds[axis], strip[:, axis].min() - width / 2)
             bounds[axis + 2] = max(bounds[axis + 2], strip[:, axis].max() + width / 2)
+
+
+@njit(cache=True)
+def strip_outline(strip: Floats, radius: float, out: Floats) -> int:
+    """Write the ring of a strip's flat-ended buffer as GEOS builds it: its number of corners, 0 where GEOS must do it.
+
+    strip (k, 2), out (o, 2). Both sides are offset: at an outer bend an arc of 5.6 degrees a piece, at an inner one
+    the point where the offset segments cross. Pieces so short that these do not cross, or that GEOS would simplify, are
+    left to it.
+    """
+    count = 0
+    for turned in range(2):
+        line = strip if turned == 0 else strip[::-1]
+        last = len(line) - 1
+        ax, ay = 0.0, 0.0  # normal of the segment before
+        for k in range(last):
+            dx, dy = line[k + 1, 0] - line[k, 0], line[k + 1, 1] - line[k, 1]
+            length = math.hypot(dx, dy)
+            if length < SHORT * radius or count > len(out) - LONGEST_BEND:
+                return 0
+            bx, by = -dy / length * radius, dx / length * radius
+            x, y = line[k, 0], line[k, 1]
+            if k > 0:
+                turn = ax * by - ay * bx
+                if turn > 0:  # to the left, the side that is offset: an inner bend
+                    # the offset segments meet where both are a radius away, before either ends
+                    share = 1.0 + (ax * bx + ay * by) / radius**2
+                    cx, cy = (ax + bx) / share, (ay + by) / share
+                    back = math.hypot(cx - bx, cy - by)
+                    before = math.hypot(x - line[k - 1, 0], y - line[k - 1, 1])
+                    if back >= 0.5 * min(length, before):
+                        return 0
+                    out[count, 0], out[count, 1] = x + cx, y + cy
+                    count += 1
+                elif turn < 0:
+                    count = bend(out, count, x, y, ax, ay, bx, by, radius)
+                # straight on: no corner
+            else:
+                out[count, 0], out[count, 1] = x + bx, y + by
+                count += 1
+            ax, ay = bx, by
+        out[count, 0], out[count, 1] = line[last, 0] + ax, line[last, 1] + ay
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def bend(out: Floats, count: int, x: float, y: float, ax: float, ay: float, bx: float, by: float, radius: float) -> int:
+    """Write the outer bend around (x, y) from one normal to another: how many corners there are then."""
+    out[count, 0], out[count, 1] = x + ax, y + ay
+    count += 1
+    if math.hypot(bx - ax, by - ay) < OFFSET_SEPARATION * radius:
+        return count
+    start, end = math.atan2(ay, ax), math.atan2(by, bx)
+    if start <= end:
+        start += 2 * math.pi
+    pieces = int((start - end) / FILLET + 0.5)
+    for piece in range(1, pieces):
+        angle = start - piece * (start - end) / pieces
+        out[count, 0], out[count, 1] = x + radius * math.cos(angle), y + radius * math.sin(angle)
+        count += 1
+    out[count, 0], out[count, 1] = x + bx, y + by
+    return count + 1

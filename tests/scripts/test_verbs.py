@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -263,6 +264,25 @@ def test_a_damaged_episodes_file_is_named(run, tmp_path, capsys):
     assert "episodes.jsonl line 3 is no episode" in capsys.readouterr().err
 
 
+def test_a_report_folder_stays_when_it_holds_something_or_was_there_before(tmp_path):
+    def stopped(out, *files):
+        with suppress(KeyboardInterrupt), runs.filled(out, tmp_path / "runs" / "a") as folder:
+            for name in files:
+                (folder / name).touch()
+            raise KeyboardInterrupt
+
+    stopped(None)
+    stopped(tmp_path / "deep" / "out")
+    assert list(tmp_path.iterdir()) == []
+    stopped(None, "episodes.jsonl")
+    assert (tmp_path / "runs" / "a" / "episodes.jsonl").exists()
+    stopped(None)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
+    (tmp_path / "mine").mkdir()
+    stopped(tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
 SICK = """
 import gymnasium as gym, numpy as np
 from gymnasium import spaces
@@ -288,6 +308,7 @@ def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, caps
     told = capsys.readouterr().err
     for part in ('"x" is NaN', "Sick-v0", "seed 3", "step 5"):
         assert part in told
+    assert not (tmp_path / "runs").exists(), "an evaluation that failed leaves nothing"
     arguments = ["--env.id", "sick_world:Sick-v0", "--encoder.keys", "x", "--steps", "50", "--seed", "11"]
     assert main(["train", "ppo-empty", *arguments, "--env.num-envs", "2"]) == 2
     told = capsys.readouterr().err

@@ -17,7 +17,7 @@ from envs.driving.closed_loop import (
     simulate_batch,
 )
 from envs.driving.map import PolygonLayer
-from envs.driving.metrics import score_history
+from envs.driving.metrics import score_histories, score_history
 from envs.driving.open_loop import score_open_loop
 from envs.driving.scenario import Scenario
 from envs.driving.types import (
@@ -229,6 +229,34 @@ def test_a_failing_planner_gives_one_clear_error_and_the_others_finish(road_map,
         assert part in outcomes[1].error
     with pytest.raises(PlannerError, match=message):
         simulate(bad, broken(Straight(), 20, how), config)
+
+
+@pytest.mark.parametrize("config", [SimulationConfig(), REACTIVE, OPEN_LOOP])
+def test_scenarios_together_give_bit_for_bit_what_each_gives_alone(road_map, config):
+    traffic = [join(car("a", 30 + 0.5 * k, velocity=(5.0, 0.0)), car("b", 60, y=1.75)) for k in range(40)]
+    scenarios = [
+        scenario_on(road_map, ego_history(10, speed=speed, num=num), traffic[:num], token=str(num) * 8)
+        for speed, num in ((8.0, 31), (3.0, 12), (5.0, 25))
+    ]
+    planners = [Straight(), Straight(horizon=9.0), Straight()]
+    together = [outcome.history for outcome in simulate_batch(scenarios, planners, config)]
+    for scenario, planner, history, score in zip(scenarios, planners, together, score_histories(together)):
+        alone = simulate(scenario, planner, config)
+        np.testing.assert_array_equal(history.ego, alone.ego)
+        for ours, theirs in zip(history.tracks, alone.tracks, strict=True):
+            assert ours.tokens == theirs.tokens
+            np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+            np.testing.assert_array_equal(ours.velocities, theirs.velocities)
+        expected = score_history(alone)
+        assert score.metrics == expected.metrics
+        assert score.statistics == expected.statistics
+
+
+def test_one_planner_each_or_one_for_all(road_map):
+    scenarios = [scenario_on(road_map, ego_history(10, num=11), token=str(k) * 16) for k in range(2)]
+    with pytest.raises(ValueError, match="shorter"):
+        simulate_batch(scenarios, [Straight()])
+    assert simulate_batch([], Straight()) == []
 
 
 def test_a_planner_that_cannot_start_is_reported(road_map):

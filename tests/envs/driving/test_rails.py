@@ -13,6 +13,7 @@ from envs.driving.rails import (
     RailPath,
     place_vehicle,
     rectangle_around,
+    strip_outline,
     touches_corridor,
 )
 from envs.driving.segments import ring_distance
@@ -75,6 +76,22 @@ def test_straight_strips_are_rectangles():
     bent = line.copy()
     bent[4] += [0.01, 0.0]
     assert len(rectangle_around(bent, 1.1)) == 0
+
+
+def test_the_outline_of_a_bent_strip_is_geos_buffer():
+    rng = np.random.default_rng(0)
+    ring, left_to_geos = np.zeros((600, 2)), 0
+    for sample in range(300):
+        line, _ = random_line(rng, int(rng.integers(2, 30)))
+        line += rng.normal(0, 0.02, line.shape) * (sample % 2)  # kinks both ways
+        radius = rng.uniform(0.4, 1.3)
+        count = strip_outline(line, radius, ring)
+        left_to_geos += count == 0
+        if count:
+            theirs = flat_buffer(line, radius).exterior
+            assert shapely.hausdorff_distance(shapely.LinearRing(ring[:count]), theirs) < 1e-12
+    assert left_to_geos < 30
+    assert strip_outline(np.array([[0.0, 0.0], [1.0, 0.0], [1.001, 0.0]]), 1.0, ring) == 0
 
 
 def test_paths_lose_their_last_and_repeated_nodes():
