@@ -84,7 +84,8 @@ def measure(repeats: int, out: Path = Path("runs/wall"), budget: Budget | None =
         work = Work(out / f"seed{seed}", seed, budget)
         for case in CASES:
             work.score(case)
-    film(Work(out / "seed0", 0, budget), out / "imagined.png")
+    if not (picture := out / "imagined.png").exists():
+        film(Work(out / "seed0", 0, budget), picture)
     return table([Work(out / f"seed{seed}", seed, budget) for seed in range(repeats)], budget)
 
 
