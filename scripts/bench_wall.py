@@ -2,7 +2,8 @@
 
 Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
 frames two apart in time), or one that learned nothing (the control), in place of DINOv2; tokens are its slow features,
-so that distance in the latent space is time; neither model nor objective is told the dot's position; an episode has
+so that distance in the latent space is time; the global vector is the mean of patches that see nearly the whole picture
+each, so that it knows places too; neither model nor objective is told the dot's position; an episode has
 four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
 """
 
