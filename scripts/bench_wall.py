@@ -2,7 +2,8 @@
 
 Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
 frames two apart in time), or one that learned nothing (the control), in place of DINOv2; tokens are its slow features,
-so that distance in the latent space is time; neither model nor objective is told the dot's position; an episode has
+so that distance in the latent space is time; the global vector is the mean of patches that see nearly the whole picture
+each, so that it knows places too; neither model nor objective is told the dot's position; an episode has
 four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
 """
 
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -33,6 +35,7 @@ from perception.views import Views
 from planners.cem import CEM
 from planners.dino_wm import DINOWM, DINOWMConfig
 from planners.gradient import GradientPlanner
+from planners.imagination import imagine_plan
 from planners.objective import ObservedGoal
 from scripts.provenance import hardware
 from scripts.statistics import wilson
@@ -82,6 +85,8 @@ def measure(repeats: int, out: Path = Path("runs/wall"), budget: Budget | None =
         work = Work(out / f"seed{seed}", seed, budget)
         for case in CASES:
             work.score(case)
+    if not (picture := out / "imagined.png").exists():
+        film(Work(out / "seed0", 0, budget), picture)
     return table([Work(out / f"seed{seed}", seed, budget) for seed in range(repeats)], budget)
 
 
@@ -238,6 +243,37 @@ def play(agent: Any, episodes: int, again: bool) -> list[Any]:
         return evaluate(agent, env, range(episodes))
     finally:
         env.close()
+
+
+@torch.no_grad()
+def film(work: Work, path: Path, episodes: int = 5) -> None:
+    """First plans: what they led to above what was imagined, shown as the recorded frame with the nearest tokens; the
+    start is on the left, the goal on the right."""
+    model = work.model("patches")
+    agent = planned(model, "mpc", work.budget)
+    env: Any = make("envs:embodia/Wall-v0", episodes, frameskip=FRAMESKIP, split="test")
+    obs, _ = env.reset(seed=list(range(episodes)))
+    env.close()
+    seen = {key: torch.as_tensor(value) for key, value in obs.items()}
+    nothing = torch.zeros(episodes, *ACTIONS.shape)
+    state = model.observe(model.initial(episodes), seen, nothing, torch.ones(episodes, dtype=torch.bool))
+    assert isinstance(agent.objective, ObservedGoal)
+    plan, _ = agent.planner.plan(model, state, agent.objective.given(model, seen, nothing), {})
+    known = work.frames()[0][:300].flatten(0, 1)
+    nearest = torch.cdist(
+        imagine_plan(model, state, plan)["tokens"].flatten(2), model.encode({"rgb": known}).flatten(1)
+    )
+    imagined = known[nearest.argmin(-1)].numpy()  # (episodes, H, 64, 64, 3)
+    place, middle, happened = obs["position"].astype(float), wall.SIZE / 2, []
+    for action in plan.transpose(0, 1):
+        for move in wall.LONGEST * action.unflatten(-1, (-1, 2)).transpose(0, 1).double().numpy():
+            place = wall.advance(place, wall.shorten(move), middle, middle)
+        happened.append(wall.draw(place, middle, middle))
+    rows = []
+    for i in range(episodes):
+        for way in (np.stack(happened, 1)[i], imagined[i]):
+            rows.append(np.concatenate([obs["rgb"][i], *way, obs["goal_rgb"][i]], 1))
+    cv2.imwrite(str(path), np.concatenate(rows).repeat(2, 0).repeat(2, 1)[..., ::-1])
 
 
 def table(works: list[Work], budget: Budget) -> dict[str, Any]:

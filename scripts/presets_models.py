@@ -24,6 +24,8 @@ PENDULUM = EnvConfig("Pendulum-v1", NoOptions(), num_envs=4)
 SWING = EvaluationConfig(episodes=50, during=16)
 
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
+SWINGING = replace(SMALL, discount_horizon=100.0)
+"""A swing-up takes some 50 steps; values that look further take longer to learn."""
 DREAMER = DreamerConfig(model=SMALL, imagine_last=8)
 """Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
 
@@ -43,7 +45,7 @@ MODELS: tuple[Preset, ...] = (
         "Dreamer swings a pendulum up",
         Config(
             PENDULUM,
-            replace(DREAMER, train_ratio=256.0, batch_size=32, length=16, imagine_last=4),
+            replace(DREAMER, model=SWINGING, train_ratio=256.0, batch_size=32, length=16, imagine_last=4),
             EncoderConfig(dim=64),
             Schedule(steps=10_000, eval_every=2_000, log_every=500),
             SWING,
