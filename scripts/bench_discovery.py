@@ -275,8 +275,12 @@ def cuts(
     encoders: dict[str, PatchEncoder],
     controls: Sequence[str] = ("random ViT",),
     objects: int = 3,
+    others: Scenes | None = None,
 ) -> list[Record]:
-    """TokenCut and MaskCut over several encoders' patches, centred, against the best box in the middle."""
+    """TokenCut and MaskCut over several encoders' patches, centred, against the best box in the middle.
+
+    `others` are pictures of the same size whose patches say what is usual at each place.
+    """
     truths = [true_boxes(label) for label in test.labels]
     side = best_side(train)
     height, width = test.labels.shape[1:]
@@ -287,22 +291,21 @@ def cuts(
     for name, encoder in encoders.items():
         encoder.eval().to(DEVICE)
         control = name in controls
-        if isinstance(encoder, ViT):
-            raw = in_pieces(partial(salient, TokenCut(encoder)), encoder, test.images, test.labels)
-            scores, within = located([box_of(mask) for mask in raw], truths)
-            records.append(record(dataset, f"TokenCut, {name}, not centred", scores, "", control, within))
-        single = in_pieces(partial(salient, TokenCut(encoder, centred=True)), encoder, test.images, test.labels)
-        scores, within = located([box_of(mask) for mask in single], truths)
-        records.append(record(dataset, f"TokenCut, {name}", scores, "", control, within))
-        title = f"{dataset}: TokenCut on {name}, CorLoc {scores['CorLoc']:.2f}"
+        usual = None if others is None else in_pieces(partial(keys, encoder), encoder, *others).mean(0)
+        ways: dict[str, dict[str, Any]] = {", not centred": {}} if isinstance(encoder, ViT) else {}
+        ways |= {"": {"centred": True}}
+        ways |= {", less the usual": {"centred": True, "usual": usual}} if usual is not None else {}
+        for way, options in ways.items():
+            single = in_pieces(partial(salient, TokenCut(encoder, **options)), encoder, *test)
+            scores, within = located([box_of(mask) for mask in single], truths)
+            records.append(record(dataset, f"TokenCut, {name}{way}", scores, "", control, within))
+        title = f"{dataset}: TokenCut on {name}{way}, CorLoc {scores['CorLoc']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-tokencut-{slug(name)}.png", test, single, title)
-        several = in_pieces(
-            partial(all_masks, MaskCut(encoder, objects, centred=True)), encoder, test.images, test.labels
-        )
+        several = in_pieces(partial(all_masks, MaskCut(encoder, objects, **options)), encoder, *test)
         scores, within = located([box_of(masks[0] > 0) for masks in several], truths)
         scores |= several_scores(several, test, truths)
-        records.append(record(dataset, f"MaskCut, {name}", scores, "", control, within))
-        title = f"{dataset}: MaskCut on {name}, AP50 {scores['AP50']:.2f}"
+        records.append(record(dataset, f"MaskCut, {name}{way}", scores, "", control, within))
+        title = f"{dataset}: MaskCut on {name}{way}, AP50 {scores['AP50']:.2f}"
         mask_picture.write(out / f"{slug(dataset)}-maskcut-{slug(name)}.png", test, as_labels(several), title)
     return records
 
@@ -311,6 +314,10 @@ def located(boxes: ArrayLike, truths: list[Array]) -> tuple[dict[str, float], di
     """CorLoc of one box a picture, and its interval over pictures."""
     found = wilson(int(corloc(boxes, truths).sum()), len(truths))
     return {"CorLoc": found.value}, {"CorLoc": [found.low, found.high]}
+
+
+def keys(encoder: PatchEncoder, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return encoder.patch_keys(images)
 
 
 def salient(model: TokenCut, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -413,13 +420,14 @@ def small_vit(scenes: Scenes, patch: int = 8) -> ViT:
 def cuts_homes(out: Path) -> list[Record]:
     test = kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128))
     train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
+    others = kept(out / "homes-others.npz", lambda: home_frames(300, "train", 128))
     learned, budget = home_dino(out, train, steps=500)
     encoders: dict[str, PatchEncoder] = {
         "DINO": enlarged(learned, test),
         "random ViT": small_vit(test),
         "colour and gradients": PatchStatistics(test.space(), patch=8),
     }
-    records = cuts(out, HOMES, test, train, encoders, ("random ViT", "colour and gradients"))
+    records = cuts(out, HOMES, test, train, encoders, ("random ViT", "colour and gradients"), others=others)
     return [each | {"budget": budget} if "DINO" in each["method"] else each for each in records]
 
 
