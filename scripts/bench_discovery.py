@@ -211,10 +211,14 @@ def aris(test: Scenes, found: Array) -> dict[str, float]:
 
 
 def small_slots(out: Path, seed: int, name: str) -> list[Record]:
-    """16x16 pictures of two pieces, three slots, a quarter of the weights: what a CPU can do in minutes."""
+    """16x16 pictures of two pieces, a quarter of the weights: what a CPU can do in minutes.
+
+    Two slots, one a piece: the ground is black, which costs nothing to draw. With a third, three blobs make two pieces
+    (FG-ARI 0.6 from 1000 to 4000 steps), for so small a decoder draws a blob long before it draws a piece.
+    """
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
-    model = SlotAutoEncoder(train.space(), slots=3, dim=32, width=16, hidden=64)
+    model = SlotAutoEncoder(train.space(), slots=2, dim=32, width=16, hidden=64)
     training = ShortTraining(out / name, 8000, warm_up(1e-3, 500), 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
     return slots(out, SMALL, model, training, train, test)
 
@@ -257,10 +261,10 @@ def slots_controls(out: Path) -> list[Record]:
     """What needs no learning: colours alone, and the same masks for every picture."""
     _, test = small_tetrominoes(0)
     colours = k_means(torch.from_numpy(test.images).flatten(1, 2).float(), 3).view(test.labels.shape).numpy()
-    fixed = np.broadcast_to(np.arange(16) * 3 // 16, test.labels.shape)
+    fixed = np.broadcast_to(np.arange(16) // 8, test.labels.shape)
     return [
         record(SMALL, "k-means of colours", objects_scores(test, colours), "", control=True),
-        record(SMALL, "fixed masks (three columns)", objects_scores(test, fixed), "", control=True),
+        record(SMALL, "fixed masks (two halves)", objects_scores(test, fixed), "", control=True),
     ]
 
 
