@@ -425,7 +425,7 @@ def cuts_homes(out: Path) -> list[Record]:
     test = kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128))
     train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
     others = kept(out / "homes-others.npz", lambda: home_frames(300, "train", 128))
-    learned, budget = home_dino(out, train, steps=500)
+    learned, budget = home_dino(out, train, steps=300)
     encoders: dict[str, PatchEncoder] = {
         "DINO": enlarged(learned, test),
         "random ViT": small_vit(test),
@@ -443,7 +443,7 @@ def home_dino(out: Path, train: Scenes, steps: int) -> tuple[ViT, str]:
         prototypes=512, momentum=0.99, steps=steps, local_crops=2, local_scale=(0.2, 0.4), local_size=32
     )
     model = DINO(small_vit(train), views, settings).to(DEVICE)
-    training = ShortTraining(out / "dino-homes", steps, warm_up(5e-4, 100), 100, clip=1.0)
+    training = ShortTraining(out / "dino-homes", steps, warm_up(5e-4, 50), 50, clip=1.0, bf16=True)
     curve = training.run(model, batches(train, 0))
     encoder = model.teacher.module.encoder
     assert isinstance(encoder, ViT)
