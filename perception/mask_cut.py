@@ -59,7 +59,7 @@ class MaskCut(ImageDiscovery):
         objects: at most; a mask that is not needed is empty and its token 0.
         threshold: cosine above which two patches are alike.
         epsilon: affinity of unlike patches.
-        centred: subtract the picture's mean key first, as in `TokenCut`.
+        centred, usual: what is subtracted first, as in `TokenCut`.
     """
 
     def __init__(
@@ -69,17 +69,18 @@ class MaskCut(ImageDiscovery):
         threshold: float = 0.15,
         epsilon: float = 1e-5,
         centred: bool = False,
+        usual: Array | None = None,
     ):
         super().__init__(encoder.space, encoder.keys)
         self.encoder, self.objects, self.threshold, self.epsilon = encoder, objects, threshold, epsilon
-        self.centred = centred
+        self.centred, self.usual = centred, usual
         self.num_tokens, self.dim = objects + 1, encoder.dim
 
     def segment(self, images: Tensor) -> Tensor:
         """Objects, then background."""
         grid = self.encoder.grid
         masks = np.zeros((len(images), self.num_tokens, *grid), bool)
-        for i, features in enumerate(patch_keys_of(self.encoder, images, self.centred)):
+        for i, features in enumerate(patch_keys_of(self.encoder, images, self.centred, self.usual)):
             found = mask_cut(features, grid, self.objects, self.threshold, self.epsilon)
             masks[i, : len(found)] = found
             masks[i, -1] = ~found.any(0)

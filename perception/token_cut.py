@@ -44,10 +44,11 @@ def around(side: Array, seed: int) -> NDArray[np.bool_]:
     return parts == parts.ravel()[seed]
 
 
-def patch_keys_of(encoder: PatchEncoder, images: Tensor, centred: bool) -> Array:
-    """(N, P, D) float64 on the CPU; each picture's mean is 0 where `centred`."""
+def patch_keys_of(encoder: PatchEncoder, images: Tensor, centred: bool, usual: Array | None = None) -> Array:
+    """(N, P, D) float64 on the CPU, less `usual` (P, D); then each picture's mean is 0 where `centred`."""
     with torch.no_grad():
         keys = encoder.patch_keys(images).double().cpu().numpy()
+    keys = keys if usual is None else keys - usual
     return keys - keys.mean(1, keepdims=True) if centred else keys
 
 
@@ -66,15 +67,25 @@ class TokenCut(ImageDiscovery):
         epsilon: affinity of unlike patches.
         centred: subtract the picture's mean key first. Not in the paper, whose features need it not; keys of small
             networks have so much in common (mean cosine 0.9) that at any threshold of the paper's all are alike.
+        usual: (P, D) what keys are at each place in other pictures on average, subtracted before that. Not in the paper
+            either; in frames of an upright camera the ceiling is above and the floor below, and a cut finds just that.
     """
 
-    def __init__(self, encoder: PatchEncoder, threshold: float = 0.2, epsilon: float = 1e-5, centred: bool = False):
+    def __init__(
+        self,
+        encoder: PatchEncoder,
+        threshold: float = 0.2,
+        epsilon: float = 1e-5,
+        centred: bool = False,
+        usual: Array | None = None,
+    ):
         super().__init__(encoder.space, encoder.keys)
         self.encoder, self.threshold, self.epsilon, self.centred = encoder, threshold, epsilon, centred
+        self.usual = usual
         self.num_tokens, self.dim = 2, encoder.dim
 
     def cuts(self, images: Tensor) -> list[Cut]:
-        keys = patch_keys_of(self.encoder, images, self.centred)
+        keys = patch_keys_of(self.encoder, images, self.centred, self.usual)
         return [token_cut(features, self.encoder.grid, self.threshold, self.epsilon) for features in keys]
 
     def segment(self, images: Tensor) -> Tensor:

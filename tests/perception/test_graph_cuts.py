@@ -174,6 +174,24 @@ def test_centring_takes_away_what_all_patches_share():
     assert not torch.equal(TokenCut(shifted).masks(obs), expected)  # all cosines are near 1
 
 
+def test_what_is_usual_at_a_place_is_taken_away():
+    scenes = sprites(4, 1, (1, 1), (0.1, 0.4))
+    obs = {"image": torch.from_numpy(scenes.images)}
+    plain = PatchStatistics(SPACE)
+    usual = torch.randn(plain.num_tokens, plain.dim, generator=torch.Generator().manual_seed(0)).double()
+
+    class Placed(PatchStatistics):
+        def patch_keys(self, images):
+            return super().patch_keys(images) + usual
+
+    placed = Placed(SPACE)
+    expected = TokenCut(plain, centred=True).masks(obs)
+    assert torch.equal(TokenCut(placed, centred=True, usual=usual.numpy()).masks(obs), expected)
+    assert not torch.equal(TokenCut(placed, centred=True).masks(obs), expected)
+    several = MaskCut(placed, centred=True, usual=usual.numpy()).masks(obs)
+    assert torch.equal(several, MaskCut(plain, centred=True).masks(obs))
+
+
 def test_patch_graph():
     graph = patch_graph(np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.0, 0.0]]), 0.2, 1e-5)
     np.testing.assert_array_equal(graph, [[1, 1, 1e-5, 1e-5], [1, 1, 1e-5, 1e-5], [1e-5, 1e-5, 1, 1e-5], [1e-5] * 4])
