@@ -25,6 +25,8 @@ from perception.image_encoder import ImageEncoder
 from perception.mae import MAE
 from perception.probe import knn_probe, linear_probe, principal_axes, summaries
 from perception.shapes10 import SPACE, shapes10
+from scripts.attention_scores import TRAINING as ATTENTION
+from scripts.attention_scores import attention
 from scripts.image_encoders import ImageConfig, make
 from scripts.mae_scores import FEW, UPDATES, fine_tuned, painting
 from scripts.once import once
@@ -85,12 +87,16 @@ def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
     shorten = (
         (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
     )
-    found = once(out / "ssl.jsonl", jobs(seeds, shorten))
+    found = once(out / "ssl.jsonl", jobs(seeds, shorten, out))
     picture = plot([line for line in found if "curve" in line], out / "collapse.png")
-    return {"rows": table(found), "picture": str(picture), "hardware": hardware()}
+    rows = table(found)
+    looks = {line["name"].removeprefix("attention: "): line["iou"] for line in found if "iou" in line}
+    said = ", ".join(f"{name} {iou:.3f}" for name, iou in looks.items())
+    print(f"IoU of the class token's attention with the one object in sight: {said}")
+    return {"rows": rows, "attention": looks, "picture": str(picture), "hardware": hardware()}
 
 
-def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None) -> Iterator[tuple[str, Callable[[], Line]]]:
+def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None, out: Path) -> Iterator[tuple[str, Callable[[], Line]]]:
     """Seed by seed, the controls first, so that a table can be read early."""
     change = shorten or (lambda recipe: recipe)
     for seed in range(seeds):
@@ -101,6 +107,8 @@ def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None) -> Iterator[tup
             yield f"{name}, seed {seed}", partial(trained, change(recipe), seed)
     for name, recipe in COLLAPSE.items():
         yield f"collapse: {name}", partial(collapse, change(recipe))
+    for name, steps in (("untrained", 0), ("DINO", 3 if shorten else ATTENTION.steps)):
+        yield f"attention: {name}", partial(attention, steps, out)
 
 
 def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
