@@ -1,7 +1,9 @@
 """What encoders know of homes they never saw: pretrained by augmentation or by time, random, supervised, pixels alone.
 
 The encoders learn from walks through homes of the training split; probes are fitted in one half of the test homes and
-tested in the other. Every line of `homes.jsonl` is written as soon as it is done, and is not run twice.
+tested in the other. Two frames of one walk share their home's palette, and batches hold many homes: by time alone an
+encoder learns to name the home and forgets the room, unless the colours of its views are changed. Every line of
+`homes.jsonl` is written as soon as it is done, and is not run twice.
 """
 
 from collections.abc import Callable, Iterator
