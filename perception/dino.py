@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +31,10 @@ class DINOSettings:
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
     centre_momentum: float = 0.9
-    centring: bool = True
-    """Off: one prototype comes to take everything."""
+    centring: Literal["mean", "sinkhorn", "off"] = "mean"
+    """mean: of past batches. sinkhorn: each prototype takes an equal share of the batch (SK in table 7; Caron et al.
+    2020). Under strong changes the mean lets all fall onto the one dimension easiest to predict; equal shares keep
+    several. off: one prototype comes to take everything."""
     momentum: float = 0.996
     """Of the teacher, rising to 1 over `steps` updates."""
     steps: int = 0
@@ -121,8 +123,10 @@ class DINO(JointEmbedding):
         return [self.teacher.module(view) for view in large]
 
     def sharpened(self, scores: Tensor) -> Tensor:
-        """The teacher's distribution (N, K): centred, at a low temperature."""
-        centre = self.centre if self.settings.centring else torch.zeros_like(self.centre)
+        """The teacher's distribution (N, K): at a low temperature, and centred."""
+        if self.settings.centring == "sinkhorn":
+            return sinkhorn(scores / self.settings.teacher_temperature)
+        centre = self.centre if self.settings.centring == "mean" else torch.zeros_like(self.centre)
         return ((scores - centre) / self.settings.teacher_temperature).softmax(1)
 
     @torch.no_grad()
@@ -134,6 +138,17 @@ class DINO(JointEmbedding):
         self.teacher.follow(Embedder(self.encoder, self.head))
         learns = self.teacher.steps_taken.item() >= self.settings.frozen_updates
         self.head.prototypes.requires_grad_(bool(learns))
+
+
+def sinkhorn(logits: Tensor, rounds: int = 3) -> Tensor:
+    """(N, K) -> distributions (N, K) of which each of the K has about N / K in all, near the softmax of the logits.
+
+    Columns and rows are normalised in turn, rows last (Cuturi 2013).
+    """
+    for _ in range(rounds):
+        logits = logits - logits.logsumexp(0, keepdim=True)
+        logits = logits.log_softmax(1)
+    return logits.exp()
 
 
 def distillation(targets: list[Tensor], scores: list[Tensor], temperature: float) -> Tensor:

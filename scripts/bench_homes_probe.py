@@ -1,7 +1,9 @@
 """What encoders know of homes they never saw: pretrained by augmentation or by time, random, supervised, pixels alone.
 
 The encoders learn from walks through homes of the training split; probes are fitted in one half of the test homes and
-tested in the other. Every line of `homes.jsonl` is written as soon as it is done, and is not run twice.
+tested in the other. Two frames of one walk share their home's palette, and batches hold many homes: by time alone an
+encoder learns to name the home and forgets the room, unless the colours of its views are changed. Every line of
+`homes.jsonl` is written as soon as it is done, and is not run twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,9 +35,11 @@ SPACE = picture_space((64, 64, 3))
 ENCODER = ImageConfig("conv", dim=128, width=16)
 TRAINING = PretrainingConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
 CHANGES = Augmentation((0.5, 1.0), colour=0.2, brightness=0.15, grey=0.1)
+COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
 VIEWS = {
     "augmentation": PositivesConfig("augmentation", augmentation=CHANGES),
     "temporal": PositivesConfig("temporal", 3),
+    "time and colours": PositivesConfig("both", 3, COLOURS),  # without the palette, by which time alone tells homes
     "augmentation and time": PositivesConfig("both", 3, CHANGES),
 }
 METHOD = "vicreg"

@@ -13,7 +13,7 @@ from perception.barlow_twins import BarlowTwins, barlow_loss
 from perception.byol import BYOL, regression
 from perception.collapse import effective_rank, sphere_std
 from perception.conv_net import ConvNet
-from perception.dino import DINO, DINOSettings, distillation
+from perception.dino import DINO, DINOSettings, distillation, sinkhorn
 from perception.joint_embedding import projector
 from perception.mae import MAE, normalised
 from perception.probe import (
@@ -188,6 +188,17 @@ def test_dino_keeps_the_teachers_encoder():
     assert METHODS["byol"]().kept is not METHODS["byol"]().teacher.module.encoder
     byol = METHODS["byol"]()
     assert byol.kept is byol.encoder
+
+
+def test_sinkhorn_gives_every_prototype_an_equal_share():
+    logits = torch.randn(64, 8) + 5 * torch.eye(8)[0]  # the first would take nearly all
+    balanced = sinkhorn(logits, rounds=50)
+    torch.testing.assert_close(balanced.sum(1), torch.ones(64))
+    torch.testing.assert_close(balanced.sum(0), torch.full((8,), 8.0), atol=1e-3, rtol=0)
+    assert logits.softmax(1).sum(0)[0] > 50
+    torch.testing.assert_close(sinkhorn(logits + 3 * torch.randn(8), rounds=50), balanced, atol=1e-4, rtol=1e-3)
+    method = DINO(small(), settings=DINOSettings(prototypes=8, hidden=16, bottleneck=8, centring="sinkhorn"))
+    torch.testing.assert_close(method.sharpened(logits), sinkhorn(logits / 0.04))
 
 
 def test_dino_prototypes_stand_still_at_first():

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from scripts import bench_homes_probe, bench_matrix, bench_ssl
+from perception.mae import MAE, normalised
+from perception.shapes10 import SPACE, shapes10
+from perception.vit import ViT
+from scripts import attention_scores, bench_homes_probe, bench_matrix, bench_ssl, mae_scores
 from scripts.home_walks import ROOMS, walks
 
 
@@ -16,6 +19,8 @@ from scripts.home_walks import ROOMS, walks
 def tiny(monkeypatch):
     for name, value in (("TRAIN", 60), ("TEST", 30), ("LABELLED", 40)):
         monkeypatch.setattr(bench_ssl, name, value)
+    for name, value in (("TRAIN", 20), ("TEST", 12)):
+        monkeypatch.setattr(attention_scores, name, value)
 
 
 def test_every_recipe_runs_and_is_not_run_twice(tiny, tmp_path, monkeypatch, capsys):
@@ -34,9 +39,45 @@ def test_every_recipe_runs_and_is_not_run_twice(tiny, tmp_path, monkeypatch, cap
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join([*lines[:-1], lines[-1][:40]]))  # killed while it wrote the last line
     again = []
-    monkeypatch.setattr(bench_ssl, "collapse", lambda recipe: again.append(recipe) or json.loads(lines[-1]))
+    monkeypatch.setattr(bench_ssl, "attention", lambda steps, out: again.append(steps) or json.loads(lines[-1]))
     bench_ssl.measure(1, smoke=True, out=tmp_path)
     assert len(again) == 1
+
+
+def test_attention_is_scored_by_the_head_that_is_best_on_other_pictures(monkeypatch):
+    """One head looks at the object alone, one at all, one at a corner."""
+    scenes = attention_scores.one_sprite(10, 0)
+    encoder = attention_scores.vit(scenes)
+    cells = torch.from_numpy(scenes.labels > 0).float().unfold(1, 8, 8).unfold(2, 8, 8).mean((-1, -2))
+    corner = torch.zeros_like(cells)
+    corner[:, 0, 0] = 1
+    monkeypatch.setattr(encoder, "attention", lambda images: torch.stack([corner, torch.ones_like(cells), cells], 1))
+    found = attention_scores.best_head(encoder, scenes, mass=0.9)
+    assert found > 0.6
+    one, other = torch.zeros(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+    one[:2], other[1:3] = True, True
+    assert attention_scores.intersection_over_union(one, other).item() == pytest.approx(4 / 12)
+
+
+def test_the_painted_error_of_a_flawless_painter_is_nought_and_of_the_mean_one():
+    pictures = shapes10(12, 0)[0]
+    mae = MAE(ViT(SPACE, patch=4, dim=16, depth=1, heads=2), width=16, depth=1)
+    truth = normalised(mae.patches(mae.encoder.images({"image": pictures})[0]))
+    mae.reconstruct = lambda images, order: (truth, None)
+    found = mae_scores.painting(mae, pictures)
+    assert found["masked_mse"] == 0
+    assert 0.2 < found["interpolated_mse"] < 1
+    mae.reconstruct = lambda images, order: (torch.zeros_like(truth), None)
+    assert mae_scores.painting(mae, pictures)["masked_mse"] == pytest.approx(1, abs=0.03)
+
+
+def test_interpolation_is_exact_on_a_plane_and_keeps_what_is_seen():
+    y, x = np.mgrid[:32, :32]
+    plane = torch.from_numpy(np.stack([y, x, x + y]) / 64).float()[None]
+    mae = MAE(ViT(SPACE, patch=4, dim=16, depth=1, heads=2), mask_ratio=0.5, width=16, depth=1)
+    seen = [0, 7, 56, 63, *range(10, 38)]  # the corners and some between
+    order = torch.tensor([seen + [i for i in range(64) if i not in seen]])
+    torch.testing.assert_close(mae_scores.interpolated(mae, plane, order), plane, atol=1e-5, rtol=0)
 
 
 def test_recipes_and_their_ablations_differ_in_one_thing():
