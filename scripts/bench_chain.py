@@ -1,16 +1,16 @@
 """The whole chain in homes: an agent's own video, an encoder that teaches itself on it, a world model, a planner.
 
 The agent wanders through training homes and keeps what it saw and did. `TimeContrastive` teaches an encoder on that
-video; `SlowFeatures` of its frozen patches become the tokens in which DINO-WM learns to predict; CEM plans in it to
-reach the view of a picture, in homes never seen. The control is the same agent whose encoder stays as it was drawn:
-same network, video, world model, objective, planner and budget. Success is the simulator's: at the end of the episode
-the body stands within half a metre of where the picture was taken.
+video; in its frozen, centred tokens (one of 128 numbers for the whole view) DINO-WM learns to predict; CEM plans in it
+to reach the view of a picture, in homes never seen, and again after every move. The control is the same agent whose
+encoder stays as it was drawn: same network, video, world model, objective, planner and budget. Success is the
+simulator's: at the end of the episode the body stands within half a metre of where the picture was taken.
 
 A failure of such a chain has three places, which are measured apart, on plans whose true ends are known: whether the
 tokens' distance to the goal tells near from far (`rank`: mean Spearman correlation with the true distance; `true view`:
-how often the plan whose true last view is nearest in tokens ends within half a metre), what the model adds
-(`imagined view`: the same by the imagined view, and the prediction's error over that of no change, by steps), and
-search (an agent that plans in the true moves for the true distance).
+how often the plan whose true last view is nearest in tokens ends within half a metre), what the model adds (`imagined
+view`: the same by the imagined view, and the prediction's error over that of no change, by steps), and search (an agent
+that plans in the true moves for the true distance).
 
 Every line of `chain.jsonl` is written as soon as it is done, and is not run twice.
 """
@@ -40,7 +40,7 @@ from agents.wander import Wander
 from envs import Split
 from envs.homes.vector_env import HomesVectorEnv
 from perception.resnet import ResNet
-from perception.slow_features import SlowFeatures
+from perception.standardized import Standardized
 from perception.time_contrastive import TimeContrastive
 from planners.cem import CEM
 from planners.dino_wm import DINOWM, DINOWMConfig
@@ -76,24 +76,26 @@ class Budget:
     """In each."""
     steps: int = 16
     """Frames of a walk."""
-    encoder_updates: int = 500
-    model_updates: int = 2000
+    encoder_updates: int = 300
+    model_updates: int = 1500
     test_homes: int = 40
     each: int = 5
     """Test episodes in each test home."""
     moves: int = 10
     """Actions of an episode."""
-    horizon: int = 4
-    samples: int = 48
-    elites: int = 8
+    horizon: int = 2
+    samples: int = 32
+    elites: int = 6
     iterations: int = 3
-    execute: int = 2
+    execute: int = 1
     """Actions done before planning again."""
     candidates: int = 64
     """Plans per episode whose true ends are looked at."""
+    looked: int = 4
+    """Moves of those plans."""
 
 
-SMOKE = Budget(2, 4, 9, 2, 2, 2, 1, 2, 2, 8, 4, 1, 1, 4)
+SMOKE = Budget(2, 4, 9, 2, 2, 2, 1, 2, 2, 8, 4, 1, 1, 4, 2)
 
 
 def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
@@ -145,21 +147,20 @@ class Chain:
             return {name: torch.from_numpy(archive[name]) for name in archive.files}
 
     def teach(self, kind: str) -> Line:
-        """The encoder of that kind, frozen from here on, and the slow features of its patches."""
+        """The encoder of that kind, frozen from here on, and centred on the video."""
         seed_all(self.seed)
-        net = ResNet(SPACE, dim=64, width=8, tokens="grid")  # 4 x 4 patches
+        net = ResNet(SPACE, dim=128, width=8)
         rows = self.video()
         logged = taught(net, rows, self.budget.encoder_updates, self.seed) if kind != "random" else {}
-        slow = SlowFeatures(net, dim=16)
-        whole = (~rows["first"][1:]).all(0).nonzero()[:400, 0]  # walks that no stop cut in two
-        slow.fit({"rgb": rows["rgb"][:, part]} for part in whole.split(50))
-        save_weights(slow, self.path("encoder", kind))
+        encoder = Standardized(net)
+        encoder.fit({"rgb": part} for part in rows["rgb"][:, :400].split(50, 1))
+        save_weights(encoder, self.path("encoder", kind))
         return logged
 
-    def encoder(self, kind: str) -> SlowFeatures:
-        slow = SlowFeatures(ResNet(SPACE, dim=64, width=8, tokens="grid"), dim=16)
-        load_weights(slow, self.path("encoder", kind))
-        return slow.eval()
+    def encoder(self, kind: str) -> Standardized:
+        encoder = Standardized(ResNet(SPACE, dim=128, width=8))
+        load_weights(encoder, self.path("encoder", kind))
+        return encoder.eval()
 
     def learn(self, kind: str) -> Line:
         """DINO-WM on the video's tokens."""
@@ -188,8 +189,8 @@ class Chain:
         return self.folder / f"{what}-{kind.replace(' ', '-')}.safetensors"
 
 
-def new_model(encoder: SlowFeatures) -> DINOWM:
-    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=64, depth=2, heads=4))
+def new_model(encoder: Standardized) -> DINOWM:
+    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=128, depth=2, heads=4))
 
 
 def search(budget: Budget) -> CEM:
@@ -328,7 +329,7 @@ def decomposed(model: DINOWM, budget: Budget) -> Line:
     truth = TrueMoves(env)
     state = repeat(truth.observe({}, {}, torch.zeros(0), torch.zeros(0)), b.candidates)
     n = b.test_homes * b.candidates
-    actions = wandering(n, b.horizon)
+    actions = wandering(n, b.looked)
     start = model.encode({"rgb": torch.from_numpy(obs["rgb"])})
     goal = model.encode({"rgb": torch.from_numpy(obs["imagegoal"])})
     imagined = model.observe(
@@ -337,7 +338,7 @@ def decomposed(model: DINOWM, budget: Budget) -> Line:
     )  # fmt: skip
     imagined = repeat(imagined, b.candidates)
     errors = []
-    for t in range(b.horizon):
+    for t in range(b.looked):
         state, imagined = truth.imagine(state, actions[:, t]), model.imagine(imagined, actions[:, t])
         views = torch.cat([
             model.encode({"rgb": torch.from_numpy(truth.views(index(state, part)))})
