@@ -17,7 +17,6 @@ RADIUS = 50.0  # [m] around the ego's centre
 MOST_NEAR = {TrackedObjectType.VEHICLE: 50, TrackedObjectType.PEDESTRIAN: 25, TrackedObjectType.BICYCLE: 10}
 MOST_NEAR_STATIC = 50
 STEP = 0.2  # [s] between forecast boxes
-NUM_STEPS = 42  # forecast boxes: up to 8.2 s
 IS_STATIC = np.isin(np.arange(len(TrackedObjectType)), STATIC_TYPES)
 IS_AGENT = np.isin(np.arange(len(TrackedObjectType)), AGENT_TYPES)
 
@@ -33,12 +32,6 @@ class Forecast:
     is_agent: Bools  # (n,)
     red_lights: tuple[Polygon, ...]  # (m,)
     known: Bools  # (n + m,) collided before (or now): ignored from now on
-
-    def boxes_at(self, step: int) -> Floats:
-        """(n, 5) at a multiple of 0.2 s."""
-        boxes = self.boxes.copy()
-        boxes[:, :2] += self.velocity * (step * STEP)
-        return boxes
 
 
 def forecast(scene: Scene, red_lights: dict[str, Polygon], collided: frozenset[str]) -> tuple[Forecast, frozenset[str]]:

@@ -119,7 +119,7 @@ def test_proposals_stop_behind_an_object_on_their_path_only(road):
 def test_the_forecast_shifts_along_the_heading_even_backwards():
     tracks = one(20.0, v=-2.0)
     ahead, _ = forecast(scene(0.0, 5.0, tracks), {}, frozenset())
-    np.testing.assert_allclose(ahead.boxes_at(5)[0, :2], [18.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(ahead.velocity[0], [-2.0, 0.0], atol=1e-12)
 
 
 def test_the_nearest_of_each_kind_within_fifty_metres():
