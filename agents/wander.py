@@ -33,7 +33,7 @@ class Wander(Agent):
         self.persistence, self.rng = persistence, np.random.default_rng(seed)
 
     def initial(self, n: int) -> Carry:
-        return {"x": np.zeros((n, *self.action_space.shape))}
+        return {"x": np.zeros((n, *(self.action_space.shape or ())))}
 
     def act(self, obs: Any, carry: Carry, first: Array, mode: str) -> tuple[Array, Carry, dict[str, Array]]:
         assert isinstance(self.action_space, spaces.Box)

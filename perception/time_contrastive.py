@@ -30,6 +30,8 @@ class TimeContrastive(SelfSupervised):
         temperature: of the contrast at the start; it is learned.
     """
 
+    encoder: ImageEncoder
+
     def __init__(self, encoder: ImageEncoder, reach: int = 1, margin: int = 2, temperature: float = 0.1):
         super().__init__(encoder.space)
         if not 1 <= reach <= margin:

@@ -117,10 +117,7 @@ def jobs(seeds: int, budget: Budget, out: Path) -> Iterator[tuple[str, Callable[
             yield f"encoder, {kind}, seed {seed}", partial(chain.teach, kind)
             yield f"model, {kind}, seed {seed}", partial(chain.learn, kind)
             yield f"decomposition, {kind}, seed {seed}", partial(chain.decompose, kind)
-            yield (
-                f"plans, {kind}, seed {seed}",
-                lambda kind=kind, chain=chain: played(partial(chain.agent, kind), budget),
-            )
+            yield f"plans, {kind}, seed {seed}", partial(chain.play, kind)
     yield "picture", partial(pictured, budget, out)
 
 
@@ -176,11 +173,14 @@ class Chain:
         load_weights(model, self.path("model", kind))
         return model.eval()
 
-    def agent(self, kind: str, env: HomesVectorEnv) -> Agent:
+    def agent(self, kind: str, env: HomesVectorEnv) -> MPC:
         """Plans in what it learned for the view that it is shown."""
         model, b = self.model(kind), self.budget
         settings = MPCSettings(device="cpu", execute=b.execute)
-        return MPC(env.single_observation_space, ACTIONS, model, search(b), ObservedGoal(all_steps=True), settings)
+        return MPC(seen_in(env), ACTIONS, model, search(b), ObservedGoal(all_steps=True), settings)
+
+    def play(self, kind: str) -> Line:
+        return played(partial(self.agent, kind), self.budget)
 
     def decompose(self, kind: str) -> Line:
         return decomposed(self.model(kind), self.budget)
@@ -200,10 +200,13 @@ def search(budget: Budget) -> CEM:
 
 
 def homes_env(num_envs: int, split: Split, **options: Any) -> HomesVectorEnv:
-    camera = {"height": SIZE, "width": SIZE, "hfov": HFOV}
-    return HomesVectorEnv(
-        num_envs, "ImageNav", split, "velocity", detail="low", time_step=SECONDS, render_mode=None, **camera, **options
-    )  # type: ignore[arg-type]
+    options = {"height": SIZE, "width": SIZE, "hfov": HFOV, "time_step": SECONDS, "detail": "low", **options}
+    return HomesVectorEnv(num_envs, "ImageNav", split, "velocity", render_mode=None, **options)
+
+
+def seen_in(env: HomesVectorEnv) -> spaces.Dict:
+    assert isinstance(env.single_observation_space, spaces.Dict)
+    return env.single_observation_space
 
 
 def wander(first_home: int, budget: Budget, seed: int) -> dict[str, Array]:
@@ -211,7 +214,7 @@ def wander(first_home: int, budget: Budget, seed: int) -> dict[str, Array]:
     b = budget
     homes = range(first_home, min(first_home + 16, b.homes))
     env = homes_env(len(homes) * 4, "train", sensors=("rgb",), num_scenes=b.homes, max_steps=b.steps + 1)
-    agent = Wander(env.single_observation_space, ACTIONS, seed=1000 * seed + first_home)
+    agent = Wander(seen_in(env), ACTIONS, seed=1000 * seed + first_home)
     rows: dict[str, list[Array]] = {"rgb": [], "action": [], "first": []}
     for some in range(0, b.walks, 4):
         levels = [home + b.homes * (seed * b.walks + some + k) for home in homes for k in range(4)]
@@ -307,13 +310,12 @@ class Always(Wander):
     """One action for ever."""
 
     def act(self, obs: Any, carry: Any, first: Array, mode: str) -> tuple[Array, Any, dict[str, Array]]:
-        return np.tile(np.float32([1.0, 0.0]), (len(first), 1)), carry, {}
+        return np.tile(np.array([1.0, 0.0], np.float32), (len(first), 1)), carry, {}
 
 
 def floor_agent(name: str, budget: Budget, env: HomesVectorEnv) -> Agent:
     """Who learns nothing: blind ones, and one that is told moves and distance."""
-    seen = env.single_observation_space
-    assert isinstance(seen, spaces.Dict)
+    seen = seen_in(env)
     if name == "true moves":
         settings = MPCSettings(device="cpu", execute=budget.execute)
         return MPC(seen, ACTIONS, TrueMoves(env), search(budget), Return(), settings)
@@ -352,7 +354,7 @@ def decomposed(model: DINOWM, budget: Budget) -> Line:
     line: Line = {"error_over_no_change": [round(error, 3) for error in errors]}
     for name, tokens in (("true", views), ("imagined", foreseen)):
         apart = (tokens.unflatten(0, far.shape) - goal[:, None]).square().mean((2, 3)).numpy()
-        line[f"rank_{name}"] = round(float(np.mean([spearman(*pair) for pair in zip(apart, far, strict=True)])), 3)
+        line[f"rank_{name}"] = round(sum(map(spearman, apart, far)) / len(far), 3)
         chosen = far[np.arange(len(far)), apart.argmin(1)]
         line[f"{name}_view"] = round(float((chosen <= REACHED).mean()), 3)
     line["best"] = round(float((far.min(1) <= REACHED).mean()), 3)
