@@ -69,9 +69,9 @@ CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))
 REWARDED = PPOConfig(n_steps=64, batch_size=128)
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
-DREAMING = DreamerConfig(model=SMALL, learning_starts=500, train_ratio=16.0, imagine_last=8)
+DREAMING = DreamerConfig(model=SMALL, learning_starts=500, train_ratio=8.0, imagine_last=8)
 SEARCH = SearchOptions(horizon=8, samples=48, elites=8, iterations=3)
-PLANNING = MPCConfig(rssm=SMALL, learning_starts=500, train_ratio=16.0, execute=4, search=SEARCH)
+PLANNING = MPCConfig(rssm=SMALL, learning_starts=500, train_ratio=8.0, execute=4, search=SEARCH)
 SMOOTH = SearchOptions(horizon=8, samples=48, elites=16, iterations=3)
 WEIGHING = replace(PLANNING, planner="mppi", search=SMOOTH)
 """MPPI averages continuous actions, which roads alone have."""
@@ -120,11 +120,11 @@ ROWS = (
 class Budget:
     """What each row may use; the same for all of a world."""
 
-    steps: int = 6_000
+    steps: int = 3_000
     """Of training."""
-    recorded: int = 24
+    recorded: int = 16
     """Episodes to pretrain on."""
-    updates: int = 500
+    updates: int = 300
     """Of pretraining."""
     batch: int = 128
     """Clips per update of pretraining."""
