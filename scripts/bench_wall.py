@@ -7,6 +7,7 @@ each, so that it knows places too; neither model nor objective is told the dot's
 four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
 """
 
+import itertools
 import json
 import sys
 import time
@@ -15,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -269,11 +269,19 @@ def film(work: Work, path: Path, episodes: int = 5) -> None:
         for move in wall.LONGEST * action.unflatten(-1, (-1, 2)).transpose(0, 1).double().numpy():
             place = wall.advance(place, wall.shorten(move), middle, middle)
         happened.append(wall.draw(place, middle, middle))
-    rows = []
-    for i in range(episodes):
-        for way in (np.stack(happened, 1)[i], imagined[i]):
-            rows.append(np.concatenate([obs["rgb"][i], *way, obs["goal_rgb"][i]], 1))
-    cv2.imwrite(str(path), np.concatenate(rows).repeat(2, 0).repeat(2, 1)[..., ::-1])
+    from matplotlib.figure import Figure
+
+    shown = {"what happened": np.stack(happened, 1), "imagined": imagined}
+    figure = Figure(figsize=(HORIZON + 2.6, 2 * episodes), layout="constrained")
+    grid = figure.subplots(2 * episodes, HORIZON + 2, squeeze=False)
+    for row, (i, (name, way)) in zip(grid, itertools.product(range(episodes), shown.items())):
+        for axes, picture in zip(row, (obs["rgb"][i], *way[i], obs["goal_rgb"][i])):
+            axes.imshow(picture)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, fontsize=8)
+    for axes, title in zip(grid[0], ("start", *(f"action {t + 1}" for t in range(HORIZON)), "goal")):
+        axes.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=80)
 
 
 def table(works: list[Work], budget: Budget) -> dict[str, Any]:
