@@ -1,15 +1,13 @@
 """An agent that does what the environment's privileged expert does: the bar of every comparison."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from agents import Agent, Array, Carry, Mode
-from agents.buffers import NoBuffer
-from agents.random import write_nothing
+from agents import Array, Carry, Mode
+from agents.untrained import Untrained
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class ExpertConfig:
     """Unused: an expert has no network."""
 
 
-class Expert(Agent):
+class Expert(Untrained):
     """Follows `expert_action`; the environment raises NoExpert where its task has none."""
 
     needs_expert: tuple[Mode, ...] = ("train", "eval")
@@ -32,15 +30,3 @@ class Expert(Agent):
 
     def act(self, obs: Any, carry: Carry, first: Array, mode: Mode) -> tuple[Array, Carry, dict[str, Array]]:
         return np.asarray(obs["expert_action"]), carry, {}
-
-    def buffer(self) -> NoBuffer:
-        return NoBuffer()
-
-    def update(self, batch: Any) -> dict[str, float]:
-        return {}
-
-    def save(self, folder: Path) -> None:
-        write_nothing(folder)
-
-    def load(self, folder: Path) -> None:
-        """There is nothing to read."""

@@ -13,9 +13,9 @@ from agents import Agent, Array, Batch, Buffer, Carry, Mode
 from agents.buffers import NoBuffer
 from agents.checkpoint import load_weights, save_weights
 from agents.device import choose_device
-from agents.random import write_nothing
 from agents.rows import to_torch
 from agents.train_ratio import TrainRatioReplay
+from agents.untrained import write_nothing
 from planners import Objective, Planner, WorldModel
 from planners.objective import ObservedGoal
 from planners.snapshot import SnapshotModel

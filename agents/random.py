@@ -1,17 +1,16 @@
 """An agent that draws every action from the action space: the floor of every comparison."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from agents import Agent, Array, Carry
-from agents.buffers import NoBuffer
+from agents import Array, Carry
+from agents.untrained import Untrained
 
 
-class Random(Agent):
+class Random(Untrained):
     """Uniform actions (or as the space samples where it has no bounds)."""
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space[Any], seed: int = 0):
@@ -27,27 +26,8 @@ class Random(Agent):
         space._np_random = self.rng
         return np.asarray(space.sample()), carry, {}
 
-    def buffer(self) -> NoBuffer:
-        return NoBuffer()
-
-    def update(self, batch: Any) -> dict[str, float]:
-        return {}
-
-    def save(self, folder: Path) -> None:
-        write_nothing(folder)
-
-    def load(self, folder: Path) -> None:
-        """There is nothing to read."""
-
     def training_state(self) -> dict[str, Any]:
         return {"rng": self.rng.bit_generator.state}
 
     def set_training_state(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
-
-
-def write_nothing(folder: Path) -> None:
-    """An `agent.safetensors` without tensors: a checkpoint of an agent that has nothing to remember."""
-    from safetensors.numpy import save_file
-
-    save_file({}, folder / "agent.safetensors")

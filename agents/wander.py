@@ -1,18 +1,16 @@
 """An agent that wanders: random actions that persist for a while, which leads further than independent ones."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from scipy.special import ndtr
 
-from agents import Agent, Array, Carry
-from agents.buffers import NoBuffer
-from agents.random import write_nothing
+from agents import Array, Carry
+from agents.random import Random
 
 
-class Wander(Agent):
+class Wander(Random):
     """Actions between the bounds of a Box (A,), uniform at any time and correlated in time.
 
     Each coordinate is u = Phi(x) between its bounds, with x' = persistence x + sqrt(1 - persistence^2) noise: an
@@ -29,8 +27,8 @@ class Wander(Agent):
             raise TypeError(f"actions persist between the bounds of a Box (A,), not in {action_space}; take random")
         if not 0 <= persistence < 1:
             raise ValueError(f"persistence is {persistence}; give 0 (independent) to below 1 (for ever the same)")
-        self.observation_space, self.action_space = observation_space, action_space
-        self.persistence, self.rng = persistence, np.random.default_rng(seed)
+        super().__init__(observation_space, action_space, seed)
+        self.persistence = persistence
 
     def initial(self, n: int) -> Carry:
         return {"x": np.zeros((n, *(self.action_space.shape or ())))}
@@ -42,21 +40,3 @@ class Wander(Agent):
         x = np.where(first[:, None], fresh, gone_on)
         low, high = self.action_space.low, self.action_space.high
         return (low + (high - low) * ndtr(x)).astype(self.action_space.dtype), {"x": x}, {}
-
-    def buffer(self) -> NoBuffer:
-        return NoBuffer()
-
-    def update(self, batch: Any) -> dict[str, float]:
-        return {}
-
-    def save(self, folder: Path) -> None:
-        write_nothing(folder)
-
-    def load(self, folder: Path) -> None:
-        """There is nothing to read."""
-
-    def training_state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state}
-
-    def set_training_state(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state["rng"]
