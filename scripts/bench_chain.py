@@ -15,8 +15,6 @@ that plans in the true moves for the true distance).
 Every line of `chain.jsonl` is written as soon as it is done, and is not run twice.
 """
 
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +48,7 @@ from scripts.chain_film import draw
 from scripts.near_goals import near_goals
 from scripts.once import once
 from scripts.provenance import hardware
+from scripts.short_training import ticks
 from scripts.statistics import compare, wilson
 from scripts.true_moves import TrueMoves
 
@@ -275,16 +274,6 @@ def learned(model: DINOWM, rows: dict[str, Tensor], updates: int, seed: int, bat
         optimizer.step()
         share.append(float(numbers["of_no_change"].detach()))
     return {"of_no_change": round(float(np.mean(share[-200:])), 3)}
-
-
-def ticks(what: str, updates: int) -> Iterator[int]:
-    """1, 2, ..., updates, said now and then."""
-    said = time.monotonic()
-    for step in range(1, updates + 1):
-        if time.monotonic() - said > 30:
-            said = time.monotonic()
-            print(f"{what}: {step} of {updates} updates", file=sys.stderr, flush=True)
-        yield step
 
 
 # The judgement ----------------------------------------------------------------------------------------------------

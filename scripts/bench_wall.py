@@ -11,7 +11,6 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +37,7 @@ from planners.gradient import GradientPlanner
 from planners.imagination import imagine_plan
 from planners.objective import ObservedGoal
 from scripts.provenance import hardware
+from scripts.short_training import ticks
 from scripts.statistics import wilson
 
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
@@ -212,16 +212,6 @@ def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: 
         if step % 500 == 0:
             share = float(numbers["of_no_change"].detach())
             print(f"  step {step}: prediction error over that of no change {share:.3f}", file=sys.stderr)
-
-
-def ticks(what: str, updates: int) -> Iterator[int]:
-    """1, 2, ..., updates, said now and then."""
-    said = time.monotonic()
-    for step in range(1, updates + 1):
-        if time.monotonic() - said > 30:
-            said = time.monotonic()
-            print(f"{what}: {step} of {updates} updates", file=sys.stderr)
-        yield step
 
 
 def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -118,3 +119,13 @@ def lines(path: Path, step: int) -> list[dict[str, float]]:
 def warm_up(peak: float, steps: int) -> Callable[[int], float]:
     """Linear from 0 over `steps`, then constant."""
     return lambda step: peak * min(1.0, step / steps) if steps else peak
+
+
+def ticks(what: str, updates: int) -> Iterator[int]:
+    """1, 2, ..., updates, said now and then."""
+    said = time.monotonic()
+    for step in range(1, updates + 1):
+        if time.monotonic() - said > 30:
+            said = time.monotonic()
+            print(f"{what}: {step} of {updates} updates", file=sys.stderr, flush=True)
+        yield step
