@@ -140,13 +140,18 @@ def record(
 def complex_autoencoder(
     out: Path, seed: int, steps: int, name: str, chi: float = 0.5, shapes: Sequence[Shape] = TWO_SHAPES
 ) -> list[Record]:
-    """The paper's recipe: batches of 64, Adam at 1e-3 after 500 steps of warm-up; chi 1 is a plain autoencoder."""
+    """The paper's recipe, batches of 64 and Adam at 1e-3 after 500 steps of warm-up, but with a rate that falls at last.
+
+    At a constant rate the loss still leaps in the last thousand steps, and ARI-BG with it by 0.02. chi 1 is a plain
+    autoencoder.
+    """
     train, test = (outlined_shapes(n, s, shapes) for n, s in ((PICTURES, seed), (1000, TEST + seed)))
     torch.manual_seed(seed)
     model = ComplexAutoEncoder(train.space(), slots=len(shapes) + 1, chi=chi)
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = Scenes(test.images[:200], test.labels[:200])
-    training = ShortTraining(out / name, steps, warm_up(1e-3, 500), 500, seed, bf16=True)  # compiled it went astray
+    rate = warm_up(1e-3, 500, steps)
+    training = ShortTraining(out / name, steps, rate, 500, seed, compiled=COMPILES, bf16=True)
     curve = training.run(model, batches(train, seed), lambda: phase_scores(model, few)[0])
     scores, found = phase_scores(model, test)
     budget = budget_of(curve)
@@ -493,7 +498,7 @@ def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
         "cuts-roads": cuts_roads,
         "cuts-homes": cuts_homes,
         "cae-plain": partial(complex_autoencoder, seed=0, steps=2000, name="cae-plain", chi=1.0),
-        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=2_500, name="cae-no-chi", chi=0.0),
+        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=10_000, name="cae-no-chi", chi=0.0),
     }
     for seed in range(seeds):
         found[f"slots-{seed}"] = partial(small_slots, seed=seed, name=f"slots-{seed}")

@@ -116,9 +116,15 @@ def lines(path: Path, step: int) -> list[dict[str, float]]:
     return [line for text in path.read_text().splitlines() if (line := json.loads(text))["step"] <= step]
 
 
-def warm_up(peak: float, steps: int) -> Callable[[int], float]:
-    """Linear from 0 over `steps`, then constant."""
-    return lambda step: peak * min(1.0, step / steps) if steps else peak
+def warm_up(peak: float, steps: int, end: int | None = None) -> Callable[[int], float]:
+    """Linear from 0 over `steps`, then constant; with `end`, over the last quarter before it linear to 0."""
+
+    def rate(step: int) -> float:
+        rising = step / steps if steps else 1.0
+        falling = 4 * (1 - step / end) if end else 1.0
+        return peak * min(1.0, rising, falling)
+
+    return rate
 
 
 def ticks(what: str, updates: int) -> Iterator[int]:
