@@ -18,7 +18,7 @@ State = dict[str, Any]
 
 Prediction = dict[str, Tensor]
 """What a model says of a state. Names in use: reward (*B,), cont (*B,) in [0, 1], tokens (*B, N, D), image,
-state (*B, S)."""
+state (*B, S). A whole plan's may hold one `value` (B,) beside them: the return beyond its last state."""
 
 Carry = dict[str, Any]
 """A planner's memory between two calls (a warm start, say). Handed in, taken back, never kept."""
@@ -26,7 +26,11 @@ Carry = dict[str, Any]
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """Five verbs. A model offers what it can; a planner that needs more (gradients, derivatives) says so early."""
+    """Five verbs. A model offers what it can; a planner that needs more (gradients, derivatives) says so early.
+
+    A model with a policy has two more: `value(state) -> (*B,)`, the return it expects from there on, which costs too
+    much to be part of every prediction, and `propose(state, horizon, count) -> (B, count, H, A)`, plans to try.
+    """
 
     def initial(self, n: int) -> State:
         """The state of n worlds before anything was observed."""
@@ -48,7 +52,7 @@ class Objective(Protocol):
     """Scores imagined futures; higher is better."""
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
-        """futures: predictions stacked over time, (*B, T, ...); actions (*B, T, A) -> score (*B,)."""
+        """futures: predictions (*B, T, ...) over time, and `value` (*B,) if any; actions (*B, T, A) -> score (*B,)."""
 
 
 @runtime_checkable

@@ -8,12 +8,16 @@ from planners.state import stack
 
 
 def imagine_plan(model: WorldModel, state: State, actions: Tensor) -> Prediction:
-    """Predictions after each of the plan's actions. state (B, ...), actions (B, T, ...) -> each (B, T, ...)."""
+    """Predictions after each of the plan's actions. state (B, ...), actions (B, T, ...) -> each (B, T, ...).
+
+    A model that knows values adds that of the last state, `value` (B,).
+    """
     predictions = []
     for t in range(actions.shape[1]):
         state = model.imagine(state, actions[:, t])
         predictions.append(model.predict(state))
-    return stack(predictions)
+    futures = stack(predictions)
+    return {**futures, "value": model.value(state)} if hasattr(model, "value") else futures
 
 
 def world_noise(seed: int, calls: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -31,7 +31,7 @@ class Node:
 
 @dataclass(frozen=True)
 class MCTS:
-    """Plans in any model with discrete actions; leaves are valued by `predict(state)["value"]` or random roll-outs.
+    """Plans in any model with discrete actions; leaves are valued by `model.value(state)` or random roll-outs.
 
     Rewards are the model's; the objective is not consulted. Deterministic models: a node is a sequence of actions.
     """
@@ -93,9 +93,8 @@ class MCTS:
     def leaf_value(self, model: WorldModel, leaf: Node, rng: np.random.Generator) -> float:
         if not leaf.cont:
             return 0.0
-        said = model.predict(leaf.state)
-        if "value" in said:
-            return float(said["value"][0])
+        if hasattr(model, "value"):
+            return float(model.value(leaf.state)[0])
         total, weight, state = 0.0, 1.0, leaf.state
         for action in rng.integers(self.actions, size=self.rollout):
             state = model.imagine(state, torch.tensor([int(action)], device=device_of(state)))

@@ -20,20 +20,20 @@ HABITAT = {"imagegoal": "rgb"}
 
 @dataclass(frozen=True)
 class Return:
-    """Discounted sum of predicted rewards, cut where the model ends the episode, plus the last value if any."""
+    """Discounted sum of predicted rewards, cut where the model ends the episode, plus the value behind it if any."""
 
     key: ClassVar[str] = "reward"
     """The prediction it scores; `mpc` asks early whether the model has it."""
     discount: float = 1.0
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
-        """reward (*B, T), optional cont (*B, T) in [0, 1], optional value (*B, T) of each state -> (*B,)."""
+        """reward (*B, T), optional cont (*B, T) in [0, 1], optional value (*B,) of the last state -> (*B,)."""
         reward = futures["reward"]
         cont = futures.get("cont", torch.ones_like(reward)) * self.discount
         weight = torch.cat([torch.ones_like(cont[..., :1]), cont[..., :-1].cumprod(-1)], -1)  # (*B, T)
         score = (weight * reward).sum(-1)
         if "value" in futures:
-            score = score + weight[..., -1] * cont[..., -1] * futures["value"][..., -1]
+            score = score + weight[..., -1] * cont[..., -1] * futures["value"]
         return score
 
 

@@ -97,14 +97,17 @@ class TDMPC2Model(nn.Module):
         return {"z": self.dynamics(both), "reward": self.two_hot.mean(self.reward_net(both))}
 
     def predict(self, state: State) -> Prediction:
-        """reward, and value: the mean of two critics for the policy's mean action; each (*B,).
+        """reward (*B,)."""
+        return {"reward": state["reward"]}
+
+    def value(self, state: State) -> Tensor:
+        """The mean of two critics for the policy's mean action, (*B,).
 
         The paper draws the two anew; here they are always the same, so that a plan is repeatable.
         """
         mean, _ = self.act(state["z"])
         both = torch.cat([state["z"], mean.tanh()], -1)
-        value = torch.stack([self.two_hot.mean(critic(both)) for critic in self.critics[:2]]).mean(0)
-        return {"reward": state["reward"], "value": value}
+        return torch.stack([self.two_hot.mean(critic(both)) for critic in self.critics[:2]]).mean(0)
 
     @torch.no_grad()
     def propose(self, state: State, horizon: int, count: int) -> Tensor:

@@ -10,6 +10,8 @@ from agents.loop import Schedule, train
 from agents.td_mpc2 import TDMPC2, TDMPC2Config
 from envs.vector import SyncVector, make
 from perception.mlp import MLPEncoder
+from planners.imagination import imagine_plan
+from planners.objective import Return
 from planners.td_mpc2 import SimNorm, TDMPC2Model, TDMPC2ModelConfig
 from tests.fakes import IdentityEnv
 
@@ -95,6 +97,26 @@ def test_proposals_are_plans_in_the_action_space():
     plans = net.propose(net.initial(3), 4, 5)
     assert plans.shape == (3, 5, 4, 2)
     assert all(BOX.contains(step) for step in plans.reshape(-1, 2).numpy())
+
+
+def test_a_plan_is_scored_by_its_rewards_and_by_the_value_of_its_end_alone():
+    net = model()
+    with torch.no_grad():
+        for part in (net.reward_net, *net.critics):
+            part[1].weight.normal_()  # heads that say nothing at first would agree whatever is done
+    asked = []
+    net.critics[0].register_forward_hook(lambda *_: asked.append(1))
+    state = {"z": net.project(torch.randn(7, 32)), "reward": torch.zeros(7)}
+    plans = torch.rand(7, 3, 2) * torch.tensor([4.0, 1.0]) - torch.tensor([2.0, 0.0])
+    futures = imagine_plan(net, state, plans)
+    assert len(asked) == 1, "critics are asked once a plan, not once a step"
+    expected = torch.zeros(7)
+    for t in range(3):
+        state = net.imagine(state, plans[:, t])
+        expected += 0.9**t * state["reward"]
+    expected += 0.9**3 * net.value(state)
+    torch.testing.assert_close(Return(0.9)(futures, plans), expected)
+    assert float(net.value(state).std()) > 0.01
 
 
 def test_refuses_discrete_actions():

@@ -84,7 +84,7 @@ def test_return_stops_at_the_end_and_adds_the_last_value():
     futures = {
         "reward": torch.tensor([[1.0, 2.0, 4.0]]),
         "cont": torch.tensor([[1.0, 0.5, 1.0]]),
-        "value": torch.tensor([[9.0, 9.0, 10.0]]),
+        "value": torch.tensor([10.0]),
     }
     # 1 + .9*1*2 + .9*.9*.5*4 + (.9*.9*.5)*.9*10
     assert float(Return(0.9)(futures, torch.zeros(1, 3, 1))) == pytest.approx(1 + 1.8 + 1.62 + 3.645)

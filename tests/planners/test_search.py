@@ -113,6 +113,22 @@ def test_mcts_prefers_the_far_prize_through_snapshots():
     assert total == 1.0
 
 
+def test_mcts_takes_a_models_word_for_what_its_leaves_are_worth():
+    """One look ahead: prizes are out of sight, and the model's values alone say where to go."""
+
+    class Valued(SnapshotModel):
+        sign = 1.0
+
+        def value(self, state):
+            return torch.tensor([self.sign * snapshot["cell"] for snapshot in state["snapshot"]])
+
+    model = Valued(Chain())
+    planner = MCTS(actions=2, simulations=2, rollout=0)
+    for model.sign, wanted in ((1.0, 1), (-1.0, 0)):
+        plan, _ = planner.plan(model, model.from_snapshots([{"cell": 3}]), None, {})
+        assert int(plan[0, 0]) == wanted
+
+
 def test_nothing_happens_after_the_end_of_a_snapshot():
     model = SnapshotModel(Chain())
     state = model.initial(1)
