@@ -57,6 +57,15 @@ def in_corridor(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach
 
 
 @njit(cache=True)
+def middle(ring: Floats) -> tuple[float, float, float]:
+    """The mean of a ring's corners (k, 2), and how far from it they reach."""
+    x, y, around = ring[:, 0].mean(), ring[:, 1].mean(), 0.0
+    for k in range(len(ring)):
+        around = max(around, math.hypot(ring[k, 0] - x, ring[k, 1] - y))
+    return x, y, around
+
+
+@njit(cache=True)
 def ring_to_line(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> float:
     """Distance [m] from a ring around (x, y) to a line, inf if it is more than a corridor's radius and rim."""
     limit = RADIUS + RIM

@@ -32,7 +32,7 @@ from envs.driving.types import (
 )
 from envs.driving.vehicle import PACIFICA, IdmParameters, ego_boxes
 from planners import Carry
-from planners.corridor import DOUBTFUL, OUTSIDE, Corridor, in_corridor
+from planners.corridor import DOUBTFUL, OUTSIDE, Corridor, in_corridor, middle
 
 TARGET_SPEED = 10.0  # [m/s] where the lane has no limit
 RADIUS = 40.0  # [m] around the ego within which objects matter
@@ -251,15 +251,6 @@ def unroll(
         poses[step], speeds[step] = at[:3], speed
         gap = np.nan
     return step, s, speed
-
-
-@njit(cache=True)
-def middle(ring: Floats) -> tuple[float, float, float]:
-    """The mean of a ring's corners (k, 2), and how far from it they reach."""
-    x, y, around = ring[:, 0].mean(), ring[:, 1].mean(), 0.0
-    for k in range(len(ring)):
-        around = max(around, math.hypot(ring[k, 0] - x, ring[k, 1] - y))
-    return x, y, around
 
 
 def trajectory_of_centers(time_us: Any, poses: Floats, speeds: Floats) -> Trajectory:

@@ -12,7 +12,7 @@ from numba import njit
 
 from envs.driving.segments import corners_of, project
 from envs.driving.types import Bools, Floats, Ints
-from planners.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor
+from planners.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor, middle
 from planners.pdm_forecast import STEP, Forecast
 
 
@@ -56,8 +56,7 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
         locate(forecast.boxes, forecast.velocity, steps.start, inside[k], nodes[k], s[k], progress[k])
         for light in np.flatnonzero(fresh[n:]).tolist():
             polygon, ring = forecast.red_lights[light], rings[light]
-            x, y = ring.mean(axis=0)
-            answer = in_corridor(corridor.points, corridor.s, ring, x, y, np.hypot(*(ring - (x, y)).T).max())
+            answer = in_corridor(corridor.points, corridor.s, ring, *middle(ring))
             if answer == INSIDE or (answer == DOUBTFUL and corridor.polygon.intersects(polygon)):
                 light_inside[k, light] = INSIDE
                 light_progress[k, light] = project(polygon.centroid.x, polygon.centroid.y, nodes[k], s[k])
