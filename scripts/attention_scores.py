@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from agents.pretraining import Pretraining, PretrainingConfig
 from agents.rng import seed_all
 from perception.attention_map import attention_pictures, mass_mask
 from perception.augmentation import Augmentation
+from perception.clustering_scores import mask_iou
 from perception.dino import DINO, DINOSettings
 from perception.scenes import Scenes
 from perception.sprites import sprites
@@ -60,12 +60,8 @@ def best_head(encoder: ViT, scenes: Scenes, mass: float = 0.6) -> float:
     """IoU of the attention's `mass` with the object, of the head that is best on one half, on the other half."""
     images, _ = encoder.images({"image": torch.from_numpy(scenes.images)})
     found = mass_mask(encoder.attention(images), mass).float()
-    whole = F.interpolate(found, scenes.images.shape[1:3], mode="nearest").bool()  # (N, heads, H, W)
-    iou = intersection_over_union(whole, torch.from_numpy(scenes.labels > 0)[:, None])
+    whole = F.interpolate(found, scenes.images.shape[1:3], mode="nearest").bool().numpy()  # (N, heads, H, W)
+    truth = scenes.labels > 0
+    iou = np.stack([mask_iou(heads, one[None])[:, 0] for heads, one in zip(whole, truth)])  # (N, heads)
     half = len(iou) // 2
-    return iou[half:, iou[:half].mean(0).argmax()].mean().item()
-
-
-def intersection_over_union(one: Tensor, other: Tensor) -> Tensor:
-    """Of masks (..., H, W), bool."""
-    return (one & other).sum((-1, -2)) / (one | other).sum((-1, -2)).clamp(min=1)
+    return float(iou[half:, iou[:half].mean(0).argmax()].mean())

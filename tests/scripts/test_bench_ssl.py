@@ -54,9 +54,6 @@ def test_attention_is_scored_by_the_head_that_is_best_on_other_pictures(monkeypa
     monkeypatch.setattr(encoder, "attention", lambda images: torch.stack([corner, torch.ones_like(cells), cells], 1))
     found = attention_scores.best_head(encoder, scenes, mass=0.9)
     assert found > 0.6
-    one, other = torch.zeros(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
-    one[:2], other[1:3] = True, True
-    assert attention_scores.intersection_over_union(one, other).item() == pytest.approx(4 / 12)
 
 
 def test_the_painted_error_of_a_flawless_painter_is_nought_and_of_the_mean_one():
