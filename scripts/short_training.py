@@ -21,7 +21,10 @@ STATE, CURVE = "training.pt", "curve.jsonl"
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """Adam on a self-supervised encoder. Step s draws from generators seeded with (seed, s), so resuming is exact."""
+    """Adam on a self-supervised encoder. Step s draws from generators seeded with (seed, s), so resuming is exact.
+
+    Not `agents.pretraining`, whose options are the command line's: no decay, rates and measures given as functions.
+    """
 
     folder: Path
     """Keeps `training.pt` and `curve.jsonl` (step, loss, CPU seconds and what `evaluate` measures)."""
