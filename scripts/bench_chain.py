@@ -45,6 +45,7 @@ from planners.dino_wm import DINOWM, DINOWMConfig
 from planners.objective import ObservedGoal, Return
 from planners.state import index, repeat
 from scripts.chain_film import draw
+from scripts.kept_tokens import learn_on_kept_tokens
 from scripts.near_goals import near_goals
 from scripts.once import once
 from scripts.provenance import hardware
@@ -163,9 +164,10 @@ class Chain:
         encoder, rows = self.encoder(kind), self.video()
         seed_all(self.seed)
         model = new_model(encoder)
-        logged = learned(model, rows, self.budget.model_updates, self.seed)
+        pairs = partial(whole_windows, rows["first"], 2, 64, np.random.default_rng(self.seed))
+        share = learn_on_kept_tokens(model, rows["rgb"], rows["action"], pairs, self.budget.model_updates, bf16=True)
         save_weights(model, self.path("model", kind))
-        return logged
+        return {"of_no_change": round(share, 3)}
 
     def model(self, kind: str) -> DINOWM:
         model = new_model(self.encoder(kind))
@@ -253,27 +255,6 @@ def whole_windows(first: Tensor, length: int, count: int, rng: np.random.Generat
     times, worlds = (~inside.any(0)).nonzero(as_tuple=True)
     chosen = rng.integers(len(times), size=count)
     return worlds[chosen].numpy(), times[chosen].numpy()
-
-
-def learned(model: DINOWM, rows: dict[str, Tensor], updates: int, seed: int, batch: int = 64) -> Line:
-    """One-step prediction on tokens that are computed once."""
-    with torch.no_grad():
-        tokens = torch.cat([model.encode({"rgb": part}) for part in rows["rgb"].split(64, 1)], 1)  # (T, N, P, D)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], betas=(0.9, 0.95))
-    rng, first = np.random.default_rng(seed), torch.zeros(2, batch, dtype=torch.bool)
-    share: list[float] = []
-    for step in ticks("model", updates):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, step / 50) * (1 - 0.95 * step / updates)
-        i, t = whole_windows(rows["first"], 2, batch, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            pair = torch.stack([tokens[t, i], tokens[t + 1, i]])
-            loss, numbers = model.loss_of(pair, model.encode_action(rows["action"][t, i])[None], first)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        share.append(float(numbers["of_no_change"].detach()))
-    return {"of_no_change": round(float(np.mean(share[-200:])), 3)}
 
 
 # The judgement ----------------------------------------------------------------------------------------------------

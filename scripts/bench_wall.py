@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.checkpoint import load_weights, save_weights
@@ -36,10 +37,12 @@ from planners.dino_wm import DINOWM, DINOWMConfig
 from planners.gradient import GradientPlanner
 from planners.imagination import imagine_plan
 from planners.objective import ObservedGoal
+from scripts.kept_tokens import learn_on_kept_tokens
 from scripts.provenance import hardware
 from scripts.short_training import ticks
 from scripts.statistics import wilson
 
+Array = NDArray[Any]
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
 TOKEN_DIM = 8  # slow features per patch
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (wall.SIZE, wall.SIZE, 3), np.uint8)})
@@ -195,23 +198,14 @@ def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
 
 
 def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: int) -> None:
-    """Teacher-forced prediction on tokens that are computed once."""
-    with torch.no_grad():
-        tokens = torch.cat([model.encode({"rgb": part}) for part in pictures.split(64)])  # (M, T + 1, N, D)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], betas=(0.9, 0.95))
-    rng, first = np.random.default_rng(seed), torch.zeros(2, 64, dtype=torch.bool)
-    for step in ticks("model", updates):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, step / 50) * (1 - 0.95 * step / updates)
-        i, t = rng.integers(len(tokens), size=64), rng.integers(actions.shape[1], size=64)
-        pair = torch.stack([tokens[i, t], tokens[i, t + 1]])
-        loss, numbers = model.loss_of(pair, actions[i, t][None], first)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 500 == 0:
-            share = float(numbers["of_no_change"].detach())
-            print(f"  step {step}: prediction error over that of no change {share:.3f}", file=sys.stderr)
+    """One-step prediction of the recorded frames."""
+    rng = np.random.default_rng(seed)
+
+    def draw() -> tuple[Array, Array]:
+        return rng.integers(len(pictures), size=64), rng.integers(actions.shape[1], size=64)
+
+    share = learn_on_kept_tokens(model, pictures.transpose(0, 1), actions.transpose(0, 1), draw, updates, bf16=False)
+    print(f"model: prediction error over that of no change {share:.3f}", file=sys.stderr)
 
 
 def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
