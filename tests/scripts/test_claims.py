@@ -1,30 +1,54 @@
-"""The README's numbers, reproduced by its own commands; minutes each: `pytest -m slow`."""
+"""The README's numbers, reproduced by its own commands; minutes each, `bench ssl` hours: `pytest -m slow`."""
 
 import json
+import re
 from functools import cache
 
 import pytest
 
 from scripts import runs
 from scripts.main import main
+from tests.readme import row, said
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The report of a preset, trained once however many claims it bears: its agent judged on 200 test levels."""
+def reports(tmp_path_factory):
+    """The report of a preset, trained once however many claims it bears."""
 
     @cache
     def report(preset):
         run = tmp_path_factory.mktemp("runs") / preset
         assert main(["train", preset, "--out", str(run)]) == 0
-        made = json.loads((run / "report.json").read_text())
-        assert len(made["seeds"]) == 200
-        assert made["split"] == "test"
-        return {"labels": runs.config(run).schedule.steps, **made["scores"]["agent"]["success"], **made}
+        return {"labels": runs.config(run).schedule.steps, **json.loads((run / "report.json").read_text())}
 
     return report
+
+
+@pytest.fixture(scope="module")
+def trained(reports):
+    """The report of an agent judged by its success on 200 test levels."""
+
+    def report(preset):
+        made = reports(preset)
+        assert len(made["seeds"]) == 200
+        assert made["split"] == "test"
+        return {**made["scores"]["agent"]["success"], **made}
+
+    return report
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    """What a bench measures in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def measured(*arguments):
+        assert main(["bench", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return measured
 
 
 def test_the_demo_keeps_its_promise(tmp_path, capsys):
@@ -74,3 +98,81 @@ def test_dagger_finds_its_way_in_unseen_homes_and_needs_its_eyes(trained):
     assert seeing["scores"]["agent"]["spl"]["value"] >= 0.60
     assert seeing["cpu_minutes"] < 30
     assert seeing["low"] > blind["high"]
+
+
+# Beside the papers ------------------------------------------------------------------------------------------------
+
+
+def test_dino_wm_goes_through_the_wall_by_patches_and_by_planning_again(bench):
+    wall = row("bench wall")
+    words = {("random", "mpc"): "random encoder", ("patches", "open loop"): "open loop",
+             ("patches", "gradient"): "gradient", ("global", "mpc"): "one global vector"}  # fmt: skip
+    expected = {("patches", "mpc"): said(wall.here)} | {case: said(wall.control, name) for case, name in words.items()}
+    measured = bench("wall", "--repeats", str(wall.seeds))
+    found = {(each["encoder"], each["planner"]): each for each in measured["rows"]}
+    assert found.keys() == expected.keys()
+    for case, each in found.items():
+        assert expected[case].meets(each["low"], each["high"]), (case, each)
+    best = found.pop(("patches", "mpc"))
+    assert best["success"] >= 0.9
+    assert all(best["success"] > each["success"] for each in found.values())
+    assert best["low"] > max(found["patches", "open loop"]["high"], found["random", "mpc"]["high"])
+
+
+def test_an_encoder_taught_by_the_agents_own_video_plans_better_than_a_random_one(bench):
+    chain = row("bench chain")
+    words = {"learned model, random": "random frozen encoder", "wandering": "wandering",
+             "true moves": "true moves and distances"}  # fmt: skip
+    expected = {name: said(chain.control, spelled) for name, spelled in words.items()}
+    expected["learned model, own video"] = said(chain.here)
+    measured = bench("chain", "--seeds", str(chain.seeds))
+    found = {each["agent"]: each for each in measured["rows"]}
+    for name, number in expected.items():
+        assert number.meets(found[name]["low"], found[name]["high"]), (name, found[name])
+    assert found["learned model, own video"]["low"] > found["learned model, random"]["high"]
+    assert measured["paired"]["difference"]["low"] > 0
+
+
+@pytest.mark.parametrize("preset", ["td-mpc2-pendulum", "dreamer-pendulum"])
+def test_latent_models_swing_a_pendulum_up(preset, reports):
+    pendulum = {"td-mpc2-pendulum": row("train td-mpc2-pendulum"), "dreamer-pendulum": row("train dreamer-pendulum")}
+    here, control = said(pendulum[preset].here), said(pendulum[preset].control, "random")
+    exact = said(pendulum[preset].control, "true equations")
+    scores = {name: each["return"] for name, each in reports(preset)["scores"].items()}
+    assert here.meets(scores["agent"]["low"], scores["agent"]["high"]), scores
+    assert control.meets(scores["random"]["low"], scores["random"]["high"]), scores
+    assert scores["agent"]["low"] > scores["random"]["high"]
+    planned = reports("mpc-pendulum")["scores"]["agent"]["return"]
+    assert exact.meets(planned["low"], planned["high"]), planned
+
+
+def test_self_supervised_features_tell_shapes_apart(bench):
+    ssl = row("bench ssl")
+    said_of = dict(re.findall(r"([A-Z][\w ]*?) ([\d.]+/[\d.]+)", ssl.here))
+    controls = {"PCA-64 of pixels": r"pixels ([\d.]+/[\d.]+)", "untrained": r"untrained ([\d.]+/[\d.]+)"}
+    said_of |= {name: re.search(words, ssl.control)[1] for name, words in controls.items()}
+    found = {each["method"]: each for each in bench("ssl", "--seeds", str(ssl.seeds))["rows"]}
+    for name, numbers in said_of.items():
+        scores = [100 * found[name][score]["value"] for score in ("linear", "knn")]
+        assert scores == pytest.approx([float(each) for each in numbers.split("/")], abs=4), name
+    best_control = max(found[name]["linear"]["value"] for name in controls)
+    assert all(found[name]["linear"]["value"] > best_control + 0.2 for name in said_of.keys() - controls.keys())
+
+
+def test_complex_phases_bind_what_belongs_to_one_shape(bench):
+    shapes = row("bench discovery", "complex autoencoder")
+    expected = dict(zip(("ARI-BG", "ARI+BG"), map(float, re.findall(r"\d\.\d+", shapes.here)), strict=True))
+    measured = bench("discovery", "--only", "cae-2shapes", "--seeds", str(shapes.seeds))
+    found = {each["score"]: each["ours"] for each in measured["rows"] if each["method"] == "complex autoencoder"}
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_token_cut_finds_a_sprite_more_often_than_a_box_in_the_middle(bench):
+    sprite = row("bench discovery", "TokenCut")
+    here, control = said(sprite.here), said(sprite.control, "box in the middle")
+    found = {each["method"]: each for each in bench("discovery", "--only", "cuts-sprites")["rows"]
+             if each["score"] == "CorLoc"}  # fmt: skip
+    (box,) = (name for name in found if name.startswith("centre box"))
+    for number, name in ((here, "TokenCut, colour and gradients"), (control, box)):
+        assert number.meets(*found[name]["interval"]), (name, found[name])
+    assert found["TokenCut, colour and gradients"]["interval"][0] > found[box]["interval"][1]

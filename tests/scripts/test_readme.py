@@ -1,11 +1,13 @@
 """What the README promises: its code runs, its commands exist, its numbers of commands and files are real."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
@@ -14,9 +16,8 @@ from agents.loop import Schedule, train
 from envs.vector import make
 from scripts.main import VERBS, main
 from scripts.presets import PRESETS
+from tests.readme import ROOT, TEXT, Said, row, rows, said
 
-ROOT = Path(__file__).parent.parent.parent
-TEXT = (ROOT / "README.md").read_text()
 BLOCKS = dict(re.findall(r"```python\n# (\w+\.py|Any agent)[^\n]*\n(.*?)```", TEXT, re.S))
 COMMANDS = re.findall(r"(?:^|`)(embodia [a-z]+[^`\n|]*)", TEXT, re.M)
 
@@ -82,6 +83,22 @@ def test_every_command_names_a_verb_and_a_preset_that_exist():
         if words[1] == "train" and len(words) > 2 and words[2][0].islower():
             assert words[2] in presets, command
     assert {command.split()[1] for command in COMMANDS} >= set(VERBS), "the README shows every verb"
+
+
+def test_every_row_beside_the_papers_is_reproduced_by_a_claim():
+    claims = Path(__file__).with_name("test_claims.py").read_text()
+    borne = {row(*ast.literal_eval(f"({asked},)")) for asked in re.findall(r"\brow\(([^)]*)\)", claims)}
+    missing = [each.what for each in rows() if each not in borne]
+    assert not missing, f"tests/scripts/test_claims.py asks for no row(...) of {missing}"
+
+
+def test_numbers_are_read_with_their_intervals():
+    cell = "open loop 0.49 [0.39, 0.59] (paper 0.74); gradient 0.5; return -154 [-193, -111]"
+    assert said(cell, "open loop") == Said(0.49, 0.39, 0.59)
+    assert said(cell, "return") == Said(-154, -193, -111)
+    assert said(cell, "gradient") == pytest.approx((0.5, 0.45, 0.55))
+    assert said(cell, "gradient").meets(0.3, 0.46)
+    assert not said(cell, "gradient").meets(0.56, 0.9)
 
 
 def test_the_picture_is_there_and_small():

@@ -1,0 +1,61 @@
+"""The README's table "Beside the papers", read as rows and numbers."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+class Row(NamedTuple):
+    """The four cells."""
+
+    what: str
+    paper: str
+    here: str
+    control: str
+
+    @property
+    def seeds(self) -> int:
+        """Of "3 seeds" or "one seed"."""
+        found = re.search(r"(\d+|one) seed", self.what)
+        assert found, f"{self.what}: of how many seeds?"
+        return 1 if found[1] == "one" else int(found[1])
+
+
+class Said(NamedTuple):
+    """A number with its interval; without one, that of its last digit."""
+
+    value: float
+    low: float
+    high: float
+
+    def meets(self, low: float, high: float) -> bool:
+        return self.low <= high and low <= self.high
+
+
+def rows() -> list[Row]:
+    """ "the same" stands for the cell above it."""
+    section = TEXT.split("## Beside the papers")[1].split("\n## ")[0]
+    found: list[Row] = []
+    for line in section.splitlines():
+        if line.startswith("| `embodia "):
+            cells = line.strip("| ").split(" | ")
+            found.append(Row(*(found[-1][i] if cell == "the same" else cell for i, cell in enumerate(cells))))
+    return found
+
+
+def row(command: str, about: str = "") -> Row:
+    """The one row of `embodia command` whose first cell names what it is about."""
+    (found,) = (each for each in rows() if each.what.startswith(f"`embodia {command}`") and about in each.what)
+    return found
+
+
+def said(cell: str, words: str = "") -> Said:
+    """The first number behind the words: "open loop 0.49 [0.39, 0.59]"."""
+    number = r"(-?\d+(?:\.(\d+))?)"
+    found = re.search(rf"{re.escape(words)}\s*{number}(?: \[{number}, {number}\])?", cell)
+    assert found, f"no number behind {words!r} in {cell!r}"
+    value, half = float(found[1]), 0.5 * 10.0 ** -len(found[2] or "")
+    return Said(value, float(found[3]), float(found[5])) if found[3] else Said(value, value - half, value + half)
