@@ -68,18 +68,26 @@ def cut_value(graph: Graph, side: Array) -> float:
     return float(cut / degree[side].sum() + cut / degree[~side].sum())
 
 
-def bipartition(graph: Graph, threshold: Threshold = "best", candidates: int = 32) -> Array:
-    """(P,) bool: the second eigenvector above its mean, its median, or the best of evenly spaced places."""
+def bipartition(graph: Graph, threshold: Threshold = "best") -> Array:
+    """(P,) bool: the second eigenvector above its mean, its median, or where of all places the cut costs least."""
     vector = second_eigenvector(graph)
     if threshold == "mean":
         return vector > vector.mean()
     if threshold == "median":
         return vector > np.median(vector)
-    ordered = np.sort(vector)
-    places = np.unique(np.linspace(0, len(vector) - 2, min(candidates, len(vector) - 1)).round().astype(int))
-    splits = [vector > level for level in (ordered[places] + ordered[places + 1]) / 2]
-    proper = [split for split in splits if split.any() and not split.all()] or [vector >= ordered[-1]]
-    return min(proper, key=lambda split: cut_value(graph, split))
+    rank = vector.argsort(kind="stable").argsort()
+    return rank > prefix_costs(graph, rank).argmin()
+
+
+def prefix_costs(graph: Graph, rank: Array) -> Array:
+    """(P - 1,): what it costs to cut the nodes of rank (P,) 0..t off from the rest, for every t."""
+    edges = sparse.coo_array(graph)
+    ends = np.sort([rank[edges.row], rank[edges.col]], axis=0)
+    opened, closed = (np.bincount(end, edges.data, len(rank)) for end in ends)
+    cut = (opened - closed).cumsum()[:-1] / 2  # every edge is there twice
+    degree = np.bincount(rank[edges.row], edges.data, len(rank))
+    volume = degree.cumsum()[:-1]
+    return cut / volume + cut / (degree.sum() - volume)
 
 
 def recursive_cut(graph: Graph, most: float = 0.2, segments: int = 16, least: int = 2) -> NDArray[np.int64]:
@@ -112,13 +120,36 @@ def _proposal(graph: Graph, nodes: Array, least: int) -> tuple[float, Array, Arr
     return cut_value(part, side), nodes, side
 
 
-def k_way_cut(graph: Graph, k: int) -> NDArray[np.int64]:
+def k_way_cut(graph: Graph, k: int, fine: int = 0) -> NDArray[np.int64]:
     """(P,) labels 0..k-1: k-means on the first k eigenvectors, every node's coordinates scaled to length 1.
 
-    Ng, Jordan & Weiss 2001.
+    Ng, Jordan & Weiss 2001. With `fine` > k, so many eigenvectors and segments, which are then merged.
     """
-    vectors = torch.from_numpy(eigenvectors(graph, k)[1])
-    return k_means(F.normalize(vectors, dim=1)[None], k)[0].numpy()
+    count = max(k, fine)
+    vectors = torch.from_numpy(eigenvectors(graph, count)[1])
+    return merged(graph, k_means(F.normalize(vectors, dim=1)[None], count)[0].numpy(), k)
+
+
+def merged(graph: Graph, labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """(P,) labels 0..k-1: two segments at a time become one, those after whose union the k-way cut costs least.
+
+    The greedy pruning of Shi & Malik 2000: the criterion itself decides, no longer its relaxation.
+    """
+    labels = np.unique(labels, return_inverse=True)[1]
+    member = sparse.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)))
+    between = np.asarray((member.T @ sparse.csr_array(graph) @ member).todense())
+    while len(between) > k:
+        degree, inside = between.sum(1), between.diagonal()
+        together = (inside[:, None] + inside + 2 * between) / (degree[:, None] + degree)
+        gain = together - (inside / degree)[:, None] - inside / degree
+        np.fill_diagonal(gain, -math.inf)
+        kept, gone = sorted(divmod(int(gain.argmax()), len(gain)))
+        between[kept] += between[gone]
+        between[:, kept] += between[:, gone]
+        between = np.delete(np.delete(between, gone, 0), gone, 1)
+        labels = np.where(labels == gone, kept, labels)
+        labels -= labels > gone
+    return labels
 
 
 def pixel_affinity(image: Array, sigma_value: float, sigma_place: float, radius: float) -> sparse.csr_array:
@@ -155,6 +186,8 @@ class NormalizedCut(ImageDiscovery):
         sigma_value: difference in colour at which affinity has fallen to 1 / e; a channel spans 1.
         sigma_place: the same for distance [pixels].
         radius: pixels farther apart have no edge.
+        fine: segments before they are merged to k. On a large ground the first eigenvectors fade from one side to the
+            other, which the relaxation prices below any border that they would be rounded to.
         keys: the images to read.
     """
 
@@ -165,15 +198,16 @@ class NormalizedCut(ImageDiscovery):
         sigma_value: float = 0.15,
         sigma_place: float = 4.0,
         radius: float = 5.0,
+        fine: int = 8,
         keys: Sequence[str] | None = None,
     ):
         super().__init__(space, keys)
         self.num_tokens, self.dim = segments, self.image_shape[0]
-        self.sigma_value, self.sigma_place, self.radius = sigma_value, sigma_place, radius
+        self.sigma_value, self.sigma_place, self.radius, self.fine = sigma_value, sigma_place, radius, fine
 
     def _labels(self, picture: Array) -> Tensor:
         graph = pixel_affinity(picture, self.sigma_value, self.sigma_place, self.radius)
-        return torch.from_numpy(k_way_cut(graph, self.num_tokens)).view(picture.shape[:2])
+        return torch.from_numpy(k_way_cut(graph, self.num_tokens, self.fine)).view(picture.shape[:2])
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from perception.normalized_cut import (
     cut_value,
     eigenvectors,
     k_way_cut,
+    merged,
     pixel_affinity,
+    prefix_costs,
     recursive_cut,
     second_eigenvector,
 )
@@ -79,8 +81,39 @@ def test_the_eigenvector_finds_the_best_of_all_cuts():
         best = sides[cost.argmin()]
         assert cut_value(graph, best) == pytest.approx(cost.min())
         agree += adjusted_rand_index(second_eigenvector(graph) > 0, best) == 1.0
-        assert adjusted_rand_index(bipartition(graph, candidates=10), best) == 1.0
+        assert adjusted_rand_index(bipartition(graph), best) == 1.0
     assert agree >= 38
+
+
+def test_all_places_of_a_cut_are_priced_at_once():
+    rng = np.random.default_rng(0)
+    graph, _ = planted(rng)
+    np.fill_diagonal(graph, 0.5)
+    rank = rng.permutation(10)
+    expected = [cut_value(graph, rank <= t) for t in range(9)]
+    np.testing.assert_allclose(prefix_costs(graph, rank), expected)
+    np.testing.assert_allclose(prefix_costs(sparse.csr_array(graph), rank), expected)
+
+
+def test_segments_are_merged_where_the_cut_that_is_left_costs_least():
+    """Against all unions of two of five parts of a random graph, and of fine segments of three blocks."""
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        weights = rng.uniform(0, 1, (15, 15)) ** 4
+        weights += weights.T
+        fine = rng.permutation(np.arange(15) % 5)
+        found = merged(weights, fine, 4)
+        assert found.max() == 3
+
+        def cost(labels, weights=weights):
+            return sum(weights[labels == name][:, labels != name].sum() / weights[labels == name].sum()
+                       for name in np.unique(labels))  # fmt: skip
+
+        unions = [np.where(fine == b, a, fine) for a in range(5) for b in range(a + 1, 5)]
+        assert cost(found) == pytest.approx(min(map(cost, unions)))
+    blocks = np.kron(np.eye(3), np.ones((4, 4))) + 0.01
+    assert adjusted_rand_index(merged(blocks, np.arange(12) // 2, 3), np.arange(12) // 4) == 1.0
+    assert adjusted_rand_index(k_way_cut(blocks, 3, fine=6), np.arange(12) // 4) == 1.0
 
 
 def regions(rng, k, size=40):
