@@ -36,7 +36,7 @@ class Said(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """ "the same" stands for the cell above it."""
+    """Top to bottom; a cell that says "the same" is the one above it."""
     section = TEXT.split("## Beside the papers")[1].split("\n## ")[0]
     found: list[Row] = []
     for line in section.splitlines():

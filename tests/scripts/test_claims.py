@@ -161,7 +161,8 @@ def test_self_supervised_features_tell_shapes_apart(bench):
 
 def test_complex_phases_bind_what_belongs_to_one_shape(bench):
     shapes = row("bench discovery", "complex autoencoder")
-    expected = dict(zip(("ARI-BG", "ARI+BG"), map(float, re.findall(r"\d\.\d+", shapes.here)), strict=True))
+    numbers = [said(each).value for each in shapes.here.split(" / ")]
+    expected = dict(zip(("ARI-BG", "ARI+BG"), numbers, strict=True))
     measured = bench("discovery", "--only", "cae-2shapes", "--seeds", str(shapes.seeds))
     found = {each["score"]: each["ours"] for each in measured["rows"] if each["method"] == "complex autoencoder"}
     assert found == pytest.approx(expected, abs=0.02)
