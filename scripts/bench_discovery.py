@@ -498,7 +498,7 @@ def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
         "cuts-roads": cuts_roads,
         "cuts-homes": cuts_homes,
         "cae-plain": partial(complex_autoencoder, seed=0, steps=2000, name="cae-plain", chi=1.0),
-        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=10_000, name="cae-no-chi", chi=0.0),
+        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=5_000, name="cae-no-chi", chi=0.0),
     }
     for seed in range(seeds):
         found[f"slots-{seed}"] = partial(small_slots, seed=seed, name=f"slots-{seed}")
