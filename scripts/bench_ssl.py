@@ -223,7 +223,7 @@ def spell(found: Mapping[str, float]) -> str:
 
 
 def plot(lines: list[Line], path: Path) -> Path:
-    """One picture: SimSiam's spread on the sphere, DINO's divergence of the teacher from a uniform distribution."""
+    """One picture: SimSiam's spread on the sphere, the entropy of DINO's teacher."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -232,27 +232,24 @@ def plot(lines: list[Line], path: Path) -> Path:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     whole = float(np.log(CENTRED.prototypes))
     panels = (
-        (left, "SimSiam", lambda curve: curve["embedding_std"], "deviation on the sphere x $\\sqrt{d}$"),
-        (
-            right,
-            "DINO",
-            lambda curve: whole - np.array(curve["teacher_entropy"]),
-            "KL of the teacher to uniform [nats]",
-        ),
+        (left, "SimSiam", "embedding_std", "deviation on the sphere x $\\sqrt{d}$"),
+        (right, "DINO", "teacher_entropy", "entropy of the teacher [nats]"),
     )
-    for axes, name, indicator, label in panels:
+    for axes, name, indicator, meaning in panels:
         for line in lines:
             title = line["name"].removeprefix("collapse: ")
             if title.split(" without")[0] == name:
-                values = np.asarray(indicator(line["curve"]))
+                values = np.asarray(line["curve"][indicator])
                 window = min(9, len(values))
                 smooth = np.convolve(values, np.ones(window) / window, "valid")
-                axes.plot(np.arange(len(smooth)) + window // 2, smooth, label=title.removeprefix(f"{name} ").strip())
-        axes.set(title=name, xlabel="update", ylabel=label)
+                style = "--" if title.endswith("either") else "-"  # it lies on another
+                x, label = np.arange(len(smooth)) + window // 2, title.removeprefix(f"{name} ").strip()
+                axes.plot(x, smooth, style, label=label)
+        axes.set(title=name, xlabel="update", ylabel=meaning)
+        axes.set_ylim(0, None)
         axes.grid(alpha=0.3)
-    left.set_ylim(0, None)
-    right.set_yscale("log")  # below, all prototypes are alike; at the line, one takes everything
-    right.axhline(whole, color="grey", linestyle=":", label=f"log {CENTRED.prototypes}: one prototype takes all")
+    # Near 0 one prototype takes everything; at the line all are alike.
+    right.axhline(whole, color="grey", linestyle=":", label=f"log {CENTRED.prototypes}: uniform")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
