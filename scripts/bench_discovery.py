@@ -140,7 +140,7 @@ def record(
 def complex_autoencoder(
     out: Path, seed: int, steps: int, name: str, chi: float = 0.5, shapes: Sequence[Shape] = TWO_SHAPES
 ) -> list[Record]:
-    """The paper's recipe, batches of 64 and Adam at 1e-3 after 500 steps of warm-up, but with a rate that falls at last.
+    """The paper's recipe, batches of 64 and Adam at 1e-3 after 500 steps of warm-up, but the rate falls at last.
 
     At a constant rate the loss still leaps in the last thousand steps, and ARI-BG with it by 0.02. chi 1 is a plain
     autoencoder.
