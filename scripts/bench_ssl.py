@@ -3,7 +3,7 @@
 Common protocol: pictures of 32 x 32 in which turn, place, size and colour are nuisances; five convolutions to a vector
 of 64, for MAE a small vision transformer; frozen features are read by logistic regression on 5,000 labels and by 20
 nearest neighbours. MAE, whose features linear probes read badly by design, is also judged by what it paints and by what
-fine-tuning on 200 labels gains. Every run is a line of `ssl.jsonl` as soon as it is done, and is not run twice.
+fine-tuning on 2,000 labels gains. Every run is a line of `ssl.jsonl` as soon as it is done, and is not run twice.
 """
 
 from collections.abc import Callable, Iterator, Mapping
