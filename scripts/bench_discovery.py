@@ -140,7 +140,7 @@ def record(
 def complex_autoencoder(
     out: Path, seed: int, steps: int, name: str, chi: float = 0.5, shapes: Sequence[Shape] = TWO_SHAPES
 ) -> list[Record]:
-    """The paper's recipe, batches of 64, Adam at 1e-3 after 500 steps of warm-up, but with a rate that falls at last.
+    """The paper's recipe, batches of 64 and Adam at 1e-3 after 500 steps of warm-up, but the rate falls at last.
 
     At a constant rate the loss still leaps in the last thousand steps, and ARI-BG with it by 0.02. chi 1 is a plain
     autoencoder.
@@ -430,7 +430,7 @@ def cuts_homes(out: Path) -> list[Record]:
     test = kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128))
     train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
     others = kept(out / "homes-others.npz", lambda: home_frames(300, "train", 128))
-    learned, budget = home_dino(out, train, steps=300)
+    learned, budget = home_dino(out, train, steps=600)
     encoders: dict[str, PatchEncoder] = {
         "DINO": enlarged(learned, test),
         "random ViT": small_vit(test),
@@ -441,14 +441,18 @@ def cuts_homes(out: Path) -> list[Record]:
 
 
 def home_dino(out: Path, train: Scenes, steps: int) -> tuple[ViT, str]:
-    """A small ViT under DINO on 64x64 frames of training homes; the teacher's network."""
+    """A small ViT under DINO on 64x64 frames of training homes; the teacher's network.
+
+    Its views differ little: at crops of 0.4 and the usual changes of colour the student is still no better than a guess
+    after 300 updates.
+    """
     torch.manual_seed(0)
-    views = Views(Augmentation(scale=(0.4, 1.0)))
+    views = Views(Augmentation(scale=(0.75, 1.0), colour=0.1, brightness=0.1, grey=0.1, blur=0.0))
     settings = DINOSettings(
-        prototypes=512, momentum=0.99, steps=steps, local_crops=2, local_scale=(0.2, 0.4), local_size=32
+        prototypes=64, batch_norm=True, momentum=0.98, steps=steps, local_crops=0, frozen_updates=30
     )
     model = DINO(small_vit(train), views, settings).to(DEVICE)
-    training = ShortTraining(out / "dino-homes", steps, warm_up(5e-4, 50), 50, clip=1.0, bf16=True)
+    training = ShortTraining(out / "dino-homes", steps, warm_up(1e-3, 50, steps), 50, clip=1.0, bf16=True)
     curve = training.run(model, batches(train, 0))
     encoder = model.teacher.module.encoder
     assert isinstance(encoder, ViT)
@@ -498,7 +502,7 @@ def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
         "cuts-roads": cuts_roads,
         "cuts-homes": cuts_homes,
         "cae-plain": partial(complex_autoencoder, seed=0, steps=2000, name="cae-plain", chi=1.0),
-        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=10_000, name="cae-no-chi", chi=0.0),
+        "cae-no-chi": partial(complex_autoencoder, seed=0, steps=5_000, name="cae-no-chi", chi=0.0),
     }
     for seed in range(seeds):
         found[f"slots-{seed}"] = partial(small_slots, seed=seed, name=f"slots-{seed}")

@@ -197,7 +197,7 @@ def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path
     again = (run / runs.CONFIG).exists()
     if again and list_steps(run / "checkpoints")[-1:] == [run / "checkpoints" / f"{budget.updates:09d}"]:
         return run
-    training = PretrainingConfig(steps=budget.updates, batch_size=budget.batch, device="cpu")
+    training = PretrainingConfig(steps=budget.updates, batch_size=budget.batch, precision="bfloat16", device="cpu")
     data = pretrain.DataConfig(str(recorded(world, budget.recorded, out)))
     config = pretrain.PretrainConfig(METHOD, data, PICTURE, positives, training)
     if not again:

@@ -12,7 +12,7 @@ from perception.augmentation import Augmentation
 from perception.image_encoder import ImageEncoder
 from perception.mae import MAE, normalised
 
-FEW, UPDATES, BATCH, RATE = 200, 400, 50, 1e-3  # labels, and how they are fine-tuned on
+FEW, UPDATES, BATCH, RATE = 2_000, 1_000, 100, 1e-3  # labels, and how they are fine-tuned on
 
 
 @torch.no_grad()
