@@ -7,9 +7,11 @@ a line of `matrix.jsonl` as soon as it is done, and is not run twice; what was i
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents import Agent
 from agents.bc import BCConfig
 from agents.checkpoint import list_steps
 from agents.dagger import DAggerConfig
@@ -34,7 +36,7 @@ from scripts.config import (
     check,
     write,
 )
-from scripts.evaluation import Ticker, headline, play, scores
+from scripts.evaluation import Ticker, play, scores
 from scripts.image_encoders import ImageConfig
 from scripts.once import once
 from scripts.planning import MPCConfig, SearchOptions
@@ -48,12 +50,13 @@ Line = dict[str, Any]
 WORLDS = {
     "grid": EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb"), 8),
     "homes": EnvConfig(
-        "embodia/PointNav-v0",
-        HomesOptions(("rgb", "pointgoal_with_gps_compass"), 64, 64, num_scenes=16, detail="low", max_steps=100),
-        8,
+        "embodia/Exploration-v0", HomesOptions(("rgb",), 64, 64, num_scenes=16, detail="low", max_steps=100), 8
     ),
     "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=8), 8),
 }
+METRICS = {"grid": "success", "homes": "coverage", "roads": "score"}
+"""What a row is judged by, 0 to 1: finding the goal, the share of the floor seen, nuPlan's score."""
+REFERENCES = ("random", "expert")
 PICTURE = ImageConfig("conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
     "end to end": (EncoderConfig(dim=64, image="conv"), None),
@@ -143,7 +146,9 @@ def measure(smoke: bool = False, out: Path = OUT) -> Line:
     def job(row: Row) -> Callable[[], Line]:
         return lambda: judged(row, budget, out)
 
-    rows = once(out / "matrix.jsonl", ((row.name, job(row)) for row in ROWS))
+    worlds = dict.fromkeys(row.world for row in ROWS)
+    bars = ((f"{world}, {who}", partial(reference, world, who, budget)) for world in worlds for who in REFERENCES)
+    rows = once(out / "matrix.jsonl", [*bars, *((row.name, job(row)) for row in ROWS)])
     print(
         f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
         f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
@@ -166,19 +171,25 @@ def judged(row: Row, budget: Budget, out: Path) -> Line:
     env = build.worlds(config.env, "test", 1, evaluation=True)
     agent = build.trained(config, runs.weights(run, "last"), env)
     env.close()
-    found = scores(play(agent, config.env, range(budget.episodes), "test", config.evaluation.num_envs))
-    name = headline(found)
-    value = interval(found[name])
-    return {
-        "world": row.world,
-        "encoder": row.encoder,
-        **row.columns(),
-        "metric": name,
-        "score": value.value,
-        "interval": [value.low, value.high],
-        "episodes": budget.episodes,
-        "config_hash": config_hash(config),
-    }
+    found = scored(agent, row.world, budget)
+    return {"world": row.world, "encoder": row.encoder, **row.columns(), **found, "config_hash": config_hash(config)}
+
+
+def scored(agent: Agent, world: str, budget: Budget) -> Line:
+    """An agent's score on test levels."""
+    name = METRICS[world]
+    value = interval(scores(play(agent, WORLDS[world], range(budget.episodes), "test"))[name])
+    found = {"metric": name, "score": value.value, "interval": [value.low, value.high]}
+    return {**found, "episodes": budget.episodes}
+
+
+def reference(world: str, who: str, budget: Budget) -> Line:
+    """The floor or the bar of a world: they learn nothing."""
+    env = build.worlds(WORLDS[world], "test", 1, evaluation=True)
+    agent = build.reference(who, env)
+    env.close()
+    parts = dict.fromkeys(("encoder", "model", "planner"), "none")
+    return {"world": world, **parts, "agent": who, **scored(agent, world, budget)}
 
 
 def configuration(row: Row, budget: Budget, out: Path) -> Config:

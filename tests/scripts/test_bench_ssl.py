@@ -133,11 +133,14 @@ def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = bench_matrix.measure(smoke=True, out=tmp_path)
-    for row, asked in zip(found["rows"], chosen):
+    for row in found["rows"]:
         assert {"world", "encoder", "model", "planner", "agent", "score", "interval"} <= set(row)
         assert row["interval"][0] <= row["score"] <= row["interval"][1]
+    assert [(row["world"], row["agent"], row["score"]) for row in found["rows"][1:2]] == [("grid", "expert", 1.0)]
+    trained = found["rows"][len(bench_matrix.REFERENCES) :]
+    for row, asked in zip(trained, chosen, strict=True):
         assert (row["world"], row["encoder"], row["agent"]) == (asked.world, asked.encoder, "dagger")
-    assert len({row["config_hash"] for row in found["rows"]}) == 4
+    assert len({row["config_hash"] for row in trained}) == 4
     monkeypatch.setattr(bench_matrix, "judged", None)
     assert bench_matrix.measure(smoke=True, out=tmp_path)["rows"] == found["rows"], "kept, not run again"
     assert "95 % interval" in capsys.readouterr().out
