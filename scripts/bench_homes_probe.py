@@ -33,7 +33,7 @@ OUT = Path("runs/bench-homes-probe")
 TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk
 SPACE = picture_space((64, 64, 3))
 ENCODER = ImageConfig("conv", dim=128, width=16)
-TRAINING = PretrainingConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
+TRAINING = PretrainingConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
 CHANGES = Augmentation((0.5, 1.0), colour=0.2, brightness=0.15, grey=0.1)
 COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
 VIEWS = {
