@@ -62,14 +62,14 @@ class MAE(SelfSupervised):
         return torch.rand(n, self.position.shape[1], device=device).argsort(1)
 
     def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, P, C * patch * patch) normalised patches in their places, and the class token (N, dim)."""
+        """(N, P, C * patch * patch) normalised patches in their places, and the visible ones pooled (N, dim)."""
         seen = order[:, : self.visible, None]
         embedded = self.encoder.embed(images)
-        summary, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
+        cls, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
         entered = self.enter(tokens).to(self.hidden_token.dtype)
         canvas = self.hidden_token.expand(len(images), order.shape[1], -1)
         canvas = canvas.scatter(1, seen.expand(-1, -1, entered.shape[2]), entered) + self.position
-        return self.paint(self.blocks(canvas)), summary
+        return self.paint(self.blocks(canvas)), self.encoder.pooled(cls, tokens)
 
     def patches(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, P, C * patch * patch), row by row, padded as the encoder pads."""

@@ -66,6 +66,8 @@ class ViT(PatchEncoder):
         patch: side of a patch [pixels].
         registers: extra tokens in which the network may keep global facts; discarded at the end.
         output: "patches" gives (*B, rows * columns, dim), "cls" the class token (*B, 1, dim).
+        pool: what stands for the whole image, "cls" the class token or "mean" the patches' mean; a masked autoencoder
+            needs the latter, for its loss says nothing of a class token.
         keys: the images to read, stacked along channels; by default all.
     """
 
@@ -79,12 +81,15 @@ class ViT(PatchEncoder):
         registers: int = 0,
         output: str = "patches",
         keys: Sequence[str] | None = None,
+        pool: str = "cls",
     ):
         super().__init__(space, keys)
         if output not in ("patches", "cls"):
             raise ValueError(f'output must be "patches" or "cls"; got {output!r}')
+        if pool not in ("cls", "mean"):
+            raise ValueError(f'pool must be "cls" or "mean"; got {pool!r}')
         channels, height, width = self.image_shape
-        self.patch, self.dim, self.output, self.registers = patch, dim, output, registers
+        self.patch, self.dim, self.output, self.pool, self.registers = patch, dim, output, pool, registers
         self.grid = (-(-height // patch), -(-width // patch))  # (rows, columns) of patches
         self.num_tokens = self.grid[0] * self.grid[1] if output == "patches" else 1
         self.project = nn.Conv2d(channels, dim, patch, patch)
@@ -122,8 +127,12 @@ class ViT(PatchEncoder):
         return patches if self.output == "patches" else cls[:, None]
 
     def summary(self, images: Tensor) -> Tensor:
-        """The class token, (N, dim)."""
-        return self.tokens(images)[0]
+        """The class token or the patches' mean, (N, dim)."""
+        return self.pooled(*self.tokens(images))
+
+    def pooled(self, cls: Tensor, patches: Tensor) -> Tensor:
+        """What stands for the whole, of (N, dim) and (N, P, dim)."""
+        return cls if self.pool == "cls" else patches.mean(1)
 
     def _last_input(self, images: Tensor) -> tuple[Block, Tensor]:
         """The last block and what its attention reads, (N, 1 + registers + P, dim)."""

@@ -50,6 +50,8 @@ class ImageConfig:
     """Blocks of vit."""
     heads: int = 4
     """Attention heads of vit."""
+    pool: Literal["cls", "mean"] = "cls"
+    """What stands for a whole picture in vit: the class token, or the patches' mean, which MAE needs."""
 
 
 def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
@@ -59,7 +61,7 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "resnet": {"dim": c.dim, "width": c.width, "tokens": "grid"},
         "nature_cnn": {"dim": c.dim},
         "patch_cnn": {"dim": c.dim},
-        "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads},
+        "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
         "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
     }
     try:

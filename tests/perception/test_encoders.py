@@ -170,6 +170,16 @@ def test_vit_attention_is_a_distribution_and_positions_stretch():
     assert encoder.patch_keys(images).shape == (3, 16, 32)
 
 
+def test_vit_stands_for_a_picture_by_its_class_token_or_its_patches_mean():
+    images = torch.rand(2, 3, 32, 32) - 0.5
+    for pool in ("cls", "mean"):
+        encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, heads=2, pool=pool)
+        cls, patches = encoder.tokens(images)
+        torch.testing.assert_close(encoder.summary(images), {"cls": cls, "mean": patches.mean(1)}[pool])
+    with pytest.raises(ValueError, match='"cls" or "mean"'):
+        ViT(SPACE, keys=["rgb"], pool="max")
+
+
 def test_vit_sees_patches_as_a_set_once_placed():
     """MAE hides patches: a subset goes through `transform` in any order."""
     encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, heads=2)
