@@ -47,10 +47,11 @@ from scripts.statistics import interval
 OUT = Path("runs/bench-matrix")
 Line = dict[str, Any]
 
+# Small pictures: a world model reads and paints each of them several times.
 WORLDS = {
-    "grid": EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb"), 8),
+    "grid": EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb", tile_size=4), 8),
     "homes": EnvConfig(
-        "embodia/Exploration-v0", HomesOptions(("rgb",), 64, 64, num_scenes=16, detail="low", max_steps=100), 8
+        "embodia/Exploration-v0", HomesOptions(("rgb",), 32, 32, num_scenes=16, detail="low", max_steps=100), 8
     ),
     "roads": EnvConfig("embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), num_scenarios=8), 8),
 }
