@@ -301,9 +301,10 @@ def cuts(
         encoder.eval().to(DEVICE)
         control = name in controls
         usual = None if others is None else in_pieces(partial(keys, encoder), encoder, *others).mean(0)
-        ways: dict[str, dict[str, Any]] = {", not centred": {}} if isinstance(encoder, ViT) else {}
-        ways |= {"": {"centred": True}}
+        ways: dict[str, dict[str, Any]] = {}
         ways |= {", less the usual": {"centred": True, "usual": usual}} if usual is not None else {}
+        ways |= {", not centred": {}} if isinstance(encoder, ViT) else {}
+        ways |= {"": {"centred": True}}  # the last is drawn, and MaskCut's
         for way, options in ways.items():
             single = in_pieces(partial(salient, TokenCut(encoder, **options)), encoder, *test)
             scores, within = located([box_of(mask) for mask in single], truths)
