@@ -169,7 +169,7 @@ def test_complex_phases_bind_what_belongs_to_one_shape(bench):
 
 
 def test_token_cut_finds_a_sprite_more_often_than_a_box_in_the_middle(bench):
-    sprite = row("bench discovery", "TokenCut")
+    sprite = row("bench discovery", "one sprite")
     here, control = said(sprite.here), said(sprite.control, "box in the middle")
     found = {each["method"]: each for each in bench("discovery", "--only", "cuts-sprites")["rows"]
              if each["score"] == "CorLoc"}  # fmt: skip
@@ -177,3 +177,16 @@ def test_token_cut_finds_a_sprite_more_often_than_a_box_in_the_middle(bench):
     for number, name in ((here, "TokenCut, colour and gradients"), (control, box)):
         assert number.meets(*found[name]["interval"]), (name, found[name])
     assert found["TokenCut, colour and gradients"]["interval"][0] > found[box]["interval"][1]
+
+
+def test_token_cut_by_the_projects_own_dino_finds_things_in_homes(bench):
+    homes = row("bench discovery", "frames of unseen homes")
+    words = {"box in the middle": "centre box", "untrained transformer": "TokenCut, random ViT"}
+    expected = {"TokenCut, DINO": said(homes.here)} | {
+        name: said(homes.control, said_so) for said_so, name in words.items()
+    }
+    rows = [each for each in bench("discovery", "--only", "cuts-homes")["rows"] if each["score"] == "CorLoc"]
+    found = {each["method"].split(" of side")[0]: each["interval"] for each in rows}
+    for name, number in expected.items():
+        assert number.meets(*found[name]), (name, found[name])
+    assert all(found["TokenCut, DINO"][0] > found[name][1] for name in words.values())
