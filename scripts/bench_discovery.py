@@ -456,7 +456,6 @@ def home_dino(out: Path, train: Scenes, steps: int) -> tuple[ViT, str]:
     Its views differ little: at crops of 0.4 and the usual changes of colour the student is still no better than a guess
     after 300 updates.
     """
-    torch.manual_seed(0)
     views = Views(Augmentation(scale=(0.75, 1.0), colour=0.1, brightness=0.1, grey=0.1, blur=0.0))
     settings = DINOSettings(
         prototypes=64, batch_norm=True, momentum=0.98, steps=steps, local_crops=0, frozen_updates=30
