@@ -59,7 +59,7 @@ class Planners(Repeated):
 
 
 class Planning(Repeated):
-    """Seconds per plan against samples and horizon."""
+    """What plans and updates of their models cost, and swing-ups on true equations."""
 
 
 @dataclass(frozen=True)

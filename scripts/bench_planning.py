@@ -1,11 +1,16 @@
-"""Seconds per plan, one world at a time: how they grow with samples and horizon, by model and by planner."""
+"""What plans cost and what they are worth on true equations, and what their models' learning costs.
+
+Seconds per plan, one world at a time, against samples and horizon, by model and by planner; updates per second of the
+learned models; the share of hanging starts from which each planner swings a pendulum and a cart-pole up.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from perception.mlp import MLPEncoder
 from planners.cem import CEM
@@ -14,15 +19,16 @@ from planners.gradient import GradientPlanner
 from planners.icem import ICEM
 from planners.ilqr import ILQR
 from planners.mppi import MPPI
-from planners.objective import GoalDistance, Quadratic, Return
-from planners.pendulum import Pendulum
+from planners.objective import GoalDistance, Return
 from planners.rssm import RSSM, RSSMConfig
 from planners.td_mpc2 import TDMPC2Model
+from scripts import swing_up, update_rate
 from scripts.provenance import hardware
 from scripts.stopwatch import Rate, middle, rate
 
 SAMPLES, HORIZONS, ITERATIONS = (32, 128, 512), (5, 15, 30), 5
 ACTIONS = spaces.Box(-2.0, 2.0, (1,))
+PENDULUM = swing_up.TASKS["pendulum"]
 SEEN = spaces.Dict({"state": spaces.Box(-8.0, 8.0, (3,))})
 
 
@@ -32,7 +38,14 @@ def measure(repeats: int) -> dict[str, Any]:
     torch.manual_seed(0)
     rows = [row for name, parts in models().items() for row in grid(name, *parts, repeats)]
     rows += compared(repeats)
-    return {"rows": rows, "growth": growth(rows), "hardware": hardware("cpu")}
+    learned = {name: model for name, (model, _) in models().items() if isinstance(model, torch.nn.Module)}
+    return {
+        "rows": rows,
+        "growth": growth(rows),
+        "updates": update_rate.measure(learned, repeats),
+        "swing_up": swing_up.measure(),
+        "hardware": hardware(),
+    }
 
 
 def models() -> dict[str, tuple[Any, Any]]:
@@ -41,7 +54,7 @@ def models() -> dict[str, tuple[Any, Any]]:
     dino = DINOWM(SEEN, ACTIONS, Patches(), DINOWMConfig(dim=64, depth=2))
     small = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
     return {
-        "pendulum's equations": (Pendulum(), swing_up()),
+        "pendulum's equations": (PENDULUM.model, PENDULUM.objective()),
         "TD-MPC2": (TDMPC2Model(ACTIONS, encoder).eval(), Return()),
         "RSSM": (RSSM(SEEN, ACTIONS, encoder, small), Return()),
         "DINO-WM, 16 patches": (dino, GoalDistance(torch.zeros(1, 16, 8))),
@@ -49,14 +62,12 @@ def models() -> dict[str, tuple[Any, Any]]:
 
 
 class Patches(torch.nn.Module):
-    """Sixteen tokens of 8 numbers, as `bench wall` has them; planning never encodes."""
+    """Sixteen tokens of 8 numbers, as `bench wall` has them, made of nothing: frozen, and kept before learning."""
 
     num_tokens, dim = 16, 8
 
-
-def swing_up() -> Quadratic:
-    q = torch.diag(torch.tensor([1.0, 1.0, 0.1], dtype=torch.float64))
-    return Quadratic(q, 0.001 * q[:1, :1], q, torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        return obs["state"][..., :1, None].expand(*obs["state"].shape[:-1], self.num_tokens, self.dim)
 
 
 def grid(name: str, model: Any, objective: Any, repeats: int) -> list[dict[str, Any]]:
@@ -82,7 +93,7 @@ def compared(repeats: int) -> list[dict[str, Any]]:
         "ilqr": ILQR(ACTIONS, horizon, iterations=5),
     }
     return [
-        timed("pendulum's equations", name, planner, Pendulum(), swing_up(), repeats, samples, horizon)
+        timed("pendulum's equations", name, planner, PENDULUM.model, PENDULUM.objective(), repeats, samples, horizon)
         for name, planner in planners.items()
     ]
 

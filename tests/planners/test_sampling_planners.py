@@ -6,7 +6,6 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from planners.cart_pole import CartPole
 from planners.cem import CEM
 from planners.gradient import GradientPlanner
 from planners.grid_map import GridMap
@@ -16,7 +15,6 @@ from planners.linear_system import LinearSystem
 from planners.lqr import LQR
 from planners.mppi import MPPI
 from planners.objective import GoalDistance, Quadratic, Return
-from planners.pendulum import Pendulum
 from planners.snapshot import SnapshotModel
 
 BOX = spaces.Box(-1.0, 1.0, (1,))
@@ -113,46 +111,3 @@ def test_refusals_name_the_way_out():
     model = SnapshotModel(Still())
     with pytest.raises(TypeError, match="no gradient"):
         GradientPlanner(BOX, horizon=2).plan(model, model.initial(1), Return(), {})
-
-
-def swing_up(model, planner, objective, starts, steps, block=1):
-    """Receding-horizon control of all starts at once; the fraction of the last fifth of the time spent upright."""
-    state, carry, upright = {"x": starts}, {}, []
-    for _ in range(steps):
-        plan, carry = planner.plan(model, state, objective, carry)
-        state = model.imagine(state, plan[:, 0])
-        upright.append(state["x"][:, -2].cos() > 0.95)
-    return torch.stack(upright)[-steps // 5 :].all(0).double().mean()
-
-
-# A heavy final cost makes a receding horizon procrastinate: upright at its end is as good now as a step later, for
-# ever. So the last state costs what every other does. Actions are held for two steps (10 and 12.5 Hz).
-
-
-def pendulum_case():
-    q = torch.diag(torch.tensor([1.0, 1.0, 0.1]))
-    objective = Quadratic(q, torch.tensor([[1e-3]]), q, torch.tensor([1.0, 0.0, 0.0]))
-    return Pendulum(substeps=2), objective, spaces.Box(-2.0, 2.0, (1,)), 80
-
-
-def cart_pole_case():
-    q = torch.diag(torch.tensor([0.2, 0.01, 2.0, 0.2, 0.02]))
-    objective = Quadratic(q, torch.tensor([[1e-4]]), q, torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
-    return CartPole(substeps=2), objective, spaces.Box(-10.0, 10.0, (1,)), 80
-
-
-def starts_of(model, count):
-    g = torch.Generator().manual_seed(1)
-    x = 0.1 * torch.randn(count, model.state_dim, generator=g)
-    x[:, -2] += torch.pi
-    return x
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [pendulum_case, cart_pole_case])
-@pytest.mark.parametrize("kind", [CEM, ICEM, MPPI])
-def test_swing_up(case, kind):
-    """Upright in the last fifth of the episode from at least 95 % of 50 hanging starts."""
-    model, objective, space, steps = case()
-    planner = kind(space, horizon=20, samples=256, elites=25, iterations=5)
-    assert float(swing_up(model, planner, objective, starts_of(model, 50), steps)) >= 0.95

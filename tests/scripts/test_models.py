@@ -1,6 +1,7 @@
 """World models from the command line: train, imagine, measure; and what is refused before anything is built."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from gymnasium import spaces
 from PIL import Image
 
-from scripts import bench_planning, bench_wall, imagine
+from scripts import bench_planning, bench_wall, imagine, swing_up, update_rate
 from scripts.main import main
 
 SHORT = ["--evaluation.episodes", "2", "--evaluation.during", "2", "--evaluation.films", "0"]
@@ -89,10 +90,31 @@ def test_imagination_is_told_the_action_that_led_to_each_row():
     np.testing.assert_allclose(imagine.distance(truth["x"], wrong["x"], vector), [0, 0, 1, 2, 3, 4])
 
 
+class Still:
+    """Plans that do nothing."""
+
+    def plan(self, model, state, objective, carry):
+        return torch.zeros(len(state["x"]), 1, 1), {}
+
+
+@pytest.mark.parametrize("task", swing_up.TASKS)
+def test_a_pole_is_upright_only_where_it_stays_so(task, monkeypatch):
+    assert not swing_up.upright(swing_up.TASKS[task], Still(), starts=5).any(), "it hangs"
+    poised = torch.zeros(1, swing_up.TASKS[task].model.state_dim, dtype=torch.float64)
+    tipped = poised + 1e-3  # falls long before the last fifth
+    monkeypatch.setattr(swing_up.Task, "starts", lambda self, count: torch.cat([poised, tipped]))
+    assert swing_up.upright(swing_up.TASKS[task], Still()).tolist() == [True, False]
+
+
 def test_planning_time_is_measured_and_its_growth_fitted(monkeypatch, capsys):
     monkeypatch.setattr(bench_planning, "SAMPLES", (16, 32, 64))
     monkeypatch.setattr(bench_planning, "HORIZONS", (2, 4, 6))
+    monkeypatch.setattr(update_rate, "UPDATES", 1)
+    monkeypatch.setattr(bench_planning.swing_up, "measure", partial(swing_up.measure, starts=2, steps=1))
     made = bench_planning.measure(1)
+    assert {row["model"] for row in made["updates"]} == {"TD-MPC2", "RSSM", "DINO-WM, 16 patches"}
+    assert all(row["updates_per_second"] > 0 for row in made["updates"])
+    assert [row["success"] for row in made["swing_up"]] == [0.0] * 8, "one step is too few"
     assert {row["planner"] for row in made["rows"]} == {"cem", "icem", "mppi", "gradient", "ilqr"}
     assert all(row["cpu_seconds"] > 0 for row in made["rows"])
     times = [{"model": "m", "planner": "cem", "samples": s, "horizon": h, "cpu_seconds": s * h**2}
