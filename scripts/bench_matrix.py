@@ -22,7 +22,7 @@ from agents.pretraining import PretrainingConfig
 from agents.rows import EpisodeWriter, episode_files
 from agents.sb3 import PPOConfig
 from planners.rssm import RSSMConfig
-from scripts import build, pretrain, runs, train
+from scripts import build, matrix_plot, pretrain, runs, train
 from scripts.collect import Keep
 from scripts.config import (
     AgentConfig,
@@ -158,7 +158,10 @@ def measure(smoke: bool = False, out: Path = OUT) -> Line:
         f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
     )
     show(rows)
-    return {"rows": rows, "budget": vars(budget), "hardware": hardware()}
+    picture = out / "matrix.png"
+    matrix_plot.write(picture, rows)
+    print(f"picture: {picture}")
+    return {"rows": rows, "picture": str(picture), "budget": vars(budget), "hardware": hardware()}
 
 
 def judged(row: Row, budget: Budget, out: Path) -> Line:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from perception.mae import MAE, normalised
 from perception.shapes10 import SPACE, shapes10
@@ -137,6 +138,7 @@ def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatc
         assert {"world", "encoder", "model", "planner", "agent", "score", "interval"} <= set(row)
         assert row["interval"][0] <= row["score"] <= row["interval"][1]
     assert [(row["world"], row["agent"], row["score"]) for row in found["rows"][1:2]] == [("grid", "expert", 1.0)]
+    assert Image.open(found["picture"]).convert("L").getextrema()[0] < 100, "something is drawn"
     trained = found["rows"][len(bench_matrix.REFERENCES) :]
     for row, asked in zip(trained, chosen, strict=True):
         assert (row["world"], row["encoder"], row["agent"]) == (asked.world, asked.encoder, "dagger")

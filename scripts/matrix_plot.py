@@ -1,0 +1,49 @@
+"""The matrix as one picture: a panel a world, a dot and its interval a combination, lines for random and the expert."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+COLOURS = {"dagger": "#0072b2", "bc": "#56b4e9", "ppo": "#d55e00", "dreamer": "#009e73", "mpc": "#cc79a7"}
+LINES = {"random": (0, (1, 2)), "expert": "-"}
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as the matrix gives them; those of random and the expert become lines."""
+    from matplotlib.figure import Figure
+
+    tried = [row for row in rows if row["agent"] not in LINES]
+    places = {name: i for i, name in enumerate(sorted({said(row) for row in tried}, key=order(tried)))}
+    worlds = list(dict.fromkeys(row["world"] for row in rows))
+    figure = Figure(figsize=(3.6 + 2.4 * len(worlds), 1.0 + 0.24 * len(places)), layout="constrained")
+    panels = figure.subplots(1, len(worlds), sharey=True, squeeze=False)[0]
+    for axes, world in zip(panels, worlds, strict=True):
+        for row in (row for row in rows if row["world"] == world):
+            if row["agent"] in LINES:
+                axes.axvline(row["score"], color="#888888", linewidth=1, linestyle=LINES[row["agent"]])
+                continue
+            y, colour = places[said(row)], COLOURS[row["agent"]]
+            axes.plot(row["interval"], (y, y), color=colour, linewidth=2, alpha=0.5)
+            axes.plot(row["score"], y, "o", color=colour, markersize=5)
+        metric = next(row["metric"] for row in rows if row["world"] == world)
+        axes.set(title=f"{world}: {metric.replace('_', ' ')}", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
+        axes.title.set_fontsize(9)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False, labelsize=8)
+        axes.grid(axis="y", color="#eeeeee")
+    panels[0].set_yticks(list(places.values()), list(places))
+    panels[0].invert_yaxis()
+    figure.suptitle("dotted: random; line: the expert", fontsize=8, color="#666666", y=-0.01)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def said(row: dict[str, Any]) -> str:
+    """ "encoder: agent (model, planner)"."""
+    parts = [row[part] for part in ("model", "planner") if row[part] != "none"]
+    return f"{row['encoder']}: {row['agent']}" + f" ({', '.join(parts)})" * bool(parts)
+
+
+def order(rows: Sequence[dict[str, Any]]) -> Any:
+    """By agent, then in the order of the table."""
+    places = {said(row): (list(COLOURS).index(row["agent"]), i) for i, row in reversed(list(enumerate(rows)))}
+    return lambda name: places[name]
