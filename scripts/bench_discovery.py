@@ -430,27 +430,41 @@ def oracle(label: Array, noise: float, rng: np.random.Generator, dim: int = 64) 
 HOMES = "home frames 128x128"
 
 
-def small_vit(scenes: Scenes, patch: int = 8) -> ViT:
+def small_vit(scenes: Scenes, patch: int = 8, seed: int = 0) -> ViT:
     """The same weights every time: as a control it must not depend on what was trained before."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return ViT(scenes.space(), patch, dim=96, depth=3, heads=3)
 
 
+def home_scenes(out: Path) -> tuple[Scenes, Scenes, Scenes]:
+    """Frames of test homes, of training homes to learn from, and of training homes that say what is usual."""
+    return (
+        kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128)),
+        kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32)),
+        kept(out / "homes-others.npz", lambda: home_frames(300, "train", 128)),
+    )
+
+
 def cuts_homes(out: Path) -> list[Record]:
-    test = kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128))
-    train = kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32))
-    others = kept(out / "homes-others.npz", lambda: home_frames(300, "train", 128))
-    learned, budget = home_dino(out, train, steps=600)
+    """The controls: what the patches of a transformer that learnt nothing are worth, and colours."""
+    test, train, others = home_scenes(out)
     encoders: dict[str, PatchEncoder] = {
-        "DINO": enlarged(learned, test),
         "random ViT": small_vit(test),
         "colour and gradients": PatchStatistics(test.space(), patch=8),
     }
-    records = cuts(out, HOMES, test, train, encoders, ("random ViT", "colour and gradients"), others=others)
-    return [each | {"budget": budget} if "DINO" in each["method"] else each for each in records]
+    return cuts(out, HOMES, test, train, encoders, tuple(encoders), others=others)
 
 
-def home_dino(out: Path, train: Scenes, steps: int) -> tuple[ViT, str]:
+def cuts_homes_dino(out: Path, seed: int) -> list[Record]:
+    """By a DINO that taught itself on frames of training homes."""
+    test, train, others = home_scenes(out)
+    folder = out / f"dino-homes-{seed}"
+    learned, budget = home_dino(folder, train, 600, seed)
+    records = cuts(folder, HOMES, test, train, {"DINO": enlarged(learned, test)}, (), others=others)
+    return [each | {"budget": budget} for each in records if "DINO" in each["method"]]
+
+
+def home_dino(out: Path, train: Scenes, steps: int, seed: int) -> tuple[ViT, str]:
     """A small ViT under DINO on 64x64 frames of training homes; the teacher's network.
 
     Its views differ little: at crops of 0.4 and the usual changes of colour the student is still no better than a guess
@@ -460,9 +474,9 @@ def home_dino(out: Path, train: Scenes, steps: int) -> tuple[ViT, str]:
     settings = DINOSettings(
         prototypes=64, batch_norm=True, momentum=0.98, steps=steps, local_crops=0, frozen_updates=30
     )
-    model = DINO(small_vit(train), views, settings).to(DEVICE)
-    training = ShortTraining(out / "dino-homes", steps, warm_up(1e-3, 50, steps), 50, clip=1.0, bf16=True)
-    curve = training.run(model, batches(train, 0))
+    model = DINO(small_vit(train, seed=seed), views, settings).to(DEVICE)
+    training = ShortTraining(out, steps, warm_up(1e-3, 50, steps), 50, seed, clip=1.0, bf16=True)
+    curve = training.run(model, batches(train, seed))
     encoder = model.teacher.module.encoder
     assert isinstance(encoder, ViT)
     return encoder, budget_of(curve)
@@ -514,6 +528,7 @@ def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
         "cae-no-chi": partial(complex_autoencoder, seed=0, steps=5_000, name="cae-no-chi", chi=0.0),
     }
     for seed in range(seeds):
+        found[f"cuts-homes-dino-{seed}"] = partial(cuts_homes_dino, seed=seed)
         found[f"slots-{seed}"] = partial(small_slots, seed=seed, name=f"slots-{seed}")
         name = f"cae-2shapes-{seed}"
         found[name] = partial(complex_autoencoder, seed=seed, steps=10_000, name=name)
