@@ -103,10 +103,11 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{name} is no method. {nearest(name, METHODS)}")
     args = parsed(name, arguments[1:])
     config = settled(args)
+    learner, clips = build(config)  # what cannot be is refused before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(config, run)
+    return carry_out(learner, clips, config, run)
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
@@ -138,7 +139,7 @@ def resume(args: Resume) -> int:
     config = read(args.resume / runs.CONFIG, PretrainConfig)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    return carry_out(config, args.resume, again=True)
+    return carry_out(*build(config), config, args.resume, again=True)
 
 
 def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
@@ -156,11 +157,10 @@ def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
         raise Mistake(f"this cannot be built: {error}") from error
 
 
-def carry_out(config: PretrainConfig, run: Path, again: bool = False) -> int:
+def carry_out(learner: Pretraining, clips: Pool, config: PretrainConfig, run: Path, again: bool = False) -> int:
     """Pretrain into `run`; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     with one_at_a_time(run):
-        learner, clips = build(config)
         logger = Logger(run)
         try:
             made = pretrain(learner, clips, run, logger=logger, resume=again)

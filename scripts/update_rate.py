@@ -40,7 +40,8 @@ def measure(models: Mapping[str, Any], repeats: int) -> list[dict[str, Any]]:
             work()  # not counted: a GPU compiles in it
             found = middle([rate(work) for _ in range(repeats)]).wall
             cpu = cpu or found
-            print(f"  {name:<20} {machine!s:<25} {found:8.1f}, {found / cpu:.1f} x the CPU's", flush=True)
+            gain = "" if machine.device == "cpu" else f", {found / cpu:.1f} x the CPU's"
+            print(f"  {name:<20} {machine!s:<25} {found:8.1f}{gain}", flush=True)
             rows.append({"model": name, **vars(machine), "updates_per_second": found, "ratio": found / cpu})
     return rows
 
