@@ -167,3 +167,10 @@ def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
     assert "0.250 easy" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no part of this bench begins with 'nothing'"):
         bench_discovery.measure(1, ["nothing"], tmp_path)
+
+
+def test_colours_tell_pieces_apart_but_for_those_of_one_colour(tmp_path):
+    colours, halves = (each["scores"] for each in bench_discovery.slots_controls(tmp_path))
+    assert abs(colours["FG-ARI, one colour"]) < 1e-9
+    assert 0.75 < colours["FG-ARI"] < 0.9, "two of six colours are alike in a sixth of the pictures"
+    assert halves["FG-ARI"] < 0.5
