@@ -144,6 +144,8 @@ class EncoderConfig:
     """Observation keys to read; None for all."""
     image: Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv"] = "resnet"
     """What reads a picture."""
+    width: int = 32
+    """Channels of the first stage of conv."""
     sets: tuple[str, ...] = ()
     """Keys whose rows are a set, read by Deep Sets."""
     channels: int = 32
