@@ -14,8 +14,10 @@ from perception.scenes import OVERLAP, Scenes
 from perception.sprites import sprites
 from perception.vit import ViT
 from scripts import bench_discovery, mask_picture
-from scripts.bench_discovery import batches, best_side, cuts, enlarged, middle_box, small_vit
+from scripts.discovery import batches
+from scripts.discovery_cuts import best_side, cuts, enlarged, middle_box, small_vit
 from scripts.discovery_sets import any_whole, drawn, home_frames, instances, kept, road_pictures, road_share
+from scripts.discovery_slots import slots_controls
 from scripts.short_training import ShortTraining, warm_up
 
 
@@ -170,7 +172,7 @@ def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
 
 
 def test_colours_tell_pieces_apart_but_for_those_of_one_colour(tmp_path):
-    colours, halves = (each["scores"] for each in bench_discovery.slots_controls(tmp_path))
+    colours, halves = (each["scores"] for each in slots_controls(tmp_path))
     assert abs(colours["FG-ARI, one colour"]) < 1e-9
     assert 0.75 < colours["FG-ARI"] < 0.9, "two of six colours are alike in a sixth of the pictures"
     assert halves["FG-ARI"] < 0.5
