@@ -12,7 +12,7 @@ from PIL import Image
 from perception.mae import MAE, normalised
 from perception.shapes10 import SPACE, shapes10
 from perception.vit import ViT
-from scripts import attention_scores, bench_homes_probe, bench_matrix, bench_ssl, mae_scores
+from scripts import attention_scores, bench_homes_probe, bench_matrix, bench_ssl, build, image_encoders, mae_scores
 from scripts.home_walks import ROOMS, walks
 
 
@@ -146,6 +146,16 @@ def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatc
     monkeypatch.setattr(bench_matrix, "judged", None)
     assert bench_matrix.measure(smoke=True, out=tmp_path)["rows"] == found["rows"], "kept, not run again"
     assert "95 % interval" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_the_matrix_compares_what_is_taught_and_not_networks(side):
+    space = image_encoders.picture_space((side, side, 3))
+    learnt = image_encoders.make(bench_matrix.PICTURE, space).state_dict()
+    for name in ("end to end", "random, frozen"):
+        (reads,) = build.encoder(bench_matrix.ENCODERS[name][0], space).parts.values()
+        fresh = {key.removeprefix("encoder."): value.shape for key, value in reads.state_dict().items()}
+        assert fresh == {key: value.shape for key, value in learnt.items()}
 
 
 def test_rows_of_the_matrix_are_told_apart_and_cover_the_worlds():
