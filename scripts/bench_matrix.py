@@ -11,9 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from gymnasium import spaces
+
 from agents import Agent
 from agents.bc import BCConfig
 from agents.checkpoint import list_steps
+from agents.constant import Constant
 from agents.dagger import DAggerConfig
 from agents.dreamer import DreamerConfig
 from agents.evaluate import evaluate
@@ -60,7 +64,8 @@ WORLDS = {
 METRICS = {"grid": "success", "homes": "coverage", "roads": "ego_progress_along_expert_route"}
 """What a row is judged by, 0 to 1: finding the goal, the share of the floor seen, the share of the expert's way driven
 before a failure ends it. nuPlan's score multiplies by every failure: 3,000 steps leave it at 0.00 to 0.07."""
-REFERENCES = ("random", "expert")
+REFERENCES = ("random", "constant", "expert")
+"""Floors and bar: chance, the best action that never changes, the expert."""
 PICTURE = ImageConfig("conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
     "end to end": (EncoderConfig(dim=64, image="conv", width=16), None),
@@ -193,12 +198,22 @@ def scored(agent: Agent, world: str, budget: Budget) -> Line:
 
 
 def reference(world: str, who: str, budget: Budget) -> Line:
-    """The floor or the bar of a world: they learn nothing."""
+    """A floor or the bar of a world: they learn nothing."""
     env = build.worlds(WORLDS[world], "test", 1, evaluation=True)
-    agent = build.reference(who, env)
+    agent = best_constant(world, env) if who == "constant" else build.reference(who, env)
     env.close()
     parts = dict.fromkeys(("encoder", "model", "planner"), "none")
     return {"world": world, **parts, "agent": who, **scored(agent, world, budget)}
+
+
+def best_constant(world: str, env: Any, episodes: int = 10) -> Constant:
+    """The class that scores best on training levels; of continuous actions the middle of their range."""
+    space = env.single_action_space
+    if isinstance(space, spaces.Box):
+        return Constant(env.single_observation_space, space, (space.low + space.high) / 2)
+    tried = [Constant(env.single_observation_space, space, space.start + k) for k in range(space.n)]
+    found = [scores(play(agent, WORLDS[world], range(episodes), "train"))[METRICS[world]] for agent in tried]
+    return tried[int(np.argmax([np.mean(each) for each in found]))]
 
 
 def configuration(row: Row, budget: Budget, out: Path) -> Config:

@@ -1,15 +1,15 @@
-"""The matrix as one picture: a panel a world, a dot and its interval a combination, lines for random and the expert."""
+"""The matrix as one picture: a panel a world, a dot and its interval a combination, lines for what learns nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 COLOURS = {"dagger": "#0072b2", "bc": "#56b4e9", "ppo": "#d55e00", "dreamer": "#009e73", "mpc": "#cc79a7"}
-LINES = {"random": (0, (1, 2)), "expert": "-"}
+LINES: dict[str, Any] = {"random": (0, (1, 2)), "constant": (0, (5, 3)), "expert": "-"}
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as the matrix gives them; those of random and the expert become lines."""
+    """Rows as the matrix gives them; those that learn nothing become lines."""
     from matplotlib.figure import Figure
 
     tried = [row for row in rows if row["agent"] not in LINES]
@@ -33,7 +33,8 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         axes.grid(axis="y", color="#eeeeee")
     panels[0].set_yticks(list(places.values()), list(places))
     panels[0].invert_yaxis()
-    figure.suptitle("dotted: random; line: the expert", fontsize=8, color="#666666", y=-0.01)
+    legend = "dotted: random; dashed: the best action that never changes; line: the expert"
+    figure.suptitle(legend, fontsize=8, color="#666666", y=-0.01)
     figure.savefig(path, dpi=100, bbox_inches="tight")
 
 
