@@ -192,6 +192,14 @@ def test_token_cut_by_the_projects_own_dino_finds_things_in_homes(bench):
     assert min(own["seeds"]) > found["centre box"]["interval"][1]
 
 
+def test_in_three_thousand_steps_models_and_experts_teach_what_reward_alone_does_not(bench):
+    rows = [row for row in bench("matrix")["rows"] if row["world"] == "grid" and row["encoder"] != "none"]
+    rewarded = [row for row in rows if row["agent"] == "ppo"]
+    others = [row for row in rows if row["agent"] != "ppo"]
+    assert min(row["score"] for row in others) >= 0.95
+    assert min(row["interval"][0] for row in others) > max(row["interval"][1] for row in rewarded)
+
+
 def test_planners_swing_poles_up_on_true_equations(bench):
     rows = bench("planning", "--repeats", "1")["swing_up"]
     assert all(each["success"] >= 0.95 for each in rows), rows
