@@ -155,6 +155,9 @@ def test_self_supervised_features_tell_shapes_apart(bench):
     for name, numbers in said_of.items():
         scores = [100 * found[name][score]["value"] for score in ("linear", "knn")]
         assert scores == pytest.approx([float(each) for each in numbers.split("/")], abs=4), name
+    mae = found["MAE"]
+    assert mae["masked_mse"] < 0.35 < mae["interpolated_mse"]
+    assert mae["tuned"] > mae["scratch"] + 0.03
     best_control = max(found[name]["linear"]["value"] for name in controls)
     assert all(found[name]["linear"]["value"] > best_control + 0.2 for name in said_of.keys() - controls.keys())
 
