@@ -195,6 +195,19 @@ def test_token_cut_by_the_projects_own_dino_finds_things_in_homes(bench):
     assert min(own["seeds"]) > found["centre box"]["interval"][1]
 
 
+def test_slot_attention_tells_pieces_of_one_colour_apart(bench):
+    pieces = row("bench discovery", "slot attention")
+    found = {}
+    for each in bench("discovery", "--only", "slots", "--seeds", str(pieces.seeds))["rows"]:
+        found[each["method"], each["score"]] = each
+    alike = "where both have one"
+    for score, words, theirs in (("FG-ARI", "", "colours"), ("FG-ARI, one colour", alike, alike)):
+        ours, colours = (found[who, score]["ours"] for who in ("slot attention", "k-means of colours"))
+        assert ours == pytest.approx(said(pieces.here, words).value, abs=0.08)
+        assert colours == pytest.approx(said(pieces.control, theirs).value, abs=0.01)
+    assert ours > colours + 0.3
+
+
 def test_in_three_thousand_steps_models_and_experts_teach_what_reward_alone_does_not(bench):
     rows = [row for row in bench("matrix")["rows"] if row["world"] == "grid" and row["encoder"] != "none"]
     rewarded = [row for row in rows if row["agent"] == "ppo"]
