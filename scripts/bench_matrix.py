@@ -238,7 +238,7 @@ def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path
     if not again:
         run.mkdir(parents=True, exist_ok=True)
         write(config, run / runs.CONFIG, config_hash=config_hash(config))
-    if pretrain.carry_out(*pretrain.build(config), config, run, again=again):
+    if pretrain.carry_out(*pretrain.build(config), run, again=again):
         raise KeyboardInterrupt
     return run
 

@@ -36,9 +36,10 @@ def measure(repeats: int) -> dict[str, Any]:
     """Median of `repeats` plans after one that is not counted; weights are as drawn, which does not change the time."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    rows = [row for name, parts in models().items() for row in grid(name, *parts, repeats)]
+    planned_in = models()
+    rows = [row for name, parts in planned_in.items() for row in grid(name, *parts, repeats)]
     rows += compared(repeats)
-    learned = {name: model for name, (model, _) in models().items() if isinstance(model, torch.nn.Module)}
+    learned = {name: model for name, (model, _) in planned_in.items() if isinstance(model, torch.nn.Module)}
     return {
         "rows": rows,
         "growth": growth(rows),

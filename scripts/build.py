@@ -26,10 +26,10 @@ from perception.frozen import Frozen
 from perception.observation import kind
 from perception.point_goal import PointGoalEncoder
 from perception.symbol_grid import SymbolGridCNN
-from scripts import image_encoders
 from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, RoadOptions, known_id, make_options
 from scripts.drivers import DRIVERS
 from scripts.image_encoders import IMAGE, ImageConfig, matching_key, pretrained
+from scripts.image_encoders import make as make_image
 from scripts.mistake import Mistake
 from scripts.planning import MPCConfig, mpc
 
@@ -64,12 +64,12 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
         raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
     picture: Callable[..., Encoder] = IMAGE[config.image]
     if config.image == "conv":  # the network that pretraining makes, so that the two can be compared
-        picture = partial(image_encoders.make, ImageConfig("conv", config.dim, config.width))
+        picture = partial(make_image, ImageConfig("conv", config.dim, config.width))
     chosen = dict.fromkeys(pictures, picture)
     if config.pretrained:
         chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained)
     if config.frozen:
-        chosen = {key: partial(frozen, made) for key, made in chosen.items()}
+        chosen = {key: partial(frozen, maker) for key, maker in chosen.items()}
     for key in keys:
         if key in config.sets:
             chosen[key] = DeepSets

@@ -13,7 +13,8 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     tried = [row for row in rows if row["agent"] not in LINES]
-    places = {name: i for i, name in enumerate(sorted({said(row) for row in tried}, key=order(tried)))}
+    by_agent = sorted(tried, key=lambda row: list(COLOURS).index(row["agent"]))  # within one, the table's order
+    places = {name: i for i, name in enumerate(dict.fromkeys(map(said, by_agent)))}
     worlds = list(dict.fromkeys(row["world"] for row in rows))
     figure = Figure(figsize=(3.6 + 2.4 * len(worlds), 1.0 + 0.24 * len(places)), layout="constrained")
     panels = figure.subplots(1, len(worlds), sharey=True, squeeze=False)[0]
@@ -42,9 +43,3 @@ def said(row: dict[str, Any]) -> str:
     """ "encoder: agent (model, planner)"."""
     parts = [row[part] for part in ("model", "planner") if row[part] != "none"]
     return f"{row['encoder']}: {row['agent']}" + f" ({', '.join(parts)})" * bool(parts)
-
-
-def order(rows: Sequence[dict[str, Any]]) -> Any:
-    """By agent, then in the order of the table."""
-    places = {said(row): (list(COLOURS).index(row["agent"]), i) for i, row in reversed(list(enumerate(rows)))}
-    return lambda name: places[name]

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(learner, clips, config, run)
+    return carry_out(learner, clips, run)
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
@@ -139,7 +139,7 @@ def resume(args: Resume) -> int:
     config = read(args.resume / runs.CONFIG, PretrainConfig)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    return carry_out(*build(config), config, args.resume, again=True)
+    return carry_out(*build(config), args.resume, again=True)
 
 
 def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
@@ -157,7 +157,7 @@ def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
         raise Mistake(f"this cannot be built: {error}") from error
 
 
-def carry_out(learner: Pretraining, clips: Pool, config: PretrainConfig, run: Path, again: bool = False) -> int:
+def carry_out(learner: Pretraining, clips: Pool, run: Path, again: bool = False) -> int:
     """Pretrain into `run`; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     with one_at_a_time(run):
@@ -166,7 +166,7 @@ def carry_out(learner: Pretraining, clips: Pool, config: PretrainConfig, run: Pa
             made = pretrain(learner, clips, run, logger=logger, resume=again)
         finally:
             logger.close()
-    if made < config.training.steps:
+    if made < learner.config.steps:
         print(f"stopped at update {made:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
         return 130
     say(run, clips)

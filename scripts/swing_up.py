@@ -1,6 +1,5 @@
 """A pendulum and a cart-pole swung up on their true equations: what each planner alone can do, plan after plan."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +59,12 @@ TASKS = {
     "pendulum": Task(Pendulum(substeps=2), (1.0, 1.0, 0.1), 1e-3, 2.0),
     "cart-pole": Task(CartPole(substeps=2), (0.2, 0.01, 2.0, 0.2, 0.02), 1e-4, 10.0),
 }
-PLANNERS: Mapping[str, Callable[[spaces.Box], Planner]] = {
-    "cem": lambda space: CEM(space, horizon=20, samples=256, elites=25, iterations=5),
-    "icem": lambda space: ICEM(space, horizon=20, samples=256, elites=25, iterations=5),
-    "mppi": lambda space: MPPI(space, horizon=20, samples=256, elites=25, iterations=5),
-    "ilqr": lambda space: ILQR(space, horizon=40, iterations=15),
-}
+
+
+def planners(space: spaces.Box) -> dict[str, Planner]:
+    sampling = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
+    found = {name: kind(space, horizon=20, samples=256, elites=25, iterations=5) for name, kind in sampling.items()}
+    return {**found, "ilqr": ILQR(space, horizon=40, iterations=15)}
 
 
 def upright(task: Task, planner: Planner, starts: int = STARTS, steps: int = STEPS) -> Tensor:
@@ -84,9 +83,9 @@ def measure(starts: int = STARTS, steps: int = STEPS) -> list[dict[str, Any]]:
     print(f"swing-up from {starts} hanging starts, upright through the last fifth of {steps} steps")
     rows = []
     for task_name, task in TASKS.items():
-        for name, planner in PLANNERS.items():
+        for name, planner in planners(task.space).items():
             torch.manual_seed(0)
-            found = upright(task, planner(task.space), starts, steps)
+            found = upright(task, planner, starts, steps)
             value = wilson(int(found.sum()), starts)
             print(f"  {task_name:<10} {name:<5} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}]", flush=True)
             rows.append(

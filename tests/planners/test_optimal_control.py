@@ -94,6 +94,17 @@ def pendulum_objective():
     return Quadratic(q, torch.tensor([[1e-3]], dtype=torch.float64), 10 * q, torch.tensor([1.0, 0.0, 0.0]).double())
 
 
+@pytest.mark.slow
+def test_ilqr_swings_the_pendulum_up_from_random_starts():
+    g = torch.Generator().manual_seed(0)
+    theta = torch.pi + 0.5 * torch.randn(50, generator=g, dtype=torch.float64)
+    state = {"x": torch.stack([theta, torch.rand(50, generator=g).double() - 0.5], -1)}
+    model, planner = Pendulum(), ILQR(spaces.Box(-2.0, 2.0, (1,)), horizon=100, iterations=60)
+    plan, _ = planner.plan(model, state, pendulum_objective(), {})
+    last = imagine_plan(model, state, plan)["state"][:, -1]
+    assert float((last[:, 0] > np.cos(0.1)).double().mean()) >= 0.9
+
+
 def test_ilqr_never_makes_a_plan_worse_and_respects_limits():
     model, objective = Pendulum(), pendulum_objective()
     state = {"x": torch.tensor([[torch.pi, 0.0], [2.0, 1.0]], dtype=torch.float64)}
