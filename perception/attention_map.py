@@ -23,13 +23,14 @@ def attention_pictures(encoder: ViT, obs: Obs) -> NDArray[np.uint8]:
     maps = F.interpolate(maps, whole, mode="bilinear", align_corners=False)[:, :, :height, :width]
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     share = (maps - low) / (high - low).clamp(min=1e-12)
-    picture = _rgb(images)[:, None]  # (N, 1, 3, H, W)
+    picture = rgb(images)[:, None]  # (N, 1, 3, H, W)
     heads = 0.35 * picture.mean(2, keepdim=True) + 0.65 * heat(share)
     row = torch.cat([picture, heads], 1).permute(0, 3, 1, 4, 2).flatten(2, 3)  # (N, H, (1 + heads) W, 3)
     return (255 * row.clamp(0, 1)).round().byte().cpu().numpy()
 
 
-def _rgb(images: Tensor) -> Tensor:
+def rgb(images: Tensor) -> Tensor:
+    """(N, C, H, W) of about -0.5 to 0.5 -> (N, 3, H, W) of 0 to 1; other than three channels are shown grey."""
     grey = images.shape[1] != 3
     return 0.5 + (images.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else images)
 

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from perception import SelfSupervised
+from perception.collapse import effective_rank, sphere_std
 from perception.image_discovery import ImageDiscovery
 
 
@@ -182,14 +183,20 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, of about -0.5 to 0.5."""
-        pictures, masks = self.draw(self.slots(images)[0])
+        return self.mixed(self.slots(images)[0])
+
+    def mixed(self, slots: Tensor) -> Tensor:
+        """(N, K, dim) -> (N, C, H, W): what the slots draw, by their masks."""
+        pictures, masks = self.draw(slots)
         return (pictures * masks[:, :, None]).sum(1) / 2
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `{"obs": {...}}`."""
         images, _ = self.images(batch["obs"])
-        loss = 4 * F.mse_loss(self.reconstruct(images), images)
-        return loss, {"loss": loss.detach()}
+        slots = self.slots(images)[0]
+        loss = 4 * F.mse_loss(self.mixed(slots), images)
+        logs = {"effective_rank": effective_rank(slots.flatten(0, 1)), "embedding_std": sphere_std(slots.flatten(0, 1))}
+        return loss, {"loss": loss.detach()} | logs
 
     def encode(self, images: Tensor) -> Tensor:
         return self.slots(images)[0]

@@ -21,16 +21,18 @@ from perception.nature_cnn import NatureCNN
 from perception.observation import kind
 from perception.patch_cnn import PatchCNN
 from perception.resnet import ResNet
+from perception.slot_attention import SlotAutoEncoder
 from perception.vit import ViT
 from scripts.mistake import Mistake
 
-ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv"]
+ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
 IMAGE: dict[str, Callable[..., Encoder]] = {
     "resnet": ResNet,
     "nature_cnn": NatureCNN,
     "patch_cnn": PatchCNN,
     "vit": ViT,
     "conv": ConvNet,
+    "slot_attention": SlotAutoEncoder,
 }
 
 
@@ -39,11 +41,11 @@ class ImageConfig:
     """An image encoder."""
 
     net: ImageKind = "resnet"
-    """Which network; attention maps need vit, MAE too."""
+    """Which network; attention maps need vit, MAE too; slot-attention is a network and a method."""
     dim: int = 128
     """Width of a token; of conv the last width, of resnet the projection."""
     width: int = 32
-    """Channels of the first stage of resnet and conv."""
+    """Channels of the first stage of resnet and conv, of all of slot_attention."""
     patch: int = 8
     """Side of a patch of vit [pixels]."""
     depth: int = 4
@@ -52,6 +54,8 @@ class ImageConfig:
     """Attention heads of vit."""
     pool: Literal["cls", "mean"] = "cls"
     """What stands for a whole picture in vit: the class token, or the patches' mean, which MAE needs."""
+    slots: int = 6
+    """Of slot_attention: how many objects there may be, the ground among them."""
 
 
 def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
@@ -63,6 +67,7 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "patch_cnn": {"dim": c.dim},
         "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
         "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
+        "slot_attention": {"dim": c.dim, "width": c.width, "slots": c.slots},
     }
     try:
         made = IMAGE[c.net](space, **settings[c.net])

@@ -19,6 +19,7 @@ VERBS = {
     "pretrain": "an encoder that teaches itself on recorded episodes, pictures or films",
     "probe": "what a pretrained encoder knows: linear, nearest neighbours, regression, beside controls",
     "attention": "where a pretrained vision transformer looks, as pictures and films",
+    "segment": "the objects that a pretrained encoder finds without labels, as pictures and films",
     "export": "generated homes as .glb with habitat-sim's configs",
     "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
     "list": "presets, environments, agents, encoders",

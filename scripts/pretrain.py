@@ -111,8 +111,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
-    """The flags of one method; MAE needs patches, so it begins with a vision transformer."""
-    default = PretrainConfig(METHODS[name], encoder=ImageConfig("vit" if name == "mae" else "resnet"))
+    """The flags of one method. MAE needs patches, so it begins with a vision transformer; slots are a network too."""
+    networks = {"mae": ImageConfig("vit"), "slot-attention": ImageConfig("slot_attention", dim=64)}
+    default = PretrainConfig(METHODS[name], encoder=networks.get(name, ImageConfig()))
     return tyro.cli(
         Args,
         args=arguments,

@@ -12,6 +12,7 @@ from perception.image_encoder import ImageEncoder
 from perception.mae import MAE
 from perception.simclr import SimCLR
 from perception.simsiam import SimSiam
+from perception.slot_attention import SlotAutoEncoder
 from perception.time_contrastive import TimeContrastive
 from perception.vicreg import VICReg
 from perception.views import Views
@@ -111,6 +112,14 @@ class TimeContrastiveSettings:
     """Of the contrast at the start; it is learned."""
 
 
+@dataclass(frozen=True)
+class SlotAttentionSettings:
+    """Slot attention (Locatello et al. 2020): each slot draws an object; the network is its own encoder."""
+
+    implicit: bool = False
+    """The gradient goes through the last iteration alone (Chang et al. 2022)."""
+
+
 MethodSettings = (
     SimCLRSettings
     | BYOLSettings
@@ -120,6 +129,7 @@ MethodSettings = (
     | DINOSettings
     | MAESettings
     | TimeContrastiveSettings
+    | SlotAttentionSettings
 )
 METHODS: dict[str, MethodSettings] = {
     "simclr": SimCLRSettings(),
@@ -130,6 +140,7 @@ METHODS: dict[str, MethodSettings] = {
     "dino": DINOSettings(),
     "mae": MAESettings(),
     "time-contrastive": TimeContrastiveSettings(),
+    "slot-attention": SlotAttentionSettings(),
 }
 
 
@@ -181,6 +192,13 @@ def method(settings: MethodSettings, encoder: ImageEncoder, positives: Positives
                 "time-contrastive has positives of its own, --method.reach frames away; leave --positives out"
             )
         return TimeContrastive(encoder, settings.reach, settings.margin, settings.temperature)
+    if isinstance(settings, SlotAttentionSettings):
+        if not isinstance(encoder, SlotAutoEncoder):
+            raise Mistake("slot-attention is a network of its own: --encoder.net slot_attention")
+        if positives.by != "augmentation":
+            raise Mistake("slot-attention compares no two pictures: it draws one from its slots; leave --positives out")
+        encoder.slot_attention.implicit = settings.implicit
+        return encoder
     views = positives.views(crops=isinstance(settings, DINOSettings))
     match settings:
         case SimCLRSettings():

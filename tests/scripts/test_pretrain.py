@@ -116,7 +116,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
 def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
     if name == "time-contrastive":
         pictures = episodes(tmp_path / "episodes")
-    run = pretrain(name, pictures, tmp_path / name, "--steps", "2", net="vit" if name == "mae" else "conv")
+    networks = {"mae": "vit", "slot-attention": "slot_attention"}
+    run = pretrain(name, pictures, tmp_path / name, "--steps", "2", net=networks.get(name, "conv"))
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["embedding_std"] > 0
 
 
@@ -172,7 +173,7 @@ def test_the_commands_flags_train_an_agent_that_outlives_the_pretraining_run(run
     assert main(["eval", str(tmp_path / "agent"), "--episodes", "2", "--films", "0"]) == 0
 
 
-def test_what_does_not_fit_is_named(run, tmp_path, capsys):
+def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
     space = spaces.Dict(rgb=spaces.Box(0, 255, (32, 32, 3), np.uint8), depth=spaces.Box(0, 1, (32, 32, 1), np.float32))
     reads = build.encoder(EncoderConfig(pretrained=str(run)), space)
     assert type(reads.parts["rgb"]).__name__ == "ConvNet"
@@ -191,10 +192,15 @@ def test_what_does_not_fit_is_named(run, tmp_path, capsys):
         (["pretrain", "simclear", "--data", "x"], "simclear is no method. Nearest: simclr"),
         (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
         (["pretrain", "mae", "--data", str(tmp_path), "--encoder.net", "conv"], "no picture"),
+        (["segment", str(run), "--data", str(pictures)], "ConvNet, which has neither slots nor patches"),
+        (["attention", str(run), "--data", str(pictures)], "ConvNet, which attends to nothing"),
         (["probe", str(tmp_path)], "no encoder.json"),
         (["train", "bc-doorkey", "--encoder.pretrained", str(tmp_path)], "no encoder.json"),
     ):
-        assert main([*arguments, *(["--runs", str(tmp_path / "runs")] if arguments[0] != "probe" else [])]) == 2
+        assert (
+            main([*arguments, *(["--runs", str(tmp_path / "runs")] if arguments[0] in ("pretrain", "train") else [])])
+            == 2
+        )
         assert says in capsys.readouterr().err
     assert not (tmp_path / "runs").exists(), "what is refused leaves nothing"
 
@@ -218,3 +224,19 @@ def test_attention_is_drawn_as_a_sheet_and_as_a_film(pictures, tmp_path):
     video.write(tmp_path / "films" / "walk.mp4", frames, fps=10)
     assert main(["attention", str(run), "--data", str(tmp_path / "films"), "--out", str(tmp_path / "film")]) == 0
     assert video.read(tmp_path / "film" / "walk.mp4").shape == (12, 96, 480, 3)
+
+
+def test_objects_are_drawn_from_slots_and_from_cuts(pictures, tmp_path):
+    """Picture | objects, in colours that the picture has not; larger pictures are cut finer."""
+    slots = pretrain("slot-attention", pictures, tmp_path / "slots", "--steps", "2", net="slot_attention")
+    dino = pretrain("dino", pictures, tmp_path / "dino", "--steps", "2", net="vit")
+    for name, run, size, flags in (
+        ("slots", slots, 32, []),
+        ("cuts", dino, 48, ["--size", "48", "--objects", "2"]),
+        ("one", dino, 32, ["--by", "token-cut"]),
+    ):
+        out = tmp_path / f"{name}-drawn"
+        assert main(["segment", str(run), "--data", str(pictures), "--out", str(out), "--scale", "1", *flags]) == 0
+        drawn = cv2.imread(str(out / "objects.png"))
+        assert drawn.shape == (8 * size, 2 * size, 3)
+        assert (drawn[:, :size] != drawn[:, size:]).any(2).mean() > 0.9
