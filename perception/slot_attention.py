@@ -206,7 +206,7 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
 
 def glorot(module: nn.Module) -> None:
-    """Weights as the authors start them (Glorot and Bengio 2010), biases at 0.
+    """Weights as the authors start them, by Keras: Glorot's, orthogonal ones where a GRU meets its own state, biases 0.
 
     PyTorch's own are weaker, and four such convolutions leave so little of the picture beside the position added after
     them that slots share pictures out by place.
@@ -215,3 +215,10 @@ def glorot(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.GRUCell):
+        for gate in module.weight_ih.chunk(3):
+            nn.init.xavier_uniform_(gate)
+        for gate in module.weight_hh.chunk(3):
+            nn.init.orthogonal_(gate)
+        nn.init.zeros_(module.bias_ih)
+        nn.init.zeros_(module.bias_hh)
