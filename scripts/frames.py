@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from gymnasium import spaces
+from gymnasium import Space, spaces
 
 from agents import Array
 from agents.rows import EpisodeError, episode_files, read_episode
@@ -39,10 +39,13 @@ class Source(Protocol):
 
 
 class Episodes:
-    """Clips of `frames` rows `gap` apart, of episodes that `embodia collect` wrote; none crosses an episode's end."""
+    """Clips of `frames` rows `gap` apart, of episodes that `embodia collect` wrote; none crosses an episode's end.
 
-    def __init__(self, folder: Path, frames: int = 1, gap: int = 1, key: str | None = None):
-        self.files, self.frames, self.gap = episode_files(folder), frames, gap
+    Their pictures are as they were recorded, or, with `size`, their middle square is scaled to it.
+    """
+
+    def __init__(self, folder: Path, frames: int = 1, gap: int = 1, key: str | None = None, size: int | None = None):
+        self.files, self.frames, self.gap, self.size = episode_files(folder), frames, gap, size
         for path in self.files:
             try:
                 space = read_episode(path).observation_space
@@ -56,7 +59,8 @@ class Episodes:
             hint = nearest(key or "", pictures) if pictures else "Record with a camera."
             raise Mistake(f"{folder}: {key or 'a picture'} is not among the pictures observed. {hint}")
         self.key = key or pictures[0]
-        self.space = spaces.Dict({self.key: space[self.key]})
+        self.recorded = space[self.key]
+        self.space = spaces.Dict({self.key: self.recorded if size is None else resized(self.recorded, size)})
 
     def clips(self, file: int, start: int = 0) -> Iterator[Array]:
         try:
@@ -64,9 +68,11 @@ class Episodes:
         except (EpisodeError, OSError) as error:
             raise BadFile(str(error)) from error
         found = episode.observation_space.spaces.get(self.key)
-        if found != self.space[self.key]:
-            raise BadFile(f"{self.files[file]}: {self.key} is {found}, in the first episode {self.space[self.key]}")
+        if found != self.recorded:
+            raise BadFile(f"{self.files[file]}: {self.key} is {found}, in the first episode {self.recorded}")
         frames = episode.rows["obs"][self.key]
+        if self.size is not None:
+            frames = np.stack([middle_square(frame, self.size) for frame in frames])
         span = (self.frames - 1) * self.gap
         for first in range(start, len(frames) - span):
             yield frames[first : first + span + 1 : self.gap]
@@ -89,12 +95,26 @@ def read_picture(path: Path, size: int) -> Array:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise BadFile(f"{path}: is no picture that can be decoded; leave it out")
-    height, width = picture.shape[:2]
+    return middle_square(picture[:, :, ::-1], size)
+
+
+def middle_square(picture: Array, size: int) -> Array:
+    """(H, W, C) -> (size, size, C); of depth the nearest pixels, for what lies between two things is nowhere."""
+    height, width, channels = picture.shape
     side = min(height, width)
+    if (height, width) == (size, size):
+        return picture
     top, left = (height - side) // 2, (width - side) // 2
-    square = np.ascontiguousarray(picture[top : top + side, left : left + side, ::-1])
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (size, size), interpolation=how), np.uint8)
+    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    smooth = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    how = smooth if picture.dtype == np.uint8 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(square, (size, size), interpolation=how)).reshape(size, size, channels)
+
+
+def resized(picture: Space[Any], size: int) -> spaces.Box:
+    assert isinstance(picture, spaces.Box)
+    shape = (size, size, picture.shape[-1])
+    return spaces.Box(float(picture.low.min()), float(picture.high.max()), shape, picture.dtype.type)
 
 
 class Films:
@@ -114,14 +134,20 @@ class Films:
 
 
 def source(
-    data: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float = 5.0, key: str | None = None
+    data: Path,
+    frames: int = 1,
+    gap: int = 1,
+    size: int = 64,
+    fps: float = 5.0,
+    key: str | None = None,
+    episode_size: int | None = None,
 ) -> Source:
     """What lies there: episodes, films or pictures. Raises Mistake where it is none of them."""
     if not data.exists():
         raise Mistake(f"--data {data}: there is nothing; name recorded episodes, or a folder of films or pictures")
     for folder in (data, data / "rows"):
         if episode_files(folder):
-            return Episodes(folder, frames, gap, key)
+            return Episodes(folder, frames, gap, key, episode_size)
     below = {path.suffix.lower() for path in ([data] if data.is_file() else data.rglob("*"))}
     if (data / "takes.json").is_file() or below & set(SUFFIXES):
         return Films(data, frames, gap, size, fps)

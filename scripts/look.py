@@ -30,8 +30,10 @@ class Look:
     """A run of `embodia pretrain`, or a folder with encoder.json."""
     data: Path
     """Recorded episodes, films, or pictures: each episode or film becomes a film, pictures become one sheet."""
+    key: str | None = None
+    """Of episodes: the picture to read; by default that of the same name as the encoder learnt from."""
     size: int | None = None
-    """Of pictures and films: side of the square they are scaled to [pixels]; by default as the encoder learnt."""
+    """Side of the square that pictures are scaled to [pixels]; by default as the encoder learnt."""
     films: int = 2
     """Of episodes and films: how many."""
     frames: int = 200
@@ -47,7 +49,8 @@ class Look:
 def opened(args: Look) -> tuple[ImageEncoder, Source]:
     """The encoder, made for the pictures of the data, and the data. Raises Mistake where they do not go together."""
     ((key, picture),) = pretrained(args.run).space.items()
-    files = source(args.data, size=args.size or (picture.shape or (0,))[0], fps=args.fps, key=key)
+    size = args.size or (picture.shape or (0,))[0]
+    files = source(args.data, size=size, fps=args.fps, key=args.key or key, episode_size=size)
     return pretrained(args.run, files.space).eval(), files
 
 

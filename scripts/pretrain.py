@@ -43,6 +43,8 @@ class DataConfig:
     """Of episodes: the picture to read; None for the first."""
     size: int = 64
     """Of pictures and films: side of the square they are scaled to [pixels]."""
+    episode_size: int | None = None
+    """Of episodes: the same; by default as they were recorded."""
     fps: float = 5.0
     """Of films: frames taken per second."""
     pool: int = 4096
@@ -148,7 +150,7 @@ def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
     d, t = config.data, config.training
     seed_all(t.seed)
     frames = clip_frames(config.method, config.views)
-    clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key), d.pool, t.seed)
+    clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
         encoder = make(config.encoder, clips.space)
         teaches = method(config.method, encoder, config.views, t.steps)

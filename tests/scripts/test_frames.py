@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from agents.rows import EpisodeWriter
-from scripts.frames import BadFile, Episodes, Films, Pictures, Pool, source
+from scripts.frames import BadFile, Episodes, Films, Pictures, Pool, middle_square, source
 from scripts.mistake import Mistake
 from scripts.video import write
 
@@ -38,6 +38,24 @@ def test_clips_of_episodes_never_cross_an_end(tmp_path):
     assert [told(clip) for clip in found.clips(0, 2)] == [[2, 4]]
     with pytest.raises(Mistake, match="smell is not among the pictures"):
         Episodes(tmp_path / "data" / "rows", key="smell")
+
+
+def test_pictures_of_episodes_are_scaled_as_others_are(tmp_path):
+    found = source(episodes(tmp_path), episode_size=8)
+    assert found.space == spaces.Dict({"depth": spaces.Box(0.0, 1.0, (8, 8, 1), np.float32)})
+    assert [(clip.shape, told(clip)) for clip in found.clips(1)] == [((1, 8, 8, 1), [10 + t]) for t in range(3)]
+
+
+def test_the_middle_square_is_taken_and_depth_is_never_mixed():
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, 8:16], wide[:, 16:24] = 100, 200  # the middle square's halves
+    small = middle_square(wide, 4)
+    assert small.shape == (4, 4, 3)
+    assert (small[:, :2] == 100).all()
+    assert (small[:, 2:] == 200).all()
+    edge = np.where(np.arange(17) < 9, 0.1, 0.9).astype(np.float32)
+    depth = middle_square(np.broadcast_to(edge[:, None], (17, 17, 1)), 4)
+    assert set(np.unique(depth).tolist()) == set(np.unique(edge).tolist())
 
 
 def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, capsys):
