@@ -126,8 +126,9 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
     Encoder: four 5x5 convolutions, soft positions, a two-layer MLP per place; then slot attention and the spatial
     broadcast decoder. The loss is the mean squared error of pictures of -1 to 1. Tokens are slots.
 
-    What a slot draws is bounded by tanh, which the authors' code leaves out. Unbounded, a slot may draw a place in
-    three times its colour with a third of the mask, and the mask no longer says whose the place is.
+    What a slot draws is bounded, softly, which the authors' code leaves out. Unbounded, a slot may draw a place in
+    three times its colour with a third of the mask, and the mask no longer says whose the place is. Under tanh one slot
+    often draws all: most of a picture is black, where tanh has no slope.
 
     Args:
         space: observations with an image.
@@ -177,9 +178,9 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         return slots, attention.unflatten(2, images.shape[2:])
 
     def draw(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (N, K, dim) -> each one's picture (N, K, C, H, W) of -1 to 1, and masks (N, K, H, W)."""
+        """Slots (N, K, dim) -> each one's picture (N, K, C, H, W) of about -1 to 1, and masks (N, K, H, W)."""
         drawn = self.decoder(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
-        return drawn[:, :, :-1].tanh(), drawn[:, :, -1].softmax(1)
+        return bounded(drawn[:, :, :-1]), drawn[:, :, -1].softmax(1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, of about -0.5 to 0.5."""
@@ -203,6 +204,12 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
     def segment(self, images: Tensor) -> Tensor:
         return self.draw(self.slots(images)[0])[1]
+
+
+def bounded(x: Tensor, slope: float = 0.02) -> Tensor:
+    """x where it lies within -1 to 1; beyond, only `slope` of the way."""
+    inside = x.clamp(-1, 1)
+    return inside + slope * (x - inside)
 
 
 def glorot(module: nn.Module) -> None:

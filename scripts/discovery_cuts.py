@@ -205,7 +205,7 @@ def cuts_homes_dino(out: Path, seed: int) -> list[Record]:
     """By a DINO that taught itself on frames of training homes."""
     test, train, others = home_scenes(out)
     folder = out / f"dino-homes-{seed}"
-    learned, budget = home_dino(folder, train, 600, seed)
+    learned, budget = home_dino(folder, train, 1_200, seed)
     records = cuts(folder, HOMES, test, train, {"DINO": enlarged(learned, test)}, (), others=others)
     return [each | {"budget": budget} for each in records if "DINO" in each["method"]]
 

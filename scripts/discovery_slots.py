@@ -30,15 +30,15 @@ TETROMINOES, SMALL = "Tetrominoes 35x35, 3 pieces", "Tetrominoes 16x16, 2 pieces
 
 
 def small_slots(out: Path, seed: int, name: str) -> list[Record]:
-    """16x16 pictures of two pieces, a quarter of the weights and a rate of 1e-3: what a CPU can do in six minutes.
+    """16x16 pictures of two pieces, a quarter of the weights and a rate of 1e-3: what a CPU can do in nine minutes.
 
     Two slots, one a piece: the ground is black, which costs nothing to draw.
     """
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), slots=2, dim=32, width=16, hidden=64)
-    rate = warm_up(1e-3, 500, 10_000)
-    training = ShortTraining(out / name, 10_000, rate, 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
+    rate = warm_up(1e-3, 500, 15_000)
+    training = ShortTraining(out / name, 15_000, rate, 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
     return slots(out, SMALL, model, training, train, test, batch=32)
 
 

@@ -10,7 +10,7 @@ from perception.clustering_scores import ari
 from perception.complex_autoencoder import LEAST_LENGTH, ComplexAutoEncoder, ComplexLayer, Polar
 from perception.outlined_shapes import STAMPS, THREE_SHAPES, outlined_shapes
 from perception.scenes import OVERLAP
-from perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder
+from perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder, bounded
 from perception.sprites import sprites
 from perception.tetrominoes import COLOURS, orientations, tetrominoes
 
@@ -236,12 +236,16 @@ def test_at_the_start_a_place_shows_the_picture():
     assert min(shares) > 0.02
 
 
-def test_no_slot_draws_beyond_the_colours_there_are():
+def test_no_slot_draws_far_beyond_the_colours_there_are():
     """Else a place in three times its colour needs a third of the mask, which then says nothing."""
+    x = torch.tensor([-101.0, -1.0, -0.5, 0.0, 0.7, 1.0, 51.0], requires_grad=True)
+    found = bounded(x)
+    torch.testing.assert_close(found, torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.7, 1.0, 2.0]))
+    assert (torch.autograd.grad(found.sum(), x)[0] > 0).all()  # nothing is ever stuck out there
     model = SlotAutoEncoder(PIECES.space(), slots=2, dim=16, width=8, hidden=16)
-    pictures, masks = model.draw(1000 * torch.randn(4, 2, 16))
-    assert 0.9 < pictures.abs().max() <= 1
-    torch.testing.assert_close(masks.sum(1), torch.ones(4, 16, 16))
+    slots = 1000 * torch.randn(4, 2, 16)
+    drawn = model.decoder(slots.flatten(0, 1)).unflatten(0, (4, 2))[:, :, :-1]
+    torch.testing.assert_close(model.draw(slots)[0], bounded(drawn))
 
 
 # The sets
