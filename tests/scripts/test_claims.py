@@ -193,7 +193,8 @@ def test_token_cut_by_the_projects_own_dino_finds_things_in_homes(bench):
         assert number.meets(*found[name]["interval"]), (name, found[name])
     own = found["TokenCut, DINO"]
     assert own["ours"] == pytest.approx(said(homes.here).value, abs=0.04)
-    assert min(own["seeds"]) > found["centre box"]["interval"][1]
+    for control in ("centre box", "TokenCut, random ViT"):
+        assert min(own["seeds"]) > found[control]["interval"][1]
 
 
 def test_slot_attention_tells_pieces_of_one_colour_apart(bench):
@@ -204,7 +205,7 @@ def test_slot_attention_tells_pieces_of_one_colour_apart(bench):
     alike = "where both have one"
     for score, words, theirs in (("FG-ARI", "", "colours"), ("FG-ARI, one colour", alike, alike)):
         ours, colours = (found[who, score]["ours"] for who in ("slot attention", "k-means of colours"))
-        assert ours == pytest.approx(said(pieces.here, words).value, abs=0.08)
+        assert ours == pytest.approx(said(pieces.here, words).value, abs=0.05)
         assert colours == pytest.approx(said(pieces.control, theirs).value, abs=0.01)
     assert ours > colours + 0.3
 
