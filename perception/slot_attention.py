@@ -206,7 +206,7 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         return self.draw(self.slots(images)[0])[1]
 
 
-def bounded(x: Tensor, slope: float = 0.1) -> Tensor:
+def bounded(x: Tensor, slope: float = 0.02) -> Tensor:
     """x where it lies within -1 to 1; beyond, only `slope` of the way."""
     inside = x.clamp(-1, 1)
     return inside + slope * (x - inside)

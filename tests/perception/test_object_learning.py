@@ -238,7 +238,7 @@ def test_at_the_start_a_place_shows_the_picture():
 
 def test_no_slot_draws_far_beyond_the_colours_there_are():
     """Else a place in three times its colour needs a third of the mask, which then says nothing."""
-    x = torch.tensor([-21.0, -1.0, -0.5, 0.0, 0.7, 1.0, 11.0], requires_grad=True)
+    x = torch.tensor([-101.0, -1.0, -0.5, 0.0, 0.7, 1.0, 51.0], requires_grad=True)
     found = bounded(x)
     torch.testing.assert_close(found, torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.7, 1.0, 2.0]))
     assert (torch.autograd.grad(found.sum(), x)[0] > 0).all()  # nothing is ever stuck out there
