@@ -128,7 +128,8 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
     What a slot draws is bounded, softly, which the authors' code leaves out. Unbounded, a slot may draw a place in
     three times its colour with a third of the mask, and the mask no longer says whose the place is. Under tanh one slot
-    often draws all: most of a picture is black, where tanh has no slope.
+    often draws all: most of a picture is black, where tanh has no slope. In training slots start at random, so an agent
+    had better read a frozen one.
 
     Args:
         space: observations with an image.

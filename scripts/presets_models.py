@@ -81,10 +81,14 @@ MODELS: tuple[Preset, ...] = (
         "CEM over an RSSM that it learns",
         Config(
             PENDULUM,
-            MPCConfig(rssm=SMALL, search=SearchOptions(horizon=15, samples=64, elites=8, iterations=3)),
+            MPCConfig(
+                rssm=SMALL,
+                execute=3,
+                search=SearchOptions(horizon=30, samples=64, elites=8, iterations=3),
+            ),
             EncoderConfig(dim=64),
             Schedule(steps=6_000, eval_every=2_000, log_every=400),
-            SWING,
+            replace(SWING, episodes=16, during=8),
         ),
     ),
     Preset(

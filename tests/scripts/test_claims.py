@@ -147,6 +147,15 @@ def test_latent_models_swing_a_pendulum_up(preset, reports):
     assert exact.meets(planned["low"], planned["high"]), planned
 
 
+def test_plans_in_a_learned_rssm_get_the_pendulum_up(reports):
+    planned = row("train mpc-rssm-pendulum")
+    scores = reports("mpc-rssm-pendulum")["scores"]
+    own, chance = (scores[who]["return"] for who in ("agent", "random"))
+    assert said(planned.here, "return").meets(own["low"], own["high"]), own
+    assert said(planned.control, "random").meets(chance["low"], chance["high"]), chance
+    assert own["low"] > chance["high"]
+
+
 def test_self_supervised_features_tell_shapes_apart(bench):
     ssl = row("bench ssl")
     said_of = dict(re.findall(r"([A-Z][\w ]*?) ([\d.]+/[\d.]+)", ssl.here))
