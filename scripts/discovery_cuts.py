@@ -26,6 +26,7 @@ from perception.vit import ViT
 from scripts import mask_picture
 from scripts.discovery import DEVICE, TEST, Array, Record, batches, budget_of, in_pieces, objects_scores, record
 from scripts.discovery_sets import home_frames, kept, road_pictures
+from scripts.mask_picture import as_labels
 from scripts.short_training import ShortTraining, warm_up
 from scripts.statistics import wilson
 
@@ -92,11 +93,6 @@ def salient(model: TokenCut, images: torch.Tensor, labels: torch.Tensor) -> torc
 
 def all_masks(model: MaskCut, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return model.segment(images)
-
-
-def as_labels(masks: Array) -> Array:
-    """Masks (N, K + 1, H, W), the ground last, to labels (N, H, W): the ground 0, objects 1..K."""
-    return (masks.argmax(1) + 1) % masks.shape[1]
 
 
 def slug(text: str) -> str:

@@ -102,8 +102,6 @@ def middle_square(picture: Array, size: int) -> Array:
     """(H, W, C) -> (size, size, C); of depth the nearest pixels, for what lies between two things is nowhere."""
     height, width, channels = picture.shape
     side = min(height, width)
-    if (height, width) == (size, size):
-        return picture
     top, left = (height - side) // 2, (width - side) // 2
     square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     smooth = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

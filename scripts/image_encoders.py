@@ -114,6 +114,13 @@ def about(folder: Path) -> dict[str, Any]:
     return found
 
 
+def pictures_of(where: str | Path) -> spaces.Dict:
+    """What the encoder that lies there learnt from: one key. Raises Mistake."""
+    found = space_from_json(about(find(where))["space"])
+    assert isinstance(found, spaces.Dict)
+    return found
+
+
 def pretrained(where: str | Path, space: spaces.Dict | None = None) -> ImageEncoder:
     """The encoder that lies there, for pictures of `space` (one key, of any name); by default those it learnt from.
 
@@ -152,7 +159,7 @@ def matching_key(where: str | Path, observed: spaces.Dict, keys: tuple[str, ...]
     Raises:
         Mistake: where there is none or more than one.
     """
-    learnt_from: Any = space_from_json(about(find(where))["space"])
+    learnt_from = pictures_of(where)
     ((name, picture),) = learnt_from.items()
     fits = [key for key in keys if alike(observed[key], picture)]
     if name in fits:

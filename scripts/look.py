@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perception.image_encoder import ImageEncoder
 from scripts import runs
 from scripts.frames import BadFile, Source, source
-from scripts.image_encoders import pretrained
+from scripts.image_encoders import pictures_of, pretrained
 from scripts.video import Video
 
 Frame = NDArray[np.uint8]
@@ -33,7 +33,8 @@ class Look:
     key: str | None = None
     """Of episodes: the picture to read; by default that of the same name as the encoder learnt from."""
     size: int | None = None
-    """Side of the square that pictures are scaled to [pixels]; by default as the encoder learnt."""
+    """Side of the square that pictures are scaled to [pixels]; by default as the encoder learnt (episodes stay as they
+    were recorded where it learnt from no squares)."""
     films: int = 2
     """Of episodes and films: how many."""
     frames: int = 200
@@ -48,9 +49,11 @@ class Look:
 
 def opened(args: Look) -> tuple[ImageEncoder, Source]:
     """The encoder, made for the pictures of the data, and the data. Raises Mistake where they do not go together."""
-    ((key, picture),) = pretrained(args.run).space.items()
-    size = args.size or (picture.shape or (0,))[0]
-    files = source(args.data, size=size, fps=args.fps, key=args.key or key, episode_size=size)
+    ((key, picture),) = pictures_of(args.run).items()
+    height, width, _ = picture.shape or (0, 0, 0)
+    size = args.size or height
+    square = size if args.size or height == width else None
+    files = source(args.data, size=size, fps=args.fps, key=args.key or key, episode_size=square)
     return pretrained(args.run, files.space).eval(), files
 
 

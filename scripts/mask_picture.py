@@ -38,6 +38,11 @@ def beside(image: Array, found: Array, truth: Array) -> Array:
     return np.concatenate([row, np.full((GAP, row.shape[1], 3), 255, np.uint8)])
 
 
+def as_labels(masks: Array) -> Array:
+    """Masks (N, K + 1, H, W), the ground last, to labels (N, H, W): the ground 0, objects 1..K."""
+    return (masks.argmax(1) + 1) % masks.shape[1]
+
+
 def enlarged(panel: Array) -> Array:
     return cv2.resize(panel.round().astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
 

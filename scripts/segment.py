@@ -14,7 +14,7 @@ from perception.image_encoder import ImageEncoder, PatchEncoder
 from perception.mask_cut import MaskCut
 from perception.token_cut import TokenCut
 from scripts.look import Frame, Look, draw_all, opened
-from scripts.mask_picture import overlaid
+from scripts.mask_picture import as_labels, overlaid
 from scripts.mistake import Mistake
 
 
@@ -37,10 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     @torch.no_grad()
     def draw(frames: Frame) -> Frame:
         images, _ = model.images({encoder.keys[0]: torch.from_numpy(frames)})
-        masks = model.segment(images)
-        labels = masks.argmax(1).numpy() + 1
-        if has_ground:
-            labels %= masks.shape[1]
+        masks = model.segment(images).numpy()
+        labels = as_labels(masks) if has_ground else masks.argmax(1) + 1
         shown = 255 * rgb(images).permute(0, 2, 3, 1).numpy()
         found = np.stack([overlaid(picture, label) for picture, label in zip(shown, labels)])
         return np.concatenate([shown, found], 2).round().astype(np.uint8)

@@ -56,6 +56,10 @@ def test_the_middle_square_is_taken_and_depth_is_never_mixed():
     edge = np.where(np.arange(17) < 9, 0.1, 0.9).astype(np.float32)
     depth = middle_square(np.broadcast_to(edge[:, None], (17, 17, 1)), 4)
     assert set(np.unique(depth).tolist()) == set(np.unique(edge).tolist())
+    turned = wide[:, 8:24, ::-1]
+    same = middle_square(turned, 16)
+    assert (same == turned).all()
+    assert same.flags.c_contiguous  # torch reads no array backwards
 
 
 def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, capsys):

@@ -54,16 +54,16 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def episodes(folder, count=3, length=12):
+def episodes(folder, count=3, length=12, width=32):
     """Recorded episodes of noise."""
-    space = spaces.Dict({"rgb": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
+    space = spaces.Dict({"rgb": spaces.Box(0, 255, (32, width, 3), np.uint8)})
     writer, rng, at = (
         EpisodeWriter(folder, "Noise-v0", space, spaces.Discrete(2)),
         np.random.default_rng(0),
         np.arange(length),
     )
     for _ in range(count):
-        rgb, zeros = rng.integers(0, 256, (length, 32, 32, 3), np.uint8), np.zeros(length)
+        rgb, zeros = rng.integers(0, 256, (length, 32, width, 3), np.uint8), np.zeros(length)
         flags = {"first": at == 0, "last": at == length - 1, "terminal": at == length - 1}
         writer.write(
             {
@@ -197,10 +197,8 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
         (["probe", str(tmp_path)], "no encoder.json"),
         (["train", "bc-doorkey", "--encoder.pretrained", str(tmp_path)], "no encoder.json"),
     ):
-        assert (
-            main([*arguments, *(["--runs", str(tmp_path / "runs")] if arguments[0] in ("pretrain", "train") else [])])
-            == 2
-        )
+        place = ["--runs", str(tmp_path / "runs")] if arguments[0] in ("pretrain", "train") else []
+        assert main([*arguments, *place]) == 2
         assert says in capsys.readouterr().err
     assert not (tmp_path / "runs").exists(), "what is refused leaves nothing"
 
@@ -224,6 +222,14 @@ def test_attention_is_drawn_as_a_sheet_and_as_a_film(pictures, tmp_path):
     video.write(tmp_path / "films" / "walk.mp4", frames, fps=10)
     assert main(["attention", str(run), "--data", str(tmp_path / "films"), "--out", str(tmp_path / "film")]) == 0
     assert video.read(tmp_path / "film" / "walk.mp4").shape == (12, 96, 480, 3)
+
+
+def test_what_was_learnt_from_wide_episodes_is_drawn_over_them_whole(tmp_path):
+    wide = episodes(tmp_path / "episodes", count=1, width=48)
+    run = pretrain("dino", wide, tmp_path / "dino", "--steps", "2", net="vit")
+    assert main(["attention", str(run), "--data", str(wide), "--scale", "1", "--out", str(tmp_path / "film")]) == 0
+    (film,) = (tmp_path / "film").glob("*.mp4")
+    assert video.read(film).shape == (12, 32, (1 + 4) * 48, 3)
 
 
 def test_objects_are_drawn_from_slots_and_from_cuts(pictures, tmp_path):
