@@ -10,14 +10,14 @@ import torch
 from gymnasium import Space
 from torch import Tensor
 
-from agents import Agent, Array, Batch, Carry, Mode
-from agents.buffers import DatasetBuffer
-from agents.checkpoint import load_weights, save_weights
-from agents.device import choose_device
-from agents.heads import ClassHead
-from agents.policy import Policy
-from agents.rows import to_torch
-from perception import Encoder
+from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents.buffers import DatasetBuffer
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.device import choose_device
+from embodia.agents.heads import ClassHead
+from embodia.agents.policy import Policy
+from embodia.agents.rows import to_torch
+from embodia.perception import Encoder
 
 NOISE_STEPS = 4096
 

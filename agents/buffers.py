@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from agents import Array, Row
-from agents.rows import copy, flatten, index, stack, tree_map
+from embodia.agents import Array, Row
+from embodia.agents.rows import copy, flatten, index, stack, tree_map
 
 
 class NoBuffer:

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from agents.spaces import difference, space_from_json, space_to_json
+from embodia.agents.spaces import difference, space_from_json, space_to_json
 
 FORMAT = 1
 KIND = "__kind__"

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents import Array, Carry
-from agents.untrained import Untrained
+from embodia.agents import Array, Carry
+from embodia.agents.untrained import Untrained
 
 
 class Constant(Untrained):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from gymnasium import Space
 
-from agents import Array, Carry, Mode
-from agents.bc import BC, BCConfig
-from perception import Encoder
+from embodia.agents import Array, Carry, Mode
+from embodia.agents.bc import BC, BCConfig
+from embodia.perception import Encoder
 
 
 @dataclass(frozen=True)

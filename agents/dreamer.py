@@ -11,16 +11,16 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents import Agent, Array, Batch, Carry, Mode
-from agents.checkpoint import load_weights, save_weights
-from agents.device import choose_device
-from agents.laprop import LaProp
-from agents.rows import to_torch
-from agents.train_ratio import TrainRatioReplay
-from perception import Encoder
-from planners.networks import mlp
-from planners.rssm import RSSM, RSSMConfig
-from planners.two_hot import TwoHot
+from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.device import choose_device
+from embodia.agents.laprop import LaProp
+from embodia.agents.rows import to_torch
+from embodia.agents.train_ratio import TrainRatioReplay
+from embodia.perception import Encoder
+from embodia.planners.networks import mlp
+from embodia.planners.rssm import RSSM, RSSMConfig
+from embodia.planners.two_hot import TwoHot
 
 
 @dataclass(frozen=True)

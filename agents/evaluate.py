@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agents import Agent, Array, Mode, Row
-from agents.rows import NonFinite, check_finite, index, tree_map
+from embodia.agents import Agent, Array, Mode, Row
+from embodia.agents.rows import NonFinite, check_finite, index, tree_map
 
 
 @dataclass(frozen=True)

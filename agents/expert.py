@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents import Array, Carry, Mode
-from agents.untrained import Untrained
+from embodia.agents import Array, Carry, Mode
+from embodia.agents.untrained import Untrained
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from agents import Agent, Buffer, checkpoint
-from agents.evaluate import after_step, ask, env_id, make_row, world_info
-from agents.interrupt import Stop, stop_on_signals
-from agents.logger import Logger
-from agents.resume import Progress, resume_training, save_training
-from agents.rng import rng_state, set_rng_state
-from agents.rows import check_finite
+from embodia.agents import Agent, Buffer, checkpoint
+from embodia.agents.evaluate import after_step, ask, env_id, make_row, world_info
+from embodia.agents.interrupt import Stop, stop_on_signals
+from embodia.agents.logger import Logger
+from embodia.agents.resume import Progress, resume_training, save_training
+from embodia.agents.rng import rng_state, set_rng_state
+from embodia.agents.rows import check_finite
 
 Evaluate = Callable[[], Mapping[str, float]]
 """Scores of the agent as it is, by name; the first of `resume.DECIDES` decides which checkpoint is best."""

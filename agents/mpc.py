@@ -9,17 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents import Agent, Array, Batch, Buffer, Carry, Mode
-from agents.buffers import NoBuffer
-from agents.checkpoint import load_weights, save_weights
-from agents.device import choose_device
-from agents.rows import to_torch
-from agents.train_ratio import TrainRatioReplay
-from agents.untrained import write_nothing
-from planners import Objective, Planner, WorldModel
-from planners.objective import ObservedGoal
-from planners.snapshot import SnapshotModel
-from planners.state import index, put
+from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode
+from embodia.agents.buffers import NoBuffer
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.device import choose_device
+from embodia.agents.rows import to_torch
+from embodia.agents.train_ratio import TrainRatioReplay
+from embodia.agents.untrained import write_nothing
+from embodia.planners import Objective, Planner, WorldModel
+from embodia.planners.objective import ObservedGoal
+from embodia.planners.snapshot import SnapshotModel
+from embodia.planners.state import index, put
 
 ROWS = ("obs", "reward", "first", "last", "terminal", "action")
 

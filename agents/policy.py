@@ -6,10 +6,10 @@ import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
-from agents import Carry
-from agents.heads import make_head
-from perception import Encoder, Obs
-from perception.mlp import mlp
+from embodia.agents import Carry
+from embodia.agents.heads import make_head
+from embodia.perception import Encoder, Obs
+from embodia.perception.mlp import mlp
 
 
 class Memory(nn.Module):

@@ -13,14 +13,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents import Array, checkpoint
-from agents.checkpoint import load_weights, save_weights
-from agents.device import choose_device
-from agents.interrupt import stop_on_signals
-from agents.logger import Logger
-from agents.rng import rng_state, set_rng_state
-from agents.rows import NonFinite
-from perception import Encoder, SelfSupervised
+from embodia.agents import Array, checkpoint
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.device import choose_device
+from embodia.agents.interrupt import stop_on_signals
+from embodia.agents.logger import Logger
+from embodia.agents.rng import rng_state, set_rng_state
+from embodia.agents.rows import NonFinite
+from embodia.perception import Encoder, SelfSupervised
 
 ENCODER, ABOUT = "encoder.safetensors", "encoder.json"
 Precision = Literal["float32", "bfloat16"]

@@ -6,8 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from agents import Array, Carry
-from agents.untrained import Untrained
+from embodia.agents import Array, Carry
+from embodia.agents.untrained import Untrained
 
 
 class Random(Untrained):

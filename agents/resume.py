@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from agents import Agent, Array, Buffer, Carry, checkpoint
-from agents.logger import Logger
-from agents.rng import rng_state, set_rng_state
+from embodia.agents import Agent, Array, Buffer, Carry, checkpoint
+from embodia.agents.logger import Logger
+from embodia.agents.rng import rng_state, set_rng_state
 
 DECIDES = ("score", "success", "return")
 """The evaluation's score that decides between checkpoints: the first of these that the world has."""

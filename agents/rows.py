@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents import Array, Row
-from agents.spaces import Incompatible, check_batch, space_from_json, space_to_json
+from embodia.agents import Array, Row
+from embodia.agents.spaces import Incompatible, check_batch, space_from_json, space_to_json
 
 FORMAT = 1
 ROW_KEYS = ("reward", "first", "last", "terminal", "action")

@@ -24,12 +24,12 @@ from stable_baselines3.common.type_aliases import DictReplayBufferSamples, DictR
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from agents import Agent, Array, Batch, Carry, Mode
-from agents.buffers import ReplayBuffer, RolloutBuffer
-from agents.checkpoint import load_weights, save_weights
-from agents.device import choose_device
-from agents.rows import index, to_torch, tree_map
-from perception import Encoder
+from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents.buffers import ReplayBuffer, RolloutBuffer
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.device import choose_device
+from embodia.agents.rows import index, to_torch, tree_map
+from embodia.perception import Encoder
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents import Batch, Buffer
-from agents.mpc import MPC, ROWS, MPCSettings, plain
-from agents.rows import to_torch
-from agents.train_ratio import TrainRatioReplay
-from perception import Encoder
-from planners.mppi import MPPI
-from planners.objective import Return
-from planners.td_mpc2 import TDMPC2Model, TDMPC2ModelConfig
+from embodia.agents import Batch, Buffer
+from embodia.agents.mpc import MPC, ROWS, MPCSettings, plain
+from embodia.agents.rows import to_torch
+from embodia.agents.train_ratio import TrainRatioReplay
+from embodia.perception import Encoder
+from embodia.planners.mppi import MPPI
+from embodia.planners.objective import Return
+from embodia.planners.td_mpc2 import TDMPC2Model, TDMPC2ModelConfig
 
 
 @dataclass(frozen=True)

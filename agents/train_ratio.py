@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agents.buffers import ReplayBuffer
+from embodia.agents.buffers import ReplayBuffer
 
 
 class TrainRatioReplay(ReplayBuffer):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from agents import Agent
-from agents.buffers import NoBuffer
+from embodia.agents import Agent
+from embodia.agents.buffers import NoBuffer
 
 
 class Untrained(Agent):

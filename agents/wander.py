@@ -6,8 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from scipy.special import ndtr
 
-from agents import Array, Carry
-from agents.random import Random
+from embodia.agents import Array, Carry
+from embodia.agents.random import Random
 
 
 class Wander(Random):

@@ -4,8 +4,8 @@ The promise of this folder, for whoever writes or uses an environment. `envs` im
 and no torch on import; what crosses its border is a dict of arrays, a `gymnasium.Space`, or an image.
 
     import gymnasium as gym
-    env = gym.make("envs:embodia/MiniGrid-Empty-8x8-v0")             # one world
-    envs = gym.make_vec("envs:embodia/PointNav-v0", num_envs=16)     # N worlds, stepped on arrays
+    env = gym.make("embodia:embodia/MiniGrid-Empty-8x8-v0")             # one world
+    envs = gym.make_vec("embodia:embodia/PointNav-v0", num_envs=16)     # N worlds, stepped on arrays
 """
 
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -13,8 +13,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-
-from envs.registration import register_all
 
 Observation = dict[str, NDArray[Any]]
 """Keys named by meaning in the field's own terms; images are uint8 (H, W, 3), depth float32 (H, W, 1),
@@ -101,8 +99,6 @@ class VectorEnvironment(Protocol):
 class NoExpert(NotImplementedError):
     """The task has no privileged expert; the message names it and what to use instead."""
 
-
-register_all()
 
 __all__ = [
     "SPLIT_SIZE",

@@ -16,9 +16,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.named import make_named
-from envs.workers import Workers
-from envs.worlds import Worlds, describe, leaves, nest
+from embodia.envs.named import make_named
+from embodia.envs.workers import Workers
+from embodia.envs.worlds import Worlds, describe, leaves, nest
 
 Vectorization = Literal["auto", "native", "sync", "subprocess"]
 
@@ -30,10 +30,10 @@ def make(
     workers: int | None = None,
     **kwargs: Any,
 ) -> VectorEnv:
-    """N worlds of a registered id; satisfies `envs.VectorEnvironment`. One bare array observed is named (`envs.named`).
+    """N worlds of a registered id; satisfies `envs.VectorEnvironment`. One bare array observed gets a name.
 
     Args:
-        env_id: as `gymnasium.make` takes it, e.g. "envs:embodia/MiniGrid-Empty-8x8-v0".
+        env_id: as `gymnasium.make` takes it, e.g. "embodia:embodia/MiniGrid-Empty-8x8-v0".
         num_envs: number of worlds.
         vectorization: "native" is the id's own batched simulator, "sync" steps worlds one after another in this
             process, "subprocess" spreads them over processes; "auto" is native where there is one, else sync.

@@ -22,7 +22,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.worlds import Worlds, describe
+from embodia.envs.worlds import Worlds, describe
 
 GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 Layout = Sequence[tuple[tuple[int, ...], np.dtype[Any]]]

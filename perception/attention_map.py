@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perception import Obs
-from perception.vit import ViT
+from embodia.perception import Obs
+from embodia.perception.vit import ViT
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import JointEmbedding, projector
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import JointEmbedding, projector
+from embodia.perception.views import Views
 
 
 def barlow_loss(one: Tensor, other: Tensor, redundancy: float) -> Tensor:

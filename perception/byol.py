@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import Embedder, JointEmbedding, projector
-from perception.teacher import Teacher
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import Embedder, JointEmbedding, projector
+from embodia.perception.teacher import Teacher
+from embodia.perception.views import Views
 
 
 def regression(p: Tensor, z: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-from perception.scenes import OVERLAP
+from embodia.perception.scenes import OVERLAP
 
 Array = NDArray[Any]
 

@@ -6,12 +6,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.mission import MissionEncoder
-from perception.mlp import MLPEncoder
-from perception.observation import WrongObservation, kind
-from perception.resnet import ResNet
-from perception.symbol_grid import SymbolGridCNN
+from embodia.perception import Encoder, Obs
+from embodia.perception.mission import MissionEncoder
+from embodia.perception.mlp import MLPEncoder
+from embodia.perception.observation import WrongObservation, kind
+from embodia.perception.resnet import ResNet
+from embodia.perception.symbol_grid import SymbolGridCNN
 
 EncoderFor = Callable[[spaces.Dict], Encoder]
 """Builds an encoder for a space that holds only its own keys."""

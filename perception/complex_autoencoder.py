@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import SelfSupervised
-from perception.image_discovery import ImageDiscovery, pooled
-from perception.k_means import k_means
+from embodia.perception import SelfSupervised
+from embodia.perception.image_discovery import ImageDiscovery, pooled
+from embodia.perception.k_means import k_means
 
 EPSILON = 1e-8
 LEAST_LENGTH = 1e-4

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
+from embodia.perception.image_encoder import ImageEncoder
 
 
 class ConvNet(ImageEncoder):

@@ -6,9 +6,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from perception import Encoder, Obs
-from perception.mlp import mlp
-from perception.observation import take
+from embodia.perception import Encoder, Obs
+from embodia.perception.mlp import mlp
+from embodia.perception.observation import take
 
 
 class DeepSets(Encoder):

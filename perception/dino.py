@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception import Encoder
-from perception.collapse import effective_rank, sphere_std
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import Embedder, JointEmbedding
-from perception.teacher import Teacher
-from perception.views import Views
+from embodia.perception import Encoder
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import Embedder, JointEmbedding
+from embodia.perception.teacher import Teacher
+from embodia.perception.views import Views
 
 
 @dataclass(frozen=True)

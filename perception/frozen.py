@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from perception import Encoder, Obs
+from embodia.perception import Encoder, Obs
 
 
 class Frozen(Encoder):

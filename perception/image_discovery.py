@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception import ObjectDiscovery, Obs
-from perception.image_encoder import ImageEncoder
+from embodia.perception import ObjectDiscovery, Obs
+from embodia.perception.image_encoder import ImageEncoder
 
 
 class ImageDiscovery(ImageEncoder, ObjectDiscovery):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from gymnasium import spaces
 from torch import Tensor
 
-from perception import Encoder, Obs
-from perception.observation import image_shape, keys_of, take_images
+from embodia.perception import Encoder, Obs
+from embodia.perception.observation import image_shape, keys_of, take_images
 
 
 class ImageEncoder(Encoder):

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perception import Obs, SelfSupervised
-from perception.collapse import effective_rank, sphere_std
-from perception.image_encoder import ImageEncoder
-from perception.views import Views
+from embodia.perception import Obs, SelfSupervised
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.views import Views
 
 
 class Head(nn.Sequential):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception import Obs, SelfSupervised
-from perception.collapse import effective_rank, sphere_std
-from perception.vit import Block, ViT
+from embodia.perception import Obs, SelfSupervised
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.vit import Block, ViT
 
 
 class MAE(SelfSupervised):

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perception.image_discovery import ImageDiscovery, pooled
-from perception.image_encoder import PatchEncoder
-from perception.normalized_cut import second_eigenvector
-from perception.token_cut import around, patch_graph, patch_keys_of, pixels
+from embodia.perception.image_discovery import ImageDiscovery, pooled
+from embodia.perception.image_encoder import PatchEncoder
+from embodia.perception.normalized_cut import second_eigenvector
+from embodia.perception.token_cut import around, patch_graph, patch_keys_of, pixels
 
 Array = NDArray[Any]
 LEAST_AREA = 0.01

@@ -6,8 +6,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import keys_of, take
+from embodia.perception import Encoder, Obs
+from embodia.perception.observation import keys_of, take
 
 PAD = 0
 

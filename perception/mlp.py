@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from gymnasium import Space, spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import keys_of, kind, take
+from embodia.perception import Encoder, Obs
+from embodia.perception.observation import keys_of, kind, take
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int | None = None) -> nn.Sequential:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
+from embodia.perception.image_encoder import ImageEncoder
 
 SMALLEST = 36  # [pixels] what the three unpadded convolutions need
 LARGEST_MAP = 7  # of 84x84 pixels, as in the paper

@@ -17,8 +17,8 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from perception.image_discovery import ImageDiscovery, pooled
-from perception.k_means import k_means
+from embodia.perception.image_discovery import ImageDiscovery, pooled
+from embodia.perception.k_means import k_means
 
 Array = NDArray[Any]
 Graph = Any

@@ -8,7 +8,7 @@ import torch
 from gymnasium import Space, spaces
 from torch import Tensor
 
-from perception import Obs
+from embodia.perception import Obs
 
 Kind = Literal["image", "depth", "symbols", "vector", "tokens", "discrete"]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.scenes import Scenes, shown
+from embodia.perception.scenes import Scenes, shown
 
 Shape = Literal["square", "circle", "triangle"]
 TWO_SHAPES: tuple[Shape, ...] = ("square", "circle")

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import JointEmbedding
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import JointEmbedding
+from embodia.perception.views import Views
 
 
 class PatchVICReg(JointEmbedding):

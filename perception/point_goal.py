@@ -6,8 +6,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from perception import Encoder, Obs
-from perception.observation import take
+from embodia.perception import Encoder, Obs
+from embodia.perception.observation import take
 
 SCALES = (0.1, 0.4, 1.6, 6.4)  # [m]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from perception.image_encoder import PatchEncoder
+from embodia.perception.image_encoder import PatchEncoder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

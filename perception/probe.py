@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
+from embodia.perception.image_encoder import ImageEncoder
 
 
 def summaries(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:

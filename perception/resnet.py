@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
+from embodia.perception.image_encoder import ImageEncoder
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

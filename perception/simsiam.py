@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import JointEmbedding, projector
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import JointEmbedding, projector
+from embodia.perception.views import Views
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:

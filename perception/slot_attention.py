@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import SelfSupervised
-from perception.collapse import effective_rank, sphere_std
-from perception.image_discovery import ImageDiscovery
+from embodia.perception import SelfSupervised
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.image_discovery import ImageDiscovery
 
 
 class SlotAttention(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from perception import Encoder, Obs
+from embodia.perception import Encoder, Obs
 
 
 class SlowFeatures(Encoder):

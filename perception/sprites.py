@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.scenes import Scenes
+from embodia.perception.scenes import Scenes
 
 SHAPES = ("disc", "square", "triangle", "cross", "bar")
 

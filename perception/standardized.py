@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from perception import Encoder, Obs
+from embodia.perception import Encoder, Obs
 
 
 class Standardized(Encoder):

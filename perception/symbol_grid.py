@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception import Encoder, Obs
-from perception.observation import keys_of, take
+from embodia.perception import Encoder, Obs
+from embodia.perception.observation import keys_of, take
 
 DIRECTIONS, UP = 4, 3
 

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.scenes import Scenes
+from embodia.perception.scenes import Scenes
 
 PIECES = {
     "I": ("####",),

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perception import Obs, SelfSupervised
-from perception.collapse import effective_rank, sphere_std
-from perception.image_encoder import ImageEncoder
+from embodia.perception import Obs, SelfSupervised
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.image_encoder import ImageEncoder
 
 
 class TimeContrastive(SelfSupervised):

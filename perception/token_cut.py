@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from perception.image_discovery import ImageDiscovery, pooled
-from perception.image_encoder import PatchEncoder
-from perception.normalized_cut import second_eigenvector
+from embodia.perception.image_discovery import ImageDiscovery, pooled
+from embodia.perception.image_encoder import PatchEncoder
+from embodia.perception.normalized_cut import second_eigenvector
 
 Array = NDArray[Any]
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
-from perception.joint_embedding import JointEmbedding, projector
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.joint_embedding import JointEmbedding, projector
+from embodia.perception.views import Views
 
 
 def variance(z: Tensor, least: float = 1.0) -> Tensor:

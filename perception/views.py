@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.augmentation import Augmentation
-from perception.image_encoder import ImageEncoder
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from perception.image_encoder import PatchEncoder
+from embodia.perception.image_encoder import PatchEncoder
 
 
 class Attention(nn.Module):

@@ -5,7 +5,7 @@ vehicle dynamics), never a simulator. A planner does not know which model it pla
 linear system, a kinematic bicycle and a simulator through its snapshots answer the same verbs.
 
 Shapes: `*B` are batch axes (a planner adds one of candidates), T is imagined time. A state is a nested dict of
-tensors, each (*B, ...); `planners.state` has the three things one does to it (index, repeat, stack).
+tensors, each (*B, ...); `embodia.planners.state` has the three things one does to it (index, repeat, stack).
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class Planner(Protocol):
 
 @runtime_checkable
 class DrivingPlanner(Protocol):
-    """A planner on roads. `scene` and `Trajectory` (8 s of ego poses) are the vocabulary of `envs.driving.types`."""
+    """A planner on roads. `scene` and `Trajectory` (8 s of ego poses) come from `embodia.envs.driving.types`."""
 
     def initial(self, route_roadblock_ids: list[str], goal: Any, map_api: Any) -> Carry:
         """Once per scenario; no expert data."""

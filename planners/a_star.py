@@ -7,9 +7,9 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
-from planners.cem import batch_size
-from planners.state import index
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.cem import batch_size
+from embodia.planners.state import index
 
 
 @dataclass(frozen=True)

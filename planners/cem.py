@@ -10,9 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
-from planners.imagination import imagine_plan, world_noise
-from planners.state import device_of, repeat
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.imagination import imagine_plan, world_noise
+from embodia.planners.state import device_of, repeat
 
 
 @dataclass(frozen=True)

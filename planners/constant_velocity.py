@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.driving.types import Scene, StateColumn, Trajectory, TrajectorySampling
-from planners import Carry
+from embodia.envs.driving.types import Scene, StateColumn, Trajectory, TrajectorySampling
+from embodia.planners import Carry
 
 
 class ConstantVelocity:

@@ -13,9 +13,9 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.segments import chain_distance, in_ring, ring_distance
-from envs.driving.types import Floats
-from envs.driving.vehicle import PACIFICA
+from embodia.envs.driving.segments import chain_distance, in_ring, ring_distance
+from embodia.envs.driving.types import Floats
+from embodia.envs.driving.vehicle import PACIFICA
 
 RADIUS = PACIFICA.width / 2  # [m]
 RIM = 0.02 * RADIUS  # [m] by which GEOS' buffers may differ from the exact ones, doubled

@@ -10,8 +10,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from planners.networks import mlp
-from planners.two_hot import symexp, symlog
+from embodia.planners.networks import mlp
+from embodia.planners.two_hot import symexp, symlog
 
 
 class Decoder(nn.Module):

@@ -17,9 +17,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from planners import Prediction, State
-from planners.decoder import Decoder
-from planners.rssm import action_width, unit_action
+from embodia.planners import Prediction, State
+from embodia.planners.decoder import Decoder
+from embodia.planners.rssm import action_width, unit_action
 
 
 @dataclass(frozen=True)

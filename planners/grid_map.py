@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners import Prediction, State
+from embodia.planners import Prediction, State
 
 MOVES = torch.tensor([[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [1, -1], [-1, -1], [-1, 1]])  # (row, column)
 

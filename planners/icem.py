@@ -6,10 +6,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
-from planners.cem import batch_size, bounds, shift, take_elites
-from planners.imagination import imagine_plan, world_noise
-from planners.state import device_of, repeat
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.cem import batch_size, bounds, shift, take_elites
+from embodia.planners.imagination import imagine_plan, world_noise
+from embodia.planners.state import device_of, repeat
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.geometry import box_polygons, wrap_angle
-from envs.driving.map import Map
-from envs.driving.rails import RailPath, pose_on, stretch_of
-from envs.driving.segments import corners_of, project, ring_distance
-from envs.driving.types import (
+from embodia.envs.driving.geometry import box_polygons, wrap_angle
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.rails import RailPath, pose_on, stretch_of
+from embodia.envs.driving.segments import corners_of, project, ring_distance
+from embodia.envs.driving.types import (
     STATIC_TYPES,
     EgoState,
     Floats,
@@ -30,9 +30,9 @@ from envs.driving.types import (
     Trajectory,
     TrajectorySampling,
 )
-from envs.driving.vehicle import PACIFICA, IdmParameters, ego_boxes
-from planners import Carry
-from planners.corridor import DOUBTFUL, OUTSIDE, Corridor, in_corridor, middle
+from embodia.envs.driving.vehicle import PACIFICA, IdmParameters, ego_boxes
+from embodia.planners import Carry
+from embodia.planners.corridor import DOUBTFUL, OUTSIDE, Corridor, in_corridor, middle
 
 TARGET_SPEED = 10.0  # [m/s] where the lane has no limit
 RADIUS = 40.0  # [m] around the ego within which objects matter

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
-from planners import Carry, Objective, State, WorldModel
-from planners.cem import bounds, shift
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.cem import bounds, shift
 
 STEPS = 0.5 ** torch.arange(8, dtype=torch.float64)
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from planners import Prediction, State, WorldModel
-from planners.state import stack
+from embodia.planners import Prediction, State, WorldModel
+from embodia.planners.state import stack
 
 
 def imagine_plan(model: WorldModel, state: State, actions: Tensor) -> Prediction:

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from envs.driving.vehicle import ACCELERATION_TIME_CONSTANT, MAX_STEERING, PACIFICA, STEERING_TIME_CONSTANT
-from planners.linear_system import AnalyticModel
+from embodia.envs.driving.vehicle import ACCELERATION_TIME_CONSTANT, MAX_STEERING, PACIFICA, STEERING_TIME_CONSTANT
+from embodia.planners.linear_system import AnalyticModel
 
 
 class KinematicBicycle(AnalyticModel):
     """x = (x [m], y [m], heading [rad], speed [m/s], acceleration [m/s^2], steering [rad]) of the rear axle;
     u = (commanded acceleration [m/s^2], commanded steering rate [rad/s]), which are followed with first-order lags.
 
-    The same step as `envs.driving.vehicle.bicycle_step`, but that headings are not wrapped.
+    The same step as `embodia.envs.driving.vehicle.bicycle_step`, but that headings are not wrapped.
 
     Args:
         lane: centre line (M, 2) [m], M > 1. With it `features` are (distance left of the lane [m], heading relative to

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.driving.types import Scene, Trajectory, TrajectorySampling
-from planners import Carry
+from embodia.envs.driving.types import Scene, Trajectory, TrajectorySampling
+from embodia.planners import Carry
 
 
 class LogFuture:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
-from planners.linear_system import LinearSystem
-from planners.objective import Quadratic
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.linear_system import LinearSystem
+from embodia.planners.objective import Quadratic
 
 
 def riccati(

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
-from planners.cem import batch_size
-from planners.state import device_of, index
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.cem import batch_size
+from embodia.planners.state import device_of, index
 
 
 @dataclass

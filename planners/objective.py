@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from planners import Prediction, WorldModel
+from embodia.planners import Prediction, WorldModel
 
 HABITAT = {"imagegoal": "rgb"}
 """Goals under Habitat's names, and what they are the goal of."""

@@ -7,8 +7,8 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.map import Map
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 BIN = 2.0  # [m] height of the bands that a polygon's edges are sorted into
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from envs.driving.lqr import simulate_proposals
-from envs.driving.map import Map
-from envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
-from envs.driving.vehicle import center_accelerations, ego_boxes
-from planners import Carry
-from planners.corridor import Corridor
-from planners.pdm_areas import PolygonTable, ego_areas
-from planners.pdm_forecast import RADIUS, Forecast, forecast
-from planners.pdm_leaders import find_leaders
-from planners.pdm_proposals import (
+from embodia.envs.driving.lqr import simulate_proposals
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import EgoState, Floats, Scene, TrafficLightStatus, Trajectory, TrajectorySampling
+from embodia.envs.driving.vehicle import center_accelerations, ego_boxes
+from embodia.planners import Carry
+from embodia.planners.corridor import Corridor
+from embodia.planners.pdm_areas import PolygonTable, ego_areas
+from embodia.planners.pdm_forecast import RADIUS, Forecast, forecast
+from embodia.planners.pdm_leaders import find_leaders
+from embodia.planners.pdm_proposals import (
     DT,
     LEAD_EVERY,
     PROPOSAL_STEPS,
@@ -29,8 +29,8 @@ from planners.pdm_proposals import (
     start_proposals,
     unroll,
 )
-from planners.pdm_route import centerline, corrected_route, present_lane
-from planners.pdm_scorer import Scores, score_proposals
+from embodia.planners.pdm_route import centerline, corrected_route, present_lane
+from embodia.planners.pdm_scorer import Scores, score_proposals
 
 BRAKE_TIME, BRAKE_SPEED = 2.0, 5.0  # [s], [m/s] a collision sooner than this at no more speed than this: brake
 HARDEST_BRAKE, HARDEST_ACCELERATION = -4.05, 2.40  # [m/s^2]

@@ -9,9 +9,9 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from envs.driving.geometry import box_polygons, boxes_intersect, wrap_angle
-from envs.driving.types import AGENT_TYPES, STATIC_TYPES, Bools, Floats, Scene, TrackedObjectType, Tracks
-from envs.driving.vehicle import ego_boxes
+from embodia.envs.driving.geometry import box_polygons, boxes_intersect, wrap_angle
+from embodia.envs.driving.types import AGENT_TYPES, STATIC_TYPES, Bools, Floats, Scene, TrackedObjectType, Tracks
+from embodia.envs.driving.vehicle import ego_boxes
 
 RADIUS = 50.0  # [m] around the ego's centre
 MOST_NEAR = {TrackedObjectType.VEHICLE: 50, TrackedObjectType.PEDESTRIAN: 25, TrackedObjectType.BICYCLE: 10}

@@ -10,10 +10,10 @@ import numpy as np
 import shapely
 from numba import njit
 
-from envs.driving.segments import corners_of, project
-from envs.driving.types import Bools, Floats, Ints
-from planners.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor, middle
-from planners.pdm_forecast import STEP, Forecast
+from embodia.envs.driving.segments import corners_of, project
+from embodia.envs.driving.types import Bools, Floats, Ints
+from embodia.planners.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor, middle
+from embodia.planners.pdm_forecast import STEP, Forecast
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import shapely
 import shapely.ops
 from numba import njit
 
-from envs.driving.segments import project
-from envs.driving.types import Floats, Ints
-from envs.driving.vehicle import PACIFICA
-from planners.corridor import Corridor
-from planners.pdm_forecast import STEP
-from planners.pdm_leaders import Leaders
+from embodia.envs.driving.segments import project
+from embodia.envs.driving.types import Floats, Ints
+from embodia.envs.driving.vehicle import PACIFICA
+from embodia.planners.corridor import Corridor
+from embodia.planners.pdm_forecast import STEP
+from embodia.planners.pdm_leaders import Leaders
 
 LATERAL_OFFSETS = (0.0, -1.0, 1.0)  # [m] to the left
 SPEED_FRACTIONS = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the present lane's limit

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 import shapely
 
-from envs.driving.geometry import box_polygons, wrap_angle
-from envs.driving.map import Map
-from envs.driving.types import EgoState, Floats
-from envs.driving.vehicle import ego_boxes
+from embodia.envs.driving.geometry import box_polygons, wrap_angle
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import EgoState, Floats
+from embodia.envs.driving.vehicle import ego_boxes
 
 NEAR = 1.0  # [m] around the rear axle in which roadblocks are candidates
 MAX_HEADING_ERROR, MAX_DISPLACEMENT = np.pi / 4, 3.0  # [rad], [m]

@@ -9,14 +9,14 @@ import shapely
 from numba import njit
 from scipy.signal import savgol_filter
 
-from envs.driving.geometry import bearings, box_corners
-from envs.driving.map import Map
-from envs.driving.segments import project_all
-from envs.driving.types import Bools, Floats, Ints, StateColumn
-from envs.driving.vehicle import ego_boxes
-from planners.pdm_areas import EgoAreas
-from planners.pdm_forecast import STEP, Forecast
-from planners.pdm_proposals import Paths
+from embodia.envs.driving.geometry import bearings, box_corners
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.segments import project_all
+from embodia.envs.driving.types import Bools, Floats, Ints, StateColumn
+from embodia.envs.driving.vehicle import ego_boxes
+from embodia.planners.pdm_areas import EgoAreas
+from embodia.planners.pdm_forecast import STEP, Forecast
+from embodia.planners.pdm_proposals import Paths
 
 DT = 0.1  # [s]
 AHEAD, BEHIND = math.radians(30), math.radians(150)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planners.linear_system import AnalyticModel
+from embodia.planners.linear_system import AnalyticModel
 
 
 @dataclass

@@ -15,10 +15,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from planners import Prediction, State
-from planners.decoder import Decoder
-from planners.networks import BlockGRU, mlp
-from planners.two_hot import TwoHot
+from embodia.planners import Prediction, State
+from embodia.planners.decoder import Decoder
+from embodia.planners.networks import BlockGRU, mlp
+from embodia.planners.two_hot import TwoHot
 
 
 @dataclass(frozen=True)

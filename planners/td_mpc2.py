@@ -19,9 +19,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from planners import Prediction, State
-from planners.rssm import action_width, unit_action
-from planners.two_hot import TwoHot
+from embodia.planners import Prediction, State
+from embodia.planners.rssm import action_width, unit_action
+from embodia.planners.two_hot import TwoHot
 
 
 @dataclass(frozen=True)

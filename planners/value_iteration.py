@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planners import Carry, Objective, State, WorldModel
+from embodia.planners import Carry, Objective, State, WorldModel
 
 
 def iterate_values(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 import tyro
 
-from perception.attention_map import attention_pictures
-from perception.vit import ViT
-from scripts.look import Frame, Look, draw_all, opened
-from scripts.mistake import Mistake
+from embodia.perception.attention_map import attention_pictures
+from embodia.perception.vit import ViT
+from embodia.scripts.look import Frame, Look, draw_all, opened
+from embodia.scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)

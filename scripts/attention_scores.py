@@ -9,16 +9,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from agents.pretraining import Pretraining, PretrainingConfig
-from agents.rng import seed_all
-from perception.attention_map import attention_pictures, mass_mask
-from perception.augmentation import Augmentation
-from perception.clustering_scores import mask_iou
-from perception.dino import DINO, DINOSettings
-from perception.scenes import Scenes
-from perception.sprites import sprites
-from perception.views import Views
-from perception.vit import ViT
+from embodia.agents.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.rng import seed_all
+from embodia.perception.attention_map import attention_pictures, mass_mask
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.clustering_scores import mask_iou
+from embodia.perception.dino import DINO, DINOSettings
+from embodia.perception.scenes import Scenes
+from embodia.perception.sprites import sprites
+from embodia.perception.views import Views
+from embodia.perception.vit import ViT
 
 CHANGES = Augmentation(scale=(0.4, 1.0), colour=0.2, brightness=0.1, grey=0.1)
 SETTINGS = DINOSettings(prototypes=256, momentum=0.99, local_scale=(0.25, 0.5), local_size=32, frozen_updates=50)

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     args: Any = tyro.cli(MEASUREMENTS, args=list(arguments), prog="embodia bench", description=__doc__)  # type: ignore[call-overload]
     name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(args).__name__)
     options = {option: value for option, value in vars(args).items() if option != "json"}
-    measured: dict[str, Any] = importlib.import_module(f"scripts.bench{name}").measure(**options)
+    measured: dict[str, Any] = importlib.import_module(f"embodia.scripts.bench{name}").measure(**options)
     if args.json:
         print(json.dumps(measured))
     return 0

@@ -28,30 +28,30 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
-from agents import Agent
-from agents.checkpoint import load_weights, save_weights
-from agents.evaluate import after_step, evaluate
-from agents.mpc import MPC, MPCSettings
-from agents.pretraining import Pretraining, PretrainingConfig
-from agents.rng import seed_all
-from agents.wander import Wander
-from envs import Split
-from envs.homes.vector_env import HomesVectorEnv
-from perception.resnet import ResNet
-from perception.standardized import Standardized
-from perception.time_contrastive import TimeContrastive
-from planners.cem import CEM
-from planners.dino_wm import DINOWM, DINOWMConfig
-from planners.objective import ObservedGoal, Return
-from planners.state import index, repeat
-from scripts.chain_film import draw
-from scripts.kept_tokens import learn_on_kept_tokens
-from scripts.near_goals import near_goals
-from scripts.once import once
-from scripts.provenance import hardware
-from scripts.short_training import ticks
-from scripts.statistics import compare, wilson
-from scripts.true_moves import TrueMoves
+from embodia.agents import Agent
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.evaluate import after_step, evaluate
+from embodia.agents.mpc import MPC, MPCSettings
+from embodia.agents.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.rng import seed_all
+from embodia.agents.wander import Wander
+from embodia.envs import Split
+from embodia.envs.homes.vector_env import HomesVectorEnv
+from embodia.perception.resnet import ResNet
+from embodia.perception.standardized import Standardized
+from embodia.perception.time_contrastive import TimeContrastive
+from embodia.planners.cem import CEM
+from embodia.planners.dino_wm import DINOWM, DINOWMConfig
+from embodia.planners.objective import ObservedGoal, Return
+from embodia.planners.state import index, repeat
+from embodia.scripts.chain_film import draw
+from embodia.scripts.kept_tokens import learn_on_kept_tokens
+from embodia.scripts.near_goals import near_goals
+from embodia.scripts.once import once
+from embodia.scripts.provenance import hardware
+from embodia.scripts.short_training import ticks
+from embodia.scripts.statistics import compare, wilson
+from embodia.scripts.true_moves import TrueMoves
 
 Array = NDArray[Any]
 Line = dict[str, Any]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from perception.outlined_shapes import THREE_SHAPES
-from scripts.discovery import DEVICE, Record
-from scripts.discovery_cuts import (
+from embodia.perception.outlined_shapes import THREE_SHAPES
+from embodia.scripts.discovery import DEVICE, Record
+from embodia.scripts.discovery_cuts import (
     cuts_homes,
     cuts_homes_dino,
     cuts_many_sprites,
@@ -24,9 +24,9 @@ from scripts.discovery_cuts import (
     cuts_sprites,
     normalised_cut,
 )
-from scripts.discovery_phases import complex_autoencoder
-from scripts.discovery_slots import TETROMINOES, paper_slots, slots_controls, small_slots
-from scripts.provenance import hardware
+from embodia.scripts.discovery_phases import complex_autoencoder
+from embodia.scripts.discovery_slots import TETROMINOES, paper_slots, slots_controls, small_slots
+from embodia.scripts.provenance import hardware
 
 PAPER = {
     ("2Shapes", "complex autoencoder", "ARI-BG"): 0.9994,

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.driving.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig, simulate_batch
-from envs.driving.learning_env import DrivingVectorEnv
-from envs.driving.metrics import score_histories
-from envs.driving.pool import scenario_pool
-from envs.driving.scenario import Scenario
-from planners.idm import IdmPlanner
-from planners.log_future import LogFuture
-from planners.pdm_closed import PdmClosed
-from scripts.provenance import hardware
-from scripts.stopwatch import middle, rate, remark
+from embodia.envs.driving.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig, simulate_batch
+from embodia.envs.driving.learning_env import DrivingVectorEnv
+from embodia.envs.driving.metrics import score_histories
+from embodia.envs.driving.pool import scenario_pool
+from embodia.envs.driving.scenario import Scenario
+from embodia.planners.idm import IdmPlanner
+from embodia.planners.log_future import LogFuture
+from embodia.planners.pdm_closed import PdmClosed
+from embodia.scripts.provenance import hardware
+from embodia.scripts.stopwatch import middle, rate, remark
 
 TOGETHER, WORLDS, AGENTS, STEPS = 32, 256, 20, 60
 PROCESSES = 2

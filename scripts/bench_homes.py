@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.generate import generate_home
-from envs.homes.rasterizer import Rasterizer, Sensor
-from envs.homes.scene import Scene
-from envs.homes.vector_env import HomesVectorEnv
-from scripts.provenance import hardware
-from scripts.stopwatch import Rate, middle, rate, remark
+from embodia.envs.homes.generate import generate_home
+from embodia.envs.homes.rasterizer import Rasterizer, Sensor
+from embodia.envs.homes.scene import Scene
+from embodia.envs.homes.vector_env import HomesVectorEnv
+from embodia.scripts.provenance import hardware
+from embodia.scripts.stopwatch import Rate, middle, rate, remark
 
 SIZES, BATCHES = (64, 128, 256), (1, 16, 64)
 FRAMES = 512  # of one measurement

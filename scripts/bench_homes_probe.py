@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents.pretraining import Pretraining, PretrainingConfig
-from agents.rng import seed_all
-from perception.augmentation import Augmentation
-from perception.image_encoder import ImageEncoder
-from scripts.home_probe import SCORES, Read, pixels, reader, scores
-from scripts.home_walks import Walks, walks
-from scripts.image_encoders import ImageConfig, make, picture_space
-from scripts.once import once
-from scripts.provenance import hardware
-from scripts.self_supervision import METHODS, PositivesConfig, method
-from scripts.statistics import bootstrap
+from embodia.agents.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.rng import seed_all
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.scripts.home_probe import SCORES, Read, pixels, reader, scores
+from embodia.scripts.home_walks import Walks, walks
+from embodia.scripts.image_encoders import ImageConfig, make, picture_space
+from embodia.scripts.once import once
+from embodia.scripts.provenance import hardware
+from embodia.scripts.self_supervision import METHODS, PositivesConfig, method
+from embodia.scripts.statistics import bootstrap
 
 OUT = Path("runs/bench-homes-probe")
 TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk

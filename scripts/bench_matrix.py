@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents import Agent
-from agents.bc import BCConfig
-from agents.checkpoint import list_steps
-from agents.constant import Constant
-from agents.dagger import DAggerConfig
-from agents.dreamer import DreamerConfig
-from agents.evaluate import evaluate
-from agents.loop import Schedule
-from agents.pretraining import PretrainingConfig
-from agents.rows import EpisodeWriter, episode_files
-from agents.sb3 import PPOConfig
-from planners.rssm import RSSMConfig
-from scripts import build, matrix_plot, pretrain, runs, train
-from scripts.collect import Keep
-from scripts.config import (
+from embodia.agents import Agent
+from embodia.agents.bc import BCConfig
+from embodia.agents.checkpoint import list_steps
+from embodia.agents.constant import Constant
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.dreamer import DreamerConfig
+from embodia.agents.evaluate import evaluate
+from embodia.agents.loop import Schedule
+from embodia.agents.pretraining import PretrainingConfig
+from embodia.agents.rows import EpisodeWriter, episode_files
+from embodia.agents.sb3 import PPOConfig
+from embodia.planners.rssm import RSSMConfig
+from embodia.scripts import build, matrix_plot, pretrain, runs, train
+from embodia.scripts.collect import Keep
+from embodia.scripts.config import (
     AgentConfig,
     Config,
     EncoderConfig,
@@ -40,13 +40,13 @@ from scripts.config import (
     check,
     write,
 )
-from scripts.evaluation import Ticker, play, scores
-from scripts.image_encoders import ImageConfig
-from scripts.once import once
-from scripts.planning import MPCConfig, SearchOptions
-from scripts.provenance import config_hash, hardware
-from scripts.self_supervision import METHODS, PositivesConfig
-from scripts.statistics import interval
+from embodia.scripts.evaluation import Ticker, play, scores
+from embodia.scripts.image_encoders import ImageConfig
+from embodia.scripts.once import once
+from embodia.scripts.planning import MPCConfig, SearchOptions
+from embodia.scripts.provenance import config_hash, hardware
+from embodia.scripts.self_supervision import METHODS, PositivesConfig
+from embodia.scripts.statistics import interval
 
 OUT = Path("runs/bench-matrix")
 Line = dict[str, Any]

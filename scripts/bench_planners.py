@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.evaluate import evaluate
-from envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
-from envs.driving.metrics import score_history
-from envs.driving.pool import scenario_pool
-from envs.driving.scenario import Scenario
-from planners.constant_velocity import ConstantVelocity
-from planners.idm import IdmPlanner
-from planners.log_future import LogFuture
-from planners.pdm_closed import PdmClosed
-from scripts import build, runs
-from scripts.once import lines_of
-from scripts.provenance import hardware
-from scripts.statistics import bootstrap
+from embodia.agents.evaluate import evaluate
+from embodia.envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
+from embodia.envs.driving.metrics import score_history
+from embodia.envs.driving.pool import scenario_pool
+from embodia.envs.driving.scenario import Scenario
+from embodia.planners.constant_velocity import ConstantVelocity
+from embodia.planners.idm import IdmPlanner
+from embodia.planners.log_future import LogFuture
+from embodia.planners.pdm_closed import PdmClosed
+from embodia.scripts import build, runs
+from embodia.scripts.once import lines_of
+from embodia.scripts.provenance import hardware
+from embodia.scripts.statistics import bootstrap
 
 PLANNERS: dict[str, Callable[[Scenario], Any]] = {
     "constant velocity": lambda scenario: ConstantVelocity(),

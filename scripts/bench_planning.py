@@ -12,19 +12,19 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from perception.mlp import MLPEncoder
-from planners.cem import CEM
-from planners.dino_wm import DINOWM, DINOWMConfig
-from planners.gradient import GradientPlanner
-from planners.icem import ICEM
-from planners.ilqr import ILQR
-from planners.mppi import MPPI
-from planners.objective import GoalDistance, Return
-from planners.rssm import RSSM, RSSMConfig
-from planners.td_mpc2 import TDMPC2Model
-from scripts import swing_up, update_rate
-from scripts.provenance import hardware
-from scripts.stopwatch import Rate, middle, rate
+from embodia.perception.mlp import MLPEncoder
+from embodia.planners.cem import CEM
+from embodia.planners.dino_wm import DINOWM, DINOWMConfig
+from embodia.planners.gradient import GradientPlanner
+from embodia.planners.icem import ICEM
+from embodia.planners.ilqr import ILQR
+from embodia.planners.mppi import MPPI
+from embodia.planners.objective import GoalDistance, Return
+from embodia.planners.rssm import RSSM, RSSMConfig
+from embodia.planners.td_mpc2 import TDMPC2Model
+from embodia.scripts import swing_up, update_rate
+from embodia.scripts.provenance import hardware
+from embodia.scripts.stopwatch import Rate, middle, rate
 
 SAMPLES, HORIZONS, ITERATIONS = (32, 128, 512), (5, 15, 30), 5
 ACTIONS = spaces.Box(-2.0, 2.0, (1,))

@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.pretraining import Pretraining, PretrainingConfig
-from agents.rng import seed_all
-from perception.augmentation import Augmentation
-from perception.collapse import effective_rank
-from perception.dino import DINOSettings
-from perception.image_encoder import ImageEncoder
-from perception.mae import MAE
-from perception.probe import knn_probe, linear_probe, principal_axes, summaries
-from perception.shapes10 import SPACE, shapes10
-from scripts.attention_scores import TRAINING as ATTENTION
-from scripts.attention_scores import attention
-from scripts.image_encoders import ImageConfig, make
-from scripts.mae_scores import FEW, UPDATES, fine_tuned, painting
-from scripts.once import once
-from scripts.provenance import hardware
-from scripts.self_supervision import METHODS, MethodSettings, PositivesConfig, SimSiamSettings, method
-from scripts.statistics import bootstrap
+from embodia.agents.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.rng import seed_all
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.collapse import effective_rank
+from embodia.perception.dino import DINOSettings
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.mae import MAE
+from embodia.perception.probe import knn_probe, linear_probe, principal_axes, summaries
+from embodia.perception.shapes10 import SPACE, shapes10
+from embodia.scripts.attention_scores import TRAINING as ATTENTION
+from embodia.scripts.attention_scores import attention
+from embodia.scripts.image_encoders import ImageConfig, make
+from embodia.scripts.mae_scores import FEW, UPDATES, fine_tuned, painting
+from embodia.scripts.once import once
+from embodia.scripts.provenance import hardware
+from embodia.scripts.self_supervision import METHODS, MethodSettings, PositivesConfig, SimSiamSettings, method
+from embodia.scripts.statistics import bootstrap
 
 OUT = Path("runs/bench-ssl")
 TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures

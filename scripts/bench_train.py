@@ -13,15 +13,15 @@ from stable_baselines3 import PPO as PlainPPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from agents.logger import Logger
-from agents.loop import Progress, advance, begin
-from agents.rng import seed_all
-from agents.sb3 import PPO, PPOConfig
-from perception import Encoder, Obs
-from scripts import build
-from scripts.config import EnvConfig, known_id
-from scripts.provenance import hardware
-from scripts.stopwatch import Rate, middle, rate, remark
+from embodia.agents.logger import Logger
+from embodia.agents.loop import Progress, advance, begin
+from embodia.agents.rng import seed_all
+from embodia.agents.sb3 import PPO, PPOConfig
+from embodia.perception import Encoder, Obs
+from embodia.scripts import build
+from embodia.scripts.config import EnvConfig, known_id
+from embodia.scripts.provenance import hardware
+from embodia.scripts.stopwatch import Rate, middle, rate, remark
 
 ENV = EnvConfig("embodia/MiniGrid-Empty-8x8-v0", num_envs=8)
 SETTINGS = PPOConfig(device="cpu")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts import build, video
-from scripts.config import EnvConfig
-from scripts.provenance import hardware
-from scripts.stopwatch import middle, rate, remark
+from embodia.scripts import build, video
+from embodia.scripts.config import EnvConfig
+from embodia.scripts.provenance import hardware
+from embodia.scripts.stopwatch import middle, rate, remark
 
 SIZE, FRAMES, BAR = 256, 600, 600.0  # [pixels], frames per film, [frames/s]
 

@@ -21,26 +21,26 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.checkpoint import load_weights, save_weights
-from agents.evaluate import evaluate
-from agents.mpc import MPC, MPCSettings
-from agents.random import Random
-from agents.rng import seed_all
-from envs.grid import wall
-from envs.vector import make
-from perception.patch_vicreg import PatchVICReg
-from perception.resnet import ResNet
-from perception.slow_features import SlowFeatures
-from perception.views import Views
-from planners.cem import CEM
-from planners.dino_wm import DINOWM, DINOWMConfig
-from planners.gradient import GradientPlanner
-from planners.imagination import imagine_plan
-from planners.objective import ObservedGoal
-from scripts.kept_tokens import learn_on_kept_tokens
-from scripts.provenance import hardware
-from scripts.short_training import ticks
-from scripts.statistics import wilson
+from embodia.agents.checkpoint import load_weights, save_weights
+from embodia.agents.evaluate import evaluate
+from embodia.agents.mpc import MPC, MPCSettings
+from embodia.agents.random import Random
+from embodia.agents.rng import seed_all
+from embodia.envs.grid import wall
+from embodia.envs.vector import make
+from embodia.perception.patch_vicreg import PatchVICReg
+from embodia.perception.resnet import ResNet
+from embodia.perception.slow_features import SlowFeatures
+from embodia.perception.views import Views
+from embodia.planners.cem import CEM
+from embodia.planners.dino_wm import DINOWM, DINOWMConfig
+from embodia.planners.gradient import GradientPlanner
+from embodia.planners.imagination import imagine_plan
+from embodia.planners.objective import ObservedGoal
+from embodia.scripts.kept_tokens import learn_on_kept_tokens
+from embodia.scripts.provenance import hardware
+from embodia.scripts.short_training import ticks
+from embodia.scripts.statistics import wilson
 
 Array = NDArray[Any]
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
@@ -222,7 +222,7 @@ def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
 def play(agent: Any, episodes: int, again: bool) -> list[Any]:
     """Test levels of four plans; without replanning an episode is one plan long."""
     steps = 4 * HORIZON if again else HORIZON
-    env = make("envs:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
+    env = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
     try:
         return evaluate(agent, env, range(episodes))
     finally:
@@ -235,7 +235,7 @@ def film(work: Work, path: Path, episodes: int = 5) -> None:
     start is on the left, the goal on the right."""
     model = work.model("patches")
     agent = planned(model, "mpc", work.budget)
-    env: Any = make("envs:embodia/Wall-v0", episodes, frameskip=FRAMESKIP, split="test")
+    env: Any = make("embodia:embodia/Wall-v0", episodes, frameskip=FRAMESKIP, split="test")
     obs, _ = env.reset(seed=list(range(episodes)))
     env.close()
     seen = {key: torch.as_tensor(value) for key, value in obs.items()}

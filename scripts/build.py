@@ -8,30 +8,30 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import Space, spaces
 
-from agents import Agent, checkpoint
-from agents.bc import BC, BCConfig
-from agents.dagger import DAgger, DAggerConfig
-from agents.dreamer import Dreamer, DreamerConfig
-from agents.expert import Expert, ExpertConfig
-from agents.random import Random
-from agents.rng import seed_all
-from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
-from agents.td_mpc2 import TDMPC2, TDMPC2Config
-from envs import Split
-from envs.vector import make
-from perception import Encoder
-from perception.combined import CombinedEncoder
-from perception.deep_sets import DeepSets
-from perception.frozen import Frozen
-from perception.observation import kind
-from perception.point_goal import PointGoalEncoder
-from perception.symbol_grid import SymbolGridCNN
-from scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, RoadOptions, known_id, make_options
-from scripts.drivers import DRIVERS
-from scripts.image_encoders import IMAGE, ImageConfig, matching_key, pretrained
-from scripts.image_encoders import make as make_image
-from scripts.mistake import Mistake
-from scripts.planning import MPCConfig, mpc
+from embodia.agents import Agent, checkpoint
+from embodia.agents.bc import BC, BCConfig
+from embodia.agents.dagger import DAgger, DAggerConfig
+from embodia.agents.dreamer import Dreamer, DreamerConfig
+from embodia.agents.expert import Expert, ExpertConfig
+from embodia.agents.random import Random
+from embodia.agents.rng import seed_all
+from embodia.agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.td_mpc2 import TDMPC2, TDMPC2Config
+from embodia.envs import Split
+from embodia.envs.vector import make
+from embodia.perception import Encoder
+from embodia.perception.combined import CombinedEncoder
+from embodia.perception.deep_sets import DeepSets
+from embodia.perception.frozen import Frozen
+from embodia.perception.observation import kind
+from embodia.perception.point_goal import PointGoalEncoder
+from embodia.perception.symbol_grid import SymbolGridCNN
+from embodia.scripts.config import AgentConfig, Config, EncoderConfig, EnvConfig, RoadOptions, known_id, make_options
+from embodia.scripts.drivers import DRIVERS
+from embodia.scripts.image_encoders import IMAGE, ImageConfig, matching_key, pretrained
+from embodia.scripts.image_encoders import make as make_image
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.planning import MPCConfig, mpc
 
 
 def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:

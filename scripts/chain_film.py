@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.mpc import MPC
-from envs.homes.vector_env import HomesVectorEnv
-from scripts.true_moves import TrueMoves
+from embodia.agents.mpc import MPC
+from embodia.envs.homes.vector_env import HomesVectorEnv
+from embodia.scripts.true_moves import TrueMoves
 
 Array = NDArray[Any]
 LOOKED_THROUGH = 4000  # frames of the video

@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents import Row
-from agents.evaluate import evaluate
-from agents.rows import EpisodeWriter, episode_files
-from envs import Split
-from scripts import build, runs
-from scripts.config import check
-from scripts.eval import Policy, load, resolve
-from scripts.evaluation import Ticker
-from scripts.to_lerobot import to_lerobot
-from scripts.to_minari import need, to_minari
+from embodia.agents import Row
+from embodia.agents.evaluate import evaluate
+from embodia.agents.rows import EpisodeWriter, episode_files
+from embodia.envs import Split
+from embodia.scripts import build, runs
+from embodia.scripts.config import check
+from embodia.scripts.eval import Policy, load, resolve
+from embodia.scripts.evaluation import Ticker
+from embodia.scripts.to_lerobot import to_lerobot
+from embodia.scripts.to_minari import need, to_minari
 
 
 @dataclass(frozen=True)

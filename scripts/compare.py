@@ -8,12 +8,12 @@ from typing import Any
 
 import tyro
 
-from scripts import runs
-from scripts.chart import span
-from scripts.evaluation import headline
-from scripts.mistake import Mistake
-from scripts.report import chance, plainly
-from scripts.statistics import Comparison, compare
+from embodia.scripts import runs
+from embodia.scripts.chart import span
+from embodia.scripts.evaluation import headline
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.report import chance, plainly
+from embodia.scripts.statistics import Comparison, compare
 
 
 @dataclass(frozen=True)

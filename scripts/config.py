@@ -14,21 +14,21 @@ from typing import Annotated, Any, Literal, TypeVar
 import gymnasium as gym
 import tyro
 
-import envs  # noqa: F401 (registers the ids)
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.dreamer import DreamerConfig
-from agents.expert import ExpertConfig
-from agents.loop import Schedule
-from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
-from agents.td_mpc2 import TDMPC2Config
-from envs.grid.env import View
-from envs.grid.expert import NO_EXPERT
-from envs.vector import Vectorization
-from scripts.image_encoders import find as find_encoder
-from scripts.mistake import Mistake, nearest
-from scripts.planning import MPCConfig
-from scripts.provenance import plain
+import embodia  # noqa: F401 (registers the ids)
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.dreamer import DreamerConfig
+from embodia.agents.expert import ExpertConfig
+from embodia.agents.loop import Schedule
+from embodia.agents.sb3 import A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.td_mpc2 import TDMPC2Config
+from embodia.envs.grid.env import View
+from embodia.envs.grid.expert import NO_EXPERT
+from embodia.envs.vector import Vectorization
+from embodia.scripts.image_encoders import find as find_encoder
+from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.planning import MPCConfig
+from embodia.scripts.provenance import plain
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class NoOptions:
 
 Options = GridOptions | WallOptions | HomesOptions | RoadOptions | NoOptions
 WORLDS: dict[str, type[GridOptions] | type[WallOptions] | type[HomesOptions] | type[RoadOptions]] = {
-    "envs.grid.env": GridOptions,
-    "envs.grid.wall": WallOptions,
-    "envs.homes": HomesOptions,
-    "envs.driving": RoadOptions,
+    "embodia.envs.grid.env": GridOptions,
+    "embodia.envs.grid.wall": WallOptions,
+    "embodia.envs.homes": HomesOptions,
+    "embodia.envs.driving": RoadOptions,
 }
 """Where an environment's class lies -> its options."""
 
@@ -215,18 +215,22 @@ class Preset:
 # Environments by id ---------------------------------------------------------------------------------------------
 
 
+OURS = ("", "embodia", "envs")
+"""Modules before an id's colon that mean this project; runs made before it had one import name say `envs`."""
+
+
 def known_id(name: str) -> str:
     """The id as `gymnasium.make` takes it. Raises Mistake with the nearest names for one that is not registered."""
     module, _, rest = name.rpartition(":")
-    if module and module != "envs":
+    if module not in OURS:
         if os.getcwd() not in sys.path:  # the user's own module beside the run; last, so that it hides nothing
             sys.path.append(os.getcwd())
         if "." not in module and importlib.util.find_spec(module) is None:
             raise Mistake(f"env.id {name}: there is no module {module}; install it or mend the name")
         importlib.import_module(module)
-    for each in (rest, f"embodia/{rest}") if module not in ("", "envs") else (f"embodia/{rest}", rest):
+    for each in (rest, f"embodia/{rest}") if module not in OURS else (f"embodia/{rest}", rest):
         if each in gym.registry:
-            return f"envs:{each}" if each.startswith("embodia/") else name
+            return f"embodia:{each}" if each.startswith("embodia/") else name
     ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
     hint = nearest(rest.removeprefix("embodia/"), ours)
     raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` names all.")
@@ -241,7 +245,7 @@ def fitting(env: EnvConfig) -> EnvConfig:
 
 def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
     """Keyword arguments of the environment; only this project's environments know splits, and all of them draw."""
-    if known_id(env.id).startswith("envs:"):
+    if known_id(env.id).startswith("embodia:"):
         return {**dataclasses.asdict(env.options), "split": split}
     entry: Any = gym.spec(env.id.rpartition(":")[2]).entry_point
     creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
@@ -289,7 +293,7 @@ def agent_problems(config: Config) -> Iterator[str]:
     if isinstance(agent, PPOConfig) and agent.batch_size > agent.n_steps * config.env.num_envs:
         rollout = agent.n_steps * config.env.num_envs
         yield f"agent.batch_size is {agent.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rollout} rows"
-    task = known_id(config.env.id).removeprefix("envs:embodia/")
+    task = known_id(config.env.id).removeprefix("embodia:embodia/")
     if isinstance(agent, BCConfig) and task in NO_EXPERT:
         yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 

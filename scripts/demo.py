@@ -10,11 +10,11 @@ from typing import Any
 
 import tyro
 
-from scripts import runs, video
-from scripts.config import Config, check, write
-from scripts.presets import preset
-from scripts.provenance import config_hash
-from scripts.train import carry_out
+from embodia.scripts import runs, video
+from embodia.scripts.config import Config, check, write
+from embodia.scripts.presets import preset
+from embodia.scripts.provenance import config_hash
+from embodia.scripts.train import carry_out
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perception.clustering_scores import ari, mean_iou
-from perception.scenes import Scenes
+from embodia.perception.clustering_scores import ari, mean_iou
+from embodia.perception.scenes import Scenes
 
 Array = NDArray[Any]
 Record = dict[str, Any]

@@ -10,25 +10,25 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
-from perception.augmentation import Augmentation
-from perception.clustering_scores import ari, average_precision, box_iou, box_of, corloc, mask_iou
-from perception.dino import DINO, DINOSettings
-from perception.image_encoder import PatchEncoder
-from perception.k_means import k_means
-from perception.mask_cut import MaskCut
-from perception.normalized_cut import NormalizedCut
-from perception.patch_statistics import PatchStatistics
-from perception.scenes import Scenes
-from perception.sprites import sprites
-from perception.token_cut import TokenCut, token_cut
-from perception.views import Views
-from perception.vit import ViT
-from scripts import mask_picture
-from scripts.discovery import DEVICE, TEST, Array, Record, batches, budget_of, in_pieces, objects_scores, record
-from scripts.discovery_sets import home_frames, kept, road_pictures
-from scripts.mask_picture import as_labels
-from scripts.short_training import ShortTraining, warm_up
-from scripts.statistics import wilson
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.clustering_scores import ari, average_precision, box_iou, box_of, corloc, mask_iou
+from embodia.perception.dino import DINO, DINOSettings
+from embodia.perception.image_encoder import PatchEncoder
+from embodia.perception.k_means import k_means
+from embodia.perception.mask_cut import MaskCut
+from embodia.perception.normalized_cut import NormalizedCut
+from embodia.perception.patch_statistics import PatchStatistics
+from embodia.perception.scenes import Scenes
+from embodia.perception.sprites import sprites
+from embodia.perception.token_cut import TokenCut, token_cut
+from embodia.perception.views import Views
+from embodia.perception.vit import ViT
+from embodia.scripts import mask_picture
+from embodia.scripts.discovery import DEVICE, TEST, Array, Record, batches, budget_of, in_pieces, objects_scores, record
+from embodia.scripts.discovery_sets import home_frames, kept, road_pictures
+from embodia.scripts.mask_picture import as_labels
+from embodia.scripts.short_training import ShortTraining, warm_up
+from embodia.scripts.statistics import wilson
 
 HOMES = "home frames 128x128"
 

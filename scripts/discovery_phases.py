@@ -6,14 +6,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from perception.clustering_scores import ari
-from perception.complex_autoencoder import ComplexAutoEncoder
-from perception.k_means import k_means
-from perception.outlined_shapes import TWO_SHAPES, Shape, outlined_shapes
-from perception.scenes import OVERLAP, Scenes
-from scripts import mask_picture
-from scripts.discovery import COMPILES, DEVICE, PICTURES, TEST, Array, Record, batches, budget_of, in_pieces, record
-from scripts.short_training import ShortTraining, warm_up
+from embodia.perception.clustering_scores import ari
+from embodia.perception.complex_autoencoder import ComplexAutoEncoder
+from embodia.perception.k_means import k_means
+from embodia.perception.outlined_shapes import TWO_SHAPES, Shape, outlined_shapes
+from embodia.perception.scenes import OVERLAP, Scenes
+from embodia.scripts import mask_picture
+from embodia.scripts.discovery import (
+    COMPILES,
+    DEVICE,
+    PICTURES,
+    TEST,
+    Array,
+    Record,
+    batches,
+    budget_of,
+    in_pieces,
+    record,
+)
+from embodia.scripts.short_training import ShortTraining, warm_up
 
 
 def complex_autoencoder(

@@ -8,13 +8,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-import envs  # noqa: F401  (registers the homes)
-from envs import Split
-from envs.driving.generate import generate_scenario
-from envs.driving.geometry import box_corners
-from envs.driving.render import GROUND, WALKWAY, BirdsEye, View
-from envs.driving.vehicle import ego_boxes
-from perception.scenes import OVERLAP, Scenes
+import embodia  # noqa: F401  (registers the homes)
+from embodia.envs import Split
+from embodia.envs.driving.generate import generate_scenario
+from embodia.envs.driving.geometry import box_corners
+from embodia.envs.driving.render import GROUND, WALKWAY, BirdsEye, View
+from embodia.envs.driving.vehicle import ego_boxes
+from embodia.perception.scenes import OVERLAP, Scenes
 
 STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame"}
 """What is no object of a home but the home itself; doors and windows are things, as in ADE20K."""

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from perception.clustering_scores import ari
-from perception.k_means import k_means
-from perception.scenes import Scenes
-from perception.slot_attention import SlotAutoEncoder
-from perception.tetrominoes import tetrominoes
-from scripts import mask_picture
-from scripts.discovery import (
+from embodia.perception.clustering_scores import ari
+from embodia.perception.k_means import k_means
+from embodia.perception.scenes import Scenes
+from embodia.perception.slot_attention import SlotAutoEncoder
+from embodia.perception.tetrominoes import tetrominoes
+from embodia.scripts import mask_picture
+from embodia.scripts.discovery import (
     COMPILES,
     DEVICE,
     PICTURES,
@@ -24,7 +24,7 @@ from scripts.discovery import (
     objects_scores,
     record,
 )
-from scripts.short_training import ShortTraining, warm_up
+from embodia.scripts.short_training import ShortTraining, warm_up
 
 TETROMINOES, SMALL = "Tetrominoes 35x35, 3 pieces", "Tetrominoes 16x16, 2 pieces"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from scripts.shadow import FOLDERS, HOUSE, remedy, shadowed
+import embodia
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ OPTIONAL = {
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia doctor")
-    findings = [python(), *folders(), cores(), memory(), torch(), films(), writable(args.runs), writable_home()]
+    findings = [python(), package(), cores(), memory(), torch(), films(), writable(args.runs), writable_home()]
     findings += [optional(name, *OPTIONAL[name]) for name in OPTIONAL]
     for finding in findings:
         print(line(finding))
@@ -74,11 +74,9 @@ def python() -> Finding:
     return Finding("python", fine, f"{platform.python_version()} at {sys.executable}", "use Python 3.11 or newer")
 
 
-def folders() -> list[Finding]:
-    hidden = shadowed()
-    if not hidden:
-        return [Finding("packages", True, f"{', '.join(FOLDERS)} are this project's, in {HOUSE}")]
-    return [Finding(f"package {name}", False, "is shadowed", remedy(name, path)) for name, path in hidden]
+def package() -> Finding:
+    """Which copy of the project runs: the one that is installed, or another one on the path."""
+    return Finding("embodia", True, f"{metadata.version('embodia')} in {Path(embodia.__file__).parent}")
 
 
 def cores() -> Finding:
@@ -118,7 +116,7 @@ def films() -> Finding:
         import av
         import numpy as np
 
-        from scripts import video
+        from embodia.scripts import video
 
         with tempfile.TemporaryDirectory() as folder:
             path = video.write(Path(folder) / "x.mp4", [np.full((64, 64, 3), 99, np.uint8)] * 3)

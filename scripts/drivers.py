@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from planners.constant_velocity import ConstantVelocity
-from planners.idm import IdmPlanner
-from planners.pdm_closed import PdmClosed
+from embodia.planners.constant_velocity import ConstantVelocity
+from embodia.planners.idm import IdmPlanner
+from embodia.planners.pdm_closed import PdmClosed
 
 
 def constant_velocity(scenario: Any) -> ConstantVelocity:

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents import Agent
-from agents.expert import ExpertConfig
-from envs import Split
-from scripts import build, runs
-from scripts.config import Config, EnvConfig, HomesOptions, RoadOptions, check, fitting
-from scripts.evaluation import judge, say
-from scripts.mistake import Mistake
-from scripts.presets import PRESETS, preset
+from embodia.agents import Agent
+from embodia.agents.expert import ExpertConfig
+from embodia.envs import Split
+from embodia.scripts import build, runs
+from embodia.scripts.config import Config, EnvConfig, HomesOptions, RoadOptions, check, fitting
+from embodia.scripts.evaluation import judge, say
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.presets import PRESETS, preset
 
 REFERENCES = ("random", "expert")
 

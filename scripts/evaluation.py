@@ -11,20 +11,20 @@ from typing import Any
 
 import gymnasium as gym
 
-from agents import Agent, Row
-from agents.device import choose_device
-from agents.evaluate import Episode, Watch, evaluate
-from agents.expert import ExpertConfig
-from envs import NoExpert, Split
-from scripts import build, report
-from scripts.chart import Curve
-from scripts.config import Config, EnvConfig, RoadOptions, known_id
-from scripts.mistake import Mistake
-from scripts.overlay import Caption, draw, words
-from scripts.provenance import config_hash, cpu_minutes, hardware, plain, versions
-from scripts.report import Card, Clip
-from scripts.statistics import wilson
-from scripts.video import Video
+from embodia.agents import Agent, Row
+from embodia.agents.device import choose_device
+from embodia.agents.evaluate import Episode, Watch, evaluate
+from embodia.agents.expert import ExpertConfig
+from embodia.envs import NoExpert, Split
+from embodia.scripts import build, report
+from embodia.scripts.chart import Curve
+from embodia.scripts.config import Config, EnvConfig, RoadOptions, known_id
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.overlay import Caption, draw, words
+from embodia.scripts.provenance import config_hash, cpu_minutes, hardware, plain, versions
+from embodia.scripts.report import Card, Clip
+from embodia.scripts.statistics import wilson
+from embodia.scripts.video import Video
 
 GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
@@ -99,7 +99,7 @@ def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
     if hasattr(env, "action_names"):
         return dict(enumerate(env.action_names))
     entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
-    names = {"envs.grid": GRID_ACTIONS, "envs.homes": HOME_ACTIONS}
+    names = {"embodia.envs.grid": GRID_ACTIONS, "embodia.envs.homes": HOME_ACTIONS}
     return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
 
 

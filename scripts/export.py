@@ -6,9 +6,9 @@ from pathlib import Path
 
 import tyro
 
-from envs.homes.engine import GENERATED, generated_scene
-from envs.homes.export import export_scene
-from scripts.mistake import Mistake
+from embodia.envs.homes.engine import GENERATED, generated_scene
+from embodia.envs.homes.export import export_scene
+from embodia.scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from gymnasium import Space, spaces
 
-from agents import Array
-from agents.rows import EpisodeError, episode_files, read_episode
-from envs.video.clips import Sampling, VideoError, clips
-from envs.video.films import SUFFIXES, films
-from perception.observation import kind
-from scripts.image_encoders import picture_space
-from scripts.mistake import Mistake, nearest
+from embodia.agents import Array
+from embodia.agents.rows import EpisodeError, episode_files, read_episode
+from embodia.envs.video.clips import Sampling, VideoError, clips
+from embodia.envs.video.films import SUFFIXES, films
+from embodia.perception.observation import kind
+from embodia.scripts.image_encoders import picture_space
+from embodia.scripts.mistake import Mistake, nearest
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perception.image_encoder import ImageEncoder
-from perception.probe import (
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.probe import (
     correlation,
     feature_maps,
     knn_probe,
@@ -20,7 +20,7 @@ from perception.probe import (
     ridge_probe,
     summaries,
 )
-from scripts.home_walks import Walks
+from embodia.scripts.home_walks import Walks
 
 Array = NDArray[Any]
 Read = Callable[[Array], tuple[Tensor, Tensor]]

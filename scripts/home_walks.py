@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import Split
-from envs.homes.engine import Home
-from envs.homes.scene import HM3D_CATEGORIES
-from envs.homes.vector_env import HomesVectorEnv
+from embodia.envs import Split
+from embodia.envs.homes.engine import Home
+from embodia.envs.homes.scene import HM3D_CATEGORIES
+from embodia.envs.homes.vector_env import HomesVectorEnv
 
 Array = NDArray[Any]
 IN_VIEW = 0.01  # share of the picture a thing must fill to be in it

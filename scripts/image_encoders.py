@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from gymnasium import Space, spaces
 from safetensors.torch import load_file
 
-from agents import checkpoint
-from agents.pretraining import ABOUT, ENCODER
-from agents.spaces import space_from_json, space_to_json
-from perception import Encoder
-from perception.conv_net import ConvNet
-from perception.image_encoder import ImageEncoder
-from perception.nature_cnn import NatureCNN
-from perception.observation import kind
-from perception.patch_cnn import PatchCNN
-from perception.resnet import ResNet
-from perception.slot_attention import SlotAutoEncoder
-from perception.vit import ViT
-from scripts.mistake import Mistake
+from embodia.agents import checkpoint
+from embodia.agents.pretraining import ABOUT, ENCODER
+from embodia.agents.spaces import space_from_json, space_to_json
+from embodia.perception import Encoder
+from embodia.perception.conv_net import ConvNet
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.nature_cnn import NatureCNN
+from embodia.perception.observation import kind
+from embodia.perception.patch_cnn import PatchCNN
+from embodia.perception.resnet import ResNet
+from embodia.perception.slot_attention import SlotAutoEncoder
+from embodia.perception.vit import ViT
+from embodia.scripts.mistake import Mistake
 
 ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
 IMAGE: dict[str, Callable[..., Encoder]] = {

@@ -12,19 +12,19 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents import Agent, Row
-from agents.dreamer import Dreamer
-from agents.evaluate import evaluate
-from agents.mpc import MPC
-from agents.random import Random
-from agents.rows import copy, stack, to_torch
-from envs import Split
-from perception.observation import kind
-from planners.state import tree_map
-from scripts import build
-from scripts.config import check
-from scripts.eval import Policy, load, resolve
-from scripts.mistake import Mistake
+from embodia.agents import Agent, Row
+from embodia.agents.dreamer import Dreamer
+from embodia.agents.evaluate import evaluate
+from embodia.agents.mpc import MPC
+from embodia.agents.random import Random
+from embodia.agents.rows import copy, stack, to_torch
+from embodia.envs import Split
+from embodia.perception.observation import kind
+from embodia.planners.state import tree_map
+from embodia.scripts import build
+from embodia.scripts.config import check
+from embodia.scripts.eval import Policy, load, resolve
+from embodia.scripts.mistake import Mistake
 
 Array = NDArray[Any]
 TILE = 12  # of a symbol [pixels]
@@ -173,7 +173,7 @@ def picture(value: Array, space: Any) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of one observation."""
     if kind(space) == "image":
         return np.asarray(value, np.uint8)
-    from envs.grid.draw import symbols
+    from embodia.envs.grid.draw import symbols
 
     return symbols(np.asarray(value, np.uint8), TILE)
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planners.dino_wm import DINOWM
-from scripts.short_training import ticks
+from embodia.planners.dino_wm import DINOWM
+from embodia.scripts.short_training import ticks
 
 Array = NDArray[Any]
 

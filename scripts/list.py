@@ -8,12 +8,12 @@ from typing import Any, Literal, get_args
 import gymnasium as gym
 import tyro
 
-import envs  # noqa: F401 (registers the ids)
-from envs.grid.expert import NO_EXPERT
-from scripts.config import AgentConfig
-from scripts.image_encoders import IMAGE
-from scripts.presets import PRESETS
-from scripts.self_supervision import METHODS
+import embodia  # noqa: F401 (registers the ids)
+from embodia.envs.grid.expert import NO_EXPERT
+from embodia.scripts.config import AgentConfig
+from embodia.scripts.image_encoders import IMAGE
+from embodia.scripts.presets import PRESETS
+from embodia.scripts.self_supervision import METHODS
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from perception.image_encoder import ImageEncoder
-from scripts import runs
-from scripts.frames import BadFile, Source, source
-from scripts.image_encoders import pictures_of, pretrained
-from scripts.video import Video
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.scripts import runs
+from embodia.scripts.frames import BadFile, Source, source
+from embodia.scripts.image_encoders import pictures_of, pretrained
+from embodia.scripts.video import Video
 
 Frame = NDArray[np.uint8]
 Draw = Callable[[Frame], Frame]

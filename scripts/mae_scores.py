@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from scipy.interpolate import griddata
 from torch import Tensor, nn
 
-from perception.augmentation import Augmentation
-from perception.image_encoder import ImageEncoder
-from perception.mae import MAE, normalised
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.mae import MAE, normalised
 
 FEW, UPDATES, BATCH, RATE = 2_000, 1_000, 100, 1e-3  # labels, and how they are fine-tuned on
 

@@ -6,8 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from scripts.mistake import Mistake, nearest
-from scripts.shadow import complaint
+from embodia.scripts.mistake import Mistake, nearest
 
 VERBS = {
     "demo": "train, evaluate, record: the whole house in a few minutes",
@@ -37,20 +36,20 @@ EMBODIA_TRACEBACK=1 shows where it was found."""
 
 
 ELSEWHERE = (
-    ("agents.checkpoint", "CheckpointError"),
-    ("agents.rows", "EpisodeError"),
-    ("agents.rows", "NonFinite"),
-    ("envs", "NoExpert"),
-    ("envs.driving.nuplan_map", "NuPlanDataError"),
-    ("envs.driving.pack", "PackError"),
-    ("envs.homes.episodes", "EpisodeError"),
-    ("envs.homes.habitat_sim_engine", "HabitatSimMissing"),
-    ("envs.homes.navmesh", "NavMeshError"),
-    ("envs.homes.scene", "SceneError"),
-    ("envs.video.clips", "VideoError"),
-    ("envs.workers", "WorkerError"),
+    ("embodia.agents.checkpoint", "CheckpointError"),
+    ("embodia.agents.rows", "EpisodeError"),
+    ("embodia.agents.rows", "NonFinite"),
+    ("embodia.envs", "NoExpert"),
+    ("embodia.envs.driving.nuplan_map", "NuPlanDataError"),
+    ("embodia.envs.driving.pack", "PackError"),
+    ("embodia.envs.homes.episodes", "EpisodeError"),
+    ("embodia.envs.homes.habitat_sim_engine", "HabitatSimMissing"),
+    ("embodia.envs.homes.navmesh", "NavMeshError"),
+    ("embodia.envs.homes.scene", "SceneError"),
+    ("embodia.envs.video.clips", "VideoError"),
+    ("embodia.envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
-    ("perception.observation", "WrongObservation"),
+    ("embodia.perception.observation", "WrongObservation"),
 )
 """Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""
 
@@ -87,10 +86,7 @@ def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    # The doctor looks at shadows himself, and must run where everything else cannot.
-    if verb != "doctor" and (shadows := complaint()):
-        raise Mistake(f"another package hides a part of this project.\n{shadows}")
-    return int(importlib.import_module(f"scripts.{verb}").main(arguments))
+    return int(importlib.import_module(f"embodia.scripts.{verb}").main(arguments))
 
 
 def mistakes() -> tuple[type[Exception], ...]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from perception.clustering_scores import contingency
-from perception.scenes import Scenes
+from embodia.perception.clustering_scores import contingency
+from embodia.perception.scenes import Scenes
 
 Array = NDArray[Any]
 SIDE, GAP, STRIP = 160, 6, 22  # [pixels]

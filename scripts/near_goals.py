@@ -6,13 +6,13 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import Split, level_seed
-from envs.homes.engine import EmbodiaEngine, Home
-from envs.homes.episode_generator import indoor_island
-from envs.homes.episodes import Episode, EpisodeDataset, Goal
-from envs.homes.rotations import from_yaw, yaw_of
-from envs.homes.sensors import image_goal_rotation
-from envs.homes.tasks import TASKS
+from embodia.envs import Split, level_seed
+from embodia.envs.homes.engine import EmbodiaEngine, Home
+from embodia.envs.homes.episode_generator import indoor_island
+from embodia.envs.homes.episodes import Episode, EpisodeDataset, Goal
+from embodia.envs.homes.rotations import from_yaw, yaw_of
+from embodia.envs.homes.sensors import image_goal_rotation
+from embodia.envs.homes.tasks import TASKS
 
 Array = NDArray[np.float64]
 

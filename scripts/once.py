@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.provenance import cpu_minutes
+from embodia.scripts.provenance import cpu_minutes
 
 Line = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""`python -m scripts.picture FILM PICTURE`: moments of a film side by side, small enough for a README."""
+"""`python -m embodia.scripts.picture FILM PICTURE`: moments of a film side by side, small enough for a README."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from scripts import video
+from embodia.scripts import video
 
 GAP = 12  # [pixels]
 
@@ -29,7 +29,7 @@ class Args:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="python -m scripts.picture")
+    args = tyro.cli(Args, args=list(arguments), prog="python -m embodia.scripts.picture")
     frames = video.read(args.film)
     chosen = [frames[round(moment * (len(frames) - 1))] for moment in args.moments]
     small = [shrink(frame, (args.width - GAP) // 2) for frame in chosen]

@@ -7,23 +7,23 @@ from typing import Any, Literal
 import torch
 from gymnasium import Space, spaces
 
-from agents.mpc import MPC, MPCSettings
-from perception import Encoder
-from planners import Objective, Planner, WorldModel
-from planners.cart_pole import CartPole
-from planners.cem import CEM
-from planners.dino_wm import DINOWM, DINOWMConfig
-from planners.gradient import GradientPlanner
-from planners.icem import ICEM
-from planners.ilqr import ILQR
-from planners.linear_system import AnalyticModel
-from planners.mcts import MCTS
-from planners.mppi import MPPI
-from planners.objective import ObservedGoal, Quadratic, Return
-from planners.pendulum import Pendulum
-from planners.rssm import RSSM, RSSMConfig
-from planners.snapshot import SnapshotModel
-from scripts.mistake import Mistake
+from embodia.agents.mpc import MPC, MPCSettings
+from embodia.perception import Encoder
+from embodia.planners import Objective, Planner, WorldModel
+from embodia.planners.cart_pole import CartPole
+from embodia.planners.cem import CEM
+from embodia.planners.dino_wm import DINOWM, DINOWMConfig
+from embodia.planners.gradient import GradientPlanner
+from embodia.planners.icem import ICEM
+from embodia.planners.ilqr import ILQR
+from embodia.planners.linear_system import AnalyticModel
+from embodia.planners.mcts import MCTS
+from embodia.planners.mppi import MPPI
+from embodia.planners.objective import ObservedGoal, Quadratic, Return
+from embodia.planners.pendulum import Pendulum
+from embodia.planners.rssm import RSSM, RSSMConfig
+from embodia.planners.snapshot import SnapshotModel
+from embodia.scripts.mistake import Mistake
 
 PLANNERS: dict[str, Any] = {
     "cem": CEM,

@@ -1,11 +1,11 @@
 """Named configurations: one entry each, any leaf overridden by a flag."""
 
-from scripts.config import Config, Preset
-from scripts.mistake import Mistake, nearest
-from scripts.presets_driving import DRIVING
-from scripts.presets_grid import GRIDS
-from scripts.presets_homes import HOMES
-from scripts.presets_models import MODELS
+from embodia.scripts.config import Config, Preset
+from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.presets_driving import DRIVING
+from embodia.scripts.presets_grid import GRIDS
+from embodia.scripts.presets_homes import HOMES
+from embodia.scripts.presets_models import MODELS
 
 PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS)
 

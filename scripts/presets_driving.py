@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.expert import ExpertConfig
-from agents.loop import Schedule
-from agents.sb3 import PPOConfig
-from scripts.config import Config, EncoderConfig, EnvConfig, EvaluationConfig, Preset, RoadOptions, learned
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.expert import ExpertConfig
+from embodia.agents.loop import Schedule
+from embodia.agents.sb3 import PPOConfig
+from embodia.scripts.config import Config, EncoderConfig, EnvConfig, EvaluationConfig, Preset, RoadOptions, learned
 
 SEEN = RoadOptions(observation=("ego", "agents", "route"), num_scenarios=440)
 PLANS = EnvConfig("embodia/DrivingTrajectory-v0", SEEN, 32)

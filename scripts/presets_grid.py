@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.loop import Schedule
-from agents.sb3 import A2CConfig, DQNConfig, PPOConfig
-from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.loop import Schedule
+from embodia.agents.sb3 import A2CConfig, DQNConfig, PPOConfig
+from embodia.scripts.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
 
 
 def grid(task: str, observation: str = "symbolic", num_envs: int = 8) -> EnvConfig:

@@ -1,9 +1,9 @@
 """Presets of the homes."""
 
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.sb3 import PPOConfig
-from scripts.config import EncoderConfig, EnvConfig, HomesOptions, Preset, learned
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.sb3 import PPOConfig
+from embodia.scripts.config import EncoderConfig, EnvConfig, HomesOptions, Preset, learned
 
 SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
 DEPTH = ("depth", "pointgoal_with_gps_compass")

@@ -2,20 +2,12 @@
 
 from dataclasses import replace
 
-from agents.dreamer import DreamerConfig
-from agents.loop import Schedule
-from agents.td_mpc2 import TDMPC2Config
-from planners.rssm import RSSMConfig
-from scripts.config import (
-    Config,
-    EncoderConfig,
-    EnvConfig,
-    EvaluationConfig,
-    GridOptions,
-    NoOptions,
-    Preset,
-)
-from scripts.planning import MPCConfig, SearchOptions
+from embodia.agents.dreamer import DreamerConfig
+from embodia.agents.loop import Schedule
+from embodia.agents.td_mpc2 import TDMPC2Config
+from embodia.planners.rssm import RSSMConfig
+from embodia.scripts.config import Config, EncoderConfig, EnvConfig, EvaluationConfig, GridOptions, NoOptions, Preset
+from embodia.scripts.planning import MPCConfig, SearchOptions
 
 VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""

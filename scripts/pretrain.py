@@ -9,18 +9,18 @@ from typing import Annotated
 
 import tyro
 
-from agents.logger import Logger
-from agents.pretraining import Pretraining, PretrainingConfig, pretrain
-from agents.rng import seed_all
-from scripts import runs
-from scripts.config import read
-from scripts.config import write as write_config
-from scripts.frames import Pool, source
-from scripts.image_encoders import ImageConfig, describe, find, make
-from scripts.mistake import Mistake, nearest
-from scripts.provenance import config_hash, plain
-from scripts.self_supervision import METHODS, MethodSettings, Positives, PositivesConfig, clip_frames, method
-from scripts.train import one_at_a_time
+from embodia.agents.logger import Logger
+from embodia.agents.pretraining import Pretraining, PretrainingConfig, pretrain
+from embodia.agents.rng import seed_all
+from embodia.scripts import runs
+from embodia.scripts.config import read
+from embodia.scripts.config import write as write_config
+from embodia.scripts.frames import Pool, source
+from embodia.scripts.image_encoders import ImageConfig, describe, find, make
+from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.provenance import config_hash, plain
+from embodia.scripts.self_supervision import METHODS, MethodSettings, Positives, PositivesConfig, clip_frames, method
+from embodia.scripts.train import one_at_a_time
 
 HELP = """usage: embodia pretrain METHOD --data PATH [--flags]      embodia pretrain METHOD --help names every flag
        embodia pretrain --resume RUN [--steps N]

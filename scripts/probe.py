@@ -14,13 +14,13 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.rng import seed_all
-from perception.probe import knn_probe, linear_probe, principal_axes
-from scripts.frames import PICTURES, BadFile, read_picture
-from scripts.home_probe import SCORES, Read, pixels, reader, scores
-from scripts.home_walks import walks
-from scripts.image_encoders import ImageConfig, about, find, make, pretrained
-from scripts.mistake import Mistake
+from embodia.agents.rng import seed_all
+from embodia.perception.probe import knn_probe, linear_probe, principal_axes
+from embodia.scripts.frames import PICTURES, BadFile, read_picture
+from embodia.scripts.home_probe import SCORES, Read, pixels, reader, scores
+from embodia.scripts.home_walks import walks
+from embodia.scripts.image_encoders import ImageConfig, about, find, make, pretrained
+from embodia.scripts.mistake import Mistake
 
 Array = NDArray[Any]
 KEPT = Path("runs/walks")

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from envs import Split
-from scripts import build, runs
-from scripts.config import check
-from scripts.eval import Policy, load, resolve
-from scripts.evaluation import draws, film
-from scripts.mistake import Mistake
+from embodia.envs import Split
+from embodia.scripts import build, runs
+from embodia.scripts.config import check
+from embodia.scripts.eval import Policy, load, resolve
+from embodia.scripts.evaluation import draws, film
+from embodia.scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from scripts.chart import Curve, Whisker, curve, span, whiskers
-from scripts.statistics import Comparison, binary, compare, interval
+from embodia.scripts.chart import Curve, Whisker, curve, span, whiskers
+from embodia.scripts.statistics import Comparison, binary, compare, interval
 
 EMBED = 8_000_000
 """At most so many bytes of films go into the page; further ones are linked."""

@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from agents import checkpoint
-from scripts.config import Config, read
-from scripts.image_encoders import find as find_encoder
-from scripts.mistake import Mistake, nearest
+from embodia.agents import checkpoint
+from embodia.scripts.config import Config, read
+from embodia.scripts.image_encoders import find as find_encoder
+from embodia.scripts.mistake import Mistake, nearest
 
 CONFIG = "config.json"
 CARRIED = "pretrained"

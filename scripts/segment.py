@@ -8,14 +8,14 @@ import numpy as np
 import torch
 import tyro
 
-from perception.attention_map import rgb
-from perception.image_discovery import ImageDiscovery
-from perception.image_encoder import ImageEncoder, PatchEncoder
-from perception.mask_cut import MaskCut
-from perception.token_cut import TokenCut
-from scripts.look import Frame, Look, draw_all, opened
-from scripts.mask_picture import as_labels, overlaid
-from scripts.mistake import Mistake
+from embodia.perception.attention_map import rgb
+from embodia.perception.image_discovery import ImageDiscovery
+from embodia.perception.image_encoder import ImageEncoder, PatchEncoder
+from embodia.perception.mask_cut import MaskCut
+from embodia.perception.token_cut import TokenCut
+from embodia.scripts.look import Frame, Look, draw_all, opened
+from embodia.scripts.mask_picture import as_labels, overlaid
+from embodia.scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,21 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from perception import SelfSupervised
-from perception.augmentation import Augmentation
-from perception.barlow_twins import BarlowTwins
-from perception.byol import BYOL
-from perception.dino import DINO, DINOSettings
-from perception.image_encoder import ImageEncoder
-from perception.mae import MAE
-from perception.simclr import SimCLR
-from perception.simsiam import SimSiam
-from perception.slot_attention import SlotAutoEncoder
-from perception.time_contrastive import TimeContrastive
-from perception.vicreg import VICReg
-from perception.views import Views
-from perception.vit import ViT
-from scripts.mistake import Mistake
+from embodia.perception import SelfSupervised
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.barlow_twins import BarlowTwins
+from embodia.perception.byol import BYOL
+from embodia.perception.dino import DINO, DINOSettings
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.mae import MAE
+from embodia.perception.simclr import SimCLR
+from embodia.perception.simsiam import SimSiam
+from embodia.perception.slot_attention import SlotAutoEncoder
+from embodia.perception.time_contrastive import TimeContrastive
+from embodia.perception.vicreg import VICReg
+from embodia.perception.views import Views
+from embodia.perception.vit import ViT
+from embodia.scripts.mistake import Mistake
 
 Positives = Literal["augmentation", "temporal", "both"]
 

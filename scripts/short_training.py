@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from agents.pretraining import check_loss
-from perception import SelfSupervised
+from embodia.agents.pretraining import check_loss
+from embodia.perception import SelfSupervised
 
 Batch = dict[str, Any]
 STATE, CURVE = "training.pt", "curve.jsonl"

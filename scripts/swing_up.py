@@ -7,16 +7,16 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from planners import Carry, Planner
-from planners.cart_pole import CartPole
-from planners.cem import CEM
-from planners.icem import ICEM
-from planners.ilqr import ILQR
-from planners.linear_system import AnalyticModel
-from planners.mppi import MPPI
-from planners.objective import Quadratic
-from planners.pendulum import Pendulum
-from scripts.statistics import wilson
+from embodia.planners import Carry, Planner
+from embodia.planners.cart_pole import CartPole
+from embodia.planners.cem import CEM
+from embodia.planners.icem import ICEM
+from embodia.planners.ilqr import ILQR
+from embodia.planners.linear_system import AnalyticModel
+from embodia.planners.mppi import MPPI
+from embodia.planners.objective import Quadratic
+from embodia.planners.pendulum import Pendulum
+from embodia.scripts.statistics import wilson
 
 STEPS, STARTS = 80, 50
 UPRIGHT = 0.95

@@ -15,10 +15,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.rows import StoredEpisode, flatten, read_episode
-from scripts.mistake import Mistake
-from scripts.to_minari import need
-from scripts.video import Video
+from embodia.agents.rows import StoredEpisode, flatten, read_episode
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.to_minari import need
+from embodia.scripts.video import Video
 
 Array = NDArray[Any]
 

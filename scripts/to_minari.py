@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from agents.rows import StoredEpisode, flatten, read_episode
-from scripts.mistake import Mistake
+from embodia.agents.rows import StoredEpisode, flatten, read_episode
+from embodia.scripts.mistake import Mistake
 
 
 def need(module: str, version: str) -> Any:
@@ -73,7 +73,7 @@ def specification(episode: StoredEpisode) -> Any:
     """The environment's Gymnasium spec with its options, so that Minari can make it again; None if it has none."""
     import gymnasium as gym
 
-    import envs  # noqa: F401 (registers the ids)
+    import embodia  # noqa: F401 (registers the ids)
 
     if episode.env_id not in gym.registry:
         return None

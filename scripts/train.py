@@ -12,18 +12,18 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import Agent
-from agents.evaluate import evaluate
-from agents.expert import ExpertConfig
-from agents.logger import Logger
-from agents.loop import train
-from scripts import build, runs
-from scripts.config import Config, check, fitting
-from scripts.config import write as write_config
-from scripts.evaluation import judge, say, scores
-from scripts.mistake import Mistake
-from scripts.presets import PRESETS, preset
-from scripts.provenance import config_hash, cpu_minutes
+from embodia.agents import Agent
+from embodia.agents.evaluate import evaluate
+from embodia.agents.expert import ExpertConfig
+from embodia.agents.logger import Logger
+from embodia.agents.loop import train
+from embodia.scripts import build, runs
+from embodia.scripts.config import Config, check, fitting
+from embodia.scripts.config import write as write_config
+from embodia.scripts.evaluation import judge, say, scores
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.presets import PRESETS, preset
+from embodia.scripts.provenance import config_hash, cpu_minutes
 
 HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
        embodia train --resume RUN [--steps N]

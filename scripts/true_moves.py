@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.homes.rotations import FORWARD, from_yaw, rotate, yaw_of
-from envs.homes.vector_env import HomesVectorEnv
-from planners import Prediction, State
+from embodia.envs.homes.rotations import FORWARD, from_yaw, rotate, yaw_of
+from embodia.envs.homes.vector_env import HomesVectorEnv
+from embodia.planners import Prediction, State
 
 Array = NDArray[Any]
 

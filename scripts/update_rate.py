@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from scripts.stopwatch import middle, rate
+from embodia.scripts.stopwatch import middle, rate
 
 LENGTH, WORLDS, UPDATES = 16, 16, 10
 """Rows of one batch: steps, and episodes side by side; updates of one measurement."""

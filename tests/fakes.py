@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from agents import Agent
-from agents.buffers import NoBuffer
+from embodia.agents import Agent
+from embodia.agents.buffers import NoBuffer
 
 
 class CountingEnv(gym.Env):

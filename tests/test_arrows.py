@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"agents", "envs", "perception", "planners", "scripts", "tests"}
 VOCABULARY = tuple(
-    f"envs.driving.{name}" for name in ("types", "map", "geometry", "segments", "rails", "vehicle", "lqr")
+    f"embodia.envs.driving.{name}" for name in ("types", "map", "geometry", "segments", "rails", "vehicle", "lqr")
 )
 ALLOWED = {
     "envs": set(),
@@ -34,8 +34,10 @@ def imports(path: Path) -> list[str]:
 def test_arrows_run_one_way(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         for name in imports(path):
-            target = name.split(".")[0]
-            if target not in FOLDERS - {folder}:
+            assert name.split(".")[0] not in FOLDERS, f"{path.relative_to(ROOT)} imports {name} without `embodia.`"
+            project, _, rest = name.partition(".")
+            target = rest.split(".")[0]
+            if project != "embodia" or target not in FOLDERS - {folder}:
                 continue
             if folder == "planners" and (name + ".").startswith(tuple(v + "." for v in VOCABULARY)):
                 continue

@@ -12,9 +12,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from envs.driving.route_path import RoutePath, route_path
-from envs.driving.scenario import NO_REPORT, Scenario
-from envs.driving.types import STATE_SIZE, Bools, Floats, TrackedObjectType, TrafficLightStatus
+from embodia.envs.driving.route_path import RoutePath, route_path
+from embodia.envs.driving.scenario import NO_REPORT, Scenario
+from embodia.envs.driving.types import STATE_SIZE, Bools, Floats, TrackedObjectType, TrafficLightStatus
 
 Singles = NDArray[np.float32]
 PATH_LENGTH = 400.0  # [m]

@@ -18,11 +18,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from envs.driving.lqr import drive
-from envs.driving.map import Map
-from envs.driving.observations import IdmAgents, LogReplay, Observation, step_together
-from envs.driving.scenario import HISTORY_FRAMES, Scenario
-from envs.driving.types import (
+from embodia.envs.driving.lqr import drive
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.observations import IdmAgents, LogReplay, Observation, step_together
+from embodia.envs.driving.scenario import HISTORY_FRAMES, Scenario
+from embodia.envs.driving.types import (
     STATE_SIZE,
     TRAJECTORY_SIZE,
     EgoState,
@@ -34,7 +34,7 @@ from envs.driving.types import (
     Tracks,
     Trajectory,
 )
-from envs.driving.vehicle import MAX_EGO_SPEED
+from embodia.envs.driving.vehicle import MAX_EGO_SPEED
 
 CHALLENGE_TIME_LIMIT = 1.0  # [s] per call of the planner
 CHALLENGE_HORIZON = 8.0  # [s] a trajectory must cover

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from envs.driving.types import Floats, Ints
+from embodia.envs.driving.types import Floats, Ints
 
 STANDSTILL_GAP = 2.0  # [m]
 HARDEST_BRAKE = 6.0  # [m/s^2]

@@ -8,10 +8,10 @@ import numpy as np
 import shapely
 from scipy.signal import savgol_filter
 
-from envs.driving.map import Map
-from envs.driving.road_curves import curvatures, headings, resampled
-from envs.driving.road_network import RoadNetwork, Turn
-from envs.driving.types import Floats
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.road_curves import curvatures, headings, resampled
+from embodia.envs.driving.road_network import RoadNetwork, Turn
+from embodia.envs.driving.types import Floats
 
 PATH_LENGTH = 900  # [m] and samples of every path; short ones go straight on beyond their end
 SMOOTHING = 11  # samples of the Savitzky-Golay window that rounds off the joints of lanes

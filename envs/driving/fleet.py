@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.driving.driver import speed_envelope
-from envs.driving.driver_paths import PATH_LENGTH, DriverPath
-from envs.driving.types import Floats, TrackedObjectType
-from envs.driving.vehicle import PACIFICA
+from embodia.envs.driving.driver import speed_envelope
+from embodia.envs.driving.driver_paths import PATH_LENGTH, DriverPath
+from embodia.envs.driving.types import Floats, TrackedObjectType
+from embodia.envs.driving.vehicle import PACIFICA
 
 BODIES = {  # length, width [m], share of the traffic
     "minivan": (PACIFICA.length, PACIFICA.width, 0.42),

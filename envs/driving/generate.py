@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs import Split, level_seed
-from envs.driving import road_network
-from envs.driving.fleet import Demand, body_type
-from envs.driving.geometry import box_corners, box_separation, boxes_intersect, shifted_boxes
-from envs.driving.road_layout import JunctionKind, Style, plan
-from envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
-from envs.driving.scenario_types import RULES, VAL14, Drive, World
-from envs.driving.traffic import DT, Frame, Recording, present, simulate
-from envs.driving.types import STATE_SIZE, Bools, Floats, Ints, StateColumn, TrackedObjectType
-from envs.driving.vehicle import ego_boxes
+from embodia.envs import Split, level_seed
+from embodia.envs.driving import road_network
+from embodia.envs.driving.fleet import Demand, body_type
+from embodia.envs.driving.geometry import box_corners, box_separation, boxes_intersect, shifted_boxes
+from embodia.envs.driving.road_layout import JunctionKind, Style, plan
+from embodia.envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
+from embodia.envs.driving.scenario_types import RULES, VAL14, Drive, World
+from embodia.envs.driving.traffic import DT, Frame, Recording, present, simulate
+from embodia.envs.driving.types import STATE_SIZE, Bools, Floats, Ints, StateColumn, TrackedObjectType
+from embodia.envs.driving.vehicle import ego_boxes
 
 SCENARIO_TYPES = tuple(VAL14)
 ITERATIONS = 151  # 15 s, both ends included

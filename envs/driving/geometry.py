@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from envs.driving.types import Bools, Floats
+from embodia.envs.driving.types import Bools, Floats
 
 Geometries = NDArray[np.object_]
 AMBIGUOUS = 1e-6  # [m] separations smaller than this are left to the exact geometry

@@ -13,12 +13,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs import Info, NoExpert, Observation, Split, State, level_seed
-from envs.driving.closed_loop import History, Planner, PlannerError
-from envs.driving.learning_observation import observation_space, observe
-from envs.driving.log_expert import LogExpert, local_poses
-from envs.driving.lqr import Reference, fit_reference, lqr_commands, track
-from envs.driving.manoeuvre import (
+from embodia.envs import Info, NoExpert, Observation, Split, State, level_seed
+from embodia.envs.driving.closed_loop import History, Planner, PlannerError
+from embodia.envs.driving.learning_observation import observation_space, observe
+from embodia.envs.driving.log_expert import LogExpert, local_poses
+from embodia.envs.driving.lqr import Reference, fit_reference, lqr_commands, track
+from embodia.envs.driving.manoeuvre import (
     ACCELERATION,
     STEERING_RATE,
     TRAJECTORY_TIMES,
@@ -28,12 +28,12 @@ from envs.driving.manoeuvre import (
     manoeuvres,
     trajectory_commands,
 )
-from envs.driving.metrics import MULTIPLIERS, WEIGHTS, score_history, weighted_score
-from envs.driving.observations import IdmAgents
-from envs.driving.pool import scenario_pool
-from envs.driving.render import BirdsEye, View
-from envs.driving.scenario import HISTORY_FRAMES, Scenario
-from envs.driving.simulator import (
+from embodia.envs.driving.metrics import MULTIPLIERS, WEIGHTS, score_history, weighted_score
+from embodia.envs.driving.observations import IdmAgents
+from embodia.envs.driving.pool import scenario_pool
+from embodia.envs.driving.render import BirdsEye, View
+from embodia.envs.driving.scenario import HISTORY_FRAMES, Scenario
+from embodia.envs.driving.simulator import (
     TorchArrays,
     Worlds,
     after,
@@ -45,7 +45,7 @@ from envs.driving.simulator import (
     start,
     traffic,
 )
-from envs.driving.types import STATE_SIZE, EgoState, Scene, StateColumn, Tracks
+from embodia.envs.driving.types import STATE_SIZE, EgoState, Scene, StateColumn, Tracks
 
 Rules = Literal["learning", "nuplan"]
 MakePlanner = Callable[[Scenario], Planner]

@@ -7,8 +7,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from envs.driving.simulator import TorchArrays, Worlds, heading_vector, is_red, path_at, sample_grid, wrap
-from envs.driving.types import StateColumn
+from embodia.envs.driving.simulator import TorchArrays, Worlds, heading_vector, is_red, path_at, sample_grid, wrap
+from embodia.envs.driving.types import StateColumn
 
 AGENTS, LANES, ROUTE = 20, 24, 20
 ROUTE_STEP = 4.0  # [m]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from envs.driving.geometry import wrap_angle
-from envs.driving.types import Floats
+from embodia.envs.driving.geometry import wrap_angle
+from embodia.envs.driving.types import Floats
 
 STEP = 0.5  # [m] between poses of the way driven
 SEARCH = 40.0  # [m] of way in which the ego is sought, before and behind where the log is

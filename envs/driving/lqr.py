@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from envs.driving.types import STATE_SIZE, Floats, Ints, InvalidTrajectory, Trajectory, interpolated, unwrapped
-from envs.driving.vehicle import PACIFICA, move
+from embodia.envs.driving.types import STATE_SIZE, Floats, Ints, InvalidTrajectory, Trajectory, interpolated, unwrapped
+from embodia.envs.driving.vehicle import PACIFICA, move
 
 DT = 0.1  # [s] of the fit and of the horizon's steps
 STEP_US = 100_000  # the same in microseconds

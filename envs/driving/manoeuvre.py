@@ -7,10 +7,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from envs.driving.lqr import fit_reference, lqr_commands
-from envs.driving.simulator import TorchArrays, Worlds, path_at, wrap
-from envs.driving.types import Floats, StateColumn
-from envs.driving.vehicle import PACIFICA
+from embodia.envs.driving.lqr import fit_reference, lqr_commands
+from embodia.envs.driving.simulator import TorchArrays, Worlds, path_at, wrap
+from embodia.envs.driving.types import Floats, StateColumn
+from embodia.envs.driving.vehicle import PACIFICA
 
 ActionKind = Literal["continuous", "manoeuvre", "trajectory"]
 ACCELERATION, STEERING_RATE = 3.0, 0.5  # [m/s^2], [rad/s] at action 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 CURVATURE_STEP = 2.0  # [m] between the three points that give a curvature
 HEADING_STEP = 0.5  # [m] ahead of a projected point, to give its heading

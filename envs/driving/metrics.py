@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import shapely
 
-from envs.driving.closed_loop import History
-from envs.driving.geometry import box_corners
-from envs.driving.map import Map
-from envs.driving.metrics_collision import (
+from embodia.envs.driving.closed_loop import History
+from embodia.envs.driving.geometry import box_corners
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.metrics_collision import (
     GROUPS,
     TTC_BOUND,
     Collisions,
@@ -21,9 +21,9 @@ from envs.driving.metrics_collision import (
     find_collisions,
     time_to_collision,
 )
-from envs.driving.metrics_comfort import comfort
-from envs.driving.metrics_lanes import Association, associate_corners, associate_path, in_connected_lanes
-from envs.driving.metrics_progress import (
+from embodia.envs.driving.metrics_comfort import comfort
+from embodia.envs.driving.metrics_lanes import Association, associate_corners, associate_path, in_connected_lanes
+from embodia.envs.driving.metrics_progress import (
     MIN_RATIO,
     RouteProgress,
     direction_score,
@@ -31,8 +31,8 @@ from envs.driving.metrics_progress import (
     progress_ratio,
     progress_with_traffic,
 )
-from envs.driving.types import Bools, Floats, Ints, StateColumn
-from envs.driving.vehicle import ego_boxes, ego_centers
+from embodia.envs.driving.types import Bools, Floats, Ints, StateColumn
+from embodia.envs.driving.vehicle import ego_boxes, ego_centers
 
 MULTIPLIERS = (
     "no_ego_at_fault_collisions",

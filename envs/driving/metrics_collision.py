@@ -7,8 +7,8 @@ from enum import IntEnum
 import numpy as np
 import shapely
 
-from envs.driving.geometry import box_corners, box_polygons, boxes_intersect
-from envs.driving.types import STATIC_TYPES, Bools, Floats, Ints, TrackedObjectType, Tracks
+from embodia.envs.driving.geometry import box_corners, box_polygons, boxes_intersect
+from embodia.envs.driving.types import STATIC_TYPES, Bools, Floats, Ints, TrackedObjectType, Tracks
 
 STOPPED_SPEED = 0.05  # [m/s] at or below which ego or track count as stopped in a collision
 TTC_STOPPED_SPEED = 0.005  # [m/s] at or below which the ego has no time to collision

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import savgol_filter
 
-from envs.driving.types import Floats, Ints, StateColumn
-from envs.driving.vehicle import center_accelerations
+from embodia.envs.driving.types import Floats, Ints, StateColumn
+from embodia.envs.driving.vehicle import center_accelerations
 
 BOUNDS = {
     "lon_acceleration": (-4.05, 2.40),  # [m/s^2]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import shapely
 
-from envs.driving.map import Map
-from envs.driving.types import Bools, Floats
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import Bools, Floats
 
 Association = list[int]
 NEAR_CONNECTOR = 5.0  # [m] within which a path that strayed keeps its connector

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from envs.driving.map import Map, PolygonLayer, Polyline
-from envs.driving.metrics_lanes import Association, associate_path, distinct
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.map import Map, PolygonLayer, Polyline
+from embodia.envs.driving.metrics_lanes import Association, associate_path, distinct
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 MIN_PROGRESS = 2.0  # [m] below which progress is not told from standing
 MIN_RATIO = 0.2  # of the expert's progress, to be making any

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.driving.map import Map
-from envs.driving.nuplan_map import NuPlanDataError, load_map
-from envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
-from envs.driving.types import (
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.nuplan_map import NuPlanDataError, load_map
+from embodia.envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
+from embodia.envs.driving.types import (
     AGENT_TYPES,
     STATE_SIZE,
     Floats,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from envs.driving.utm import to_utm
+from embodia.envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
+from embodia.envs.driving.utm import to_utm
 
 MAPS_ROOT_VARIABLE = "NUPLAN_MAPS_ROOT"
 INDEX_FILE = "nuplan-maps-v1.0.json"

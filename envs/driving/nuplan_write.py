@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import shapely
 
-from envs.driving.map import Map
-from envs.driving.nuplan_db import LIDAR_CHANNEL, LIGHTS, OFFSET_US
-from envs.driving.nuplan_map import INDEX_FILE
-from envs.driving.scenario import Scenario
-from envs.driving.types import STATIC_TYPES, Floats, StateColumn, TrackedObjectType
-from envs.driving.utm import to_lon_lat
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.nuplan_db import LIDAR_CHANNEL, LIGHTS, OFFSET_US
+from embodia.envs.driving.nuplan_map import INDEX_FILE
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import STATIC_TYPES, Floats, StateColumn, TrackedObjectType
+from embodia.envs.driving.utm import to_lon_lat
 
 LAS_VEGAS = 32611  # EPSG
 WGS84 = 4326  # EPSG

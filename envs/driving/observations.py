@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import shapely
 
-from envs.driving.geometry import box_corners, boxes_intersect, wrap_angle
-from envs.driving.map import Map
-from envs.driving.rail_traffic import (
+from embodia.envs.driving.geometry import box_corners, boxes_intersect, wrap_angle
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.rail_traffic import (
     BARE,
     DONE,
     LIMIT,
@@ -32,17 +32,10 @@ from envs.driving.rail_traffic import (
     cover,
     move_all,
 )
-from envs.driving.rails import RailPath, place_vehicle
-from envs.driving.scenario import Scenario
-from envs.driving.types import (
-    EgoState,
-    Floats,
-    TrackedObjectType,
-    Tracks,
-    TrafficLights,
-    TrafficLightStatus,
-)
-from envs.driving.vehicle import IdmParameters, ego_boxes
+from embodia.envs.driving.rails import RailPath, place_vehicle
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import EgoState, Floats, TrackedObjectType, Tracks, TrafficLights, TrafficLightStatus
+from embodia.envs.driving.vehicle import IdmParameters, ego_boxes
 
 REPLAYED_TYPES = (
     TrackedObjectType.PEDESTRIAN,

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from envs.driving.closed_loop import History
-from envs.driving.metrics import ScenarioScore, weighted_score
-from envs.driving.scenario import Scenario
-from envs.driving.types import Floats, Ints, Trajectory
-from envs.driving.vehicle import ego_centers
+from embodia.envs.driving.closed_loop import History
+from embodia.envs.driving.metrics import ScenarioScore, weighted_score
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import Floats, Ints, Trajectory
+from embodia.envs.driving.vehicle import ego_centers
 
 HORIZONS = (3, 5, 8)  # [s]
 LONGEST = max(HORIZONS)

@@ -12,8 +12,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from envs.driving.scenario import LightLog, Scenario, TrackLog
+from embodia.envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
+from embodia.envs.driving.scenario import LightLog, Scenario, TrackLog
 
 FORMAT = "embodia-scenario-pack"
 VERSION = 1

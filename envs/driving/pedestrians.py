@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.driving.road_layout import JunctionKind
-from envs.driving.road_network import Crossing, RoadNetwork
-from envs.driving.signals import Signals
-from envs.driving.types import Floats, TrafficLightStatus
+from embodia.envs.driving.road_layout import JunctionKind
+from embodia.envs.driving.road_network import Crossing, RoadNetwork
+from embodia.envs.driving.signals import Signals
+from embodia.envs.driving.types import Floats, TrafficLightStatus
 
 SIZE = (0.7, 0.7)  # [m] length, width
 APPROACH = 4.0  # [m] walked on the pavement before and after the crossing

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from envs import SPLIT_SIZE, Split
-from envs.driving.generate import generate_scenario
-from envs.driving.pack import load_pack, save_pack
-from envs.driving.scenario import Scenario
+from embodia.envs import SPLIT_SIZE, Split
+from embodia.envs.driving.generate import generate_scenario
+from embodia.envs.driving.pack import load_pack, save_pack
+from embodia.envs.driving.scenario import Scenario
 
 GENERATOR_VERSION = 3
 """Part of the cache's name; raise it when the generator's scenarios change."""

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from envs.driving.rails import (
+from embodia.envs.driving.rails import (
     DOUBTFUL,
     OUTSIDE,
     place_vehicle,
@@ -21,8 +21,8 @@ from envs.driving.rails import (
     strip_outline,
     touches_corridor,
 )
-from envs.driving.segments import ring_distance
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.segments import ring_distance
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 DONE, ROUTE, TOUCH, OUTLINE, TIE = range(5)
 """Why a step stops: all have moved; a path comes to its end; GEOS must say whether a candidate touches the corridor;

@@ -9,8 +9,8 @@ import math
 import numpy as np
 from numba import njit
 
-from envs.driving.segments import chain_distance, closest, in_ring, side
-from envs.driving.types import Floats, Ints
+from embodia.envs.driving.segments import chain_distance, closest, in_ring, side
+from embodia.envs.driving.types import Floats, Ints
 
 OUTSIDE, INSIDE, DOUBTFUL = 0, 1, 2
 SLACK = 0.02  # share of a buffer's radius by which GEOS may simplify it, doubled

@@ -13,14 +13,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from envs.driving.closed_loop import History
-from envs.driving.geometry import box_corners
-from envs.driving.map import Lane, Map
-from envs.driving.metrics import ScenarioScore
-from envs.driving.metrics_collision import TTC_BOUND
-from envs.driving.scenario import Scenario
-from envs.driving.types import Floats, TrackedObjectType, Tracks, TrafficLights, TrafficLightStatus
-from envs.driving.vehicle import ego_boxes
+from embodia.envs.driving.closed_loop import History
+from embodia.envs.driving.geometry import box_corners
+from embodia.envs.driving.map import Lane, Map
+from embodia.envs.driving.metrics import ScenarioScore
+from embodia.envs.driving.metrics_collision import TTC_BOUND
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import Floats, TrackedObjectType, Tracks, TrafficLights, TrafficLightStatus
+from embodia.envs.driving.vehicle import ego_boxes
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]

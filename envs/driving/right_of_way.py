@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from envs.driving.road_layout import JunctionKind
-from envs.driving.road_network import RoadNetwork
-from envs.driving.types import TrafficLightStatus
+from embodia.envs.driving.road_layout import JunctionKind
+from embodia.envs.driving.road_network import RoadNetwork
+from embodia.envs.driving.types import TrafficLightStatus
 
 CONFLICT_WIDTH = 1.7  # [m] half width of the strips whose overlap makes two connectors conflict
 COMFORTABLE_BRAKE = 1.8  # [m/s^2]

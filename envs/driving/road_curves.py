@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from envs.driving.types import Floats
+from embodia.envs.driving.types import Floats
 
 # Quintic Bezier handles as shares of the chord: the end curvature is zero, the bend in between as wide as it gets.
 INNER_HANDLE, OUTER_HANDLE = 0.16, 0.46

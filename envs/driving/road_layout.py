@@ -10,8 +10,8 @@ from enum import Enum
 
 import numpy as np
 
-from envs.driving.road_curves import bend, joint, unit
-from envs.driving.types import Floats
+from embodia.envs.driving.road_curves import bend, joint, unit
+from embodia.envs.driving.types import Floats
 
 LANE_WIDTH = 3.6  # [m]
 MPH = 0.44704  # [m/s]

@@ -13,9 +13,9 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock, StopPolygonType
-from envs.driving.road_curves import arc, curvatures, end_pose, joint, largest, normals, start_pose, strip, unit
-from envs.driving.road_layout import (
+from embodia.envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock, StopPolygonType
+from embodia.envs.driving.road_curves import arc, curvatures, end_pose, joint, largest, normals, start_pose, strip, unit
+from embodia.envs.driving.road_layout import (
     CROSSWALK_DEPTH,
     CROSSWALK_GAP,
     LANE_WIDTH,
@@ -27,7 +27,7 @@ from envs.driving.road_layout import (
     Layout,
     Profile,
 )
-from envs.driving.types import Floats
+from embodia.envs.driving.types import Floats
 
 CONNECTOR_STEP = 0.5  # [m] between points of a connector
 TURN_WIDENING = 9.0  # [m^2] a connector's half width grows by this times its curvature, at most by half a metre

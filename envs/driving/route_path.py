@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.driving.geometry import wrap_angle
-from envs.driving.map import Map
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.geometry import wrap_angle
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 LANE_CHANGE_COST = 30.0  # [m] what changing lanes costs against driving on
 LANE_CHANGE_SPAN = (0.35, 0.65)  # where on what is left of the two lanes the change begins and ends

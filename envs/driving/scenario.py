@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.driving.map import Map
-from envs.driving.types import (
+from embodia.envs.driving.map import Map
+from embodia.envs.driving.types import (
     STATE_SIZE,
     TRAJECTORY_SIZE,
     Bools,

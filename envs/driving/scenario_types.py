@@ -11,12 +11,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from envs.driving.fleet import LONG
-from envs.driving.geometry import bearings, box_separation
-from envs.driving.road_layout import JunctionKind
-from envs.driving.road_network import Turn
-from envs.driving.traffic import Recording
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.fleet import LONG
+from embodia.envs.driving.geometry import bearings, box_separation
+from embodia.envs.driving.road_layout import JunctionKind
+from embodia.envs.driving.road_network import Turn
+from embodia.envs.driving.traffic import Recording
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 NEAR = 8.0  # [m]
 CROWD = 6  # more vehicles than this are a crowd

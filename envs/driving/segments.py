@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from envs.driving.types import Floats
+from embodia.envs.driving.types import Floats
 
 
 @njit(cache=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.driving.road_layout import JunctionKind
-from envs.driving.road_network import Movement, RoadNetwork, Turn
-from envs.driving.types import Floats, TrafficLightStatus
+from embodia.envs.driving.road_layout import JunctionKind
+from embodia.envs.driving.road_network import Movement, RoadNetwork, Turn
+from embodia.envs.driving.types import Floats, TrafficLightStatus
 
 YELLOW, ALL_RED = 3.0, 1.5  # [s]
 THROUGH_GREEN, LEFT_GREEN = (9.0, 15.0), (5.0, 8.0)  # [s] ranges

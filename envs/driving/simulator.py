@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.driving.arrays import GRID_STEP, GRID_UNIT, NO_LIGHT, PATH_STEP, compile_scenario
-from envs.driving.scenario import Scenario
-from envs.driving.types import StateColumn, TrackedObjectType
-from envs.driving.vehicle import ACCELERATION_TIME_CONSTANT, MAX_STEERING, PACIFICA, STEERING_TIME_CONSTANT
+from embodia.envs.driving.arrays import GRID_STEP, GRID_UNIT, NO_LIGHT, PATH_STEP, compile_scenario
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import StateColumn, TrackedObjectType
+from embodia.envs.driving.vehicle import ACCELERATION_TIME_CONSTANT, MAX_STEERING, PACIFICA, STEERING_TIME_CONSTANT
 
 DT = 0.1  # [s]
 STOPPED = 0.05  # [m/s] below which a vehicle stands, for the question of fault

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.driving.driver import find_leads, idm_acceleration, mobil_gain, path_poses
-from envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
-from envs.driving.fleet import BODIES, CYCLIST, LONG, REAR_AXLE_SHARE, Demand, Fleet
-from envs.driving.geometry import shifted_boxes
-from envs.driving.pedestrians import Pedestrians, must_wait
-from envs.driving.right_of_way import Approach, RightOfWay
-from envs.driving.road_layout import LANE_WIDTH, JunctionKind
-from envs.driving.road_network import RoadNetwork, Turn
-from envs.driving.signals import Signals, draw_signals
-from envs.driving.types import Bools, Floats, Ints
+from embodia.envs.driving.driver import find_leads, idm_acceleration, mobil_gain, path_poses
+from embodia.envs.driving.driver_paths import PATH_LENGTH, DriverPath, PathMaker
+from embodia.envs.driving.fleet import BODIES, CYCLIST, LONG, REAR_AXLE_SHARE, Demand, Fleet
+from embodia.envs.driving.geometry import shifted_boxes
+from embodia.envs.driving.pedestrians import Pedestrians, must_wait
+from embodia.envs.driving.right_of_way import Approach, RightOfWay
+from embodia.envs.driving.road_layout import LANE_WIDTH, JunctionKind
+from embodia.envs.driving.road_network import RoadNetwork, Turn
+from embodia.envs.driving.signals import Signals, draw_signals
+from embodia.envs.driving.types import Bools, Floats, Ints
 
 DT = 0.1  # [s]
 WARM_UP = 8.0  # [s] simulated before the record starts

@@ -5,7 +5,7 @@ Source: C. F. F. Karney, "Transverse Mercator with an accuracy of a few nanomete
 
 import numpy as np
 
-from envs.driving.types import Floats
+from embodia.envs.driving.types import Floats
 
 SEMI_MAJOR_AXIS = 6378137.0  # [m]
 FLATTENING = 1 / 298.257223563

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from envs.driving.geometry import shifted_boxes
-from envs.driving.types import STATE_SIZE, Floats, StateColumn
+from embodia.envs.driving.geometry import shifted_boxes
+from embodia.envs.driving.types import STATE_SIZE, Floats, StateColumn
 
 
 @dataclass(frozen=True)

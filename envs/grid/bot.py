@@ -5,8 +5,8 @@ from typing import Any
 from minigrid.envs.babyai.core.verifier import ActionInstr, AfterInstr, OpenInstr, PickupInstr, PutNextInstr
 from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, DropSubgoal, GoNextToSubgoal
 
-from envs.grid import goals
-from envs.grid.search import DONE, NOTHING, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
+from embodia.envs.grid import goals
+from embodia.envs.grid.search import DONE, NOTHING, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
 
 CONFUSED = (AssertionError, AttributeError, DisappearedBoxError, IndexError, RecursionError, TypeError, ValueError)
 """What the bot raises in states it was not written for."""

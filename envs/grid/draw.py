@@ -9,7 +9,7 @@ from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, Symbols
+from embodia.envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, Symbols
 
 Picture = NDArray[np.uint8]
 TILE_KINDS = (*(code + 1 for code in HIGHEST_CODE), 2, 5)

@@ -9,14 +9,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
-from envs.grid import draw
-from envs.grid.expert import Expert, make_expert
-from envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
-from envs.grid.mission import WORDS, encode_mission, mission_length
-from envs.grid.snapshot import load_world, save_world
-from envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
-from envs.grid.world import make_world
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs.grid import draw
+from embodia.envs.grid.expert import Expert, make_expert
+from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
+from embodia.envs.grid.mission import WORDS, encode_mission, mission_length
+from embodia.envs.grid.snapshot import load_world, save_world
+from embodia.envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
+from embodia.envs.grid.world import make_world
 
 View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full"]
 VIEWS: tuple[View, ...] = ("symbolic", "symbolic_full", "rgb", "rgb_full")
@@ -41,7 +41,7 @@ class GridEnv(gym.Env[Observation, int]):
                      nothing. What lies under the agent (an open door, nothing else that matters) is hidden.
       rgb            `rgb` uint8 (7 tile_size, 7 tile_size, 3): the same egocentric view as a picture.
       rgb_full       `rgb` uint8 (H tile_size, W tile_size, 3): the whole grid as a picture.
-    And always `direction`, 0 right, 1 down, 2 left, 3 up; and `mission`, int64 tokens of `envs.grid.mission`.
+    And always `direction`, 0 right, 1 down, 2 left, 3 up; and `mission`, int64 tokens of `embodia.envs.grid.mission`.
 
     Reward: on success 1 - 0.9 steps / max_steps, else 0; Dynamic-Obstacles gives -1 for walking into something.
 

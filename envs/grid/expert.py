@@ -11,11 +11,11 @@ from minigrid import envs as tasks
 from minigrid.envs import babyai
 from minigrid.envs.wfc import WFCEnv
 
-from envs import NoExpert
-from envs.grid import goals
-from envs.grid.bot import BotExpert
-from envs.grid.ids import MINIGRID_IDS
-from envs.grid.search import DONE, LEFT, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
+from embodia.envs import NoExpert
+from embodia.envs.grid import goals
+from embodia.envs.grid.bot import BotExpert
+from embodia.envs.grid.ids import MINIGRID_IDS
+from embodia.envs.grid.search import DONE, LEFT, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
 
 NO_EXPERT: dict[str, str] = {"MiniGrid-Playground-v0": "it has no task: nothing in it is rewarded"}
 """minigrid ids without an expert, and why."""

@@ -7,7 +7,7 @@ the way. It is close enough to the truth that the search hardly strays from a sh
 
 from typing import Any
 
-from envs.grid.search import (
+from embodia.envs.grid.search import (
     DONE,
     DROP,
     FORWARD,

@@ -62,11 +62,11 @@ minigrid from its source repository."""
 
 def register_grid() -> None:
     """Register every grid task as `embodia/<minigrid id>`, and the Wall world of DINO-WM."""
-    gymnasium.register("embodia/Wall-v0", entry_point="envs.grid.wall:WallEnv", disable_env_checker=True)
+    gymnasium.register("embodia/Wall-v0", entry_point="embodia.envs.grid.wall:WallEnv", disable_env_checker=True)
     for name in MINIGRID_IDS:
         gymnasium.register(
             f"embodia/{name}",
-            entry_point="envs.grid.env:GridEnv",
+            entry_point="embodia.envs.grid.env:GridEnv",
             kwargs={"task": name},
             disable_env_checker=True,  # GridEnv validates actions itself, and the tests run the whole checker
         )
@@ -76,7 +76,7 @@ def nearest_ids(name: str, count: int = 3, among: Iterable[str] | None = None) -
     """The ids that look most like `name`, best first: among the given, or all registered `embodia/` ids."""
     every = gymnasium.registry if among is None else among
     known = {id_.removeprefix("embodia/").lower(): id_ for id_ in every if id_.startswith("embodia/")}
-    wanted = name.removeprefix("envs:").removeprefix("embodia/").lower()
+    wanted = name.rpartition(":")[2].removeprefix("embodia/").lower()
     inside = [key for key in known if wanted and wanted in key]
     close = difflib.get_close_matches(wanted, known, n=count, cutoff=0.4)
     return [known[key] for key in dict.fromkeys(close[:1] + inside + close)][:count]

@@ -40,7 +40,9 @@ def _tokens(mission: str, length: int) -> tuple[int, ...]:
     words = mission.replace(",", " ,").split()
     unknown = [word for word in words if word not in TOKENS]
     if unknown:
-        raise ValueError(f"mission {mission!r}: {unknown[0]!r} is not in envs.grid.mission.WORDS; add it at the end")
+        raise ValueError(
+            f"mission {mission!r}: {unknown[0]!r} is not in embodia.envs.grid.mission.WORDS; add it at the end"
+        )
     if len(words) > length:
         raise ValueError(f"mission {mission!r} has {len(words)} words; mission_length={length} is too short")
     return tuple(TOKENS[word] for word in words) + (0,) * (length - len(words))

@@ -15,8 +15,8 @@ from minigrid.envs import lockedroom, multiroom
 from minigrid.envs.babyai.core import verifier
 from minigrid.utils import baby_ai_bot
 
-from envs import State
-from envs.grid.bot import Bot
+from embodia.envs import State
+from embodia.envs.grid.bot import Bot
 
 CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -67,7 +67,9 @@ class _Writer:
             return number
         name = type(value).__name__
         if CLASSES.get(name) is not type(value):
-            raise TypeError(f"{type(value).__module__}.{name} in a grid world is unknown to envs.grid.snapshot.CLASSES")
+            raise TypeError(
+                f"{type(value).__module__}.{name} in a grid world is unknown to embodia.envs.grid.snapshot.CLASSES"
+            )
         number = self.numbers[id(value)] = len(self.records)
         self.records.append(None)  # taken now, so that what points back here finds its number
         self.records[number] = (name, self.fields(value))

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy.stats import truncnorm
 
-from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
 
 SIZE = 64  # [pixels] of the square picture
 BORDER = 5.0  # [pixels] from the picture's edge to the outer wall

@@ -24,7 +24,8 @@ class _PillowWFCConfig(WFCConfig):
 def make_world(task: str, **options: Any) -> Any:
     """minigrid's environment of an id, unwrapped; it no longer computes observations of its own.
 
-    Raises DependencyNotInstalled for the WFC tasks (`envs.grid.ids.NEED_SOURCE`) where minigrid lacks their patterns.
+    Raises DependencyNotInstalled for the WFC tasks (`NEED_SOURCE` of `embodia.envs.grid.ids`)
+    where minigrid lacks their patterns.
     """
     spec = gym.registry[task]
     if "wfc_config" in spec.kwargs:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs.homes.scene import Array
+from embodia.envs.homes.scene import Array
 
 SHELVES = np.array([2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256])  # heights of the rows of patches
 

@@ -5,8 +5,8 @@ Source: I. Wald, "On fast Construction of SAH-based Bounding Volume Hierarchies"
 
 import numpy as np
 
-from envs.homes.compiled import compiled
-from envs.homes.scene import Array
+from embodia.envs.homes.compiled import compiled
+from embodia.envs.homes.scene import Array
 
 BINS = 12
 LEAF = 6  # most triangles in a leaf that could be split

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.compiled import compiled_exactly
-from envs.homes.heightfield import OpenCells
+from embodia.envs.homes.compiled import compiled_exactly
+from embodia.envs.homes.heightfield import OpenCells
 
 Array = NDArray[Any]
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.homes.compiled import compiled
-from envs.homes.scene import LIGHT_ONE, Array
+from embodia.envs.homes.compiled import compiled
+from embodia.envs.homes.scene import LIGHT_ONE, Array
 
 # What the kernels read is laid out by `drawable`. The columns are named here, because compiled kernels are kept until
 # this file changes.

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.homes.bvh import build_bvh
-from envs.homes.draw_kernels import (
+from embodia.envs.homes.bvh import build_bvh
+from embodia.envs.homes.draw_kernels import (
     CORNERS,
     DENSITY,
     DOUBLE_SIDED,
@@ -22,7 +22,7 @@ from envs.homes.draw_kernels import (
     WIDTH,
     U,
 )
-from envs.homes.scene import Array, Scene
+from embodia.envs.homes.scene import Array, Scene
 
 MAX_LEVELS = 12  # of a texel pyramid; textures are at most 4096 texels wide
 

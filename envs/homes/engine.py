@@ -14,14 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.generate import generate_home
-from envs.homes.load import load_scene
-from envs.homes.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
-from envs.homes.pathfinder import PathFinder
-from envs.homes.rasterizer import Rasterizer
-from envs.homes.rotations import rotate
-from envs.homes.scene import Scene, SceneObject
-from envs.homes.tasks import Camera
+from embodia.envs.homes.generate import generate_home
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
+from embodia.envs.homes.pathfinder import PathFinder
+from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.rotations import rotate
+from embodia.envs.homes.scene import Scene, SceneObject
+from embodia.envs.homes.tasks import Camera
 
 Array = NDArray[Any]
 

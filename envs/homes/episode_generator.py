@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.engine import Engine, Home
-from envs.homes.episodes import HM3D_CATEGORIES, Episode, EpisodeError, Goal, ImageGoal, ViewPoint
-from envs.homes.rotations import from_yaw, multiply
-from envs.homes.scene import SceneObject
-from envs.homes.sensors import image_goal_rotation
-from envs.homes.tasks import Camera, Task
+from embodia.envs.homes.engine import Engine, Home
+from embodia.envs.homes.episodes import HM3D_CATEGORIES, Episode, EpisodeError, Goal, ImageGoal, ViewPoint
+from embodia.envs.homes.rotations import from_yaw, multiply
+from embodia.envs.homes.scene import SceneObject
+from embodia.envs.homes.sensors import image_goal_rotation
+from embodia.envs.homes.tasks import Camera, Task
 
 Array = NDArray[Any]
 Rng = np.random.Generator

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.exploration import DONE, AreaSeen
-from envs.homes.follower import STOP, FollowerError, GreedyGeodesicFollower
-from envs.homes.rotations import yaw_of
-from envs.homes.shortest_walk import shortest_walk
-from envs.homes.tasks import Task, VelocityControl
+from embodia.envs.homes.exploration import DONE, AreaSeen
+from embodia.envs.homes.follower import STOP, FollowerError, GreedyGeodesicFollower
+from embodia.envs.homes.rotations import yaw_of
+from embodia.envs.homes.shortest_walk import shortest_walk
+from embodia.envs.homes.tasks import Task, VelocityControl
 
 Array = NDArray[Any]
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.engine import Home
-from envs.homes.fog_of_war import reveal
-from envs.homes.top_down_map import MapGrid, map_angle
+from embodia.envs.homes.engine import Home
+from embodia.envs.homes.fog_of_war import reveal
+from embodia.envs.homes.top_down_map import MapGrid, map_angle
 
 Array = NDArray[Any]
 

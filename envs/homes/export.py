@@ -16,9 +16,9 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from envs.homes.atlas import packed, samples
-from envs.homes.scene import LIGHT_ONE, Array, Scene, SceneError
-from envs.homes.semantics import HEADER
+from embodia.envs.homes.atlas import packed, samples
+from embodia.envs.homes.scene import LIGHT_ONE, Array, Scene, SceneError
+from embodia.envs.homes.semantics import HEADER
 
 TEXEL = 0.04  # [m] that one texel of the picture covers
 MOST = 256  # texels along one side of a face

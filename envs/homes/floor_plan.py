@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.homes.scene import Array
+from embodia.envs.homes.scene import Array
 
 WALL = 0.12  # thickness of inner walls [m]
 OUTER = 0.25  # thickness of outer walls [m]

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.homes import furniture
-from envs.homes.compiled import compiled
-from envs.homes.floor_plan import FloorPlan, Opening, PlannedRoom
-from envs.homes.furniture import Piece, Rng, Style
-from envs.homes.mesh_builder import MeshBuilder
-from envs.homes.scene import Array
-from envs.homes.shell import SIDE_YAW, holes, side_frame
-from envs.homes.texture import Material
+from embodia.envs.homes import furniture
+from embodia.envs.homes.compiled import compiled
+from embodia.envs.homes.floor_plan import FloorPlan, Opening, PlannedRoom
+from embodia.envs.homes.furniture import Piece, Rng, Style
+from embodia.envs.homes.mesh_builder import MeshBuilder
+from embodia.envs.homes.scene import Array
+from embodia.envs.homes.shell import SIDE_YAW, holes, side_frame
+from embodia.envs.homes.texture import Material
 
 Rectangle = tuple[float, float, float, float]  # x0, z0, x1, z1 [m]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.homes.mesh_builder import AGAINST_WALL, MeshBuilder
-from envs.homes.scene import Array
-from envs.homes.texture import Material, tinted
+from embodia.envs.homes.mesh_builder import AGAINST_WALL, MeshBuilder
+from embodia.envs.homes.scene import Array
+from embodia.envs.homes.texture import Material, tinted
 
 Rng = np.random.Generator
 

@@ -4,14 +4,14 @@ from typing import Literal
 
 import numpy as np
 
-from envs.homes.floor_plan import FloorPlan, draw_floor_plan
-from envs.homes.furnish import Layout, build_furniture, furnish
-from envs.homes.furniture import draw_style
-from envs.homes.lighting import bake
-from envs.homes.mesh_builder import MeshBuilder
-from envs.homes.scene import HM3D_CATEGORIES, Array, Room, Scene, oriented_boxes
-from envs.homes.shell import build_shell, draw_finish, home_lights
-from envs.homes.texture import textures
+from embodia.envs.homes.floor_plan import FloorPlan, draw_floor_plan
+from embodia.envs.homes.furnish import Layout, build_furniture, furnish
+from embodia.envs.homes.furniture import draw_style
+from embodia.envs.homes.lighting import bake
+from embodia.envs.homes.mesh_builder import MeshBuilder
+from embodia.envs.homes.scene import HM3D_CATEGORIES, Array, Room, Scene, oriented_boxes
+from embodia.envs.homes.shell import build_shell, draw_finish, home_lights
+from embodia.envs.homes.texture import textures
 
 Detail = Literal["low", "medium", "high"]
 DETAILS: tuple[Detail, ...] = ("low", "medium", "high")

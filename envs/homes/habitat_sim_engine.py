@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.engine import GENERATED, Home, generated_scene
-from envs.homes.export import export_scene
-from envs.homes.navmesh import NavMeshError
-from envs.homes.pathfinder import Path as WalkedPath
-from envs.homes.scene import SceneError, SceneObject
-from envs.homes.tasks import Camera, Task
+from embodia.envs.homes.engine import GENERATED, Home, generated_scene
+from embodia.envs.homes.export import export_scene
+from embodia.envs.homes.navmesh import NavMeshError
+from embodia.envs.homes.pathfinder import Path as WalkedPath
+from embodia.envs.homes.scene import SceneError, SceneObject
+from embodia.envs.homes.tasks import Camera, Task
 
 Array = NDArray[Any]
 
@@ -373,7 +373,7 @@ def _object(thing: Any) -> SceneObject:
     if hasattr(box, "rotation"):  # (x, y, z, w) of the box's frame in the world
         x, y, z, w = (float(value) for value in np.asarray(box.rotation).ravel()[:4])
         if abs(np.linalg.norm([x, y, z, w]) - 1) < 1e-3:
-            from envs.homes.rotations import rotate
+            from embodia.envs.homes.rotations import rotate
 
             rotation = np.stack([rotate([x, y, z, w], axis) for axis in np.eye(3)], axis=1)
     return SceneObject(

@@ -15,8 +15,8 @@ def register_homes() -> None:
         kwargs = {"task": task, "actions": "velocity" if "Velocity" in env_id else "discrete"}
         gymnasium.register(
             env_id,
-            entry_point="envs.homes.env:HomesEnv",
-            vector_entry_point="envs.homes.vector_env:HomesVectorEnv",
+            entry_point="embodia.envs.homes.env:HomesEnv",
+            vector_entry_point="embodia.envs.homes.vector_env:HomesVectorEnv",
             disable_env_checker=True,
             order_enforce=False,
             kwargs=kwargs,

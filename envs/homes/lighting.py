@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.homes.atlas import packed, samples
-from envs.homes.compiled import compiled
-from envs.homes.mesh_builder import Quads
-from envs.homes.scene import LIGHT_ONE, Array
+from embodia.envs.homes.atlas import packed, samples
+from embodia.envs.homes.compiled import compiled
+from embodia.envs.homes.mesh_builder import Quads
+from embodia.envs.homes.scene import LIGHT_ONE, Array
 
 SHEET_WIDTH = 512  # texels across the light map
 SHELL_SPACING, PIECE_SPACING = 0.22, 0.4  # [m] between light texels on walls and on furniture

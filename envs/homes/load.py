@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import trimesh
 
-from envs.homes.memory import refuse_if_too_large
-from envs.homes.scene import LIGHT_ONE, Array, Scene, SceneError
-from envs.homes.semantics import Annotation, find_annotation
+from embodia.envs.homes.memory import refuse_if_too_large
+from embodia.envs.homes.scene import LIGHT_ONE, Array, Scene, SceneError
+from embodia.envs.homes.semantics import Annotation, find_annotation
 
 Up = Literal["y", "z"]
 FORMATS = (".glb", ".gltf", ".obj", ".ply")

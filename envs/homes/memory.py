@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from envs.homes.scene import SceneError
+from embodia.envs.homes.scene import SceneError
 
 BYTES_PER_TRIANGLE = 1000  # measured high-water mark of reading, labelling and preparing to draw one triangle
 BYTES_PER_TEXEL = 12  # the decoded image, its RGB copy, and the mip pyramid of 32-bit texels

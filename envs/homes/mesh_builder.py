@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.homes.scene import Array
-from envs.homes.texture import TEXTURES, Material
+from embodia.envs.homes.scene import Array
+from embodia.envs.homes.texture import TEXTURES, Material
 
 INDEX = {name: number for number, name in enumerate(TEXTURES)}
 

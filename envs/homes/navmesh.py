@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.contours import contours, triangulate
-from envs.homes.heightfield import (
+from embodia.envs.homes.contours import contours, triangulate
+from embodia.envs.homes.heightfield import (
     OpenCells,
     allow_low_obstacles,
     erode,
@@ -22,7 +22,7 @@ from envs.homes.heightfield import (
     remove_low_ceilings,
     voxelise,
 )
-from envs.homes.regions import merge_regions, watershed
+from embodia.envs.homes.regions import merge_regions, watershed
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.navmesh import NavMesh, triangle_areas
-from envs.homes.shortest_paths import (
+from embodia.envs.homes.navmesh import NavMesh, triangle_areas
+from embodia.envs.homes.shortest_paths import (
     NOWHERE,
     GoalField,
     VisibilityGraph,
@@ -22,7 +22,7 @@ from envs.homes.shortest_paths import (
     seen_buffer,
     visibility_graph,
 )
-from envs.homes.surface import navigable, navigable_grid, project, sample, try_step, wall_distance
+from embodia.envs.homes.surface import navigable, navigable_grid, project, sample, try_step, wall_distance
 
 Array = NDArray[Any]
 

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from envs.homes.draw_kernels import Scratch, draw
-from envs.homes.drawable import Drawable, drawable, forget
-from envs.homes.scene import Array, Scene
+from embodia.envs.homes.draw_kernels import Scratch, draw
+from embodia.envs.homes.drawable import Drawable, drawable, forget
+from embodia.envs.homes.scene import Array, Scene
 
 Sensor = Literal["rgb", "depth", "semantic"]
 SENSORS: tuple[Sensor, ...] = ("rgb", "depth", "semantic")

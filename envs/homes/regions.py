@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.compiled import compiled_exactly
-from envs.homes.heightfield import OpenCells, boundary_distance
+from embodia.envs.homes.compiled import compiled_exactly
+from embodia.envs.homes.heightfield import OpenCells, boundary_distance
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from envs.homes.scene import Array, SceneError, SceneObject, oriented_boxes
+from embodia.envs.homes.scene import Array, SceneError, SceneObject, oriented_boxes
 
 HEADER = "HM3D Semantic Annotations"
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.rotations import FORWARD, from_yaw, inverse, multiply, rotate
+from embodia.envs.homes.rotations import FORWARD, from_yaw, inverse, multiply, rotate
 
 Array = NDArray[Any]
 GoalFormat = Literal["POLAR", "CARTESIAN"]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.homes.floor_plan import OUTER, WALL, FloorPlan, Opening, PlannedRoom
-from envs.homes.lighting import Lights
-from envs.homes.mesh_builder import MeshBuilder
-from envs.homes.scene import Array
-from envs.homes.texture import Material, tinted
+from embodia.envs.homes.floor_plan import OUTER, WALL, FloorPlan, Opening, PlannedRoom
+from embodia.envs.homes.lighting import Lights
+from embodia.envs.homes.mesh_builder import MeshBuilder
+from embodia.envs.homes.scene import Array
+from embodia.envs.homes.texture import Material, tinted
 
 SIDE_YAW = (0.0, np.pi, np.pi / 2, -np.pi / 2)
 """How a thing is turned that stands with its back to the wall at low z, high z, low x, high x."""

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.compiled import compiled_exactly
-from envs.homes.navmesh import NavMesh
-from envs.homes.surface import ANY, height_on, project, side, try_step, wall_distance
+from embodia.envs.homes.compiled import compiled_exactly
+from embodia.envs.homes.navmesh import NavMesh
+from embodia.envs.homes.surface import ANY, height_on, project, side, try_step, wall_distance
 
 Array = NDArray[Any]
 

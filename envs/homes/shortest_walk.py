@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.follower import FORWARD, LEFT, RIGHT, STOP, GreedyGeodesicFollower
+from embodia.envs.homes.follower import FORWARD, LEFT, RIGHT, STOP, GreedyGeodesicFollower
 
 Array = NDArray[Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.homes.compiled import compiled_exactly
-from envs.homes.navmesh import GRID_CELL, NavMesh
+from embodia.envs.homes.compiled import compiled_exactly
+from embodia.envs.homes.navmesh import GRID_CELL, NavMesh
 
 Array = NDArray[Any]
 

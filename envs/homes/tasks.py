@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.homes.navmesh import NavMeshSettings
+from embodia.envs.homes.navmesh import NavMeshSettings
 
 GoalKind = Literal["point", "object", "image", "instance", "none"]
 ActionKind = Literal["discrete", "velocity"]

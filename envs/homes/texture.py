@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.homes.scene import Array
+from embodia.envs.homes.scene import Array
 
 SIZE = 256  # texels along a side
 

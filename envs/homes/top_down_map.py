@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.homes.fog_of_war import reveal
-from envs.homes.rotations import FORWARD, inverse, rotate
+from embodia.envs.homes.fog_of_war import reveal
+from embodia.envs.homes.rotations import FORWARD, inverse, rotate
 
 Array = NDArray[Any]
 

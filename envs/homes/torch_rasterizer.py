@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.homes.draw_kernels import (
+from embodia.envs.homes.draw_kernels import (
     CORNERS,
     DENSITY,
     DOUBLE_SIDED,
@@ -23,9 +23,9 @@ from envs.homes.draw_kernels import (
     WIDTH,
     U,
 )
-from envs.homes.drawable import Drawable, drawable
-from envs.homes.rasterizer import Rasterizer, Sensor
-from envs.homes.scene import LIGHT_ONE, Array, Scene
+from embodia.envs.homes.drawable import Drawable, drawable
+from embodia.envs.homes.rasterizer import Rasterizer, Sensor
+from embodia.envs.homes.scene import LIGHT_ONE, Array, Scene
 
 MOST_SCENES = 128  # kept on the device
 BLOCK_VALUES = 2**27  # values of one block of (camera, triangle, pixel) tests

@@ -11,18 +11,25 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
-from envs.homes.engine import GENERATED, EmbodiaEngine, Engine, Home
-from envs.homes.episode_generator import INSTANCE_SIZE, generate_episode
-from envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, EpisodeIterator, read_episodes, resolve_scene
-from envs.homes.expert import DiscreteExpert, ExplorationGoals, velocity_action
-from envs.homes.exploration import DONE, AreaSeen
-from envs.homes.measures import NavigationMeasures, has_moved
-from envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
-from envs.homes.picture import map_goals, picture
-from envs.homes.rotations import from_yaw, multiply, rotate
-from envs.homes.sensors import GoalFormat
-from envs.homes.tasks import (
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs.homes.engine import GENERATED, EmbodiaEngine, Engine, Home
+from embodia.envs.homes.episode_generator import INSTANCE_SIZE, generate_episode
+from embodia.envs.homes.episodes import (
+    Episode,
+    EpisodeDataset,
+    EpisodeError,
+    EpisodeIterator,
+    read_episodes,
+    resolve_scene,
+)
+from embodia.envs.homes.expert import DiscreteExpert, ExplorationGoals, velocity_action
+from embodia.envs.homes.exploration import DONE, AreaSeen
+from embodia.envs.homes.measures import NavigationMeasures, has_moved
+from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
+from embodia.envs.homes.picture import map_goals, picture
+from embodia.envs.homes.rotations import from_yaw, multiply, rotate
+from embodia.envs.homes.sensors import GoalFormat
+from embodia.envs.homes.tasks import (
     FORWARD,
     LEFT,
     LOOK_DOWN,
@@ -34,7 +41,7 @@ from envs.homes.tasks import (
     VelocityControl,
     check_sensors,
 )
-from envs.homes.top_down_map import TopDownMap
+from embodia.envs.homes.top_down_map import TopDownMap
 
 Array = NDArray[Any]
 EngineName = Literal["embodia", "habitat-sim"]
@@ -108,7 +115,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _open_engine(self, engine: EngineName | Engine, cache_size: int, threads: int) -> Engine:
         if engine == "habitat-sim":
-            from envs.homes.habitat_sim_engine import HabitatSimEngine
+            from embodia.envs.homes.habitat_sim_engine import HabitatSimEngine
 
             return HabitatSimEngine(self.task, self.suite.camera)
         if isinstance(engine, str):

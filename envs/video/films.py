@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from envs.video.clips import VideoError
+from embodia.envs.video.clips import VideoError
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 EGO_STREAM = "rgb"  # of the Aria glasses; the others are its grey cameras

@@ -6,12 +6,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.bc import BC, BCConfig
-from agents.dagger import DAgger, DAggerConfig
-from agents.evaluate import after_step, ask, evaluate, make_row
-from envs.vector import SyncVector
-from perception.mlp import MLPEncoder
-from tests.fakes import IdentityEnv
+from embodia.agents.bc import BC, BCConfig
+from embodia.agents.dagger import DAgger, DAggerConfig
+from embodia.agents.evaluate import after_step, ask, evaluate, make_row
+from embodia.envs.vector import SyncVector
+from embodia.perception.mlp import MLPEncoder
+from embodia.tests.fakes import IdentityEnv
 
 
 def train(agent, env, rows, buffer=None, seed=0, start=None):

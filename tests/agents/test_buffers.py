@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.buffers import DatasetBuffer, NoBuffer, ReplayBuffer, RolloutBuffer, advantages
-from agents.checkpoint import decode, encode
-from agents.rows import index, stack
+from embodia.agents.buffers import DatasetBuffer, NoBuffer, ReplayBuffer, RolloutBuffer, advantages
+from embodia.agents.checkpoint import decode, encode
+from embodia.agents.rows import index, stack
 
 # Rows of n worlds whose every entry says which world, episode and step it is of.
 

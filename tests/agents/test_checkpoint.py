@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from agents import checkpoint
-from agents.checkpoint import CheckpointError, decode, encode, load_weights, save_weights
-from agents.random import Random
-from agents.rng import rng_state, seed_all, set_rng_state
+from embodia.agents import checkpoint
+from embodia.agents.checkpoint import CheckpointError, decode, encode, load_weights, save_weights
+from embodia.agents.random import Random
+from embodia.agents.rng import rng_state, seed_all, set_rng_state
 
 AGENT = Random(spaces.Dict({"x": spaces.Box(0, 1, (2,))}), spaces.Discrete(2))
 

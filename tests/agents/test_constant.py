@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.constant import Constant
+from embodia.agents.constant import Constant
 
 SEEN = spaces.Dict(x=spaces.Box(-1, 1, (1,)))
 

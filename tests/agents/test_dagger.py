@@ -6,12 +6,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.bc import BC, BCConfig
-from agents.dagger import DAgger, DAggerConfig
-from agents.evaluate import evaluate
-from envs.vector import SyncVector
-from perception.mlp import MLPEncoder
-from tests.agents.test_bc import train
+from embodia.agents.bc import BC, BCConfig
+from embodia.agents.dagger import DAgger, DAggerConfig
+from embodia.agents.evaluate import evaluate
+from embodia.envs.vector import SyncVector
+from embodia.perception.mlp import MLPEncoder
+from embodia.tests.agents.test_bc import train
 
 
 class RidgeEnv(gym.Env):

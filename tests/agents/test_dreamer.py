@@ -5,11 +5,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.dreamer import Dreamer, DreamerConfig, lambda_returns
-from agents.laprop import LaProp
-from perception.mlp import MLPEncoder
-from planners.rssm import RSSMConfig
-from tests.corridors import CELL, Corridors, assert_resumes, live
+from embodia.agents.dreamer import Dreamer, DreamerConfig, lambda_returns
+from embodia.agents.laprop import LaProp
+from embodia.perception.mlp import MLPEncoder
+from embodia.planners.rssm import RSSMConfig
+from embodia.tests.corridors import CELL, Corridors, assert_resumes, live
 
 TINY = DreamerConfig(
     model=RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4, free_nats=0.1),

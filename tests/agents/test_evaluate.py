@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from agents.evaluate import evaluate, world_info
-from agents.rows import NonFinite
-from envs.vector import SyncVector
-from tests.fakes import CountingAgent, CountingEnv, IdentityEnv
+from embodia.agents.evaluate import evaluate, world_info
+from embodia.agents.rows import NonFinite
+from embodia.envs.vector import SyncVector
+from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
 
 
 def worlds(n, **kwargs):

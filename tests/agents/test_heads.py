@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import distributions as D
 
-from agents.heads import ClassHead, MixtureHead, draw, make_head
+from embodia.agents.heads import ClassHead, MixtureHead, draw, make_head
 
 FEATURES = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))  # (*B, D) with B = (3, 4)
 

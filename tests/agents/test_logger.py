@@ -8,8 +8,8 @@ import signal
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.interrupt import stop_on_signals
-from agents.logger import Logger
+from embodia.agents.interrupt import stop_on_signals
+from embodia.agents.logger import Logger
 
 
 def lines(folder):

@@ -7,15 +7,15 @@ import signal
 import numpy as np
 import pytest
 
-from agents import checkpoint
-from agents.evaluate import evaluate
-from agents.expert import Expert
-from agents.logger import Logger
-from agents.loop import Schedule, train
-from agents.random import Random
-from agents.rows import NonFinite
-from envs.vector import SyncVector
-from tests.fakes import CountingAgent, CountingEnv, IdentityEnv
+from embodia.agents import checkpoint
+from embodia.agents.evaluate import evaluate
+from embodia.agents.expert import Expert
+from embodia.agents.logger import Logger
+from embodia.agents.loop import Schedule, train
+from embodia.agents.random import Random
+from embodia.agents.rows import NonFinite
+from embodia.envs.vector import SyncVector
+from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
 
 
 def counting(n=3, **kwargs):

@@ -5,21 +5,21 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.evaluate import evaluate
-from agents.loop import Schedule, train
-from agents.mpc import MPC, MPCSettings
-from envs.vector import SyncVector, make
-from perception.mlp import MLPEncoder
-from planners.cem import CEM
-from planners.ilqr import ILQR
-from planners.linear_system import LinearSystem
-from planners.mcts import MCTS
-from planners.objective import ObservedGoal, Quadratic, Return
-from planners.pendulum import Pendulum
-from planners.rssm import RSSM, RSSMConfig
-from planners.snapshot import SnapshotModel
-from tests.corridors import CELL, Corridors, assert_resumes, live
-from tests.fakes import IdentityEnv
+from embodia.agents.evaluate import evaluate
+from embodia.agents.loop import Schedule, train
+from embodia.agents.mpc import MPC, MPCSettings
+from embodia.envs.vector import SyncVector, make
+from embodia.perception.mlp import MLPEncoder
+from embodia.planners.cem import CEM
+from embodia.planners.ilqr import ILQR
+from embodia.planners.linear_system import LinearSystem
+from embodia.planners.mcts import MCTS
+from embodia.planners.objective import ObservedGoal, Quadratic, Return
+from embodia.planners.pendulum import Pendulum
+from embodia.planners.rssm import RSSM, RSSMConfig
+from embodia.planners.snapshot import SnapshotModel
+from embodia.tests.corridors import CELL, Corridors, assert_resumes, live
+from embodia.tests.fakes import IdentityEnv
 
 BOX = spaces.Box(-1.0, 1.0, (1,))
 PLACE = spaces.Dict({"state": spaces.Box(-10, 10, (2,), np.float64)})

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents.pretraining import Pretraining, PretrainingConfig, pretrain
-from agents.rng import seed_all
-from agents.rows import NonFinite
-from perception.byol import BYOL
-from perception.conv_net import ConvNet
-from perception.shapes10 import SPACE, shapes10
-from perception.vicreg import VICReg
+from embodia.agents.pretraining import Pretraining, PretrainingConfig, pretrain
+from embodia.agents.rng import seed_all
+from embodia.agents.rows import NonFinite
+from embodia.perception.byol import BYOL
+from embodia.perception.conv_net import ConvNet
+from embodia.perception.shapes10 import SPACE, shapes10
+from embodia.perception.vicreg import VICReg
 
 CONFIG = PretrainingConfig(steps=6, batch_size=8, warmup=2, log_every=2, device="cpu")
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from agents import checkpoint
-from agents.checkpoint import CheckpointError
-from agents.loop import Schedule, train
-from agents.random import Random
-from agents.rng import seed_all
-from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
-from envs.vector import SyncVector
-from perception.mlp import MLPEncoder
-from tests.fakes import CountingEnv, IdentityEnv
+from embodia.agents import checkpoint
+from embodia.agents.checkpoint import CheckpointError
+from embodia.agents.loop import Schedule, train
+from embodia.agents.random import Random
+from embodia.agents.rng import seed_all
+from embodia.agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.envs.vector import SyncVector
+from embodia.perception.mlp import MLPEncoder
+from embodia.tests.fakes import CountingEnv, IdentityEnv
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"hidden": (16,), "device": "cpu"}
@@ -172,8 +172,8 @@ def cut(path):
 
 SCRIPT = """
 import sys
-from agents.loop import train
-from tests.agents.test_resume import SCHEDULE, build
+from embodia.agents.loop import train
+from embodia.tests.agents.test_resume import SCHEDULE, build
 train(*build("ppo"), SCHEDULE, sys.argv[1])
 """
 SCHEDULE = Schedule(steps=660, log_every=100, save_every=60)

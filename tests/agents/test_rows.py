@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.evaluate import evaluate
-from agents.random import Random
-from agents.rows import (
+from embodia.agents.evaluate import evaluate
+from embodia.agents.random import Random
+from embodia.agents.rows import (
     EpisodeError,
     EpisodeWriter,
     NonFinite,
@@ -24,9 +24,9 @@ from agents.rows import (
     to_torch,
     unflatten,
 )
-from agents.spaces import Incompatible, check_batch, difference, space_from_json, space_to_json
-from envs.vector import SyncVector
-from tests.fakes import CountingEnv, EverySpaceEnv
+from embodia.agents.spaces import Incompatible, check_batch, difference, space_from_json, space_to_json
+from embodia.envs.vector import SyncVector
+from embodia.tests.fakes import CountingEnv, EverySpaceEnv
 
 
 def test_trees():

@@ -8,16 +8,16 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from agents.evaluate import evaluate
-from agents.loop import Schedule, train
-from agents.rng import seed_all
-from agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
-from envs.vector import SyncVector
-from perception import Encoder
-from perception.combined import CombinedEncoder
-from perception.conv_net import ConvNet
-from perception.mlp import MLPEncoder
-from tests.fakes import EverySpaceEnv, IdentityEnv
+from embodia.agents.evaluate import evaluate
+from embodia.agents.loop import Schedule, train
+from embodia.agents.rng import seed_all
+from embodia.agents.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.envs.vector import SyncVector
+from embodia.perception import Encoder
+from embodia.perception.combined import CombinedEncoder
+from embodia.perception.conv_net import ConvNet
+from embodia.perception.mlp import MLPEncoder
+from embodia.tests.fakes import EverySpaceEnv, IdentityEnv
 
 CPU = {"device": "cpu"}
 EAGER = {"learning_rate": 2e-3, "learning_starts": 200, "exploration_rows": 1500, "every": 1, "target_every": 200}

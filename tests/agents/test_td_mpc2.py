@@ -5,15 +5,15 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.evaluate import evaluate
-from agents.loop import Schedule, train
-from agents.td_mpc2 import TDMPC2, TDMPC2Config
-from envs.vector import SyncVector, make
-from perception.mlp import MLPEncoder
-from planners.imagination import imagine_plan
-from planners.objective import Return
-from planners.td_mpc2 import SimNorm, TDMPC2Model, TDMPC2ModelConfig
-from tests.fakes import IdentityEnv
+from embodia.agents.evaluate import evaluate
+from embodia.agents.loop import Schedule, train
+from embodia.agents.td_mpc2 import TDMPC2, TDMPC2Config
+from embodia.envs.vector import SyncVector, make
+from embodia.perception.mlp import MLPEncoder
+from embodia.planners.imagination import imagine_plan
+from embodia.planners.objective import Return
+from embodia.planners.td_mpc2 import SimNorm, TDMPC2Model, TDMPC2ModelConfig
+from embodia.tests.fakes import IdentityEnv
 
 SPACE = spaces.Dict({"state": spaces.Box(-10, 10, (3,), np.float32)})
 BOX = spaces.Box(np.float32([-2.0, 0.0]), np.float32([2.0, 1.0]))

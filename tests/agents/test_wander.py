@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.wander import Wander
+from embodia.agents.wander import Wander
 
 SPACE = spaces.Dict({"state": spaces.Box(-1, 1, (1,))})
 BOX = spaces.Box(np.float32([-1, 0]), np.float32([1, 4]))

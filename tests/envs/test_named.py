@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from envs.named import NamedObservation, name_of
-from envs.vector import make
+from embodia.envs.named import NamedObservation, name_of
+from embodia.envs.vector import make
 
 
 class Walk(gym.Env):

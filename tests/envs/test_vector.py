@@ -19,10 +19,10 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from envs import VectorEnvironment, workers
-from envs.vector import SubprocessVector, SyncVector, make
-from envs.workers import WorkerError, WorkerTraceback
-from tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
+from embodia.envs import VectorEnvironment, workers
+from embodia.envs.vector import SubprocessVector, SyncVector, make
+from embodia.envs.workers import WorkerError, WorkerTraceback
+from embodia.tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
 
 
 def build(kind, env_fns, workers=None):
@@ -342,8 +342,8 @@ def test_little_shared_memory_is_said_at_once(monkeypatch):
 
 ORPHANS = """
 import sys, time
-from envs.vector import SubprocessVector
-from tests.fakes import CountingEnv
+from embodia.envs.vector import SubprocessVector
+from embodia.tests.fakes import CountingEnv
 env = SubprocessVector([CountingEnv] * 2)
 print(*[process.pid for process in env._workers.processes], flush=True)
 time.sleep(60)

@@ -2,9 +2,9 @@
 
 import torch
 
-from perception.attention_map import attention_pictures, heat, mass_mask
-from perception.shapes10 import SPACE, shapes10
-from perception.vit import ViT
+from embodia.perception.attention_map import attention_pictures, heat, mass_mask
+from embodia.perception.shapes10 import SPACE, shapes10
+from embodia.perception.vit import ViT
 
 
 def test_picture_and_every_head_side_by_side():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from perception.clustering_scores import (
+from embodia.perception.clustering_scores import (
     adjusted_rand_index,
     ari,
     average_precision,
@@ -15,8 +15,8 @@ from perception.clustering_scores import (
     mask_iou,
     mean_iou,
 )
-from perception.k_means import k_means
-from perception.scenes import OVERLAP
+from embodia.perception.k_means import k_means
+from embodia.perception.scenes import OVERLAP
 
 
 @pytest.mark.parametrize("seed", range(20))

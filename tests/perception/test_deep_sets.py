@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from perception.deep_sets import DeepSets
+from embodia.perception.deep_sets import DeepSets
 
 SPACE = spaces.Dict(agents=spaces.Box(-np.inf, np.inf, (5, 3), np.float32))
 

@@ -5,18 +5,18 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from perception.combined import CombinedEncoder
-from perception.conv_net import ConvNet
-from perception.frozen import Frozen
-from perception.mission import MissionEncoder
-from perception.mlp import MLPEncoder
-from perception.nature_cnn import NatureCNN
-from perception.observation import WrongObservation
-from perception.patch_cnn import PatchCNN
-from perception.point_goal import PointGoalEncoder
-from perception.resnet import ResNet
-from perception.symbol_grid import SymbolGridCNN
-from perception.vit import ViT
+from embodia.perception.combined import CombinedEncoder
+from embodia.perception.conv_net import ConvNet
+from embodia.perception.frozen import Frozen
+from embodia.perception.mission import MissionEncoder
+from embodia.perception.mlp import MLPEncoder
+from embodia.perception.nature_cnn import NatureCNN
+from embodia.perception.observation import WrongObservation
+from embodia.perception.patch_cnn import PatchCNN
+from embodia.perception.point_goal import PointGoalEncoder
+from embodia.perception.resnet import ResNet
+from embodia.perception.symbol_grid import SymbolGridCNN
+from embodia.perception.vit import ViT
 
 
 def image(height, width=None, channels=3):

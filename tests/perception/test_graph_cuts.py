@@ -8,9 +8,9 @@ import torch
 from gymnasium import spaces
 from scipy import sparse
 
-from perception.clustering_scores import adjusted_rand_index, ari, box_of, corloc, mask_iou
-from perception.mask_cut import MaskCut, mask_cut
-from perception.normalized_cut import (
+from embodia.perception.clustering_scores import adjusted_rand_index, ari, box_of, corloc, mask_iou
+from embodia.perception.mask_cut import MaskCut, mask_cut
+from embodia.perception.normalized_cut import (
     NormalizedCut,
     bipartition,
     cut_value,
@@ -22,10 +22,10 @@ from perception.normalized_cut import (
     recursive_cut,
     second_eigenvector,
 )
-from perception.patch_statistics import PatchStatistics
-from perception.sprites import sprites
-from perception.token_cut import TokenCut, patch_graph, token_cut
-from perception.vit import ViT
+from embodia.perception.patch_statistics import PatchStatistics
+from embodia.perception.sprites import sprites
+from embodia.perception.token_cut import TokenCut, patch_graph, token_cut
+from embodia.perception.vit import ViT
 
 SPACE = spaces.Dict({"image": spaces.Box(0, 255, (64, 64, 3), np.uint8)})
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from perception import ObjectDiscovery, SelfSupervised
-from perception.clustering_scores import ari
-from perception.complex_autoencoder import LEAST_LENGTH, ComplexAutoEncoder, ComplexLayer, Polar
-from perception.outlined_shapes import STAMPS, THREE_SHAPES, outlined_shapes
-from perception.scenes import OVERLAP
-from perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder, bounded
-from perception.sprites import sprites
-from perception.tetrominoes import COLOURS, orientations, tetrominoes
+from embodia.perception import ObjectDiscovery, SelfSupervised
+from embodia.perception.clustering_scores import ari
+from embodia.perception.complex_autoencoder import LEAST_LENGTH, ComplexAutoEncoder, ComplexLayer, Polar
+from embodia.perception.outlined_shapes import STAMPS, THREE_SHAPES, outlined_shapes
+from embodia.perception.scenes import OVERLAP
+from embodia.perception.slot_attention import SlotAttention, SlotAutoEncoder, SpatialBroadcastDecoder, bounded
+from embodia.perception.sprites import sprites
+from embodia.perception.tetrominoes import COLOURS, orientations, tetrominoes
 
 SHAPES = outlined_shapes(8, 0)
 PIECES = tetrominoes(8, 0, size=16, cell=3, objects=2)

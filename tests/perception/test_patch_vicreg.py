@@ -5,11 +5,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from perception.image_encoder import ImageEncoder
-from perception.patch_vicreg import PatchVICReg, covariance
-from perception.resnet import ResNet
-from perception.vicreg import covariance as covariance_of_vectors
-from perception.views import Views
+from embodia.perception.image_encoder import ImageEncoder
+from embodia.perception.patch_vicreg import PatchVICReg, covariance
+from embodia.perception.resnet import ResNet
+from embodia.perception.vicreg import covariance as covariance_of_vectors
+from embodia.perception.views import Views
 
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from perception.pretrained_vit import PretrainedViT
+from embodia.perception.pretrained_vit import PretrainedViT
 
 transformers = pytest.importorskip("transformers")
 SPACE = spaces.Dict(

@@ -8,15 +8,15 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from perception.augmentation import Augmentation
-from perception.barlow_twins import BarlowTwins, barlow_loss
-from perception.byol import BYOL, regression
-from perception.collapse import effective_rank, sphere_std
-from perception.conv_net import ConvNet
-from perception.dino import DINO, DINOSettings, distillation, sinkhorn
-from perception.joint_embedding import projector
-from perception.mae import MAE, normalised
-from perception.probe import (
+from embodia.perception.augmentation import Augmentation
+from embodia.perception.barlow_twins import BarlowTwins, barlow_loss
+from embodia.perception.byol import BYOL, regression
+from embodia.perception.collapse import effective_rank, sphere_std
+from embodia.perception.conv_net import ConvNet
+from embodia.perception.dino import DINO, DINOSettings, distillation, sinkhorn
+from embodia.perception.joint_embedding import projector
+from embodia.perception.mae import MAE, normalised
+from embodia.perception.probe import (
     area_under_roc,
     correlation,
     feature_maps,
@@ -27,14 +27,14 @@ from perception.probe import (
     ridge_probe,
     summaries,
 )
-from perception.resnet import ResNet
-from perception.shapes10 import SPACE, shapes10
-from perception.simclr import SimCLR, nt_xent
-from perception.simsiam import SimSiam, negative_cosine
-from perception.teacher import Teacher
-from perception.vicreg import VICReg, covariance, variance
-from perception.views import Views
-from perception.vit import ViT
+from embodia.perception.resnet import ResNet
+from embodia.perception.shapes10 import SPACE, shapes10
+from embodia.perception.simclr import SimCLR, nt_xent
+from embodia.perception.simsiam import SimSiam, negative_cosine
+from embodia.perception.teacher import Teacher
+from embodia.perception.vicreg import VICReg, covariance, variance
+from embodia.perception.views import Views
+from embodia.perception.vit import ViT
 
 
 @pytest.fixture(autouse=True)

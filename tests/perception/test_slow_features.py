@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from perception import Encoder
-from perception.resnet import ResNet
-from perception.slow_features import SlowFeatures
+from embodia.perception import Encoder
+from embodia.perception.resnet import ResNet
+from embodia.perception.slow_features import SlowFeatures
 
 PLACES = 9
 SPACE = spaces.Dict({"place": spaces.Box(0, PLACES, (1,), np.int64)})

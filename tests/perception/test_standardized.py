@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from perception.resnet import ResNet
-from perception.standardized import Standardized
+from embodia.perception.resnet import ResNet
+from embodia.perception.standardized import Standardized
 
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
 

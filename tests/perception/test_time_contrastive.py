@@ -7,8 +7,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from perception.resnet import ResNet
-from perception.time_contrastive import TimeContrastive, drawn_positive, films, squared_distances, time_contrast
+from embodia.perception.resnet import ResNet
+from embodia.perception.time_contrastive import TimeContrastive, drawn_positive, films, squared_distances, time_contrast
 
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
 

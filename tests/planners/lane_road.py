@@ -4,9 +4,9 @@ import numpy as np
 import shapely
 from shapely.geometry import LineString
 
-from envs.driving.map import Lane, Map, Polyline, Roadblock
-from envs.driving.types import EgoState, Scene, Tracks
-from envs.driving.vehicle import PACIFICA
+from embodia.envs.driving.map import Lane, Map, Polyline, Roadblock
+from embodia.envs.driving.types import EgoState, Scene, Tracks
+from embodia.envs.driving.vehicle import PACIFICA
 
 LIMIT = 10.0
 

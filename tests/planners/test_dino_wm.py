@@ -6,10 +6,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from planners.cem import CEM
-from planners.dino_wm import DINOWM, DINOWMConfig
-from planners.imagination import imagine_plan
-from planners.objective import ObservedGoal
+from embodia.planners.cem import CEM
+from embodia.planners.dino_wm import DINOWM, DINOWMConfig
+from embodia.planners.imagination import imagine_plan
+from embodia.planners.objective import ObservedGoal
 
 ACTIONS = spaces.Box(np.float32([-2.0]), np.float32([2.0]))
 SPACE = spaces.Dict({"place": spaces.Box(-np.inf, np.inf, (1,), np.float32)})

@@ -5,12 +5,12 @@ import pytest
 import shapely
 from lane_road import LIMIT, ROUTE, one, scene
 
-from envs.driving.types import InvalidTrajectory, TrafficLightStatus, Trajectory
-from envs.driving.vehicle import PACIFICA, IdmParameters
-from planners.constant_velocity import ConstantVelocity
-from planners.corridor import Corridor, in_corridor
-from planners.idm import CenterPath, IdmPlanner, breadth_first_path, starting_edge
-from planners.log_future import LogFuture
+from embodia.envs.driving.types import InvalidTrajectory, TrafficLightStatus, Trajectory
+from embodia.envs.driving.vehicle import PACIFICA, IdmParameters
+from embodia.planners.constant_velocity import ConstantVelocity
+from embodia.planners.corridor import Corridor, in_corridor
+from embodia.planners.idm import CenterPath, IdmPlanner, breadth_first_path, starting_edge
+from embodia.planners.log_future import LogFuture
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from envs.driving.types import STATE_SIZE, StateColumn
-from envs.driving.vehicle import bicycle_step
-from planners.cem import CEM
-from planners.ilqr import ILQR
-from planners.kinematic_bicycle import KinematicBicycle
-from planners.objective import Quadratic
+from embodia.envs.driving.types import STATE_SIZE, StateColumn
+from embodia.envs.driving.vehicle import bicycle_step
+from embodia.planners.cem import CEM
+from embodia.planners.ilqr import ILQR
+from embodia.planners.kinematic_bicycle import KinematicBicycle
+from embodia.planners.objective import Quadratic
 
 COLUMNS = [StateColumn[name] for name in ("X", "Y", "HEADING", "VX", "AX", "STEERING")]
 COMMANDS = spaces.Box(np.float32([-4.0, -0.5]), np.float32([3.0, 0.5]))

@@ -7,13 +7,13 @@ import scipy.linalg
 import torch
 from gymnasium import spaces
 
-from planners.cart_pole import CartPole
-from planners.ilqr import ILQR, box_qp
-from planners.imagination import imagine_plan
-from planners.linear_system import LinearSystem
-from planners.lqr import LQR, riccati
-from planners.objective import Quadratic
-from planners.pendulum import Pendulum
+from embodia.planners.cart_pole import CartPole
+from embodia.planners.ilqr import ILQR, box_qp
+from embodia.planners.imagination import imagine_plan
+from embodia.planners.linear_system import LinearSystem
+from embodia.planners.lqr import LQR, riccati
+from embodia.planners.objective import Quadratic
+from embodia.planners.pendulum import Pendulum
 
 
 def random_problem(seed=0, n=4, m=2):

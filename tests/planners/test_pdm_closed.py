@@ -7,20 +7,20 @@ from lane_road import ROUTE, one, scene
 from scipy.signal import savgol_filter
 from shapely.geometry import LineString, Point
 
-from envs.driving import road_network
-from envs.driving.geometry import box_corners, box_polygons
-from envs.driving.road_layout import Style, plan
-from envs.driving.segments import project
-from envs.driving.types import STATE_SIZE, StateColumn, Tracks, TrafficLightStatus
-from envs.driving.vehicle import PACIFICA, ego_boxes
-from planners import pdm_proposals as proposals
-from planners import pdm_scorer as scorer
-from planners.corridor import INSIDE, OUTSIDE, Corridor, in_corridor
-from planners.pdm_areas import PolygonTable, ego_areas
-from planners.pdm_closed import PdmClosed
-from planners.pdm_forecast import forecast, nearest
-from planners.pdm_leaders import find_leaders
-from planners.pdm_route import corrected_route, dijkstra, search_blocks
+from embodia.envs.driving import road_network
+from embodia.envs.driving.geometry import box_corners, box_polygons
+from embodia.envs.driving.road_layout import Style, plan
+from embodia.envs.driving.segments import project
+from embodia.envs.driving.types import STATE_SIZE, StateColumn, Tracks, TrafficLightStatus
+from embodia.envs.driving.vehicle import PACIFICA, ego_boxes
+from embodia.planners import pdm_proposals as proposals
+from embodia.planners import pdm_scorer as scorer
+from embodia.planners.corridor import INSIDE, OUTSIDE, Corridor, in_corridor
+from embodia.planners.pdm_areas import PolygonTable, ego_areas
+from embodia.planners.pdm_closed import PdmClosed
+from embodia.planners.pdm_forecast import forecast, nearest
+from embodia.planners.pdm_leaders import find_leaders
+from embodia.planners.pdm_route import corrected_route, dijkstra, search_blocks
 
 
 @pytest.fixture(scope="module")

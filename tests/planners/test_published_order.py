@@ -6,13 +6,13 @@ Val14 has PDM-Closed at 93 / 92 (non-reactive / reactive), IDM at 76 / 77, log r
 import numpy as np
 import pytest
 
-from envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
-from envs.driving.generate import SCENARIO_TYPES, generate_scenario
-from envs.driving.metrics import score_history
-from planners.constant_velocity import ConstantVelocity
-from planners.idm import IdmPlanner
-from planners.log_future import LogFuture
-from planners.pdm_closed import PdmClosed
+from embodia.envs.driving.closed_loop import NONREACTIVE, REACTIVE, simulate
+from embodia.envs.driving.generate import SCENARIO_TYPES, generate_scenario
+from embodia.envs.driving.metrics import score_history
+from embodia.planners.constant_velocity import ConstantVelocity
+from embodia.planners.idm import IdmPlanner
+from embodia.planners.log_future import LogFuture
+from embodia.planners.pdm_closed import PdmClosed
 
 
 @pytest.fixture(scope="module")

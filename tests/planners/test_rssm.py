@@ -8,10 +8,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from planners.networks import BlockGRU, BlockLinear
-from planners.rssm import RSSM, RSSMConfig, kl, sample
-from planners.state import tree_map
-from planners.two_hot import TwoHot, symexp, symlog
+from embodia.planners.networks import BlockGRU, BlockLinear
+from embodia.planners.rssm import RSSM, RSSMConfig, kl, sample
+from embodia.planners.state import tree_map
+from embodia.planners.two_hot import TwoHot, symexp, symlog
 
 SPACE = spaces.Dict({"cell": spaces.Discrete(6), "position": spaces.Box(-np.inf, np.inf, (2,))})
 SMALL = RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from planners.cem import CEM
-from planners.gradient import GradientPlanner
-from planners.grid_map import GridMap
-from planners.icem import ICEM, coloured
-from planners.imagination import imagine_plan
-from planners.linear_system import LinearSystem
-from planners.lqr import LQR
-from planners.mppi import MPPI
-from planners.objective import GoalDistance, Quadratic, Return
-from planners.snapshot import SnapshotModel
+from embodia.planners.cem import CEM
+from embodia.planners.gradient import GradientPlanner
+from embodia.planners.grid_map import GridMap
+from embodia.planners.icem import ICEM, coloured
+from embodia.planners.imagination import imagine_plan
+from embodia.planners.linear_system import LinearSystem
+from embodia.planners.lqr import LQR
+from embodia.planners.mppi import MPPI
+from embodia.planners.objective import GoalDistance, Quadratic, Return
+from embodia.planners.snapshot import SnapshotModel
 
 BOX = spaces.Box(-1.0, 1.0, (1,))
 PLANNERS = {

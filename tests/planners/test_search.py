@@ -4,11 +4,11 @@ import networkx
 import pytest
 import torch
 
-from planners.a_star import AStar
-from planners.grid_map import GridMap
-from planners.mcts import MCTS
-from planners.snapshot import SnapshotModel
-from planners.value_iteration import ValueIteration, iterate_values
+from embodia.planners.a_star import AStar
+from embodia.planners.grid_map import GridMap
+from embodia.planners.mcts import MCTS
+from embodia.planners.snapshot import SnapshotModel
+from embodia.planners.value_iteration import ValueIteration, iterate_values
 
 
 def random_map(seed, size=9):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from envs.homes.rotations import yaw_of
-from envs.homes.sensors import image_goal_rotation
-from scripts import bench_chain
-from scripts.near_goals import ASIDE, FURTHEST, NEAREST, TURNED, near_goals, turned
-from scripts.true_moves import TrueMoves
+from embodia.envs.homes.rotations import yaw_of
+from embodia.envs.homes.sensors import image_goal_rotation
+from embodia.scripts import bench_chain
+from embodia.scripts.near_goals import ASIDE, FURTHEST, NEAREST, TURNED, near_goals, turned
+from embodia.scripts.true_moves import TrueMoves
 
 BUDGET = replace(bench_chain.SMOKE, test_homes=1, each=4)
 NONE = torch.zeros(0)

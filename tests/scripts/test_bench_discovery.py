@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from agents.rows import NonFinite
-from perception.complex_autoencoder import ComplexAutoEncoder
-from perception.outlined_shapes import outlined_shapes
-from perception.scenes import OVERLAP, Scenes
-from perception.sprites import sprites
-from perception.vit import ViT
-from scripts import bench_discovery, mask_picture
-from scripts.discovery import batches
-from scripts.discovery_cuts import best_side, cuts, enlarged, middle_box, small_vit
-from scripts.discovery_sets import any_whole, drawn, home_frames, instances, kept, road_pictures, road_share
-from scripts.discovery_slots import slots_controls
-from scripts.short_training import ShortTraining, warm_up
+from embodia.agents.rows import NonFinite
+from embodia.perception.complex_autoencoder import ComplexAutoEncoder
+from embodia.perception.outlined_shapes import outlined_shapes
+from embodia.perception.scenes import OVERLAP, Scenes
+from embodia.perception.sprites import sprites
+from embodia.perception.vit import ViT
+from embodia.scripts import bench_discovery, mask_picture
+from embodia.scripts.discovery import batches
+from embodia.scripts.discovery_cuts import best_side, cuts, enlarged, middle_box, small_vit
+from embodia.scripts.discovery_sets import any_whole, drawn, home_frames, instances, kept, road_pictures, road_share
+from embodia.scripts.discovery_slots import slots_controls
+from embodia.scripts.short_training import ShortTraining, warm_up
 
 
 def trained(folder, steps):

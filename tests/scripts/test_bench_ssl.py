@@ -9,11 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from perception.mae import MAE, normalised
-from perception.shapes10 import SPACE, shapes10
-from perception.vit import ViT
-from scripts import attention_scores, bench_homes_probe, bench_matrix, bench_ssl, build, image_encoders, mae_scores
-from scripts.home_walks import ROOMS, walks
+from embodia.perception.mae import MAE, normalised
+from embodia.perception.shapes10 import SPACE, shapes10
+from embodia.perception.vit import ViT
+from embodia.scripts import (
+    attention_scores,
+    bench_homes_probe,
+    bench_matrix,
+    bench_ssl,
+    build,
+    image_encoders,
+    mae_scores,
+)
+from embodia.scripts.home_walks import ROOMS, walks
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 
-from scripts import runs
-from scripts.main import main
-from tests.readme import row, said
+from embodia.scripts import runs
+from embodia.scripts.main import main
+from embodia.tests.readme import row, said
 
 pytestmark = pytest.mark.slow
 

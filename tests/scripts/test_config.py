@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.sb3 import PPOConfig
-from scripts import config as configuration
-from scripts.config import (
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.sb3 import PPOConfig
+from embodia.scripts import config as configuration
+from embodia.scripts.config import (
     Config,
     EnvConfig,
     GridOptions,
@@ -21,10 +21,10 @@ from scripts.config import (
     problems,
     read,
 )
-from scripts.mistake import Mistake
-from scripts.presets import PRESETS, preset
-from scripts.provenance import config_hash
-from scripts.train import Args, shortened
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.presets import PRESETS, preset
+from embodia.scripts.provenance import config_hash
+from embodia.scripts.train import Args, shortened
 
 
 @pytest.mark.parametrize("each", PRESETS, ids=lambda each: each.name)
@@ -44,8 +44,8 @@ def test_preset_names_are_unique_and_misspellings_are_met():
 
 
 def test_ids_are_found_by_any_of_their_names_and_misspellings_are_met():
-    for name in ("MiniGrid-Empty-8x8-v0", "embodia/MiniGrid-Empty-8x8-v0", "envs:embodia/MiniGrid-Empty-8x8-v0"):
-        assert known_id(name) == "envs:embodia/MiniGrid-Empty-8x8-v0"
+    for name in ("MiniGrid-Empty-8x8-v0", "embodia/MiniGrid-Empty-8x8-v0", "embodia:embodia/MiniGrid-Empty-8x8-v0"):
+        assert known_id(name) == "embodia:embodia/MiniGrid-Empty-8x8-v0"
     assert known_id("minigrid:MiniGrid-Empty-8x8-v0") == "minigrid:MiniGrid-Empty-8x8-v0", "the one that was named"
     assert known_id("CartPole-v1") == "CartPole-v1"
     with pytest.raises(Mistake, match="MiniGrid-Empty-8x8-v0"):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from envs.homes.engine import generated_scene
-from envs.homes.load import load_scene
-from scripts.export import main
-from scripts.mistake import Mistake
+from embodia.envs.homes.engine import generated_scene
+from embodia.envs.homes.load import load_scene
+from embodia.scripts.export import main
+from embodia.scripts.mistake import Mistake
 
 
 def test_an_exported_home_loads_as_the_home_it_was(tmp_path, capsys):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.rows import EpisodeError, EpisodeWriter, episode_files
-from scripts import to_minari as minari_module
-from scripts import video
-from scripts.mistake import Mistake
-from scripts.to_lerobot import pooled, statistics, to_lerobot
-from scripts.to_minari import dataset_root, to_minari
+from embodia.agents.rows import EpisodeError, EpisodeWriter, episode_files
+from embodia.scripts import to_minari as minari_module
+from embodia.scripts import video
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.to_lerobot import pooled, statistics, to_lerobot
+from embodia.scripts.to_minari import dataset_root, to_minari
 
 minari = pytest.importorskip("minari")
 pq = pytest.importorskip("pyarrow.parquet")

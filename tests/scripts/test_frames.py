@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.rows import EpisodeWriter
-from scripts.frames import BadFile, Episodes, Films, Pictures, Pool, middle_square, source
-from scripts.mistake import Mistake
-from scripts.video import write
+from embodia.agents.rows import EpisodeWriter
+from embodia.scripts.frames import BadFile, Episodes, Films, Pictures, Pool, middle_square, source
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.video import write
 
 SPACE = spaces.Dict({"x": spaces.Box(-1, 1, (2,), np.float32), "depth": spaces.Box(0.0, 1.0, (16, 16, 1), np.float32)})
 

@@ -4,10 +4,10 @@ import importlib.util
 
 import pytest
 
-from scripts.config import HomesOptions
-from scripts.eval import Homes, Policy, resolve
-from scripts.main import main
-from scripts.mistake import Mistake
+from embodia.scripts.config import HomesOptions
+from embodia.scripts.eval import Homes, Policy, resolve
+from embodia.scripts.main import main
+from embodia.scripts.mistake import Mistake
 
 
 def test_what_is_given_replaces_what_the_task_has():

@@ -9,8 +9,8 @@ import torch
 from gymnasium import spaces
 from PIL import Image
 
-from scripts import bench_planning, bench_wall, imagine, swing_up, update_rate
-from scripts.main import main
+from embodia.scripts import bench_planning, bench_wall, imagine, swing_up, update_rate
+from embodia.scripts.main import main
 
 SHORT = ["--evaluation.episodes", "2", "--evaluation.during", "2", "--evaluation.films", "0"]
 PLANNER = ["--agent.planner", "icem", "--agent.search.samples", "16", "--agent.search.elites", "4"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scripts.overlay import DIM, INK, LEAST, PAPER, Caption, Strip, draw, words
+from embodia.scripts.overlay import DIM, INK, LEAST, PAPER, Caption, Strip, draw, words
 
 FRAME = np.full((120, 480, 3), 77, np.uint8)
 

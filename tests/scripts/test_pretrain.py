@@ -12,18 +12,18 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file
 
-from agents.bc import BCConfig
-from agents.dagger import DAggerConfig
-from agents.loop import Schedule, train
-from agents.rows import EpisodeWriter
-from agents.sb3 import PPOConfig
-from perception.shapes10 import shapes10
-from scripts import build, image_encoders, runs, video
-from scripts.config import Config, EncoderConfig, EnvConfig, GridOptions
-from scripts.frames import Pool
-from scripts.main import main
-from scripts.mistake import Mistake
-from scripts.self_supervision import METHODS
+from embodia.agents.bc import BCConfig
+from embodia.agents.dagger import DAggerConfig
+from embodia.agents.loop import Schedule, train
+from embodia.agents.rows import EpisodeWriter
+from embodia.agents.sb3 import PPOConfig
+from embodia.perception.shapes10 import shapes10
+from embodia.scripts import build, image_encoders, runs, video
+from embodia.scripts.config import Config, EncoderConfig, EnvConfig, GridOptions
+from embodia.scripts.frames import Pool
+from embodia.scripts.main import main
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.self_supervision import METHODS
 
 SMALL = [
     *("--training.batch-size", "8", "--training.log-every", "2", "--training.warmup", "2"),

@@ -11,12 +11,12 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from agents.evaluate import evaluate
-from agents.loop import Schedule, train
-from envs.vector import make
-from scripts.main import VERBS, main
-from scripts.presets import PRESETS
-from tests.readme import ROOT, TEXT, Said, row, rows, said
+from embodia.agents.evaluate import evaluate
+from embodia.agents.loop import Schedule, train
+from embodia.envs.vector import make
+from embodia.scripts.main import VERBS, main
+from embodia.scripts.presets import PRESETS
+from embodia.tests.readme import ROOT, TEXT, Said, row, rows, said
 
 BLOCKS = dict(re.findall(r"```python\n# (\w+\.py|Any agent)[^\n]*\n(.*?)```", TEXT, re.S))
 COMMANDS = re.findall(r"(?:^|`)(embodia [a-z]+[^`\n|]*)", TEXT, re.M)

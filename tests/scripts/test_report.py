@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from scripts import report, video
-from scripts.chart import Curve, Whisker, curve, number, whiskers
-from scripts.provenance import config_hash, cpu_minutes, hardware, versions
-from scripts.report import Card, Clip
-from scripts.statistics import interval, wilson
+from embodia.scripts import report, video
+from embodia.scripts.chart import Curve, Whisker, curve, number, whiskers
+from embodia.scripts.provenance import config_hash, cpu_minutes, hardware, versions
+from embodia.scripts.report import Card, Clip
+from embodia.scripts.statistics import interval, wilson
 
 N = 40
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts.statistics import bootstrap, compare, interval, mcnemar, newcombe, resampled_means, sign_flip, wilson
+from embodia.scripts.statistics import (
+    bootstrap,
+    compare,
+    interval,
+    mcnemar,
+    newcombe,
+    resampled_means,
+    sign_flip,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (7, 20), (199, 200), (3, 1000)])
@@ -37,7 +46,7 @@ def test_bootstrap_covers_the_mean_of_normals():
 
 
 def test_resampling_in_chunks_keeps_every_resample(monkeypatch):
-    monkeypatch.setattr("scripts.statistics.CHUNK", 50)
+    monkeypatch.setattr("embodia.scripts.statistics.CHUNK", 50)
     assert resampled_means(np.arange(20.0), 101, np.random.default_rng(0)).shape == (101,)
 
 

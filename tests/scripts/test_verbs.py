@@ -11,12 +11,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from agents.rows import read_episodes
-from scripts import runs, video
-from scripts.main import main
-from scripts.mistake import Mistake
-from scripts.shadow import HOUSE
-from scripts.train import one_at_a_time
+from embodia.agents.rows import read_episodes
+from embodia.scripts import runs, video
+from embodia.scripts.main import main
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.train import one_at_a_time
 
 TINY = [
     *("dagger-doorkey", "--env.id", "MiniGrid-Empty-5x5-v0", "--env.num-envs", "4", "--steps", "400"),
@@ -127,7 +126,7 @@ def test_record_films_each_seed(run, tmp_path, capsys):
 
 def test_collect_writes_rows_that_others_open(tmp_path, capsys):
     minari = pytest.importorskip("minari")
-    from scripts.to_minari import dataset_root
+    from embodia.scripts.to_minari import dataset_root
 
     out = tmp_path / "data"
     arguments = [
@@ -181,8 +180,7 @@ def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(run, tmp_path):
 def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
     place = tmp_path / "a run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.main", "train", *TINY, "--steps", "100000", "--out", str(place)],
-        cwd=HOUSE,
+        [sys.executable, "-m", "embodia.scripts.main", "train", *TINY, "--steps", "100000", "--out", str(place)],
         stderr=subprocess.PIPE,
         text=True,
     )

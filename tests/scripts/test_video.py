@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from scripts import video
+from embodia.scripts import video
 
 
 def frames(n, height, width):

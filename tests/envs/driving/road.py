@@ -3,9 +3,9 @@
 import numpy as np
 import shapely
 
-from envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
-from envs.driving.types import STATE_SIZE, StateColumn, TrackedObjectType, Tracks
+from embodia.envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
+from embodia.envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
+from embodia.envs.driving.types import STATE_SIZE, StateColumn, TrackedObjectType, Tracks
 
 WIDTH = 3.5  # [m]
 LIMIT, FAST_LIMIT = 11.176, 15.0  # [m/s]

@@ -7,7 +7,7 @@ import pytest
 import shapely
 from road import car, ego_history, join, scenario_on, synthetic_road
 
-from envs.driving.closed_loop import (
+from embodia.envs.driving.closed_loop import (
     OPEN_LOOP,
     REACTIVE,
     PlannerError,
@@ -16,17 +16,11 @@ from envs.driving.closed_loop import (
     simulate,
     simulate_batch,
 )
-from envs.driving.map import PolygonLayer
-from envs.driving.metrics import score_histories, score_history
-from envs.driving.open_loop import score_open_loop
-from envs.driving.scenario import Scenario
-from envs.driving.types import (
-    InvalidTrajectory,
-    StateColumn,
-    TrackedObjectType,
-    TrafficLightStatus,
-    Trajectory,
-)
+from embodia.envs.driving.map import PolygonLayer
+from embodia.envs.driving.metrics import score_histories, score_history
+from embodia.envs.driving.open_loop import score_open_loop
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import InvalidTrajectory, StateColumn, TrackedObjectType, TrafficLightStatus, Trajectory
 
 C = StateColumn
 

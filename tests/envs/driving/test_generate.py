@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from envs.driving.closed_loop import NONREACTIVE, simulate
-from envs.driving.generate import (
+from embodia.envs.driving.closed_loop import NONREACTIVE, simulate
+from embodia.envs.driving.generate import (
     FUTURE_FRAMES,
     ITERATIONS,
     SCENARIO_TYPES,
@@ -14,11 +14,11 @@ from envs.driving.generate import (
     generate_scenario,
     sound,
 )
-from envs.driving.metrics import score_history
-from envs.driving.pack import load_pack, save_pack
-from envs.driving.scenario import HISTORY_FRAMES
-from envs.driving.types import StateColumn, TrackedObjectType
-from planners.log_future import LogFuture
+from embodia.envs.driving.metrics import score_history
+from embodia.envs.driving.pack import load_pack, save_pack
+from embodia.envs.driving.scenario import HISTORY_FRAMES
+from embodia.envs.driving.types import StateColumn, TrackedObjectType
+from embodia.planners.log_future import LogFuture
 
 
 @pytest.fixture(scope="module")

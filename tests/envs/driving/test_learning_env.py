@@ -9,21 +9,21 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from road import WIDTH, car, ego_history, join, scenario_on
 
-from envs import NoExpert
-from envs.driving import pool
-from envs.driving import simulator as sim
-from envs.driving.arrays import GRID_SIZE, GRID_STEP
-from envs.driving.closed_loop import NONREACTIVE, REACTIVE, PlannerError, simulate
-from envs.driving.geometry import box_corners, boxes_intersect
-from envs.driving.learning_env import DrivingEnv, DrivingVectorEnv
-from envs.driving.learning_observation import BEV_BEHIND, BEV_SIZE
-from envs.driving.log_expert import LogExpert
-from envs.driving.metrics import score_history
-from envs.driving.route_path import route_path
-from envs.driving.types import StateColumn
-from envs.driving.vehicle import bicycle_step, ego_boxes
-from planners.idm import IdmPlanner
-from scripts.drivers import idm
+from embodia.envs import NoExpert
+from embodia.envs.driving import pool
+from embodia.envs.driving import simulator as sim
+from embodia.envs.driving.arrays import GRID_SIZE, GRID_STEP
+from embodia.envs.driving.closed_loop import NONREACTIVE, REACTIVE, PlannerError, simulate
+from embodia.envs.driving.geometry import box_corners, boxes_intersect
+from embodia.envs.driving.learning_env import DrivingEnv, DrivingVectorEnv
+from embodia.envs.driving.learning_observation import BEV_BEHIND, BEV_SIZE
+from embodia.envs.driving.log_expert import LogExpert
+from embodia.envs.driving.metrics import score_history
+from embodia.envs.driving.route_path import route_path
+from embodia.envs.driving.types import StateColumn
+from embodia.envs.driving.vehicle import bicycle_step, ego_boxes
+from embodia.planners.idm import IdmPlanner
+from embodia.scripts.drivers import idm
 
 
 @pytest.fixture(scope="module")

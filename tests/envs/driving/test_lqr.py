@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from envs.driving.lqr import DT, fit_reference, interpolate, lqr_commands, reference_of, simulate_proposals, track
-from envs.driving.types import STATE_SIZE, InvalidTrajectory, StateColumn, Trajectory
-from envs.driving.vehicle import bicycle_step
+from embodia.envs.driving.lqr import (
+    DT,
+    fit_reference,
+    interpolate,
+    lqr_commands,
+    reference_of,
+    simulate_proposals,
+    track,
+)
+from embodia.envs.driving.types import STATE_SIZE, InvalidTrajectory, StateColumn, Trajectory
+from embodia.envs.driving.vehicle import bicycle_step
 
 C = StateColumn
 

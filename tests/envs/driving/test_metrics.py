@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from road import LIMIT, STEP_US, car, ego_history, join, scenario_on
 
-from envs.driving.closed_loop import History
-from envs.driving.metrics import challenge_table, score_history
-from envs.driving.metrics_comfort import comfort
-from envs.driving.types import STATE_SIZE, StateColumn, TrackedObjectType
+from embodia.envs.driving.closed_loop import History
+from embodia.envs.driving.metrics import challenge_table, score_history
+from embodia.envs.driving.metrics_comfort import comfort
+from embodia.envs.driving.types import STATE_SIZE, StateColumn, TrackedObjectType
 
 C = StateColumn
 CONE = {"size": (0.4, 0.4), "kind": TrackedObjectType.TRAFFIC_CONE}

@@ -9,8 +9,8 @@ import pytest
 import shapely
 from road import car, ego_history, join, scenario_on, synthetic_road
 
-from envs.driving.map import Map, PolygonLayer
-from envs.driving.nuplan_db import (
+from embodia.envs.driving.map import Map, PolygonLayer
+from embodia.envs.driving.nuplan_db import (
     MINED_TYPES,
     VAL14_TYPES,
     NuPlanDataError,
@@ -20,12 +20,12 @@ from envs.driving.nuplan_db import (
     find_scenarios,
     load_scenarios,
 )
-from envs.driving.nuplan_map import load_map, map_path, read_map
-from envs.driving.nuplan_write import write_log, write_map, write_maps_root
-from envs.driving.pack import map_from_records, map_to_records
-from envs.driving.scenario import Scenario
-from envs.driving.types import TrackedObjectType, TrafficLightStatus
-from envs.driving.utm import to_lon_lat, to_utm
+from embodia.envs.driving.nuplan_map import load_map, map_path, read_map
+from embodia.envs.driving.nuplan_write import write_log, write_map, write_maps_root
+from embodia.envs.driving.pack import map_from_records, map_to_records
+from embodia.envs.driving.scenario import Scenario
+from embodia.envs.driving.types import TrackedObjectType, TrafficLightStatus
+from embodia.envs.driving.utm import to_lon_lat, to_utm
 
 NUM = 151
 ORIGIN = np.array([664_000.0, 3_997_000.0])  # [m] in Las Vegas

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from road import car, ego_history, join, scenario_on
 
-from envs.driving.pack import PackError, load_pack, save_pack
-from envs.driving.types import TrafficLightStatus
+from embodia.envs.driving.pack import PackError, load_pack, save_pack
+from embodia.envs.driving.types import TrafficLightStatus
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import shapely
 
-from envs.driving.geometry import box_corners
-from envs.driving.observations import flat_buffer
-from envs.driving.rails import (
+from embodia.envs.driving.geometry import box_corners
+from embodia.envs.driving.observations import flat_buffer
+from embodia.envs.driving.rails import (
     DOUBTFUL,
     INSIDE,
     OUTSIDE,
@@ -16,7 +16,7 @@ from envs.driving.rails import (
     strip_outline,
     touches_corridor,
 )
-from envs.driving.segments import ring_distance
+from embodia.envs.driving.segments import ring_distance
 
 
 def random_line(rng, num, start=(0.0, 0.0), heading=None):

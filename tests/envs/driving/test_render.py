@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from road import car, ego_history, join
 
-from envs.driving.render import AGENTS, ASPHALT, EGO, GROUND, PLAN, ROUTE, STANDING, BirdsEye, View, contact_sheet
-from envs.driving.types import TrackedObjectType, Tracks
+from embodia.envs.driving.render import (
+    AGENTS,
+    ASPHALT,
+    EGO,
+    GROUND,
+    PLAN,
+    ROUTE,
+    STANDING,
+    BirdsEye,
+    View,
+    contact_sheet,
+)
+from embodia.envs.driving.types import TrackedObjectType, Tracks
 
 VIEW = View(300, 300, 60.0)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import shapely
 
-from envs.driving import road_network
-from envs.driving.geometry import box_corners
-from envs.driving.road_layout import JunctionKind, Style, plan
-from envs.driving.road_network import RoadNetwork, Turn, lane_pairs
-from envs.driving.vehicle import ego_boxes
+from embodia.envs.driving import road_network
+from embodia.envs.driving.geometry import box_corners
+from embodia.envs.driving.road_layout import JunctionKind, Style, plan
+from embodia.envs.driving.road_network import RoadNetwork, Turn, lane_pairs
+from embodia.envs.driving.vehicle import ego_boxes
 
 STYLES = {
     "signals": Style(size=(2, 1)),

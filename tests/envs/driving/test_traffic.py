@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.driving import road_network
-from envs.driving.driver import (
+from embodia.envs.driving import road_network
+from embodia.envs.driving.driver import (
     find_leads,
     idm_acceleration,
     mobil_gain,
@@ -13,13 +13,13 @@ from envs.driving.driver import (
     smoother_step,
     speed_envelope,
 )
-from envs.driving.fleet import Demand
-from envs.driving.geometry import boxes_intersect, shifted_boxes
-from envs.driving.right_of_way import RightOfWay
-from envs.driving.road_layout import JunctionKind, Style, plan
-from envs.driving.signals import draw_signals
-from envs.driving.traffic import Traffic
-from envs.driving.types import TrafficLightStatus
+from embodia.envs.driving.fleet import Demand
+from embodia.envs.driving.geometry import boxes_intersect, shifted_boxes
+from embodia.envs.driving.right_of_way import RightOfWay
+from embodia.envs.driving.road_layout import JunctionKind, Style, plan
+from embodia.envs.driving.signals import draw_signals
+from embodia.envs.driving.traffic import Traffic
+from embodia.envs.driving.types import TrafficLightStatus
 
 NO_OFFSET = np.array([0.0, 0.0, 1.0])
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.driving.types import STATE_SIZE, StateColumn
-from envs.driving.vehicle import (
+from embodia.envs.driving.types import STATE_SIZE, StateColumn
+from embodia.envs.driving.vehicle import (
     MAX_STEERING,
     PACIFICA,
     IdmParameters,

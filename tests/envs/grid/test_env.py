@@ -11,9 +11,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-from envs import SPLIT_SIZE, Environment, level_seed
-from envs.grid.env import VIEWS, GridEnv
-from envs.grid.ids import GRID_IDS, MINIGRID_IDS, NEED_SOURCE, nearest_ids
+from embodia.envs import SPLIT_SIZE, Environment, level_seed
+from embodia.envs.grid.env import VIEWS, GridEnv
+from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, NEED_SOURCE, nearest_ids
 
 BUILDABLE = [task for task in MINIGRID_IDS if f"embodia/{task}" not in NEED_SOURCE]
 FEW = ["MiniGrid-Empty-8x8-v0", "MiniGrid-DoorKey-6x6-v0", "MiniGrid-DistShift1-v0", "BabyAI-GoToLocal-v0"]
@@ -29,7 +29,7 @@ def test_every_minigrid_id_is_registered():
 @pytest.mark.parametrize("task", FEW)
 @pytest.mark.parametrize("observation", VIEWS)
 def test_gymnasium_checker_without_a_warning(task, observation):
-    env = gym.make(f"envs:embodia/{task}", observation=observation).unwrapped
+    env = gym.make(f"embodia:embodia/{task}", observation=observation).unwrapped
     assert isinstance(env, Environment)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -43,20 +43,20 @@ def test_both_checkers_on_every_id(task):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*is out of date")
-        check_env(gym.make(f"envs:embodia/{task}").unwrapped)
-    check_env_sb3(gym.make(f"envs:embodia/{task}").unwrapped)
+        check_env(gym.make(f"embodia:embodia/{task}").unwrapped)
+    check_env_sb3(gym.make(f"embodia:embodia/{task}").unwrapped)
 
 
 @pytest.mark.parametrize("task", FEW)
 @pytest.mark.filterwarnings("ignore:It seems that your observation", "ignore:The minimal resolution for an image")
 def test_stable_baselines_checker(task):
-    check_env_sb3(gym.make(f"envs:embodia/{task}").unwrapped)
+    check_env_sb3(gym.make(f"embodia:embodia/{task}").unwrapped)
 
 
 @pytest.mark.parametrize("name", NEED_SOURCE)
 def test_a_maze_whose_pattern_is_missing_says_what_to_install(name):
     try:
-        env = gym.make(f"envs:{name}")
+        env = gym.make(f"embodia:{name}")
     except gym.error.DependencyNotInstalled as error:
         assert re.search(rf"{name}: the installed minigrid lacks \w+.png.*from its source", str(error))  # noqa: PT017
     else:
@@ -64,7 +64,7 @@ def test_a_maze_whose_pattern_is_missing_says_what_to_install(name):
 
 
 def test_vector_environments_are_made():
-    envs = gym.make_vec("envs:embodia/MiniGrid-Empty-5x5-v0", num_envs=3)
+    envs = gym.make_vec("embodia:embodia/MiniGrid-Empty-5x5-v0", num_envs=3)
     observation, _ = envs.reset(seed=0)
     assert observation["symbolic"].shape == (3, 7, 7, 3)
     envs.close()
@@ -162,7 +162,7 @@ def test_an_unknown_task_is_told_its_neighbours():
 
 def test_nearest_ids():
     assert nearest_ids("MiniGrid-Empty-8x8")[0] == "embodia/MiniGrid-Empty-8x8-v0"
-    assert nearest_ids("envs:embodia/minigrid-fourroom-v0")[0] == "embodia/MiniGrid-FourRooms-v0"
+    assert nearest_ids("embodia:embodia/minigrid-fourroom-v0")[0] == "embodia/MiniGrid-FourRooms-v0"
     assert all("DoorKey" in name for name in nearest_ids("doorkey"))
     assert nearest_ids("qqqq") == []
     assert len(GRID_IDS) == len(set(GRID_IDS)) == len(MINIGRID_IDS)

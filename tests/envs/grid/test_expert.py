@@ -4,11 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs import NoExpert
-from envs.grid.env import GridEnv
-from envs.grid.expert import FLAWED, SearchExpert, expert_ids, make_expert
-from envs.grid.ids import GRID_IDS, NEED_SOURCE
-from envs.grid.search import INFINITE, Unsolvable, shortest_plan
+from embodia.envs import NoExpert
+from embodia.envs.grid.env import GridEnv
+from embodia.envs.grid.expert import FLAWED, SearchExpert, expert_ids, make_expert
+from embodia.envs.grid.ids import GRID_IDS, NEED_SOURCE
+from embodia.envs.grid.search import INFINITE, Unsolvable, shortest_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date")
 
@@ -61,7 +61,7 @@ def test_the_expert_succeeds(task):
 def test_the_expert_succeeds_on_100_levels(name, monkeypatch):
     if name.startswith("embodia/BabyAI"):
         monkeypatch.setattr(GridEnv, "_shortest", lambda env: env.world.step_count)  # the bot need not play them twice
-    env = gym.make(f"envs:{name}").unwrapped
+    env = gym.make(f"embodia:{name}").unwrapped
     won = sum(play(env, seed)[0]["success"] for seed in range(100))
     if env.task in FLAWED and not name.startswith("embodia/BabyAI"):
         won += sum(proven_unsolvable(env, seed) for seed in range(100))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.grid.env import GridEnv
-from envs.grid.mission import BABYAI_LENGTH, MINIGRID_LENGTH, TOKENS, WORDS, decode_mission, encode_mission
+from embodia.envs.grid.env import GridEnv
+from embodia.envs.grid.mission import BABYAI_LENGTH, MINIGRID_LENGTH, TOKENS, WORDS, decode_mission, encode_mission
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from envs.grid.env import GridEnv
-from envs.grid.ids import MINIGRID_IDS, NEED_SOURCE
+from embodia.envs.grid.env import GridEnv
+from embodia.envs.grid.ids import MINIGRID_IDS, NEED_SOURCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date")
 

@@ -5,9 +5,9 @@ import pytest
 from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.grid import draw
-from envs.grid.env import GridEnv
-from envs.grid.symbolic import line_of_sight
+from embodia.envs.grid import draw
+from embodia.envs.grid.env import GridEnv
+from embodia.envs.grid.symbolic import line_of_sight
 
 TASKS = [
     *("MiniGrid-Empty-5x5-v0", "MiniGrid-DoorKey-8x8-v0", "MiniGrid-RedBlueDoors-6x6-v0"),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envs  # noqa: F401 (registers the ids)
-from envs.grid import wall
+import embodia  # noqa: F401 (registers the ids)
+from embodia.envs.grid import wall
 
 MIDDLE = wall.SIZE / 2
 

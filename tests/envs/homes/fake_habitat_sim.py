@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.homes.load import load_scene
-from envs.homes.navmesh import NavMeshSettings as OurSettings
-from envs.homes.navmesh import build_navmesh
-from envs.homes.pathfinder import PathFinder as OurFinder
-from envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.navmesh import NavMeshSettings as OurSettings
+from embodia.envs.homes.navmesh import build_navmesh
+from embodia.envs.homes.pathfinder import PathFinder as OurFinder
+from embodia.envs.homes.rasterizer import Rasterizer
 
 __version__ = "0.3.3"
 simulators = []  # open ones, oldest first

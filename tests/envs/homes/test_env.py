@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envs
-from envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, Goal, write_episodes
-from envs.homes.ids import HOME_IDS
-from envs.homes.rotations import yaw_of
-from envs.homes.scene import SceneError
-from envs.homes.vector_env import HomesVectorEnv
+from embodia import envs
+from embodia.envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, Goal, write_episodes
+from embodia.envs.homes.ids import HOME_IDS
+from embodia.envs.homes.rotations import yaw_of
+from embodia.envs.homes.scene import SceneError
+from embodia.envs.homes.vector_env import HomesVectorEnv
 
 APARTMENT = Path(__file__).parent / "data" / "apartment" / "apartment.glb"
 SMALL = {"width": 24, "height": 16, "num_scenes": 2, "detail": "low"}
@@ -38,7 +38,7 @@ def vector():
 
 @pytest.mark.parametrize("env_id", HOME_IDS)
 def test_every_id_passes_the_checker(env_id):
-    env = gym.make(f"envs:{env_id}", **SMALL)
+    env = gym.make(f"embodia:{env_id}", **SMALL)
     assert isinstance(env.unwrapped, envs.Environment)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -48,7 +48,7 @@ def test_every_id_passes_the_checker(env_id):
 def test_the_vector_environment_keeps_the_contract(vector):
     assert isinstance(vector, envs.VectorEnvironment)
     assert vector.metadata["autoreset_mode"] is gym.vector.AutoresetMode.NEXT_STEP
-    made = gym.make_vec("envs:embodia/PointNav-v0", num_envs=2, vectorization_mode="vector_entry_point", **LIGHT)
+    made = gym.make_vec("embodia:embodia/PointNav-v0", num_envs=2, vectorization_mode="vector_entry_point", **LIGHT)
     assert made.reset(seed=0)[0]["depth"].shape == (2, 16, 24, 1)
     assert made.observation_space.contains(made.reset(seed=0)[0])
 
@@ -117,7 +117,7 @@ def test_reset_mask_restarts_only_those(vector):
 
 
 def test_truncation_without_stop_is_no_success():
-    env = gym.make("envs:embodia/PointNav-v0", max_steps=3, **LIGHT)
+    env = gym.make("embodia:embodia/PointNav-v0", max_steps=3, **LIGHT)
     env.reset(seed=0)
     for _ in range(3):
         _, _, terminated, truncated, info = env.step(2)
@@ -164,7 +164,7 @@ def test_a_state_is_plain_data(vector):
 
 @pytest.mark.parametrize("env_id", [f"embodia/{name}-v0" for name in ("PointNav", "ObjectNav", "PointNav-Velocity")])
 def test_experts_succeed(env_id):
-    env = gym.make(f"envs:{env_id}", **SMALL)
+    env = gym.make(f"embodia:{env_id}", **SMALL)
     scores = []
     for seed in range(4):
         env.reset(seed=seed)
@@ -179,7 +179,7 @@ def test_experts_succeed(env_id):
 
 
 def test_the_explorer_sees_most_of_the_floor():
-    env = gym.make("envs:embodia/Exploration-v0", sensors=("depth",), **{**SMALL, "num_scenes": 1})
+    env = gym.make("embodia:embodia/Exploration-v0", sensors=("depth",), **{**SMALL, "num_scenes": 1})
     env.reset(seed=0)
     over, rewards = False, 0.0
     while not over:
@@ -192,7 +192,7 @@ def test_the_explorer_sees_most_of_the_floor():
 
 
 def test_looking_up_and_down_tilts_the_camera_only():
-    env = gym.make("envs:embodia/ObjectNav-v0", **SMALL)
+    env = gym.make("embodia:embodia/ObjectNav-v0", **SMALL)
     level = env.reset(seed=0)[0]
     up = env.step(4)[0]
     assert not np.array_equal(up["depth"], level["depth"])

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from envs.homes.episodes import (
+from embodia.envs.homes.episodes import (
     HM3D_CATEGORIES,
     Episode,
     EpisodeDataset,

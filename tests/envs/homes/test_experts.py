@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.homes.vector_env import HomesVectorEnv
+from embodia.envs.homes.vector_env import HomesVectorEnv
 
 
 def evaluate(task, episodes, num_scenes, **options):

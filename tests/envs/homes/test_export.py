@@ -7,11 +7,11 @@ import pytest
 import trimesh
 from boxes import random_pose
 
-from envs.homes.export import export_scene
-from envs.homes.generate import generate_home
-from envs.homes.load import load_scene
-from envs.homes.rasterizer import Rasterizer
-from envs.homes.scene import SceneError
+from embodia.envs.homes.export import export_scene
+from embodia.envs.homes.generate import generate_home
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.scene import SceneError
 
 
 @pytest.fixture(scope="module")

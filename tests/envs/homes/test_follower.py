@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from envs.homes.expert import DiscreteExpert
-from envs.homes.follower import FORWARD, LEFT, RIGHT, STOP, FollowerError, GreedyGeodesicFollower
-from envs.homes.load import load_scene
-from envs.homes.navmesh import NavMeshSettings, build_navmesh
-from envs.homes.pathfinder import PathFinder
-from envs.homes.shortest_walk import shortest_walk
-from envs.homes.tasks import TASKS
+from embodia.envs.homes.expert import DiscreteExpert
+from embodia.envs.homes.follower import FORWARD, LEFT, RIGHT, STOP, FollowerError, GreedyGeodesicFollower
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.navmesh import NavMeshSettings, build_navmesh
+from embodia.envs.homes.pathfinder import PathFinder
+from embodia.envs.homes.shortest_walk import shortest_walk
+from embodia.envs.homes.tasks import TASKS
 
 APARTMENT = Path(__file__).parent / "data" / "apartment"
 

@@ -6,12 +6,12 @@ import shapely
 from boxes import cast_depth, random_pose, silhouettes
 from scipy import ndimage
 
-from envs.homes.floor_plan import DOOR_HEIGHT, draw_floor_plan
-from envs.homes.furnish import furnish
-from envs.homes.furniture import draw_style
-from envs.homes.generate import DETAILS, generate_home
-from envs.homes.rasterizer import Rasterizer
-from envs.homes.scene import HM3D_CATEGORIES, LIGHT_ONE
+from embodia.envs.homes.floor_plan import DOOR_HEIGHT, draw_floor_plan
+from embodia.envs.homes.furnish import furnish
+from embodia.envs.homes.furniture import draw_style
+from embodia.envs.homes.generate import DETAILS, generate_home
+from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.scene import HM3D_CATEGORIES, LIGHT_ONE
 
 SEEDS = range(12)
 BUILT = {"wall", "floor", "ceiling", "door frame", "door", "window", "baseboard", "rug", "curtain", "picture"}

@@ -8,12 +8,12 @@ import fake_habitat_sim
 import numpy as np
 import pytest
 
-from envs.homes.habitat_sim_engine import HabitatPathFinder, HabitatSimEngine
-from envs.homes.navmesh import NavMeshError
-from envs.homes.observations import SensorSuite
-from envs.homes.scene import SceneError
-from envs.homes.tasks import TASKS, Camera
-from envs.homes.vector_env import HomesVectorEnv
+from embodia.envs.homes.habitat_sim_engine import HabitatPathFinder, HabitatSimEngine
+from embodia.envs.homes.navmesh import NavMeshError
+from embodia.envs.homes.observations import SensorSuite
+from embodia.envs.homes.scene import SceneError
+from embodia.envs.homes.tasks import TASKS, Camera
+from embodia.envs.homes.vector_env import HomesVectorEnv
 
 APARTMENT = Path(__file__).parent / "data" / "apartment"
 SMALL = {"width": 32, "height": 24}
@@ -46,7 +46,7 @@ def test_the_same_episodes_agents_and_scores_on_both_engines(scene, task):
     options = {**SMALL, "task": task, "scenes": [scene], "sensors": ("rgb", "depth", "semantic", "gps", "compass")}
     ours, theirs = (HomesVectorEnv(1, engine=engine, **options) for engine in ("embodia", "habitat-sim"))
     ours.reset(seed=3)
-    from envs.homes.episodes import EpisodeDataset
+    from embodia.envs.homes.episodes import EpisodeDataset
 
     dataset = EpisodeDataset((ours.episodes[0],), category_ids=dict(ours.suite.category_ids))
     ours, theirs = (

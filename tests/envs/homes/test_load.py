@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from envs.homes.load import load_scene
-from envs.homes.memory import required_memory
-from envs.homes.scene import LIGHT_ONE, SceneError
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.memory import required_memory
+from embodia.envs.homes.scene import LIGHT_ONE, SceneError
 
 APARTMENT = Path(__file__).parent / "data" / "apartment"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.homes.measures import NavigationMeasures, has_moved
+from embodia.envs.homes.measures import NavigationMeasures, has_moved
 
 PATH = np.array([(0, 0, 0), (0, 0, -0.25), (0, 0, -0.5), (0.25, 0, -0.5), (0.25, 0, -0.75), (0.25, 0, -1.0)])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from envs.homes.load import load_scene
-from envs.homes.navmesh import (
+from embodia.envs.homes.load import load_scene
+from embodia.envs.homes.navmesh import (
     NavMeshError,
     NavMeshSettings,
     build_navmesh,
@@ -17,7 +17,7 @@ from envs.homes.navmesh import (
     mesh_hash,
     triangle_areas,
 )
-from envs.homes.pathfinder import PathFinder
+from embodia.envs.homes.pathfinder import PathFinder
 
 APARTMENT = Path(__file__).parent / "data" / "apartment"
 POINT_BODY = NavMeshSettings(agent_radius=0.0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from envs.homes.navmesh import NavMeshSettings, build_navmesh
-from envs.homes.pathfinder import PathFinder
+from embodia.envs.homes.navmesh import NavMeshSettings, build_navmesh
+from embodia.envs.homes.pathfinder import PathFinder
 
 
 def boxes(*bounds):

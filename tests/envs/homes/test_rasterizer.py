@@ -13,9 +13,9 @@ import trimesh
 from boxes import cast_depth, random_pose, scene_of, silhouettes
 from scipy.spatial import Delaunay
 
-from envs.homes.drawable import _laid_out
-from envs.homes.rasterizer import Rasterizer
-from envs.homes.scene import LIGHT_ONE
+from embodia.envs.homes.drawable import _laid_out
+from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.scene import LIGHT_ONE
 
 HERE = np.eye(4)
 
@@ -240,7 +240,7 @@ def test_compiles_where_no_cache_can_be_written(tmp_path):
         "import numba.core.caching as c\n"
         "def refuse(*a): return None\n"
         "for kind in c.CacheImpl._locator_classes: kind.from_function = classmethod(lambda *a: None)\n"
-        "import numpy as np; from envs.homes.bvh import build_bvh\n"
+        "import numpy as np; from embodia.envs.homes.bvh import build_bvh\n"
         "print(len(build_bvh(np.random.rand(9, 3, 3).astype('f4'))[2]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(root)}

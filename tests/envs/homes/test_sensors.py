@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.homes.rotations import from_yaw, inverse, multiply, rotate, yaw_of
-from envs.homes.sensors import compass, depth_reading, gps, heading, image_goal_rotation, point_goal
+from embodia.envs.homes.rotations import from_yaw, inverse, multiply, rotate, yaw_of
+from embodia.envs.homes.sensors import compass, depth_reading, gps, heading, image_goal_rotation, point_goal
 
 # position, yaw [deg], goal -> [distance, bearing]
 POLAR = [

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from envs.homes.fog_of_war import reveal, supercover_line
-from envs.homes.rotations import from_yaw
-from envs.homes.top_down_map import COLOURS, MapGoal, MapGrid, TopDownMap, colourise, draw_border, map_angle
+from embodia.envs.homes.fog_of_war import reveal, supercover_line
+from embodia.envs.homes.rotations import from_yaw
+from embodia.envs.homes.top_down_map import COLOURS, MapGoal, MapGrid, TopDownMap, colourise, draw_border, map_angle
 
 BOUNDS = [(-2, -0.1, -1), (4, 2.5, 3)]
 START, GOAL = np.array([0, 0, 0.0]), np.array([3, 0, 0.5])

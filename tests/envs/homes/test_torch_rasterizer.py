@@ -5,9 +5,9 @@ import pytest
 import torch
 from boxes import random_pose
 
-from envs.homes.generate import generate_home
-from envs.homes.rasterizer import Rasterizer
-from envs.homes.torch_rasterizer import TorchRasterizer
+from embodia.envs.homes.generate import generate_home
+from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.homes.torch_rasterizer import TorchRasterizer
 
 ALL = ("rgb", "depth", "semantic")
 

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from envs.video.clips import Sampling, VideoError, clips
-from envs.video.films import films
+from embodia.envs.video.clips import Sampling, VideoError, clips
+from embodia.envs.video.films import films
 
 
 def film(path, frames=40, fps=10, size=(48, 64), gop=12):
