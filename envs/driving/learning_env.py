@@ -197,11 +197,12 @@ class DrivingVectorEnv(VectorEnv):
         new = after(self.arrays, old, bicycle(old.ego, command), self._traffic(old))
         restarted = torch.as_tensor(fresh, device=self.device)
         self.previous, self.worlds = old, new
+        # Before worlds restart: what a finished world's last step adds must not stand in the next episode's sums.
+        reward = torch.where(restarted, 0.0, self._reward(old, new))
         if fresh.any():
             self._begin(self._draw(fresh), fresh)
         running = torch.arange(self.num_envs, device=self.device)
         self.record[running, self.worlds.t] = self.worlds.ego
-        reward = torch.where(restarted, 0.0, self._reward(old, new))
         failed = (new.collided | new.off_road) & (not self.exact)
         # As in the closed loop, the last iteration is never recorded: the scenario ends one before it.
         terminated = failed & ~restarted
