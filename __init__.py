@@ -6,10 +6,12 @@
 Importing `embodia` registers its environments with Gymnasium and imports nothing else that is heavy.
 """
 
+from embodia.envs.control.ids import register_control
 from embodia.envs.driving.ids import register_roads
 from embodia.envs.grid.ids import register_grid
 from embodia.envs.homes.ids import register_homes
 
+register_control()
 register_grid()
 register_roads()
 register_homes()

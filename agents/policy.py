@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from embodia.agents import Carry
 from embodia.agents.heads import make_head
 from embodia.perception import Encoder, Obs
-from embodia.perception.mlp import mlp
+from embodia.perception.encoders.mlp import mlp
 
 
 class Memory(nn.Module):

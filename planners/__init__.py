@@ -5,7 +5,7 @@ vehicle dynamics), never a simulator. A planner does not know which model it pla
 linear system, a kinematic bicycle and a simulator through its snapshots answer the same verbs.
 
 Shapes: `*B` are batch axes (a planner adds one of candidates), T is imagined time. A state is a nested dict of
-tensors, each (*B, ...); `embodia.planners.state` has the three things one does to it (index, repeat, stack).
+tensors, each (*B, ...); `embodia.planners.models.state` has the three things one does to it (index, repeat, stack).
 """
 
 from collections.abc import Mapping

@@ -36,20 +36,20 @@ EMBODIA_TRACEBACK=1 shows where it was found."""
 
 
 ELSEWHERE = (
-    ("embodia.agents.checkpoint", "CheckpointError"),
-    ("embodia.agents.rows", "EpisodeError"),
-    ("embodia.agents.rows", "NonFinite"),
+    ("embodia.agents.training.checkpoint", "CheckpointError"),
+    ("embodia.agents.training.rows", "EpisodeError"),
+    ("embodia.agents.training.rows", "NonFinite"),
     ("embodia.envs", "NoExpert"),
-    ("embodia.envs.driving.nuplan_map", "NuPlanDataError"),
-    ("embodia.envs.driving.pack", "PackError"),
-    ("embodia.envs.homes.episodes", "EpisodeError"),
-    ("embodia.envs.homes.habitat_sim_engine", "HabitatSimMissing"),
-    ("embodia.envs.homes.navmesh", "NavMeshError"),
-    ("embodia.envs.homes.scene", "SceneError"),
+    ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
+    ("embodia.envs.driving.scenarios.pack", "PackError"),
+    ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
+    ("embodia.envs.homes.engines.habitat_sim_engine", "HabitatSimMissing"),
+    ("embodia.envs.homes.navmesh.navmesh", "NavMeshError"),
+    ("embodia.envs.drawing.scene", "SceneError"),
     ("embodia.envs.video.clips", "VideoError"),
     ("embodia.envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
-    ("embodia.perception.observation", "WrongObservation"),
+    ("embodia.perception.encoders.observation", "WrongObservation"),
 )
 """Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""
 
@@ -86,7 +86,7 @@ def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    return int(importlib.import_module(f"embodia.scripts.{verb}").main(arguments))
+    return int(importlib.import_module(f"embodia.scripts.commands.{verb}").main(arguments))
 
 
 def mistakes() -> tuple[type[Exception], ...]:

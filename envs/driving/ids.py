@@ -9,7 +9,7 @@ IDS: dict[str, dict[str, object]] = {
     "embodia/DrivingTrajectory-v0": {"action": "trajectory"},
     "embodia/DrivingTrajectoryReactive-v0": {"action": "trajectory", "reactive": True},
 }
-MODULE = "embodia.envs.driving.learning_env"
+MODULE = "embodia.envs.driving.learning.learning_env"
 
 
 def register_roads() -> None:

@@ -61,8 +61,7 @@ minigrid from its source repository."""
 
 
 def register_grid() -> None:
-    """Register every grid task as `embodia/<minigrid id>`, and the Wall world of DINO-WM."""
-    gymnasium.register("embodia/Wall-v0", entry_point="embodia.envs.grid.wall:WallEnv", disable_env_checker=True)
+    """Register every grid task as `embodia/<minigrid id>`."""
     for name in MINIGRID_IDS:
         gymnasium.register(
             f"embodia/{name}",

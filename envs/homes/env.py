@@ -17,7 +17,7 @@ class HomesEnv(gym.Env[Observation, Any]):
     Task, by `task`: PointNav (go to a point), ObjectNav (to any object of a category), ImageNav (where a picture was
     taken), InstanceImageNav (to the very object in a picture), Exploration (see as much floor as possible). The
     episode is won by calling stop at the goal: within 0.2 m geodesic of the point, or 0.1 m of a place from which the
-    object is seen (`success_distance` of `embodia.envs.homes.tasks`).
+    object is seen (`success_distance` of `embodia.envs.homes.tasks.navigation`).
 
     Worlds: generated homes (`num_scenes` per split, of low, medium or high `detail`; the splits share none), or scene
     files (`scenes`), or the episodes of a Habitat data set (`episodes`, a `{split}.json.gz`; scenes in `scenes_dir`, or

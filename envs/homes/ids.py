@@ -9,7 +9,7 @@ HOME_IDS = tuple(f"embodia/{name}{variant}-v0" for variant in ("", "-Velocity") 
 
 
 def register_homes() -> None:
-    """Register every task; entry points are strings, so that `import envs` stays light."""
+    """Register every task; entry points are strings, so that `import embodia` stays light."""
     for env_id in HOME_IDS:
         task = env_id.removeprefix("embodia/").split("-")[0]
         kwargs = {"task": task, "actions": "velocity" if "Velocity" in env_id else "discrete"}

@@ -8,12 +8,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from embodia.envs.homes.engine import Engine, Home
-from embodia.envs.homes.episode_generator import INSTANCE_SIZE, image_goal_pose
-from embodia.envs.homes.episodes import HM3D_CATEGORIES, Episode, EpisodeError
-from embodia.envs.homes.rotations import multiply, rotate
-from embodia.envs.homes.sensors import GoalFormat, compass, depth_reading, gps, heading, point_goal
-from embodia.envs.homes.tasks import CAMERA_SENSORS, Camera, Task
+from embodia.envs.drawing.rotations import multiply, rotate
+from embodia.envs.homes.engines.engine import Engine, Home
+from embodia.envs.homes.episodes.dataset import HM3D_CATEGORIES, Episode, EpisodeError
+from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE, image_goal_pose
+from embodia.envs.homes.tasks.navigation import CAMERA_SENSORS, Camera, Task
+from embodia.envs.homes.tasks.sensors import GoalFormat, compass, depth_reading, gps, heading, point_goal
 
 Array = NDArray[Any]
 

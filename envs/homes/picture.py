@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.homes.engine import Engine, Home
-from embodia.envs.homes.episodes import Episode
+from embodia.envs.homes.engines.engine import Engine, Home
+from embodia.envs.homes.episodes.dataset import Episode
+from embodia.envs.homes.measures.top_down_map import MapGoal, TopDownMap
 from embodia.envs.homes.observations import Poses, camera_pose
-from embodia.envs.homes.tasks import CAMERA_SENSORS, Camera
-from embodia.envs.homes.top_down_map import MapGoal, TopDownMap
+from embodia.envs.homes.tasks.navigation import CAMERA_SENSORS, Camera
 
 Array = NDArray[Any]
 

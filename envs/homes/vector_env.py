@@ -12,9 +12,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
-from embodia.envs.homes.engine import GENERATED, EmbodiaEngine, Engine, Home
-from embodia.envs.homes.episode_generator import INSTANCE_SIZE, generate_episode
-from embodia.envs.homes.episodes import (
+from embodia.envs.drawing.rotations import from_yaw, multiply, rotate
+from embodia.envs.homes.engines.engine import GENERATED, EmbodiaEngine, Engine, Home
+from embodia.envs.homes.episodes.dataset import (
     Episode,
     EpisodeDataset,
     EpisodeError,
@@ -22,14 +22,14 @@ from embodia.envs.homes.episodes import (
     read_episodes,
     resolve_scene,
 )
-from embodia.envs.homes.expert import DiscreteExpert, ExplorationGoals, velocity_action
-from embodia.envs.homes.exploration import DONE, AreaSeen
-from embodia.envs.homes.measures import NavigationMeasures, has_moved
+from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE, generate_episode
+from embodia.envs.homes.experts.expert import DiscreteExpert, ExplorationGoals, velocity_action
+from embodia.envs.homes.measures.exploration import DONE, AreaSeen
+from embodia.envs.homes.measures.navigation import NavigationMeasures, has_moved
+from embodia.envs.homes.measures.top_down_map import TopDownMap
 from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
 from embodia.envs.homes.picture import map_goals, picture
-from embodia.envs.homes.rotations import from_yaw, multiply, rotate
-from embodia.envs.homes.sensors import GoalFormat
-from embodia.envs.homes.tasks import (
+from embodia.envs.homes.tasks.navigation import (
     FORWARD,
     LEFT,
     LOOK_DOWN,
@@ -41,7 +41,7 @@ from embodia.envs.homes.tasks import (
     VelocityControl,
     check_sensors,
 )
-from embodia.envs.homes.top_down_map import TopDownMap
+from embodia.envs.homes.tasks.sensors import GoalFormat
 
 Array = NDArray[Any]
 EngineName = Literal["embodia", "habitat-sim"]
@@ -115,7 +115,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _open_engine(self, engine: EngineName | Engine, cache_size: int, threads: int) -> Engine:
         if engine == "habitat-sim":
-            from embodia.envs.homes.habitat_sim_engine import HabitatSimEngine
+            from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 
             return HabitatSimEngine(self.task, self.suite.camera)
         if isinstance(engine, str):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cloudpickle
 import gymnasium as gym
@@ -351,10 +350,7 @@ time.sleep(60)
 
 
 def test_workers_end_with_a_main_process_that_is_killed():
-    root = Path(__file__).parents[2]
-    main = subprocess.Popen(
-        [sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
-    )
+    main = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
     pids = list(map(int, main.stdout.readline().split()))
     assert not any(map(gone, pids))
     main.kill()

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from embodia.scripts import runs
+from embodia.scripts.assembly import runs
 from embodia.scripts.main import main
 from embodia.tests.readme import row, said
 

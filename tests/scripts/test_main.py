@@ -72,7 +72,7 @@ def test_the_doctor_ends_with_json(tmp_path, capsys):
 
 
 def test_the_doctor_names_what_a_missing_piece_would_enable(monkeypatch):
-    from embodia.scripts import doctor
+    from embodia.scripts.commands import doctor
 
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     missing = doctor.optional("minari", *doctor.OPTIONAL["minari"])

@@ -11,11 +11,11 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from embodia.agents.evaluate import evaluate
-from embodia.agents.loop import Schedule, train
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.loop import Schedule, train
 from embodia.envs.vector import make
 from embodia.scripts.main import VERBS, main
-from embodia.scripts.presets import PRESETS
+from embodia.scripts.presets.table import PRESETS
 from embodia.tests.readme import ROOT, TEXT, Said, row, rows, said
 
 BLOCKS = dict(re.findall(r"```python\n# (\w+\.py|Any agent)[^\n]*\n(.*?)```", TEXT, re.S))

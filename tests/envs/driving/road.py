@@ -3,8 +3,8 @@
 import numpy as np
 import shapely
 
-from embodia.envs.driving.map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from embodia.envs.driving.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
+from embodia.envs.driving.map.road_map import Lane, Map, PolygonLayer, Polyline, Roadblock
+from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
 from embodia.envs.driving.types import STATE_SIZE, StateColumn, TrackedObjectType, Tracks
 
 WIDTH = 3.5  # [m]

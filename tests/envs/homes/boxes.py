@@ -4,7 +4,7 @@ import numpy as np
 import trimesh
 from scipy import ndimage
 
-from embodia.envs.homes.scene import LIGHT_ONE, Scene
+from embodia.envs.drawing.scene import LIGHT_ONE, Scene
 
 
 def scene_of(mesh, *, semantic_id=None, double_sided=False, texture=None, uv=None):

@@ -9,10 +9,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from embodia import envs
-from embodia.envs.homes.episodes import Episode, EpisodeDataset, EpisodeError, Goal, write_episodes
+from embodia.envs.drawing.rotations import yaw_of
+from embodia.envs.drawing.scene import SceneError
+from embodia.envs.homes.episodes.dataset import Episode, EpisodeDataset, EpisodeError, Goal, write_episodes
 from embodia.envs.homes.ids import HOME_IDS
-from embodia.envs.homes.rotations import yaw_of
-from embodia.envs.homes.scene import SceneError
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
 APARTMENT = Path(__file__).parent / "data" / "apartment" / "apartment.glb"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embodia.envs.homes.load import load_scene
-from embodia.envs.homes.rasterizer import Rasterizer
+from embodia.envs.drawing.rasterizer import Rasterizer
+from embodia.envs.homes.files.load import load_scene
 
 DATA = Path(__file__).parent / "data" / "apartment"
 

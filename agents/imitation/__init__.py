@@ -1,0 +1,1 @@
+"""Agents that learn from an expert: behaviour cloning and DAgger."""

@@ -1,0 +1,207 @@
+"""Behaviour cloning: do as the expert did, by maximum likelihood on its actions (Pomerleau 1991)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from torch import Tensor
+
+from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents.heads import ClassHead
+from embodia.agents.policy import Policy
+from embodia.agents.training.buffers import DatasetBuffer
+from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.device import choose_device
+from embodia.agents.training.rows import to_torch
+from embodia.perception import Encoder
+
+NOISE_STEPS = 4096
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """Behaviour cloning. In training the expert drives and each row it drove through is a label."""
+
+    seed: int = 0
+    """Of the data set's shuffling and of drawn actions."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    hidden: tuple[int, ...] = (128,)
+    """Widths of the layers between encoder (or memory) and head."""
+    memory: int = 0
+    """Size of the GRU that remembers the episode; 0 for none."""
+    beside: bool = False
+    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
+    temperature: float = 0.0
+    """In evaluation 0 takes the likeliest action; above, actions are drawn, the more sharply the lower it is: who
+    always does the likeliest can do it for ever, turning left and right before a wall."""
+    components: int = 5
+    """Gaussians of the head of a continuous action space."""
+    learning_rate: float = 1e-3
+    """Of AdamW."""
+    warmup: int = 50
+    """Updates over which the learning rate rises from 0."""
+    anneal_rows: int = 0
+    """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    clip: float = 1.0
+    """Greatest norm of the gradient."""
+    batch_size: int = 128
+    """Rows per update, or pieces of episodes."""
+    sequence: int | None = None
+    """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
+    An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
+    learning_starts: int = 1000
+    """Labels collected before the first update."""
+    every: int = 64
+    """Rows (of all worlds side by side) between two rounds of learning."""
+    updates: int = 64
+    """Updates in a round."""
+    capacity: int | None = None
+    """Rows kept at most, the oldest episodes going first; None keeps all."""
+
+
+class BC(Agent):
+    """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
+
+    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
+    hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
+
+    Args:
+        encoder: reads the observations; its `space` is the agent's.
+        action_space: Discrete, MultiDiscrete or Box.
+        config: the settings.
+        offline: learn from recorded rows only; the environment's expert is never asked.
+    """
+
+    def __init__(
+        self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
+    ):
+        self.config = config or BCConfig()
+        if self.config.memory and self.config.sequence == 1:
+            raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
+        self.observation_space, self.action_space = encoder.space, action_space
+        self.needs_expert = () if offline else ("train",)
+        self.device = choose_device(self.config.device)
+        c = self.config
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
+        )
+        self.generator = torch.Generator(self.device).manual_seed(c.seed)
+        self.noise = self._evaluation_noise()
+        self.updates = 0
+        self.rows = 0  # acted on in training
+
+    def _evaluation_noise(self) -> Tensor | None:
+        """Gumbel noise (steps, classes) of the evaluation's draws: step t's is that of every episode, so that results
+        can be repeated and do not depend on the worlds beside."""
+        head = self.policy.head
+        if not self.config.temperature:
+            return None
+        if not isinstance(head, ClassHead):
+            raise ValueError(f"temperature is of discrete actions; set it to 0 for {self.action_space}")
+        uniform = torch.rand(NOISE_STEPS, sum(head.sizes), generator=torch.Generator().manual_seed(self.config.seed))
+        return -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6))).to(self.device)
+
+    def initial(self, n: int) -> Carry:
+        carry = self.policy.initial(n)
+        return carry if self.noise is None else {**carry, "step": torch.zeros(n, dtype=torch.int64, device=self.device)}
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        """The expert's action in training (the carry stays as it is); else the policy's likeliest."""
+        if mode in self.needs_expert:
+            self.rows += len(first)
+            return np.asarray(obs["expert_action"]), carry, {}
+        return self._evaluated(obs, carry, first)
+
+    def _evaluated(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Array, Carry, dict[str, Array]]:
+        """The likeliest action, or one drawn at the evaluation's temperature."""
+        features, after = self._features(obs, carry, first)
+        head = self.policy.head
+        if self.noise is None:
+            return self._numpy(head.mode(features)), after, {}
+        assert isinstance(head, ClassHead)
+        step = torch.where(torch.as_tensor(first, device=self.device), 0, carry["step"])
+        action = head.temper(features, self.config.temperature, self.noise[step % NOISE_STEPS])
+        return self._numpy(action), {**after, "step": step + 1}, {}
+
+    def _features(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Tensor, Carry]:
+        seen = to_torch({key: obs[key] for key in self.policy.encoder.keys}, self.device)
+        features, after = self.policy.step(seen, carry, torch.as_tensor(first, device=self.device))
+        return features, {**carry, **after}
+
+    def _numpy(self, action: Tensor) -> Array:
+        return action.cpu().numpy().astype(self.action_space.dtype)
+
+    def buffer(self) -> DatasetBuffer:
+        c = self.config
+        return DatasetBuffer(
+            c.batch_size,
+            c.sequence or (32 if c.memory else None),
+            every=c.every,
+            updates=c.updates,
+            learning_starts=c.learning_starts,
+            capacity=c.capacity,
+            seed=c.seed,
+        )
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of AdamW on rows (B, ...) or pieces (T, B, ...) with `mask`; loss and accuracy (or error)."""
+        obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
+        label = batch["extras"].get("expert_action", batch["action"])
+        rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
+        remembered = batch["extras"].get("memory")
+        before = None if remembered is None else to_torch(remembered[0], self.device).float()
+        features = self.policy.features(rows["obs"], rows["first"], before)
+        keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
+        features, label = features[keep], rows["label"][keep]
+        loss = self.policy.head.loss(features, label).mean()
+        self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.updates += 1
+        return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
+
+    def _set_learning_rate(self) -> None:
+        rise = (self.updates + 1) / max(1, self.config.warmup)
+        left = 1 - self.rows / self.config.anneal_rows if self.config.anneal_rows else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
+
+    @torch.no_grad()
+    def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:
+        """How far the policy's likeliest action is the expert's."""
+        action = self.policy.head.mode(features)
+        if label.dtype.is_floating_point:
+            return {"error": (action - label).abs().mean().item()}
+        return {"accuracy": (action == label).float().mean().item()}
+
+    def save(self, folder: Path) -> None:
+        save_weights(self.policy, folder / "agent.safetensors")
+
+    def load(self, folder: Path) -> None:
+        load_weights(self.policy, folder / "agent.safetensors")
+
+    def training_state(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "updates": self.updates,
+            "rows": self.rows,
+        }
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.updates, self.rows = state["updates"], state["rows"]

@@ -1,0 +1,308 @@
+"""Dreamer: an actor and a critic that learn in the imagination of a world model (Hafner et al. 2023, DreamerV3)."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents.reinforcement.laprop import LaProp
+from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
+from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.device import choose_device
+from embodia.agents.training.rows import to_torch
+from embodia.perception import Encoder
+from embodia.planners.models.networks import mlp
+from embodia.planners.models.rssm import RSSM, RSSMConfig
+from embodia.planners.models.two_hot import TwoHot
+
+
+@dataclass(frozen=True)
+class DreamerConfig:
+    """Dreamer (V3). The paper's values, but for sizes and the train ratio, which are for a CPU."""
+
+    seed: int = 0
+    """Of the replay's draws."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    model: RSSMConfig = RSSMConfig()  # noqa: RUF009 (frozen)
+    batch_size: int = 16
+    length: int = 32
+    """Rows of a sequence."""
+    capacity: int = 200_000
+    learning_starts: int = 1000
+    train_ratio: float = 128.0
+    """Replayed rows per row of experience."""
+    learning_rate: float = 3e-4
+    warmup: int = 200
+    """Updates over which the learning rate rises from 0."""
+    clip: float = 0.3
+    """Of each parameter's gradient, as a share of the parameter's own norm."""
+    imagine: int = 15
+    """Steps of imagination."""
+    imagine_last: int = 0
+    """Imagination starts from so many last rows of each sequence; 0 for all of them."""
+    lam: float = 0.95
+    entropy: float = 3e-4
+    unimix: float = 0.01
+    slow_rate: float = 0.02
+    """Of the slow critic that regularises the critic."""
+    return_rate: float = 0.01
+    """Of the running percentiles of returns, by whose range advantages are divided."""
+    replay_value: float = 0.3
+    """Scale of the critic's loss on replayed rather than imagined rows."""
+
+
+def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> Tensor:
+    """R_t = r_{t+1} + c_{t+1} ((1 - lam) V_{t+1} + lam R_{t+1}), bootstrapped from the last value.
+
+    reward, cont, value: (H + 1, N), of the states 0..H -> (H, N).
+    """
+    running = value[-1]
+    returns = []
+    for t in reversed(range(len(reward) - 1)):
+        running = reward[t + 1] + cont[t + 1] * ((1 - lam) * value[t + 1] + lam * running)
+        returns.append(running)
+    return torch.stack(returns[::-1])
+
+
+class Actor(nn.Module):
+    """A policy on the model's features: categorical with 1 % uniform, or a bounded Gaussian."""
+
+    def __init__(self, space: spaces.Space[Any], features: int, units: int, unimix: float):
+        super().__init__()
+        self.space, self.unimix = space, unimix
+        if isinstance(space, spaces.Discrete):
+            self.net = mlp(features, units, int(space.n), layers=2, zero=True)
+        elif isinstance(space, spaces.Box) and len(space.shape) == 1:
+            self.net = mlp(features, units, 2 * space.shape[0], layers=2, zero=True)
+        else:
+            raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
+
+    def forward(self, features: Tensor) -> torch.distributions.Distribution:
+        """Over class indices (*B,), or over actions in [-1, 1] (*B, A)."""
+        raw = self.net(features)
+        if isinstance(self.space, spaces.Discrete):
+            probability = (1 - self.unimix) * raw.softmax(-1) + self.unimix / raw.shape[-1]
+            return torch.distributions.Categorical(probs=probability)
+        mean, std = raw.chunk(2, -1)
+        normal = torch.distributions.Normal(mean.tanh(), 0.1 + 0.9 * torch.sigmoid(std + 2.0))
+        return torch.distributions.Independent(normal, 1)
+
+    def choose(self, features: Tensor, mode: Mode) -> Tensor:
+        """A sample in training, the mode in evaluation."""
+        policy = self(features)
+        return policy.sample() if mode == "train" else policy.mode
+
+
+class DreamerNets(nn.Module):
+    """World model, actor and critic; the running range of returns is a buffer, so it is saved with them."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: spaces.Dict, action_space: spaces.Space[Any], encoder: Encoder, config: DreamerConfig):
+        super().__init__()
+        seen = spaces.Dict({key: space[key] for key in encoder.keys})
+        self.model = RSSM(seen, unit_actions(action_space), encoder, config.model)
+        features, units = self.model.feature_dim, config.model.units
+        self.actor = Actor(action_space, features, units, config.unimix)
+        self.two_hot = TwoHot()
+        self.critic = mlp(features, units, len(self.two_hot.bins), layers=2, zero=True)
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+
+def unit_actions(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space in which the actor and the model live: a Box becomes [-1, 1], its bounds lie outside.
+
+    Raises ValueError for a Box without bounds.
+    """
+    if not isinstance(space, spaces.Box):
+        return space
+    if not space.is_bounded():
+        raise ValueError(f"actions in {space} have no bounds to be scaled to; wrap the environment")
+    return spaces.Box(-1.0, 1.0, space.shape, np.float32)
+
+
+class Dreamer(Agent):
+    """Carry: the model's state and the last action. Continuous actions are [-1, 1] inside, scaled to the space."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        encoder: Encoder,
+        config: DreamerConfig | None = None,
+    ):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.config = config or DreamerConfig()
+        self.device = choose_device(self.config.device)
+        self.nets = DreamerNets(observation_space, action_space, encoder, self.config).to(self.device)
+        self.keys, self.is_discrete = encoder.keys, isinstance(action_space, spaces.Discrete)
+        trained = [p for p in self.nets.parameters() if p.requires_grad]
+        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.clip, warmup=self.config.warmup)
+
+    def initial(self, n: int) -> Carry:
+        shape = (n,) if self.is_discrete else (n, *self.action_space.shape)  # type: ignore[misc]
+        dtype = torch.int64 if self.is_discrete else torch.float32
+        start = int(getattr(self.action_space, "start", 0))
+        return {**self.nets.model.initial(n), "action": torch.full(shape, start, dtype=dtype, device=self.device)}
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        model = self.nets.model
+        state = {"deter": carry["deter"], "stoch": carry["stoch"]}
+        flags = torch.as_tensor(first, device=self.device)
+        seen = to_torch({key: obs[key] for key in self.keys}, self.device)
+        state = model.observe(state, seen, carry["action"], flags)
+        chosen = self.nets.actor.choose(model.features(state), mode)
+        if self.is_discrete:
+            chosen = chosen + int(self.action_space.start)  # type: ignore[attr-defined]
+        return self.to_space(chosen), {**state, "action": chosen}, {}
+
+    def to_space(self, action: Tensor) -> Array:
+        """[-1, 1] -> the Box's range; class indices as they are."""
+        if self.is_discrete:
+            return action.cpu().numpy()
+        box = self.action_space
+        assert isinstance(box, spaces.Box)
+        unit = action.clamp(-1, 1).cpu().numpy()
+        return (box.low + (unit + 1) / 2 * (box.high - box.low)).astype(box.dtype)
+
+    def from_space(self, action: Tensor) -> Tensor:
+        """The inverse of `to_space` for replayed actions."""
+        if self.is_discrete:
+            return action
+        box = self.action_space
+        assert isinstance(box, spaces.Box)
+        low, high = (torch.as_tensor(bound, device=action.device) for bound in (box.low, box.high))
+        return 2 * (action - low) / (high - low) - 1
+
+    def buffer(self) -> TrainRatioReplay:
+        c = self.config
+        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        rows = to_torch(
+            {key: batch[key] for key in ("obs", "reward", "first", "last", "terminal", "action")}, self.device
+        )
+        rows["action"] = self.from_space(rows["action"])
+        self.optimizer.zero_grad(set_to_none=True)
+        model_loss, numbers = self.learn_model(rows)
+        behaviour_loss, more = self.learn_behaviour(numbers.pop("states"), rows)  # type: ignore[arg-type]
+        (model_loss + behaviour_loss).backward()
+        self.optimizer.step()
+        self.move_slow_critic()
+        return {key: float(value.detach()) for key, value in {**numbers, **more}.items()}
+
+    def learn_model(self, rows: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        states, posterior = self.nets.model.unroll(rows)
+        loss, numbers = self.nets.model.loss_of(states, posterior, rows)
+        return loss, {**numbers, "states": states}
+
+    def learn_behaviour(
+        self, states: Mapping[str, Tensor], rows: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
+        c, nets = self.config, self.nets
+        states = {key: value[-c.imagine_last :] for key, value in states.items()}
+        rows = {key: rows[key][-c.imagine_last :] for key in ("reward", "terminal", "last")}
+        start = {key: value.detach().flatten(0, 1) for key, value in states.items()}
+        features, actions = self.imagine(start)  # (H + 1, N, F), (H + 1, N, ...)
+        said = self.assess(features)
+        alive = (~rows["terminal"].bool()).float().flatten()
+        weight = torch.cat([alive[None], alive * said["cont"][1:]]).cumprod(0)[:-1].detach()  # (H, N)
+        returns = lambda_returns(said["reward"], said["cont"], said["value"], c.lam)
+        scale = self.return_scale(returns)
+        advantage = (returns - said["value"][:-1]) / scale
+        policy = nets.actor(features[:-1])
+        actor_loss = -(weight * (policy.log_prob(actions[:-1]) * advantage + c.entropy * policy.entropy())).mean()
+        critic_loss = (weight * self.critic_loss(features[:-1], returns)).mean()
+        replay_loss = self.replay_value_loss(states, rows, returns[0])
+        total = actor_loss + critic_loss + c.replay_value * replay_loss
+        return total, {
+            "loss/actor": actor_loss,
+            "loss/critic": critic_loss,
+            "loss/replay_value": replay_loss,
+            "entropy": policy.entropy().mean(),
+            "imagined_return": returns.mean(),
+            "return_scale": scale,
+        }
+
+    @torch.no_grad()
+    def imagine(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Follow the actor for `imagine` steps: features and actions of the states 0..H."""
+        model, features, actions = self.nets.model, [], []
+        start = int(getattr(self.action_space, "start", 0))
+        for _ in range(self.config.imagine + 1):
+            features.append(model.features(state))
+            actions.append(self.nets.actor.choose(features[-1], "train"))
+            state = model.imagine(state, actions[-1] + start if self.is_discrete else actions[-1])
+        return torch.stack(features), torch.stack(actions)
+
+    @torch.no_grad()
+    def assess(self, features: Tensor) -> dict[str, Tensor]:
+        """reward, cont, value of features (*B, F)."""
+        nets = self.nets
+        return {
+            "reward": nets.two_hot.mean(nets.model.reward_net(features)),
+            "cont": torch.sigmoid(nets.model.cont_net(features)[..., 0]),
+            "value": nets.two_hot.mean(nets.critic(features)),
+        }
+
+    def return_scale(self, returns: Tensor) -> Tensor:
+        """The range between the 5th and 95th percentile of returns, averaged over time, at least 1."""
+        nets, rate = self.nets, self.config.return_rate
+        quantiles = torch.tensor([0.05, 0.95], device=returns.device)
+        low, high = torch.quantile(returns.flatten(), quantiles)
+        nets.low.lerp_(low, rate)
+        nets.high.lerp_(high, rate)
+        return (nets.high - nets.low).clamp_min(1.0)
+
+    def critic_loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Two-hot cross-entropy to the returns, and to the slow critic's own opinion."""
+        logits = self.nets.critic(features)
+        with torch.no_grad():
+            slow = self.nets.two_hot.mean(self.nets.slow_critic(features))
+        return self.nets.two_hot.loss(logits, target) + self.nets.two_hot.loss(logits, slow)
+
+    def replay_value_loss(self, states: Mapping[str, Tensor], rows: Mapping[str, Any], imagined: Tensor) -> Tensor:
+        """The critic on replayed rows, whose returns run over real rewards and end in imagined ones."""
+        features = self.nets.model.features(dict(states))
+        ends = imagined.view(features.shape[:2])  # what imagination promises from each row
+        live = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
+        go_on = (~rows["last"].bool()).float() * self.config.lam
+        running, returns = ends[-1], []
+        for t in reversed(range(len(ends) - 1)):
+            after = (1 - go_on[t + 1]) * ends[t + 1] + go_on[t + 1] * running
+            running = rows["reward"][t + 1] + live[t + 1] * after
+            returns.append(running)
+        weight = (~rows["last"].bool()).float()[:-1]
+        return (weight * self.critic_loss(features[:-1], torch.stack(returns[::-1]))).mean()
+
+    @torch.no_grad()
+    def move_slow_critic(self) -> None:
+        for slow, fast in zip(self.nets.slow_critic.parameters(), self.nets.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config.slow_rate)
+
+    def save(self, folder: Path) -> None:
+        save_weights(self.nets, folder / "agent.safetensors")
+
+    def load(self, folder: Path) -> None:
+        load_weights(self.nets, folder / "agent.safetensors")
+
+    def training_state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,219 @@
+"""Model predictive control: observe, plan in a world model, do the first actions of the plan, plan again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode
+from embodia.agents.references.untrained import write_nothing
+from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
+from embodia.agents.training.buffers import NoBuffer
+from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.device import choose_device
+from embodia.agents.training.rows import to_torch
+from embodia.planners import Objective, Planner, WorldModel
+from embodia.planners.models.snapshot import SnapshotModel
+from embodia.planners.models.state import index, put
+from embodia.planners.search.objective import ObservedGoal
+
+ROWS = ("obs", "reward", "first", "last", "terminal", "action")
+
+
+@dataclass(frozen=True)
+class MPCSettings:
+    """How an agent that plans acts, and how its model learns if it does."""
+
+    seed: int = 0
+    """Of the replay's draws."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    execute: int = 1
+    """Actions of a plan carried out before the next plan; the planner's horizon for open loop."""
+    explore: float = 0.3
+    """In training, while the model learns: standard deviation of noise on actions, in halves of their range; the share
+    of random ones where they are discrete."""
+    learning_rate: float = 1e-3
+    """Of the model's Adam."""
+    clip: float = 100.0
+    """Greatest norm of the gradient."""
+    batch_size: int = 16
+    """Sequences per update."""
+    length: int = 32
+    """Rows of a sequence."""
+    capacity: int = 200_000
+    """Rows kept."""
+    learning_starts: int = 1000
+    """Rows of random actions before the first update."""
+    train_ratio: float = 128.0
+    """Replayed rows per row of experience."""
+
+
+class MPC(Agent):
+    """Plans in any world model with any planner for any objective.
+
+    A model with weights learns from replay in `update`; an analytic one learns nothing. Worlds are planned for
+    independently of each other. Carry: {"model": its state, "action": the last one, "memory": {"planner": its carry,
+    "plan" (n, H, ...), "age" (n,) actions of the plan already done}}.
+
+    Args:
+        observation_space: of the environment; the model reads the keys it needs.
+        action_space: Discrete or a Box (A,).
+        model: a `WorldModel`.
+        planner: a `Planner` made for `action_space`.
+        objective: an `Objective`, or `ObservedGoal`.
+        settings: see there.
+        keys: observations kept for learning; by default all.
+
+    Raises:
+        TypeError: where the model does not predict what the objective scores.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        model: WorldModel,
+        planner: Planner,
+        objective: Objective | ObservedGoal,
+        settings: MPCSettings | None = None,
+        keys: Sequence[str] | None = None,
+    ):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.settings = settings or MPCSettings()
+        self.device = choose_device(self.settings.device if isinstance(model, nn.Module) else "cpu")
+        self.model = model.to(self.device) if isinstance(model, nn.Module) else model
+        self.planner, self.objective, self.keys = planner, objective, keys
+        self.is_discrete = isinstance(action_space, spaces.Discrete)
+        weights = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        trained = [weight for weight in weights if weight.requires_grad]
+        self.optimizer: torch.optim.Optimizer | None = None
+        if trained:
+            self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate)
+        self.updates = 0
+        self.needs_snapshot = isinstance(model, SnapshotModel)
+        said = {"reward", "cont"} if self.needs_snapshot else set(model.predict(model.initial(1)))
+        if (key := getattr(objective, "key", None)) is not None and key not in said:
+            raise TypeError(
+                f"{type(objective).__name__} scores the predicted {key}, and {type(model).__name__} predicts "
+                f"{', '.join(sorted(said))}; choose another objective or model"
+            )
+
+    def initial(self, n: int) -> Carry:
+        shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
+        action = torch.zeros(shape, dtype=torch.int64 if self.is_discrete else torch.float32, device=self.device)
+        # A simulator's snapshots are no memory: the next row brings its own.
+        state = {} if self.needs_snapshot else self.model.initial(n)
+        return {"model": state, "action": action + self.start, "memory": {}}
+
+    @property
+    def start(self) -> int:
+        """The lowest discrete action."""
+        return int(getattr(self.action_space, "start", 0))
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        seen: dict[str, Any] = to_torch({k: v for k, v in obs.items() if k != "snapshot"}, self.device)
+        flags = torch.as_tensor(first, device=self.device)
+        truth = {"snapshot": obs["snapshot"]} if self.needs_snapshot else {}
+        state = self.model.observe(carry["model"], {**seen, **truth}, carry["action"], flags)
+        explores = mode == "train" and self.optimizer is not None
+        memory = carry["memory"]
+        if explores and self.updates == 0:
+            action = self.random_action(len(first))
+        else:
+            # Before the first update there is no plan to go on with, whatever the row.
+            memory = self.plan(state, seen, memory, flags if memory else torch.ones_like(flags))
+            age = memory["age"] - 1  # of the action to be done now
+            action = memory["plan"][torch.arange(len(age), device=age.device), age].to(self.device)
+            action = self.perturbed(action) if explores else action
+        done = action if self.is_discrete else action.float().clamp(*self.bounds(action.float()))
+        taken = done.cpu().numpy().astype(self.action_space.dtype)
+        return taken, {"model": {} if self.needs_snapshot else state, "action": done, "memory": memory}, {}
+
+    def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
+        """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
+        n = len(first)
+        due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.execute)
+        for group, known in ((first, {}), (due & ~first, memory)):
+            rows = group.nonzero()[:, 0]
+            if len(rows) == 0:
+                continue
+            objective = self.objective
+            if isinstance(objective, ObservedGoal):
+                actions = torch.zeros(len(rows), *(self.action_space.shape or ()), device=self.device)
+                objective = objective.given(self.model, index(dict(seen), rows), actions)
+            old = index(known["planner"], rows) if known else {}
+            plan, kept = self.planner.plan(self.model, index(state, rows), objective, old)
+            age = torch.zeros(len(rows), dtype=torch.int64, device=plan.device)
+            memory = put(memory, rows, {"planner": kept, "plan": plan, "age": age}, n)
+        return {**memory, "age": memory["age"] + 1}
+
+    def perturbed(self, action: Tensor) -> Tensor:
+        """Noise on a continuous action; now and then a random one in place of a discrete one."""
+        share = self.settings.explore
+        if self.is_discrete:
+            drawn = torch.rand(action.shape, device=action.device) < share
+            return torch.where(drawn, self.random_action(len(action)), action)
+        low, high = self.bounds(action)
+        return action + share * (high - low) / 2 * torch.randn_like(action)
+
+    def random_action(self, n: int) -> Tensor:
+        """(n, ...) uniform over the action space."""
+        if self.is_discrete:
+            return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)  # type: ignore
+        unit = torch.rand(n, *(self.action_space.shape or ()), device=self.device)
+        low, high = self.bounds(unit)
+        return low + unit * (high - low)
+
+    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.action_space, spaces.Box)
+        box = self.action_space
+        return torch.as_tensor(box.low).to(like), torch.as_tensor(box.high).to(like)
+
+    def buffer(self) -> Buffer:
+        if self.optimizer is None:
+            return NoBuffer()
+        s = self.settings
+        return TrainRatioReplay(s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of the model on rows (T, B, ...)."""
+        assert self.optimizer is not None, "an analytic model learns nothing"
+        assert isinstance(self.model, nn.Module)
+        loss, numbers = self.model.loss(to_torch({key: batch[key] for key in ROWS}, self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.updates += 1
+        return {"loss": float(loss.detach()), "gradient_norm": float(norm), **plain(numbers)}
+
+    def save(self, folder: Path) -> None:
+        if isinstance(self.model, nn.Module):
+            save_weights(self.model, folder / "agent.safetensors")
+        else:
+            write_nothing(folder)
+
+    def load(self, folder: Path) -> None:
+        if isinstance(self.model, nn.Module):
+            load_weights(self.model, folder / "agent.safetensors")
+
+    def training_state(self) -> dict[str, Any]:
+        return {"updates": self.updates, "optimizer": self.optimizer.state_dict() if self.optimizer else {}}
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+
+def plain(numbers: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars for the log."""
+    return {key: float(value.detach()) for key, value in numbers.items()}

@@ -1,0 +1,208 @@
+"""The one evaluate function, one fresh seeded episode per seed: training, evaluation and recording go through it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodia.agents import Agent, Array, Mode, Row
+from embodia.agents.training.rows import NonFinite, check_finite, index, tree_map
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one evaluated episode came to."""
+
+    seed: int
+    length: int
+    """Actions carried out."""
+    return_: float
+    """Undiscounted sum of rewards."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The protocol's scores, from `info["metrics"]` of the last step."""
+    seconds: float = 0.0
+    """Wall time from its reset to its end [s], other worlds beside it."""
+
+
+class Watch(Protocol):
+    """Called on every row of every evaluated episode, first to last, in the order of time.
+
+    `row` and `info` are the one world's, without the world axis; the action of the last row is zero and means nothing.
+    `frame()` gives its picture (H, W, 3) uint8 and costs nothing where it is not called.
+    """
+
+    def __call__(
+        self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], NDArray[np.uint8]]
+    ) -> None: ...
+
+
+@dataclass
+class _Run:
+    """An episode under way in one world."""
+
+    number: int
+    seed: int
+    began: float = 0.0
+    length: int = 0
+    return_: float = 0.0
+
+
+def evaluate(agent: Agent, env: Any, seeds: Sequence[int], watch: Watch | None = None) -> list[Episode]:
+    """One fresh seeded episode per seed over the worlds of `env`; results in the order of `seeds`.
+
+    A world that ends takes the next seed at once. For an agent that is deterministic in mode "eval" the results do
+    not depend on the number of worlds.
+
+    Args:
+        agent: any `Agent`; it is asked in mode "eval" and learns nothing.
+        env: a `VectorEnvironment`; the episodes it plays are given up.
+        seeds: one episode each.
+        watch: sees every row, for recording and collecting.
+
+    Raises:
+        NonFinite: where an observation or reward is NaN; names environment, seed and step.
+    """
+    if not seeds:
+        return []
+    n = env.num_envs
+    waiting = [_Run(number, int(seed)) for number, seed in enumerate(seeds)][::-1]
+    runs = [_next(waiting) for _ in range(n)]  # what each world plays; None: idle, its steps unseen
+    episodes: dict[int, Episode] = {}
+
+    obs, info = env.reset(seed=[run.seed if run else int(seeds[0]) for run in runs])
+    infos = [world_info(info, world) for world in range(n)] if watch else []
+    seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
+    seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
+    carry = agent.initial(n)
+    while any(runs):
+        action, carry, extras = ask(agent, env, obs, carry, seen["first"], "eval")
+        if watch:
+            _show(watch, env, runs, make_row(obs, seen, action, extras), infos)
+        obs, reward, terminated, truncated, info = env.step(action)
+        _count(runs, reward)
+        check_finite(obs, reward, lambda world: _where(env, runs[world]))
+        seen = after_step(seen, reward, terminated, truncated)
+        infos = [world_info(info, world) for world in range(n)] if watch else []
+        if not seen["last"].any():
+            continue
+        ended = [run if over else None for run, over in zip(runs, seen["last"])]
+        if watch:
+            closing = make_row(obs, seen, np.zeros_like(action), tree_map(np.zeros_like, extras))
+            _show(watch, env, ended, closing, infos)
+        renewed = np.zeros(n, bool)
+        for world, run in enumerate(ended):
+            if run is not None:
+                episodes[run.number] = _close(run, world_info(info, world))
+                runs[world] = _next(waiting)
+                renewed[world] = runs[world] is not None
+        if renewed.any():
+            fresh = [run.seed if run and new else None for run, new in zip(runs, renewed)]
+            obs, info = env.reset(seed=fresh, options={"reset_mask": renewed})
+            seen = {**{key: np.where(renewed, 0, value).astype(value.dtype) for key, value in seen.items()},
+                    "first": seen["first"] | renewed}  # fmt: skip
+            infos = [world_info(info, world) if renewed[world] else infos[world] for world in range(len(infos))]
+    return [episodes[number] for number in range(len(seeds))]
+
+
+def ask(
+    agent: Agent, env: Any, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
+) -> tuple[Array, Any, dict[str, Array]]:
+    """`agent.act`, with the privileged expert's action beside the observation where the agent asks for it."""
+    expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
+    truth: dict[str, Any] = {"snapshot": snapshots(env)} if agent.needs_snapshot else {}
+    action, carry, extras = agent.act({**obs, **expert, **truth}, carry, first, mode)
+    if action.dtype.kind == "f" and not np.isfinite(action).all():
+        raise NonFinite(f"{type(agent).__name__} gave action {action.tolist()}; its weights or inputs have diverged")
+    return action, carry, {**extras, **expert}
+
+
+def snapshots(env: Any) -> list[Any]:
+    """Each world's own snapshot, None where its episode is over.
+
+    Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
+    """
+    state = env.get_state()
+    if not isinstance(state.get("worlds"), list):
+        raise TypeError(f"{env_id(env)} steps its worlds together; to plan in the truth take env.vectorization sync")
+    return [None if world["over"] else world["world"] for world in state["worlds"]]
+
+
+def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, truncated: Array) -> dict[str, Array]:
+    """The flags and reward of the rows that a step led to: a world whose row was last has been restarted."""
+    last = np.asarray(terminated | truncated)
+    return {"reward": np.asarray(reward, np.float32), "first": seen["last"], "last": last,
+            "terminal": np.asarray(terminated)}  # fmt: skip
+
+
+def make_row(obs: Any, seen: Mapping[str, Array], action: Array, extras: dict[str, Array]) -> Row:
+    """A row of n worlds from what was seen and what was done."""
+    return Row(
+        obs=obs,
+        reward=seen["reward"],
+        first=seen["first"],
+        last=seen["last"],
+        terminal=seen["terminal"],
+        action=action,
+        extras=extras,
+    )
+
+
+def world_info(infos: Mapping[str, Any], world: int) -> dict[str, Any]:
+    """One world's info out of Gymnasium's vector layout: values beside `_key` masks, which a dict inside may lack."""
+    return _of_world(infos, world, masked=True)
+
+
+def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, Any]:
+    info = {}
+    for key, value in infos.items():
+        mask = infos.get(f"_{key}")
+        is_mask = key.startswith("_") and key[1:] in infos
+        if not is_mask and (mask[world] if mask is not None else not masked):
+            info[key] = _of_world(value, world, masked=False) if isinstance(value, Mapping) else value[world]
+    return info
+
+
+def env_id(env: Any) -> str:
+    """The registered id of an environment, or its class."""
+    spec = getattr(env, "spec", None)
+    return spec.id if spec is not None else type(env).__name__
+
+
+def _show(watch: Watch, env: Any, runs: Sequence[_Run | None], row: Row, infos: Sequence[dict[str, Any]]) -> None:
+    """Hand each running world's row to `watch`; all worlds are drawn once, and only if a picture is asked for."""
+    frames: list[Any] = []
+
+    def frame(world: int) -> Any:
+        if not frames:
+            frames.extend(env.render())
+        return frames[world]
+
+    for world, run in enumerate(runs):
+        if run is not None:
+            watch(world, run.seed, index(row, world), infos[world], partial(frame, world))
+
+
+def _next(waiting: list[_Run]) -> _Run | None:
+    run = waiting.pop() if waiting else None
+    if run is not None:
+        run.began = time.perf_counter()
+    return run
+
+
+def _count(runs: Sequence[_Run | None], reward: Array) -> None:
+    for run, gain in zip(runs, reward):
+        if run is not None:
+            run.length, run.return_ = run.length + 1, run.return_ + float(gain)
+
+
+def _close(run: _Run, info: dict[str, Any]) -> Episode:
+    metrics = {key: float(value) for key, value in info.get("metrics", {}).items()}
+    return Episode(run.seed, run.length, run.return_, metrics, time.perf_counter() - run.began)
+
+
+def _where(env: Any, run: _Run | None) -> str:
+    return f"{env_id(env)}, " + (f"seed {run.seed}, step {run.length}" if run else "an idle world")

@@ -1,0 +1,153 @@
+"""The one training loop: ask, keep, learn, step; log, evaluate, save. It knows no algorithm and no simulator."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodia.agents import Agent, Buffer
+from embodia.agents.training import checkpoint
+from embodia.agents.training.evaluate import after_step, ask, env_id, make_row, world_info
+from embodia.agents.training.interrupt import Stop, stop_on_signals
+from embodia.agents.training.logger import Logger
+from embodia.agents.training.resume import Progress, resume_training, save_training
+from embodia.agents.training.rng import rng_state, set_rng_state
+from embodia.agents.training.rows import check_finite
+
+Evaluate = Callable[[], Mapping[str, float]]
+"""Scores of the agent as it is, by name; the first of `resume.DECIDES` decides which checkpoint is best."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and what happens how often. Steps are actions carried out, summed over worlds."""
+
+    steps: int = 100_000
+    """Train for this many steps."""
+    seed: int = 0
+    """World i begins with level seed + i."""
+    log_every: int = 2_000
+    """Steps between two lines of metrics.jsonl."""
+    eval_every: int = 0
+    """Steps between evaluations; 0 evaluates only at the end."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 saves by time only."""
+    save_seconds: float = 300.0
+    """Seconds between checkpoints [s], and so the most that a crash can lose."""
+    keep: int = 3
+    """Newest checkpoints kept beside the best one; 0 keeps all."""
+
+
+def train(
+    agent: Agent,
+    env: Any,
+    schedule: Schedule,
+    folder: Path | str | None = None,
+    *,
+    logger: Logger | None = None,
+    evaluate: Evaluate | None = None,
+    resume: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Progress:
+    """Train `agent` in the worlds of `env`; `step < schedule.steps` in the result means that it was interrupted.
+
+    Ctrl-C and SIGTERM end it between two rows, with a checkpoint; a second Ctrl-C ends it at once.
+
+    Args:
+        agent: learns, in place.
+        env: a `VectorEnvironment`.
+        schedule: how long, and what how often.
+        folder: the run; checkpoints go to `folder/checkpoints`. None saves nothing.
+        logger: by default `metrics.jsonl` alone, in `folder`.
+        evaluate: called every `eval_every` steps and at the end; training's random numbers do not notice.
+        resume: go on from the newest whole checkpoint, bit for bit (on CPU, where `env` has `get_state`).
+        config: goes into every checkpoint's meta.json.
+
+    Raises:
+        CheckpointError: where a checkpoint cannot be written, or does not fit.
+        FileExistsError: where the folder holds checkpoints and `resume` is not set.
+        NonFinite: where the environment or the agent gives NaN.
+    """
+    checkpoints = Path(folder) / "checkpoints" if folder is not None else None
+    if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
+        raise FileExistsError(f"{checkpoints} holds another run's checkpoints; resume it or choose another folder")
+    logger = logger or Logger(folder, tensorboard=False, console=False)
+    buffer = agent.buffer()
+    now = resume_training(checkpoints, agent, env, buffer, logger) if checkpoints is not None and resume else None
+    now = now or begin(agent, env, schedule.seed)
+    logger.start(now.step, schedule.steps)
+    saved_at = time.monotonic()
+    with stop_on_signals() as stop:
+        while True:
+            done = now.step >= schedule.steps
+            if _due(schedule.log_every, now.logged, now.step, done):
+                logger.write(now.step)
+                now.logged = now.step
+            eval_due = not stop.requested and _due(schedule.eval_every, now.evaluated, now.step, done)
+            if evaluate is not None and eval_due:
+                score(evaluate, now, logger, stop)
+            ends = done or stop.requested or now.evaluated == now.step
+            overdue = time.monotonic() - saved_at > schedule.save_seconds
+            if checkpoints is not None and _due(schedule.save_every, now.saved, now.step, ends or overdue):
+                now.saved, saved_at = now.step, time.monotonic()
+                save_training(checkpoints, agent, env, buffer, logger, now, config)
+                checkpoint.prune(checkpoints, schedule.keep)
+            if done or stop.requested:
+                return now
+            advance(agent, env, buffer, logger, now)
+            logger.tick(now.step)
+
+
+def begin(agent: Agent, env: Any, seed: int) -> Progress:
+    """The first rows of fresh worlds."""
+    n = env.num_envs
+    obs, _ = env.reset(seed=[seed + world for world in range(n)])
+    seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
+    seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
+    now = Progress(obs, seen, agent.initial(n), seed, np.zeros(n, int), np.zeros(n), np.zeros(n, int))
+    check_finite(obs, seen["reward"], lambda world: where(env, now, world))
+    return now
+
+
+def advance(agent: Agent, env: Any, buffer: Buffer, logger: Logger, now: Progress) -> None:
+    """One row: act on what is seen, keep it, learn from what is due, take the step."""
+    action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
+    buffer.add(make_row(now.obs, now.seen, action, extras))
+    for batch in buffer.batches():
+        logger.add(agent.update(batch))
+    now.obs, reward, terminated, truncated, info = env.step(action)
+    now.seen = after_step(now.seen, reward, terminated, truncated)
+    restarted, last = now.seen["first"], now.seen["last"]
+    now.step += int(len(last) - np.count_nonzero(restarted))
+    now.length = np.where(restarted, 0, now.length + 1)
+    now.return_ = np.where(restarted, 0.0, now.return_ + reward)
+    check_finite(now.obs, reward, lambda world: where(env, now, world))
+    for world in np.flatnonzero(last):
+        scores = {"return": now.return_[world], "length": now.length[world]}
+        scores |= world_info(info, int(world)).get("metrics", {})
+        logger.add({f"episode/{name}": float(value) for name, value in scores.items()})
+    now.episodes = now.episodes + last
+
+
+def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None:
+    """Evaluate between two rows; given up where somebody asks to stop, and then made up for on resume."""
+    generators = rng_state()
+    with stop.at_once():
+        now.scores = {name: float(value) for name, value in evaluate().items()}
+        now.evaluated = now.step
+        logger.record(now.step, {f"eval/{name}": value for name, value in now.scores.items()})
+    set_rng_state(generators)
+
+
+def where(env: Any, now: Progress, world: int) -> str:
+    """The place of an error in words."""
+    episode = f", episode {now.episodes[world]} after it" if now.episodes[world] else ""
+    return f"{env_id(env)}, world {world}, seed {now.seed + world}{episode}, step {now.length[world]}"
+
+
+def _due(every: int, since: int, step: int, at_any_rate: bool) -> bool:
+    """Whether a multiple of `every` lies in (since, step], or something new is to be told at any rate."""
+    return step > since and (at_any_rate or (every > 0 and step // every > since // every))

@@ -1,0 +1,118 @@
+"""Exact resume: everything the next row of training depends on, gathered, saved and put back."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodia.agents import Agent, Array, Buffer, Carry
+from embodia.agents.training import checkpoint
+from embodia.agents.training.logger import Logger
+from embodia.agents.training.rng import rng_state, set_rng_state
+
+DECIDES = ("score", "success", "return")
+"""The evaluation's score that decides between checkpoints: the first of these that the world has."""
+
+
+@dataclass
+class Progress:
+    """Where training stands between two rows: what the next row depends on beside agent, buffer and worlds."""
+
+    obs: dict[str, Array]
+    seen: dict[str, Array]  # reward, first, last, terminal of the row to come, each (n,)
+    carry: Carry
+    seed: int  # world i began with level seed + i
+    length: Array  # (n,) steps of the episodes under way
+    return_: Array  # (n,)
+    episodes: Array  # (n,) ended since the first reset
+    step: int = 0  # actions carried out, over all worlds
+    logged: int = 0  # step of the last line in metrics.jsonl
+    evaluated: int = 0
+    saved: int = 0
+    scores: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+
+def save_training(
+    folder: Path,
+    agent: Agent,
+    env: Any,
+    buffer: Buffer,
+    logger: Logger,
+    now: Progress,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a checkpoint from which training goes on bit for bit.
+
+    Raises:
+        CheckpointError: where it cannot be written.
+    """
+    training = {
+        "agent": agent.training_state(),
+        "buffer": buffer.state_dict(),
+        "logger": logger.state_dict(),
+        "worlds": snapshot(env),
+        "rng": rng_state(),
+        "progress": {entry.name: getattr(now, entry.name) for entry in fields(now)},
+    }
+    judged = (now.scores[name] for name in DECIDES if name in now.scores and now.evaluated == now.step)
+    meta = {"score": next(judged, None), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
+    return checkpoint.save(folder, now.step, agent, training, meta)
+
+
+def snapshot(env: Any) -> dict[str, Any] | None:
+    """The worlds' state; None, with a warning, where the environment cannot give one."""
+    try:
+        return env.get_state()
+    except (AttributeError, NotImplementedError) as error:
+        warnings.warn(f"no get_state ({error}): a resumed run will begin with new episodes", stacklevel=2)
+        return None
+
+
+def resume_training(folder: Path, agent: Agent, env: Any, buffer: Buffer, logger: Logger) -> Progress | None:
+    """Put the newest whole checkpoint of `folder` into fresh objects; None where there is no checkpoint at all.
+
+    Raises:
+        CheckpointError: where none of the checkpoints is whole, or the newest whole one does not fit.
+    """
+    if not checkpoint.list_steps(folder):
+        return None
+    path = checkpoint.latest(folder)
+    if path is None:
+        raise checkpoint.CheckpointError(f"{folder}: none of the checkpoints here is whole; begin the run again")
+    found = checkpoint.load(path)
+    checkpoint.check_fits(found, agent)
+    if found.meta["num_envs"] != env.num_envs:
+        saved = found.meta["num_envs"]
+        raise checkpoint.CheckpointError(f"{path}/meta.json: num_envs was {saved}; make {saved} worlds to resume it")
+    training = found.training()
+    agent.load(path)
+    agent.set_training_state(training["agent"])
+    buffer.load_state_dict(training["buffer"])
+    logger.load_state_dict(training["logger"])
+    now = Progress(**training["progress"])
+    now.carry = _placed(now.carry, agent.initial(env.num_envs))
+    now.saved = now.step
+    if training["worlds"] is None:
+        _restart(now, env)
+    else:
+        env.set_state(training["worlds"])
+    set_rng_state(training["rng"])
+    return now
+
+
+def _placed(saved: Any, fresh: Any) -> Any:
+    """A saved carry on the device its agent keeps it on; what a fresh one does not hold yet stays where it is."""
+    if isinstance(saved, dict):
+        return {key: _placed(value, fresh[key]) if key in fresh else value for key, value in saved.items()}
+    return saved.to(fresh.device) if hasattr(fresh, "device") and hasattr(saved, "to") else saved
+
+
+def _restart(now: Progress, env: Any) -> None:
+    """Worlds without snapshots begin new episodes; levels differ from those of the first start."""
+    n = env.num_envs
+    now.obs, _ = env.reset(seed=[now.seed + now.step + world for world in range(n)])
+    now.seen = {key: np.zeros_like(value) for key, value in now.seen.items()} | {"first": np.ones(n, bool)}
+    now.length, now.return_ = np.zeros(n, np.int64), np.zeros(n)

@@ -1,0 +1,1 @@
+"""Small worlds that papers define: the Wall of DINO-WM."""

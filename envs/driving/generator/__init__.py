@@ -1,0 +1,1 @@
+"""Generated towns, traffic and scenarios by seed."""

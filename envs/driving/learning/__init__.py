@@ -1,0 +1,1 @@
+"""Roads as learning environments."""

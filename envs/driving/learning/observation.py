@@ -1,0 +1,217 @@
+"""What a learner sees of the road: the ego, its neighbours, lanes and route as vectors with masks, or a raster."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from embodia.envs.driving.simulation.simulator import (
+    TorchArrays,
+    Worlds,
+    heading_vector,
+    is_red,
+    path_at,
+    sample_grid,
+    wrap,
+)
+from embodia.envs.driving.types import StateColumn
+
+AGENTS, LANES, ROUTE = 20, 24, 20
+ROUTE_STEP = 4.0  # [m]
+REACH = 60.0  # [m] objects farther away are not seen
+BEV_SIZE, BEV_STEP, BEV_BEHIND = 64, 1.0, 16.0  # pixels a side, [m] a pixel, [m] behind the ego
+BEV_CHANNELS = ("drivable", "lanes", "route", "agents", "agents_before", "red")
+SPEED, LENGTH = 10.0, 10.0  # [m/s], [m]: units of the vectors, so that numbers are near one
+KEYS = ("ego", "agents", "lanes", "route", "bev")
+SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 14), "lanes": (LANES, 23), "route": (ROUTE, 6)}
+
+
+def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
+    """The space of the chosen keys, masks included. Raises ValueError for an unknown key."""
+    chosen: dict[str, spaces.Space[Any]] = {}
+    for key in keys:
+        if key not in KEYS:
+            raise ValueError(f"no observation {key!r} on roads; choose from {', '.join(KEYS)}")
+        if key == "bev":
+            chosen[key] = spaces.Box(0, 255, (BEV_SIZE, BEV_SIZE, len(BEV_CHANNELS)), np.uint8)
+            continue
+        chosen[key] = spaces.Box(-np.inf, np.inf, SHAPES[key], np.float32)
+        if key != "ego":
+            chosen[f"{key}_mask"] = spaces.Box(0, 1, SHAPES[key][:1], np.float32)
+    return spaces.Dict(chosen)
+
+
+def observe(arrays: TorchArrays, worlds: Worlds, keys: tuple[str, ...], previous: Worlds) -> dict[str, Tensor]:
+    """The chosen observations of N worlds, in the ego's frame (rear axle, x forward, y left)."""
+    seen: dict[str, Tensor] = {}
+    if "ego" in keys:
+        seen["ego"] = ego_vector(arrays, worlds)
+    if "agents" in keys:
+        seen["agents"], seen["agents_mask"] = agents(arrays, worlds)
+    if "lanes" in keys:
+        seen["lanes"], seen["lanes_mask"] = lanes(arrays, worlds)
+    if "route" in keys:
+        seen["route"], seen["route_mask"] = route(arrays, worlds)
+    if "bev" in keys:
+        seen["bev"] = bev(arrays, worlds, previous)
+    return seen
+
+
+def in_ego_frame(worlds: Worlds, points: Tensor) -> Tensor:
+    """(N, ..., 2) -> the same in the ego's frame."""
+    shape = (len(points),) + (1,) * (points.ndim - 2)
+    offset = points - worlds.ego[:, :2].view(*shape, 2)
+    heading = worlds.ego[:, 2].view(shape)
+    return turned(offset, heading)
+
+
+def turned(vectors: Tensor, heading: Tensor) -> Tensor:
+    """Vectors (..., 2) seen from a frame turned by `heading` (...)."""
+    cos, sin = heading.cos(), heading.sin()
+    x, y = vectors[..., 0], vectors[..., 1]
+    return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
+
+
+def ego_vector(arrays: TorchArrays, worlds: Worlds) -> Tensor:
+    """(N, 10): speed, acceleration, steering, yaw rate, left offset from the route, heading error, speed limit,
+    red light within 40 m ahead (1 or 0), nearness of it, share of the time gone."""
+    s = worlds.path_s[:, None]
+    here = path_at(arrays, worlds.scenario, s)
+    ahead = s + torch.arange(1, 41, device=s.device)
+    red = is_red(arrays, worlds, path_at(arrays, worlds.scenario, ahead)["light"])  # (N, 40)
+    distance = torch.where(red, ahead - s, 40.0).amin(-1)
+    ego = worlds.ego
+    error = wrap(ego[:, 2] - here["heading"][:, 0])
+    total = arrays.ego.shape[1]
+    columns = [
+        ego[:, StateColumn.VX] / SPEED,
+        ego[:, StateColumn.AX] / 4,
+        ego[:, StateColumn.STEERING],
+        ego[:, StateColumn.YAW_RATE],
+        worlds.path_offset / 4,
+        error,
+        here["limit"][:, 0] / SPEED,
+        red.any(-1),
+        1 - distance / 40,
+        worlds.t / total,
+    ]
+    return torch.stack([column.float() for column in columns], -1)
+
+
+def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
+    """The nearest objects: (N, 20, 14) place, heading (cos, sin), velocity, size, class (4), place along the route
+    ahead of the ego and left of it; and the mask (N, 20)."""
+    distance = (worlds.boxes[..., :2] - worlds.ego[:, None, :2]).norm(dim=-1)
+    distance = torch.where(worlds.valid, distance, torch.inf)
+    count = min(AGENTS, distance.shape[1])
+    near, which = distance.topk(count, dim=-1, largest=False)
+    rows = torch.arange(len(which), device=which.device)[:, None]
+    boxes, velocities = worlds.boxes[rows, which], worlds.velocities[rows, which]
+    kind = arrays.types[worlds.scenario[:, None], which].clamp_max(3)
+    heading = boxes[..., 2] - worlds.ego[:, None, 2]
+    turn = worlds.ego[:, None, 2].expand(-1, count)
+    found = torch.cat(
+        [
+            in_ego_frame(worlds, boxes[..., :2]) / LENGTH,
+            heading_vector(heading),
+            turned(velocities, turn) / SPEED,
+            boxes[..., 3:] / LENGTH,
+            torch.nn.functional.one_hot(kind, 4).float(),
+            along_route(arrays, worlds, boxes[..., :2]) / LENGTH,
+        ],
+        -1,
+    )
+    mask = (near < REACH).float()
+    found = found * mask[..., None]
+    missing = AGENTS - count
+    return torch.nn.functional.pad(found, (0, 0, 0, missing)), torch.nn.functional.pad(mask, (0, missing))
+
+
+def along_route(arrays: TorchArrays, worlds: Worlds, points: Tensor) -> Tensor:
+    """Points (N, K, 2) as arc length ahead of the ego and left offset [m] (N, K, 2) from the route's path."""
+    ahead = ROUTE_STEP * torch.arange(-2, ROUTE + 1, device=points.device)
+    path = path_at(arrays, worlds.scenario, worlds.path_s[:, None] + ahead)
+    offset = points[:, :, None] - path["point"][:, None]  # (N, K, P, 2)
+    nearest = offset.square().sum(-1).argmin(-1)  # (N, K)
+    offset = offset.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
+    local = turned(offset, path["heading"].gather(1, nearest))
+    return torch.stack([ahead[nearest] + local[..., 0], local[..., 1]], -1)
+
+
+def lanes(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
+    """The nearest lane pieces: (N, 24, 23) ten points, speed limit, on the route, red; and the mask (N, 24)."""
+    middle = arrays.pieces[worlds.scenario, :, 5]  # (N, L, 2)
+    distance = (middle - worlds.ego[:, None, :2]).norm(dim=-1)
+    distance = torch.where(arrays.piece_valid[worlds.scenario], distance, torch.inf)
+    near, which = distance.topk(LANES, dim=-1, largest=False)
+    rows = worlds.scenario[:, None]
+    points = in_ego_frame(worlds, arrays.pieces[rows, which]) / LENGTH  # (N, 24, 10, 2)
+    red = is_red(arrays, worlds, arrays.piece_light[rows, which])
+    flags = [arrays.piece_limit[rows, which] / SPEED, arrays.piece_on_route[rows, which].float(), red.float()]
+    mask = (near < REACH).float()
+    return torch.cat([points.flatten(2), torch.stack(flags, -1)], -1) * mask[..., None], mask
+
+
+def route(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
+    """The route ahead every 4 m: (N, 20, 6) place, heading (cos, sin), speed limit, red; and the mask (N, 20)."""
+    s = worlds.path_s[:, None] + ROUTE_STEP * torch.arange(1, ROUTE + 1, device=worlds.path_s.device)
+    path = path_at(arrays, worlds.scenario, s)
+    heading = path["heading"] - worlds.ego[:, None, 2]
+    red = is_red(arrays, worlds, path["light"]).float()
+    found = torch.cat(
+        [
+            in_ego_frame(worlds, path["point"]) / LENGTH,
+            heading_vector(heading),
+            (path["limit"] / SPEED)[..., None],
+            red[..., None],
+        ],
+        -1,
+    )
+    mask = path["valid"].float()
+    return found * mask[..., None], mask
+
+
+def bev(arrays: TorchArrays, worlds: Worlds, previous: Worlds) -> Tensor:
+    """(N, 64, 64, 6) uint8 raster, a metre a pixel, the ego at row 48, column 32 looking up; channels BEV_CHANNELS."""
+    n, device = len(worlds.t), worlds.ego.device
+    ahead = (BEV_SIZE - BEV_BEHIND) - 0.5 - torch.arange(BEV_SIZE, device=device)  # rows: forward
+    left = BEV_SIZE / 2 - 0.5 - torch.arange(BEV_SIZE, device=device)  # columns: left to right
+    local = torch.stack(torch.meshgrid(ahead, left, indexing="ij"), -1).view(1, -1, 2) * BEV_STEP
+    points = turned(local.expand(n, -1, -1), -worlds.ego[:, None, 2]) + worlds.ego[:, None, :2]
+    drivable = (sample_grid(arrays, worlds.scenario, points) < 0).float()
+    pieces = in_ego_frame(worlds, arrays.pieces[worlds.scenario])  # (N, L, 10, 2)
+    there = arrays.piece_valid[worlds.scenario][..., None].expand(pieces.shape[:-1])
+    red = is_red(arrays, worlds, arrays.piece_light[worlds.scenario])[..., None] & there
+    path = in_ego_frame(worlds, arrays.path[worlds.scenario])
+    channels = [
+        drivable,
+        dots(pieces.flatten(1, 2), there.flatten(1)),
+        dots(path, arrays.path_valid[worlds.scenario]),
+        filled(points, worlds.boxes, worlds.valid),
+        filled(points, previous.boxes, previous.valid),
+        dots(pieces.flatten(1, 2), red.flatten(1)),
+    ]
+    return (torch.stack(channels, -1) * 255).to(torch.uint8).view(n, BEV_SIZE, BEV_SIZE, -1)
+
+
+def dots(points: Tensor, there: Tensor) -> Tensor:
+    """(N, 64 * 64) ones at the pixels of points (N, K, 2) in the ego's frame."""
+    row = (BEV_SIZE - BEV_BEHIND - points[..., 0] / BEV_STEP).floor().long()
+    column = (BEV_SIZE / 2 - points[..., 1] / BEV_STEP).floor().long()
+    inside = there & (row >= 0) & (row < BEV_SIZE) & (column >= 0) & (column < BEV_SIZE)
+    image = torch.zeros(len(points), BEV_SIZE * BEV_SIZE + 1, device=points.device)
+    index = torch.where(inside, row * BEV_SIZE + column, BEV_SIZE * BEV_SIZE)
+    return image.scatter(1, index, 1.0)[:, :-1]
+
+
+def filled(points: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
+    """(N, P) ones at points (N, P, 2) inside any of the boxes (N, M, 5)."""
+    image = torch.zeros(points.shape[:2], device=points.device)
+    for m in range(boxes.shape[1]):
+        box = boxes[:, m, None]  # (N, 1, 5): one object at a time keeps memory small
+        offset = turned(points - box[..., :2], box[..., 2].expand(points.shape[:2]))
+        inside = (offset[..., 0].abs() <= box[..., 3] / 2) & (offset[..., 1].abs() <= box[..., 4] / 2)
+        image = torch.where(inside & valid[:, m, None], 1.0, image)
+    return image

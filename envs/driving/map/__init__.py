@@ -1,0 +1,1 @@
+"""The road map and the plane geometry on it."""

@@ -1,0 +1,1 @@
+"""nuPlan's closed-loop and open-loop scores."""

@@ -1,0 +1,1 @@
+"""nuPlan's files: logs and maps read, and written for tests."""

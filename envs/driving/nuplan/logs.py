@@ -1,0 +1,441 @@
+"""nuPlan logs as they lie on disk: scenarios found, filtered and read from SQLite files with `sqlite3` alone.
+
+Layout: `$NUPLAN_DATA_ROOT/nuplan-v1.1/splits/<split>/<log>.db`, maps below `$NUPLAN_MAPS_ROOT` (see `nuplan_map`).
+"""
+
+import os
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodia.envs.driving.map.road_map import Map
+from embodia.envs.driving.nuplan.maps import NuPlanDataError, load_map
+from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
+from embodia.envs.driving.types import (
+    AGENT_TYPES,
+    STATE_SIZE,
+    Floats,
+    Ints,
+    StateColumn,
+    TrackedObjectType,
+    Tracks,
+    TrafficLights,
+    TrafficLightStatus,
+)
+
+DATA_ROOT_VARIABLE = "NUPLAN_DATA_ROOT"
+VERSION_FOLDER = "nuplan-v1.1"
+LIDAR_CHANNEL = "MergedPointCloud"
+UNKNOWN_TYPE = "unknown"
+ROW_STEP = 2  # log rows (20 Hz) per frame (10 Hz)
+FUTURE_FRAMES = 80  # the expert's future beyond the scenario, for open-loop scores
+DURATION_US, OFFSET_US = 15_000_000, -3_000_000  # of every mined scenario type
+UNKNOWN_DURATION_US = 20_000_000  # of other types and of frames without a tag
+MINED_TYPES = frozenset(
+    [
+        "accelerating_at_crosswalk",
+        "accelerating_at_stop_sign",
+        "accelerating_at_stop_sign_no_crosswalk",
+        "accelerating_at_traffic_light",
+        "accelerating_at_traffic_light_with_lead",
+        "accelerating_at_traffic_light_without_lead",
+        "behind_bike",
+        "behind_long_vehicle",
+        "behind_pedestrian_on_driveable",
+        "behind_pedestrian_on_pickup_dropoff",
+        "changing_lane",
+        "changing_lane_to_left",
+        "changing_lane_to_right",
+        "changing_lane_with_lead",
+        "changing_lane_with_trail",
+        "crossed_by_bike",
+        "crossed_by_vehicle",
+        "following_lane_with_lead",
+        "following_lane_with_slow_lead",
+        "following_lane_without_lead",
+        "high_lateral_acceleration",
+        "high_magnitude_jerk",
+        "high_magnitude_speed",
+        "low_magnitude_speed",
+        "medium_magnitude_speed",
+        "near_barrier_on_driveable",
+        "near_construction_zone_sign",
+        "near_high_speed_vehicle",
+        "near_long_vehicle",
+        "near_multiple_bikes",
+        "near_multiple_pedestrians",
+        "near_multiple_vehicles",
+        "near_pedestrian_at_pickup_dropoff",
+        "near_pedestrian_on_crosswalk",
+        "near_pedestrian_on_crosswalk_with_ego",
+        "near_trafficcone_on_driveable",
+        "on_all_way_stop_intersection",
+        "on_carpark",
+        "on_intersection",
+        "on_pickup_dropoff",
+        "on_stopline_crosswalk",
+        "on_stopline_stop_sign",
+        "on_stopline_traffic_light",
+        "on_traffic_light_intersection",
+        "starting_high_speed_turn",
+        "starting_left_turn",
+        "starting_low_speed_turn",
+        "starting_protected_cross_turn",
+        "starting_protected_noncross_turn",
+        "starting_right_turn",
+        "starting_straight_stop_sign_intersection_traversal",
+        "starting_straight_traffic_light_intersection_traversal",
+        "starting_u_turn",
+        "starting_unprotected_cross_turn",
+        "starting_unprotected_noncross_turn",
+        "stationary",
+        "stationary_at_crosswalk",
+        "stationary_at_traffic_light_with_lead",
+        "stationary_at_traffic_light_without_lead",
+        "stationary_in_traffic",
+        "stopping_at_crosswalk",
+        "stopping_at_stop_sign_no_crosswalk",
+        "stopping_at_stop_sign_with_lead",
+        "stopping_at_stop_sign_without_lead",
+        "stopping_at_traffic_light_with_lead",
+        "stopping_at_traffic_light_without_lead",
+        "stopping_with_lead",
+        "traversing_crosswalk",
+        "traversing_intersection",
+        "traversing_narrow_lane",
+        "traversing_pickup_dropoff",
+        "traversing_traffic_light_intersection",
+        "waiting_for_pedestrian_to_cross",
+    ]
+)
+"""nuPlan's scenario types: 15 s from 3 s before the tagged frame on. Others run 20 s from their frame on."""
+VAL14_TYPES = (
+    "starting_left_turn",
+    "starting_right_turn",
+    "starting_straight_traffic_light_intersection_traversal",
+    "stopping_with_lead",
+    "high_lateral_acceleration",
+    "high_magnitude_speed",
+    "low_magnitude_speed",
+    "traversing_pickup_dropoff",
+    "waiting_for_pedestrian_to_cross",
+    "behind_long_vehicle",
+    "stationary_in_traffic",
+    "near_multiple_vehicles",
+    "changing_lane",
+    "following_lane_with_lead",
+)
+CATEGORIES = {kind.name.lower(): kind for kind in TrackedObjectType if kind != TrackedObjectType.EGO}
+LIGHTS = {"green": TrafficLightStatus.GREEN, "yellow": TrafficLightStatus.YELLOW, "red": TrafficLightStatus.RED}
+SCHEMA = {
+    "log": ("token", "logfile", "map_version"),
+    "ego_pose": ("token", "x", "y", "qw", "qx", "qy", "qz", "vx", "vy", "acceleration_x", "acceleration_y"),
+    "lidar": ("token", "log_token", "channel"),
+    "lidar_pc": ("token", "ego_pose_token", "lidar_token", "scene_token", "timestamp"),
+    "lidar_box": (
+        "lidar_pc_token", "track_token", "x", "y", "width", "length", "vx", "vy", "yaw",
+    ),
+    "track": ("token", "category_token"),
+    "category": ("token", "name"),
+    "scene": ("token", "name", "goal_ego_pose_token", "roadblock_ids"),
+    "scenario_tag": ("lidar_pc_token", "type"),
+    "traffic_light_status": ("lidar_pc_token", "lane_connector_id", "status"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScenarioFilter:
+    """Which scenarios to take; None takes all. The names are those of nuPlan's own filter."""
+
+    scenario_types: Sequence[str] | None = None
+    scenario_tokens: Sequence[str] | None = None
+    log_names: Sequence[str] | None = None
+    map_names: Sequence[str] | None = None
+    num_scenarios_per_type: int | None = None
+    limit_total_scenarios: int | None = None
+    timestamp_threshold_s: float | None = None  # scenarios of a type are at least so far apart
+    remove_invalid_goals: bool = False
+    shuffle_seed: int | None = None  # with a seed, samples at random instead of evenly
+
+
+@dataclass(frozen=True)
+class ScenarioTag:
+    """A scenario to be found in a log: the tagged frame and its type."""
+
+    log: Path
+    token: str
+    time_us: int
+    type: str
+    map_name: str
+
+
+class NuPlanLog:
+    """One `.db` file, opened read-only. Raises FileNotFoundError, or NuPlanDataError naming what is wrong with it."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no nuPlan log at {self.path}")
+        self.connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        self.connection.row_factory = sqlite3.Row
+        for table, columns in SCHEMA.items():
+            present = {row["name"] for row in self._query(f"PRAGMA table_info({table})")}
+            if not present:
+                raise NuPlanDataError(f"{self.path}: table {table} is missing; is it a nuPlan v1.1 log?")
+            for column in columns:
+                if column not in present:
+                    raise NuPlanDataError(f"{self.path}: table {table} lacks column {column}")
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _query(self, sql: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        try:
+            return self.connection.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise NuPlanDataError(f"{self.path}: damaged, or not a nuPlan log ({error})") from error
+
+    def tags(self, chosen: ScenarioFilter | None = None) -> list[ScenarioTag]:
+        """Frames with a tag (or any frame named by its token) in scenes with two more on either side, in time order.
+
+        Of several tags on one frame the alphabetically last one that the filter allows counts.
+        """
+        chosen = chosen or ScenarioFilter()
+        conditions: list[str] = ["1"]
+        arguments: list[Any] = []
+        for column, values in (("st.type", chosen.scenario_types), ("l.map_version", chosen.map_names)):
+            if values is not None:
+                conditions.append(f"{column} IN ({marks(values)})")
+                arguments += list(values)
+        if chosen.scenario_tokens is not None:
+            conditions.append(f"lp.token IN ({marks(chosen.scenario_tokens)})")
+            arguments += [bytes.fromhex(t) for t in chosen.scenario_tokens]
+        elif chosen.scenario_types is None:
+            conditions.append("st.type IS NOT NULL")
+        if chosen.remove_invalid_goals:
+            conditions.append("s.goal_ego_pose_token IN (SELECT token FROM ego_pose)")
+        rows = self._query(
+            f"""
+            WITH ordered AS (SELECT token, ROW_NUMBER() OVER (ORDER BY name) AS number FROM scene),
+                 valid AS (SELECT token FROM ordered WHERE number >= 3 AND number < (SELECT COUNT(*) FROM scene) - 1)
+            SELECT lp.token, lp.timestamp, l.map_version, MAX(st.type) AS type
+            FROM lidar_pc AS lp
+            JOIN valid ON lp.scene_token = valid.token
+            JOIN scene AS s ON lp.scene_token = s.token
+            JOIN lidar ON lp.lidar_token = lidar.token
+            JOIN log AS l ON lidar.log_token = l.token
+            LEFT JOIN scenario_tag AS st ON st.lidar_pc_token = lp.token
+            WHERE {" AND ".join(conditions)}
+            GROUP BY lp.token, lp.timestamp, l.map_version
+            ORDER BY lp.timestamp
+            """,
+            arguments,
+        )
+        return [
+            ScenarioTag(self.path, r["token"].hex(), r["timestamp"], r["type"] or UNKNOWN_TYPE, r["map_version"])
+            for r in rows
+        ]
+
+    def scenario(self, tag: ScenarioTag, road_map: Map) -> Scenario:
+        """Read the scenario around a tagged frame."""
+        tokens, times = self._frames(tag)
+        start, end, rows = self._rows_of(tag, times)
+        frames = [tokens[row] for row in rows]
+        num_seen = end - start  # frames with tracks: history and iterations
+        ego = self._ego_states(frames, tag)
+        route, goal = self._mission(tag)
+        tracks = self._tracks(frames[:num_seen], ego)
+        return Scenario(
+            token=tag.token,
+            log_name=self.name,
+            type=tag.type,
+            map=road_map,
+            time_us=times[rows],
+            ego=ego,
+            start=-start,
+            num_iterations=end,
+            tracks=TrackLog.from_frames(tracks, first=-start),
+            lights=LightLog.from_frames(self._lights(frames[:num_seen])),
+            route=route,
+            goal=goal,
+        )
+
+    def _frames(self, tag: ScenarioTag) -> tuple[list[bytes], Ints]:
+        """Tokens and times of the log's lidar sweeps around a scenario, in time order."""
+        margin = 2 * (HISTORY_FRAMES + FUTURE_FRAMES) * 100_000 + UNKNOWN_DURATION_US
+        rows = self._query(
+            "SELECT lp.token, lp.timestamp FROM lidar_pc AS lp JOIN lidar ON lp.lidar_token = lidar.token "
+            "WHERE lidar.channel = ? AND lp.timestamp BETWEEN ? AND ? ORDER BY lp.timestamp",
+            (LIDAR_CHANNEL, tag.time_us - margin, tag.time_us + margin),
+        )
+        return [row["token"] for row in rows], np.array([row["timestamp"] for row in rows], np.int64)
+
+    def _rows_of(self, tag: ScenarioTag, times: Ints) -> tuple[int, int, Ints]:
+        """First frame (negative: history), number of iterations, and the rows of all frames, future included."""
+        mined = tag.type in MINED_TYPES
+        begin = tag.time_us + (OFFSET_US if mined else 0)
+        end = begin + (DURATION_US if mined else UNKNOWN_DURATION_US)
+        first = int(np.searchsorted(times, begin))
+        last = int(np.searchsorted(times, end, side="right"))
+        iterations = len(range(first, last, ROW_STEP))
+        if iterations < 2:
+            raise NuPlanDataError(
+                f"{self.path}: scenario {tag.token} has {iterations} frames between {begin} and {end} us "
+                "(table lidar_pc); two are needed"
+            )
+        past = min(HISTORY_FRAMES, first // ROW_STEP)
+        future = min(FUTURE_FRAMES, (len(times) - 1 - first) // ROW_STEP - iterations + 1)
+        rows = first + ROW_STEP * np.arange(-past, iterations + future)
+        return -past, iterations, rows
+
+    def _ego_states(self, frames: list[bytes], tag: ScenarioTag) -> Floats:
+        """(F, 11); the log has neither steering nor rates, they are zero."""
+        rows = self._query(
+            "SELECT lp.token AS frame, ep.* FROM lidar_pc AS lp JOIN ego_pose AS ep ON lp.ego_pose_token = ep.token "
+            f"WHERE lp.token IN ({marks(frames)})",
+            frames,
+        )
+        by_frame = {row["frame"]: row for row in rows}
+        states = np.zeros((len(frames), STATE_SIZE))
+        for state, frame in zip(states, frames):
+            if frame not in by_frame:
+                raise NuPlanDataError(
+                    f"{self.path}: scenario {tag.token}: lidar_pc {frame.hex()} has no row in table ego_pose"
+                )
+            row = by_frame[frame]
+            state[: StateColumn.STEERING] = (
+                row["x"], row["y"], yaw_of(row), row["vx"], row["vy"], row["acceleration_x"], row["acceleration_y"],
+            )  # fmt: skip
+        return states
+
+    def _tracks(self, frames: list[bytes], ego: Floats) -> list[Tracks]:
+        rows = self._query(
+            "SELECT lb.lidar_pc_token AS frame, lb.track_token, c.name, lb.x, lb.y, lb.yaw, lb.length, lb.width, "
+            "lb.vx, lb.vy FROM lidar_box AS lb JOIN track AS t ON lb.track_token = t.token "
+            f"JOIN category AS c ON t.category_token = c.token WHERE lb.lidar_pc_token IN ({marks(frames)}) "
+            "ORDER BY lb.rowid",
+            frames,
+        )
+        by_frame: dict[bytes, list[sqlite3.Row]] = {frame: [] for frame in frames}
+        for row in rows:
+            by_frame[row["frame"]].append(row)
+        return [self._tracks_of(by_frame[frame]) for frame in frames]
+
+    def _tracks_of(self, rows: list[sqlite3.Row]) -> Tracks:
+        if not rows:
+            return Tracks.empty()
+        try:
+            types = np.array([CATEGORIES[row["name"]] for row in rows], np.int8)
+        except KeyError as error:
+            raise NuPlanDataError(f"{self.path}: table category has unknown name {error}") from error
+        boxes = np.array([[row[c] for c in ("x", "y", "yaw", "length", "width")] for row in rows], np.float64)
+        velocities = np.array([[row["vx"], row["vy"]] for row in rows], np.float64)  # None becomes NaN
+        velocities[~np.isin(types, AGENT_TYPES)] = 0.0
+        return Tracks(tuple(row["track_token"].hex() for row in rows), types, boxes, velocities)
+
+    def _lights(self, frames: list[bytes]) -> list[TrafficLights]:
+        rows = self._query(
+            "SELECT lidar_pc_token AS frame, lane_connector_id, status FROM traffic_light_status "
+            f"WHERE lidar_pc_token IN ({marks(frames)})",
+            frames,
+        )
+        by_frame: dict[bytes, dict[str, TrafficLightStatus]] = {frame: {} for frame in frames}
+        for row in rows:
+            status = LIGHTS.get(row["status"], TrafficLightStatus.UNKNOWN)
+            by_frame[row["frame"]][str(row["lane_connector_id"])] = status
+        return [by_frame[frame] for frame in frames]
+
+    def _mission(self, tag: ScenarioTag) -> tuple[tuple[str, ...], tuple[float, float, float] | None]:
+        """Route and goal of the tagged frame's scene; a scene without a route gives none."""
+        rows = self._query(
+            "SELECT s.roadblock_ids, ep.x, ep.y, ep.qw, ep.qx, ep.qy, ep.qz FROM lidar_pc AS lp "
+            "JOIN scene AS s ON lp.scene_token = s.token LEFT JOIN ego_pose AS ep ON s.goal_ego_pose_token = ep.token "
+            "WHERE lp.token = ?",
+            (bytes.fromhex(tag.token),),
+        )
+        if not rows:
+            raise NuPlanDataError(f"{self.path}: scenario {tag.token} has no row in table scene")
+        row = rows[0]
+        route = tuple(str(row["roadblock_ids"] or "").split())
+        return route, None if row["x"] is None else (row["x"], row["y"], yaw_of(row))
+
+
+def marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+def yaw_of(row: sqlite3.Row) -> float:
+    """Yaw [rad] of a quaternion as pyquaternion's yaw_pitch_roll gives it."""
+    w, x, y, z = (row[c] for c in ("qw", "qx", "qy", "qz"))
+    norm = w * w + x * x + y * y + z * z
+    return float(np.arctan2(2 * (w * z - x * y) / norm, 1 - 2 * (y * y + z * z) / norm))
+
+
+def find_logs(split: str = "mini", root: str | Path | None = None, names: Iterable[str] | None = None) -> list[Path]:
+    """Logs of a split (a folder below splits/), by name. Raises FileNotFoundError saying what to set."""
+    chosen = root or os.environ.get(DATA_ROOT_VARIABLE)
+    if not chosen:
+        raise FileNotFoundError(f"set {DATA_ROOT_VARIABLE} to the folder that holds {VERSION_FOLDER}/splits")
+    folder = Path(chosen).expanduser() / VERSION_FOLDER / "splits" / split
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no nuPlan split at {folder}; set {DATA_ROOT_VARIABLE} or choose another split")
+    wanted = None if names is None else set(names)
+    return [path for path in sorted(folder.glob("*.db")) if wanted is None or path.stem in wanted]
+
+
+def find_scenarios(logs: Iterable[str | Path], chosen: ScenarioFilter | None = None) -> list[ScenarioTag]:
+    """Scenarios of many logs that pass the filter, grouped by type in order of first appearance."""
+    chosen = chosen or ScenarioFilter()
+    by_type: dict[str, list[ScenarioTag]] = {}
+    for path in logs:
+        if chosen.log_names is not None and Path(path).stem not in chosen.log_names:
+            continue
+        log = NuPlanLog(path)
+        for tag in log.tags(chosen):
+            by_type.setdefault(tag.type, []).append(tag)
+        log.close()
+    dice = None if chosen.shuffle_seed is None else random.Random(chosen.shuffle_seed)
+    if chosen.num_scenarios_per_type is not None:
+        by_type = {kind: thin_out(tags, chosen.num_scenarios_per_type, dice) for kind, tags in by_type.items()}
+    tags = [tag for group in by_type.values() for tag in group]
+    if chosen.limit_total_scenarios is not None:
+        tags = thin_out(tags, chosen.limit_total_scenarios, dice)
+    return tags if chosen.timestamp_threshold_s is None else spread_out(tags, chosen.timestamp_threshold_s)
+
+
+def thin_out(tags: list[ScenarioTag], count: int, dice: random.Random | None) -> list[ScenarioTag]:
+    """At most `count` of them: evenly spaced, or drawn at random."""
+    if dice is not None and count < len(tags):
+        return dice.sample(tags, count)
+    return tags[:: max(len(tags) // count, 1)][:count]
+
+
+def spread_out(tags: list[ScenarioTag], seconds: float) -> list[ScenarioTag]:
+    """Of each type only those that begin at least so long after the last one kept."""
+    kept: list[ScenarioTag] = []
+    next_allowed: dict[str, float] = {}
+    for tag in sorted(tags, key=lambda t: t.time_us):
+        if tag.time_us * 1e-6 >= next_allowed.get(tag.type, -np.inf):
+            kept.append(tag)
+            next_allowed[tag.type] = tag.time_us * 1e-6 + seconds
+    return kept
+
+
+def load_scenarios(
+    tags: Iterable[ScenarioTag], maps: str | Path | None = None, road_map: Map | None = None
+) -> Iterator[Scenario]:
+    """Read scenarios one by one; maps come from the maps root (given, or $NUPLAN_MAPS_ROOT) unless one is given."""
+    log: NuPlanLog | None = None
+    for tag in tags:
+        if log is None or log.path != tag.log:
+            log = NuPlanLog(tag.log)
+        yield log.scenario(tag, road_map or load_map(tag.map_name, maps))

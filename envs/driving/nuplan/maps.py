@@ -1,0 +1,276 @@
+"""nuPlan maps as they lie on disk: GeoPackages read with sqlite3 and shapely alone.
+
+`<maps root>/nuplan-maps-v1.0.json` names each location's version, `<maps root>/<location>/<version>/map.gpkg` holds
+the layers in longitude and latitude; they are projected to the location's UTM zone, the frame of the logs.
+"""
+
+import json
+import os
+import sqlite3
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from embodia.envs.driving.map.road_map import Lane, Map, PolygonLayer, Polyline, Roadblock
+from embodia.envs.driving.nuplan.utm import to_utm
+
+MAPS_ROOT_VARIABLE = "NUPLAN_MAPS_ROOT"
+INDEX_FILE = "nuplan-maps-v1.0.json"
+ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code of a GeoPackage geometry header
+COLUMNS = {  # layers a map must have, with the columns that are read
+    "lanes_polygons": (
+        "lane_fid", "lane_group_fid", "lane_index", "speed_limit_mps", "left_boundary_fid", "right_boundary_fid",
+    ),
+    "lane_connectors": (
+        "exit_lane_fid", "entry_lane_fid", "lane_group_connector_fid", "traffic_light_stop_line_fids",
+        "speed_limit_mps",
+    ),
+    "gen_lane_connectors_scaled_width_polygons": ("lane_connector_fid", "left_boundary_fid", "right_boundary_fid"),
+    "baseline_paths": ("lane_fid", "lane_connector_fid"),
+    "boundaries": (),
+    "lane_groups_polygons": (),
+    "lane_group_connectors": ("from_lane_group_fid", "to_lane_group_fid", "intersection_fid"),
+    "intersections": (),
+    "stop_polygons": ("stop_polygon_type_fid",),
+    "crosswalks": (),
+    "walkways": (),
+    "carpark_areas": (),
+    "road_segments": (),
+    "generic_drivable_areas": (),
+}  # fmt: skip
+
+
+class NuPlanDataError(ValueError):
+    """nuPlan data on disk that cannot be used; the message names file, table and column."""
+
+
+Row = dict[str, Any]
+
+
+def read_geometry(blob: bytes) -> Any:
+    """The shapely geometry of a GeoPackage geometry blob (OGC 12-128, 2.1.3). Raises ValueError if it is none."""
+    if blob[:2] != b"GP":
+        raise ValueError("not a GeoPackage geometry")
+    code = blob[3] >> 1 & 0b111
+    if code >= len(ENVELOPE_BYTES):
+        raise ValueError(f"unknown envelope code {code}")
+    return shapely.from_wkb(blob[8 + ENVELOPE_BYTES[code] :])
+
+
+class GeoPackage:
+    """A map file: its metadata and its layers, projected."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.is_file():
+            raise FileNotFoundError(f"no map at {path}")
+        self.connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self.connection.row_factory = sqlite3.Row
+        meta = {row["key"]: row["value"] for row in self._query("SELECT key, value FROM meta")}
+        system = str(meta.get("projectedCoordSystem", ""))
+        if not system.lower().startswith("epsg:"):
+            raise NuPlanDataError(f"{path}: table meta has no projectedCoordSystem 'epsg:326zz' (found {system!r})")
+        self.epsg = int(system[5:])
+
+    def _query(self, sql: str) -> list[sqlite3.Row]:
+        try:
+            return self.connection.execute(sql).fetchall()
+        except sqlite3.Error as error:
+            raise NuPlanDataError(f"{self.path}: not a readable nuPlan map ({error}; query: {sql})") from error
+
+    def layer(self, name: str) -> list[Row]:
+        """Rows of a layer with `fid` (str) and `geometry`, in the table's order. Raises NuPlanDataError."""
+        columns = {row["name"]: row["pk"] for row in self._query(f'PRAGMA table_info("{name}")')}
+        if not columns:
+            raise NuPlanDataError(f"{self.path}: layer {name} is missing")
+        missing = [c for c in COLUMNS[name] if c not in columns]
+        if missing:
+            raise NuPlanDataError(f"{self.path}: layer {name} lacks column {', '.join(missing)}")
+        key = next((c for c, pk in columns.items() if pk), "rowid")
+        geometry = self._geometry_column(name)
+        rows = [dict(row) for row in self._query(f'SELECT {key} AS fid, * FROM "{name}" ORDER BY {key}')]
+        return self._with_geometry(name, rows, geometry)
+
+    def _geometry_column(self, name: str) -> str:
+        found = self._query(f"SELECT column_name FROM gpkg_geometry_columns WHERE table_name = '{name}'")
+        if not found:
+            raise NuPlanDataError(f"{self.path}: layer {name} is not listed in gpkg_geometry_columns")
+        return str(found[0]["column_name"])
+
+    def _with_geometry(self, name: str, rows: list[Row], column: str) -> list[Row]:
+        geometries = np.empty(len(rows), object)
+        for i, row in enumerate(rows):
+            try:
+                geometries[i] = read_geometry(row[column])
+            except (ValueError, TypeError, IndexError, shapely.errors.ShapelyError) as error:
+                raise NuPlanDataError(f"{self.path}: layer {name}, fid {row['fid']}: {error}") from error
+        geometries = shapely.transform(geometries, lambda points: to_utm(points, self.epsg))
+        return [{**row, "fid": str(row["fid"]), "geometry": g} for row, g in zip(rows, geometries)]
+
+
+def key_of(value: Any) -> str:
+    """An id as written by whoever made the map (integer, float or text)."""
+    return str(int(float(value)))
+
+
+def speed_of(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
+
+
+def read_map(path: str | Path, name: str | None = None) -> Map:
+    """Read a map.gpkg. Raises FileNotFoundError, or NuPlanDataError naming the layer and what it lacks."""
+    package = GeoPackage(Path(path))
+    layers = {layer: package.layer(layer) for layer in COLUMNS}
+    builder = MapBuilder(package.path, layers)
+    try:
+        return builder.build(name or package.path.parent.parent.name)
+    except NuPlanDataError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise NuPlanDataError(f"{path}: {error}") from error
+
+
+class MapBuilder:
+    """Puts the rows of the layers together."""
+
+    def __init__(self, path: Path, layers: dict[str, list[Row]]):
+        self.path, self.layers = path, layers
+        self.lane_ids = {row["fid"] for row in layers["lanes_polygons"]}
+        self.boundaries = {row["fid"]: row["geometry"] for row in layers["boundaries"]}
+        self.baselines: dict[tuple[str, str], Any] = {}
+        for row in layers["baseline_paths"]:
+            column = "lane_fid" if row["lane_fid"] is not None else "lane_connector_fid"
+            self.baselines[column, key_of(row[column])] = row["geometry"]
+
+    def build(self, name: str) -> Map:
+        layers = self.layers
+        return Map(
+            name,
+            lanes=[self.lane(row) for row in layers["lanes_polygons"]],
+            connectors=self.connectors(),
+            roadblocks=[Roadblock(row["fid"], row["geometry"]) for row in layers["lane_groups_polygons"]],
+            roadblock_connectors=self.roadblock_connectors(),
+            intersections=self.polygons("intersections"),
+            crosswalks=self.polygons("crosswalks"),
+            stop_polygons=self.polygons("stop_polygons"),
+            stop_polygon_types=[int(row["stop_polygon_type_fid"]) for row in layers["stop_polygons"]],
+            walkways=self.polygons("walkways"),
+            carparks=self.polygons("carpark_areas"),
+            road_segments=self.polygons("road_segments"),
+            generic_drivable_areas=self.polygons("generic_drivable_areas"),
+        )
+
+    def roadblock_connectors(self) -> list[Roadblock]:
+        known = {row["fid"] for row in self.layers["lane_groups_polygons"]}
+        found = [
+            Roadblock(
+                row["fid"],
+                row["geometry"],
+                is_connector=True,
+                from_block=key_of(row["from_lane_group_fid"]),
+                to_block=key_of(row["to_lane_group_fid"]),
+                intersection_id=None if row["intersection_fid"] is None else key_of(row["intersection_fid"]),
+            )
+            for row in self.layers["lane_group_connectors"]
+        ]
+        kept = [b for b in found if b.from_block in known and b.to_block in known]
+        self.warn_of("roadblock connectors that join unknown roadblocks", len(found) - len(kept))
+        return kept
+
+    def polygons(self, layer: str) -> PolygonLayer:
+        rows = self.layers[layer]
+        return PolygonLayer([row["fid"] for row in rows], [row["geometry"] for row in rows])
+
+    def lane(self, row: Row) -> Lane:
+        return Lane(
+            id=row["fid"],
+            polygon=row["geometry"],
+            baseline=self.baseline("lane_fid", row["fid"]),
+            left_boundary=self.boundary("lanes_polygons", row, "left_boundary_fid"),
+            right_boundary=self.boundary("lanes_polygons", row, "right_boundary_fid"),
+            roadblock_id=key_of(row["lane_group_fid"]),
+            speed_limit=speed_of(row["speed_limit_mps"]),
+            index=int(row["lane_index"]),
+        )
+
+    def connectors(self) -> list[Lane]:
+        """In the order of their polygons; `index` keeps the order of the connectors' own table."""
+        polygon_layer = "gen_lane_connectors_scaled_width_polygons"
+        table = {row["fid"]: (order, row) for order, row in enumerate(self.layers["lane_connectors"])}
+        connectors = []
+        for polygon in self.layers[polygon_layer]:
+            fid = key_of(polygon["lane_connector_fid"])
+            if fid not in table:
+                raise NuPlanDataError(f"{self.path}: layer {polygon_layer} names unknown lane connector {fid}")
+            order, row = table.pop(fid)
+            stops = str(row["traffic_light_stop_line_fids"] or "").replace(" ", "").split(",")
+            connectors.append(
+                Lane(
+                    id=fid,
+                    polygon=polygon["geometry"],
+                    baseline=self.baseline("lane_connector_fid", fid),
+                    left_boundary=self.boundary(polygon_layer, polygon, "left_boundary_fid"),
+                    right_boundary=self.boundary(polygon_layer, polygon, "right_boundary_fid"),
+                    roadblock_id=key_of(row["lane_group_connector_fid"]),
+                    speed_limit=speed_of(row["speed_limit_mps"]),
+                    index=order,
+                    is_connector=True,
+                    from_lane=key_of(row["exit_lane_fid"]),
+                    to_lane=key_of(row["entry_lane_fid"]),
+                    stop_polygon_ids=tuple(s for s in stops if s),
+                )
+            )
+        kept = [c for c in connectors if c.from_lane in self.lane_ids and c.to_lane in self.lane_ids]
+        self.warn_of("lane connectors without a polygon", len(table))
+        self.warn_of("lane connectors that join unknown lanes", len(connectors) - len(kept))
+        return kept
+
+    def warn_of(self, what: str, count: int) -> None:
+        """Loose ends at a map's border are left out; the devkit fails only when one is touched."""
+        if count:
+            warnings.warn(f"{self.path}: left out {count} {what}", stacklevel=2)
+
+    def baseline(self, column: str, fid: str) -> Polyline:
+        if (column, fid) not in self.baselines:
+            raise NuPlanDataError(f"{self.path}: layer baseline_paths has no row with {column} {fid}")
+        return Polyline(shapely.get_coordinates(self.baselines[column, fid]))
+
+    def boundary(self, layer: str, row: Row, column: str) -> Polyline:
+        fid = key_of(row[column])
+        if fid not in self.boundaries:
+            raise NuPlanDataError(f"{self.path}: layer {layer}, fid {row['fid']}: {column} {fid} is not in boundaries")
+        return Polyline(shapely.get_coordinates(self.boundaries[fid]))
+
+
+def maps_root(root: str | Path | None = None) -> Path:
+    """The given folder, else $NUPLAN_MAPS_ROOT. Raises FileNotFoundError saying what to set."""
+    chosen = root or os.environ.get(MAPS_ROOT_VARIABLE)
+    if not chosen or not Path(chosen).expanduser().is_dir():
+        raise FileNotFoundError(f"no nuPlan maps at {chosen}; set {MAPS_ROOT_VARIABLE} to the folder of {INDEX_FILE}")
+    return Path(chosen).expanduser()
+
+
+def map_path(location: str, root: str | Path | None = None) -> Path:
+    """Path of a location's map.gpkg below the maps root."""
+    index = maps_root(root) / INDEX_FILE
+    try:
+        version = json.loads(index.read_text())[location]["version"]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no {INDEX_FILE} in {index.parent}") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise NuPlanDataError(f"{index}: no version of location {location!r} ({error})") from error
+    return index.parent / location / version / "map.gpkg"
+
+
+@lru_cache(maxsize=4)
+def load_cached(path: Path, name: str) -> Map:
+    return read_map(path, name)
+
+
+def load_map(location: str, root: str | Path | None = None) -> Map:
+    """The map of a location such as 'us-nv-las-vegas-strip'; the last four are kept in memory."""
+    return load_cached(map_path(location, root), location)

@@ -1,0 +1,1 @@
+"""nuPlan's closed loop, and the batched simulator of many scenarios."""

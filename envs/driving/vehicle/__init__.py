@@ -1,0 +1,1 @@
+"""The ego vehicle: the kinematic bicycle and the LQR tracker that drives it."""

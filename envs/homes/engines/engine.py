@@ -1,0 +1,154 @@
+"""What a task needs from the world it runs in, and our own engine: navmesh and rasteriser.
+
+habitat_sim answers the same calls in `habitat_sim_engine`; tasks do not know which one runs.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodia.envs.drawing.rasterizer import Rasterizer
+from embodia.envs.drawing.rotations import rotate
+from embodia.envs.drawing.scene import Scene, SceneObject
+from embodia.envs.homes.files.load import load_scene
+from embodia.envs.homes.generator.generate import generate_home
+from embodia.envs.homes.navmesh.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
+from embodia.envs.homes.navmesh.pathfinder import PathFinder
+from embodia.envs.homes.tasks.navigation import Camera
+
+Array = NDArray[Any]
+
+GENERATED = re.compile(r"home-(\d+)(?:-(low|medium|high))?(?:-([1-4]))?")
+"""Scene ids of generated homes: `home-<seed>[-<detail>[-<bedrooms>]]`; everything else is a file."""
+
+
+WHICH_WAY_IS_UP = (
+    "A bare .glb or .ply is read with +z up, as habitat-sim reads scans. Where +y is up in yours, say so in "
+    '<name>.stage_config.json beside it: {"up": [0, 1, 0], "front": [0, 0, -1]}'
+)
+
+
+def generated_scene(scene_id: str) -> Scene:
+    """The home that a generated home's id stands for."""
+    named = GENERATED.fullmatch(scene_id)
+    assert named is not None, scene_id
+    seed, detail, bedrooms = named.groups()
+    return generate_home(int(seed), detail or "medium", int(bedrooms) if bedrooms else None)  # type: ignore[arg-type]
+
+
+@dataclass
+class Home:
+    """One loaded scene: where one can walk, and what stands in it."""
+
+    scene_id: str
+    pathfinder: Any  # PathFinder, or habitat-sim's behind the same verbs
+    objects: tuple[SceneObject, ...] = ()
+    scene: Scene | None = None
+    memory: dict[Any, Any] = field(default_factory=dict)  # what tasks have worked out about it
+
+
+@lru_cache(maxsize=64)
+def _generated(scene_id: str, settings: NavMeshSettings) -> Home:
+    """A generated home, made once for all environments of this process."""
+    scene = generated_scene(scene_id)
+    mesh = build_navmesh(scene.vertices, scene.faces, settings, f"generated home {scene_id}")
+    return Home(scene_id, PathFinder(mesh), scene.objects, scene)
+
+
+class Engine(Protocol):
+    """Loads homes and draws cameras in them."""
+
+    def home(self, scene_id: str) -> Home:
+        """The scene of that id, loaded once. Raises SceneError, NavMeshError or EpisodeError."""
+
+    def render(
+        self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]
+    ) -> dict[str, Array]:
+        """Camera i at positions (N, 3), rotations (N, 4) xyzw of the lens itself, in homes[i].
+
+        rgb (N, H, W, 3) uint8, depth (N, H, W, 1) float32 [m] with 0 where nothing was hit, semantic (N, H, W, 1)
+        int32; arrays of the caller's own.
+        """
+
+    def close(self) -> None: ...
+
+
+def camera_matrices(positions: Array, rotations: Array) -> Array:
+    """(N, 3), (N, 4) xyzw -> camera-to-world (N, 4, 4)."""
+    matrices = np.zeros((len(positions), 4, 4))
+    for axis, direction in enumerate(np.eye(3)):
+        matrices[:, :3, axis] = rotate(rotations, direction)
+    matrices[:, :3, 3] = positions
+    matrices[:, 3, 3] = 1
+    return matrices
+
+
+class EmbodiaEngine:
+    """Our own engine. `cache_size` homes stay loaded; `threads` cameras are drawn at a time.
+
+    `navmesh_beside` keeps the navmesh of a scene file beside it (`<scene>.navmesh.npz`) and uses it again.
+    """
+
+    def __init__(
+        self, settings: NavMeshSettings, cache_size: int = 64, threads: int = 1, navmesh_beside: bool = True
+    ) -> None:
+        self.settings, self.cache_size, self.threads = settings, cache_size, threads
+        self.navmesh_beside = navmesh_beside
+        self._homes: OrderedDict[str, Home] = OrderedDict()
+        self._rasterizers: dict[tuple[Camera, tuple[str, ...]], Rasterizer] = {}
+
+    def home(self, scene_id: str) -> Home:
+        if scene_id in self._homes:
+            self._homes.move_to_end(scene_id)
+            return self._homes[scene_id]
+        home = self._load(scene_id)
+        self._homes[scene_id] = home
+        while len(self._homes) > self.cache_size:
+            _, old = self._homes.popitem(last=False)
+            for rasterizer in self._rasterizers.values():
+                assert old.scene is not None
+                rasterizer.forget(old.scene)
+        return home
+
+    def _load(self, scene_id: str) -> Home:
+        if GENERATED.fullmatch(scene_id):
+            return _generated(scene_id, self.settings)
+        scene = load_scene(scene_id)
+        beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
+        try:
+            mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
+        except NavMeshError as error:
+            error.add_note(WHICH_WAY_IS_UP)
+            raise
+        return Home(scene_id, PathFinder(mesh), scene.objects, scene)
+
+    def render(
+        self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]
+    ) -> dict[str, Array]:
+        key = (camera, tuple(sensors))
+        if key not in self._rasterizers:
+            self._rasterizers[key] = Rasterizer(
+                camera.height,
+                camera.width,
+                camera.hfov,
+                camera.near,
+                camera.far,
+                sensors=tuple(sensors),  # type: ignore[arg-type]
+                threads=self.threads,
+            )
+        scenes: dict[int, Scene] = {id(home): home.scene for home in homes if home.scene is not None}
+        order = {key: place for place, key in enumerate(scenes)}
+        index = np.array([order[id(home)] for home in homes])
+        images = self._rasterizers[key].render(list(scenes.values()), index, camera_matrices(positions, rotations))
+        return {name: image.copy() for name, image in images.items()}
+
+    def close(self) -> None:
+        self._homes.clear()
+        self._rasterizers.clear()

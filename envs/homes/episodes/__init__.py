@@ -1,0 +1,1 @@
+"""Episodes: Habitat's data sets, and new ones made by its rules."""

@@ -1,0 +1,1 @@
+"""Privileged experts: the greedy geodesic follower and shortest walks."""

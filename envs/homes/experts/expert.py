@@ -1,0 +1,123 @@
+"""Privileged experts of the homes, one per world: they know the map and the goal.
+
+Discrete actions follow habitat-sim's greedy follower; velocity actions steer along the shortest path; exploration
+goes to the nearest floor not yet seen.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodia.envs.drawing.rotations import yaw_of
+from embodia.envs.homes.experts.follower import STOP, FollowerError, GreedyGeodesicFollower
+from embodia.envs.homes.experts.shortest_walk import shortest_walk
+from embodia.envs.homes.measures.exploration import DONE, AreaSeen
+from embodia.envs.homes.tasks.navigation import Task, VelocityControl
+
+Array = NDArray[Any]
+
+ARRIVED = 0.3  # [m] from floor that the explorer meant to look at
+
+
+class DiscreteExpert:
+    """The greedy follower with its memory: what was done lately, and the primitive it has committed itself to."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.recent: list[int] = []
+        self.committed: list[int] = []
+
+    def reset(self) -> None:
+        self.recent, self.committed = [], []
+
+    def action(self, navigator: Any, position: Array, rotation: Array, goals: Any) -> int:
+        """Where the greedy follower is stuck it goes by the shortest walk; it stops where there is none."""
+        if self.committed:
+            return self.committed[0]
+        task = self.task
+        follower = GreedyGeodesicFollower(
+            navigator, task.forward, float(np.deg2rad(task.turn)), task.success_distance, task.sliding
+        )
+        yaw = float(yaw_of(rotation))
+        try:
+            primitive = follower.primitive(position, yaw, goals)
+        except FollowerError:
+            self.committed = shortest_walk(follower, position, yaw, goals)
+            return self.committed[0] if self.committed else STOP
+        if follower.is_thrashing(self.recent):
+            self.committed = primitive
+        return primitive[0]
+
+    def done(self, action: int) -> None:
+        """What was carried out, the expert's or somebody else's action."""
+        self.recent = [*self.recent[-15:], int(action)]
+        self.committed = self.committed[1:] if self.committed[:1] == [action] else []
+
+    def get_state(self) -> dict[str, Any]:
+        return {"recent": list(self.recent), "committed": list(self.committed)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.recent, self.committed = list(state["recent"]), list(state["committed"])
+
+
+def velocity_action(
+    task: Task, control: VelocityControl, navigator: Any, position: Array, rotation: Array, goals: Any
+) -> Array:
+    """(2,) float32 in [-1, 1]: turn towards the next corner of the shortest path, go when it lies ahead."""
+    halt = _command(control, 0.0, 0.0)
+    path = navigator.path(position, goals)
+    # Within three quarters of the success distance: a step of the discrete follower's own margin.
+    if not np.isfinite(path.geodesic_distance) or path.geodesic_distance < 0.75 * task.success_distance:
+        return halt
+    ahead = path.points - np.asarray(position)
+    reach = np.hypot(ahead[:, 0], ahead[:, 2])
+    far = np.flatnonzero(reach > 0.02)
+    if not len(far):
+        return halt
+    right, _, back = ahead[far[0]]
+    bearing = np.rad2deg((np.arctan2(-right, -back) - yaw_of(rotation) + np.pi) % (2 * np.pi) - np.pi)
+    turning = float(np.clip(bearing / control.time_step, *control.angular))
+    if abs(bearing) > 2 * control.angular[1] * control.time_step:
+        return _command(control, 0.0, turning)
+    speed = float(np.clip(reach[far[0]] / control.time_step, 2 * control.min_linear, control.linear[1]))
+    return _command(control, speed, turning)
+
+
+def _command(control: VelocityControl, linear: float, angular: float) -> Array:
+    """Speeds [m/s], [deg/s] -> the action that asks for them."""
+    low, high = np.array([control.linear, control.angular]).T
+    return (2 * (np.array([linear, angular]) - low) / (high - low) - 1).astype(np.float32)
+
+
+class ExplorationGoals:
+    """The floor to look at next; kept until it has been seen, so that the expert does not waver."""
+
+    def __init__(self) -> None:
+        self.target: Array | None = None
+
+    def reset(self) -> None:
+        self.target = None
+
+    def goal_set(self, navigator: Any, position: Array, area: AreaSeen) -> Any:
+        """Goals for the follower; None when there is nothing left to see or to reach."""
+        if area.coverage >= min(DONE + 0.08, 1.0):
+            return None
+        if self.target is None or self._done_with(self.target, position, area):
+            self.target = self._nearest_unseen(navigator, position, area)
+        return None if self.target is None else navigator.goal_set(self.target)
+
+    @staticmethod
+    def _nearest_unseen(navigator: Any, position: Array, area: AreaSeen) -> Array | None:
+        unseen = area.unseen()
+        unseen = unseen[np.linalg.norm((unseen - position)[:, [0, 2]], axis=1) > ARRIVED]
+        if not len(unseen):
+            return None
+        path = navigator.path(position, navigator.goal_set(unseen))
+        return None if path.closest_end == -1 else unseen[path.closest_end]
+
+    @staticmethod
+    def _done_with(target: Array, position: Array, area: AreaSeen) -> bool:
+        """Seen, or as near as one gets: some corners are never in view."""
+        near = np.hypot(target[0] - position[0], target[2] - position[2]) <= ARRIVED
+        return bool(near or area.mask[area.grid.to_grid(target[0], target[2])])

@@ -1,0 +1,1 @@
+"""Homes on disk: read from .glb, .obj and .ply, written for habitat-sim."""

@@ -1,0 +1,1 @@
+"""Habitat's measures over N worlds at once."""

@@ -1,0 +1,69 @@
+"""How much of a home's floor has been seen: the measure, reward and goals of the exploration task."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embodia.envs.homes.engines.engine import Home
+from embodia.envs.homes.measures.fog_of_war import reveal
+from embodia.envs.homes.measures.top_down_map import MapGrid, map_angle
+
+Array = NDArray[Any]
+
+CELL = 0.1  # [m]
+VISIBILITY = 5.0  # [m]
+DONE = 0.9  # share of the floor whose sight counts as success
+
+
+class AreaSeen:
+    """One episode's floor and what of it has been in view, in cells of `CELL`."""
+
+    def __init__(self, home: Home, position: ArrayLike, field_of_view: float) -> None:
+        """`position` (3,) says which floor; `field_of_view` [deg] how wide the view is."""
+        self.height = float(np.asarray(position)[1])
+        low, high = home.pathfinder.bounds.astype(np.float64)
+        self.grid = MapGrid.of((low, high), max(int(min(high[0] - low[0], high[2] - low[2]) / CELL), 1))
+        key = ("floor", round(self.height, 2))
+        if key not in home.memory:
+            free = home.pathfinder.free_cells(self.grid.bounds, self.grid.shape, self.height)
+            home.memory[key] = _reachable(free, self.grid.to_grid(*np.asarray(position)[[0, 2]]))
+        self.free = home.memory[key]
+        self.mask = np.zeros(self.free.shape, np.uint8)
+        self.field_of_view = field_of_view
+        rows, columns = self.grid.shape
+        self.cell_area = float((high[0] - low[0]) * (high[2] - low[2]) / (rows * columns))
+
+    def look(self, position: Array, rotation: Array) -> float:
+        """Uncover what is seen from a pose; returns the newly seen area [m2]."""
+        before = int(self.mask.sum())
+        cell = self.grid.to_grid(float(position[0]), float(position[2]))
+        reveal(self.free, self.mask, cell, map_angle(rotation), self.field_of_view, VISIBILITY / CELL)
+        return (int(self.mask.sum()) - before) * self.cell_area
+
+    @property
+    def area(self) -> float:
+        """Seen so far [m2]."""
+        return float(self.mask.sum()) * self.cell_area
+
+    @property
+    def coverage(self) -> float:
+        """Share of the floor seen so far."""
+        return float(self.mask.sum() / max(self.free.sum(), 1))
+
+    def unseen(self, limit: int = 64) -> Array:
+        """Places (n, 3) [m] not yet seen, at most about `limit` of them, spread evenly."""
+        rows, columns = np.nonzero((self.free == 1) & (self.mask == 0))
+        step = max(len(rows) // limit, 1)
+        middle = [self.grid.from_grid(r + 0.5, c + 0.5) for r, c in zip(rows[::step], columns[::step])]
+        return np.array([(x, self.height, z) for z, x in middle]).reshape(-1, 3)
+
+
+def _reachable(free: Array, start: tuple[int, int]) -> Array:
+    """The part of the free cells that hangs together with the start, uint8."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(free, structure=np.ones((3, 3)))
+    row, column = (min(max(c, 0), n - 1) for c, n in zip(start, free.shape))
+    mine = parts[row, column]
+    return (parts == mine if mine else free).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Habitat's tasks as data, and their sensors."""

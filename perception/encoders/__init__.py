@@ -1,0 +1,1 @@
+"""Networks that read observations, one module a network."""

@@ -1,0 +1,40 @@
+"""A mission in words (tokens) as one vector: embeddings through a GRU, as BabyAI's baseline reads them."""
+
+from collections.abc import Sequence
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.perception import Encoder, Obs
+from embodia.perception.encoders.observation import keys_of, take
+
+PAD = 0
+
+
+class MissionEncoder(Encoder):
+    """Token embedding and a GRU (Chevalier-Boisvert et al. 2019, BabyAI, section 4.1): one token (*B, 1, dim).
+
+    Tokens are int (L,), 0 for padding after the last word; the state after the last word is what counts, so padding
+    changes nothing.
+    """
+
+    def __init__(self, space: spaces.Dict, dim: int = 64, embedding: int = 32, keys: Sequence[str] | None = None):
+        super().__init__(space)
+        self.keys = tuple(keys) if keys is not None else keys_of(space, ("tokens",), "MissionEncoder")
+        if len(self.keys) != 1:
+            raise ValueError(f"a MissionEncoder reads one sentence; got {self.keys}")
+        words = space[self.keys[0]]
+        assert isinstance(words, spaces.Box)
+        self.num_tokens, self.dim = 1, dim
+        self.embedding = nn.Embedding(int(words.high.max()) + 1, embedding, padding_idx=PAD)
+        self.gru = nn.GRU(embedding, dim, batch_first=True)
+
+    def forward(self, obs: Obs) -> Tensor:
+        tokens, batch = take(obs, self.space, self.keys[0])  # (N, L)
+        tokens = tokens.long()
+        places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+        length = ((tokens != PAD) * places).amax(1)  # (N,) place of the last word, 0 where there is none
+        states, _ = self.gru(self.embedding(tokens))  # (N, L, dim)
+        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
+        return (last * (length > 0)[:, None]).view(*batch, 1, self.dim)

@@ -1,0 +1,94 @@
+"""A small residual network with group normalisation (He et al. 2016; Wu & He 2018)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.perception.encoders.image_encoder import ImageEncoder
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm of up to 16 channels a group.
+
+    Not BatchNorm: in reinforcement learning the data move with the policy and the batches that act are not those that
+    learn, so batch statistics differ between the two and mix the members of a batch.
+    """
+    return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is added, (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            group_norm(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            group_norm(outputs),
+        )
+        nn.init.zeros_(self.body[4].weight)  # type: ignore[arg-type]  # each block starts as its shortcut
+        same = inputs == outputs and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), group_norm(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.body(x))
+
+
+class ResNet(ImageEncoder):
+    """Stages of residual blocks, each half the size of the one before.
+
+    Args:
+        space: observations with images and depth of one size, at least 16x16.
+        dim: width of a token.
+        width: channels of the first stage; doubled by every stage.
+        blocks: residual blocks per stage.
+        tokens: "one" flattens the last map (so that places are told apart) into (*B, 1, dim); "grid" gives every
+            place of the last map its token, (*B, rows * columns, dim).
+        keys: the images to read, stacked along channels; by default all.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Dict,
+        dim: int = 256,
+        width: int = 32,
+        blocks: Sequence[int] = (1, 1, 1, 1),
+        tokens: str = "one",
+        keys: Sequence[str] | None = None,
+    ):
+        super().__init__(space, keys)
+        if tokens not in ("one", "grid"):
+            raise ValueError(f'tokens must be "one" or "grid"; got {tokens!r}')
+        self.dim, self.tokens = dim, tokens
+        channels, height, size_w = self.image_shape
+        stem_stride = 1 if min(height, size_w) < 64 else 2 if min(height, size_w) < 128 else 4
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 2 * stem_stride + 1, stem_stride, padding=stem_stride, bias=False),
+            group_norm(width),
+            nn.ReLU(),
+        ]
+        outputs = width
+        for stage, count in enumerate(blocks):
+            inputs, outputs = outputs, width * 2**stage
+            layers += [ResidualBlock(inputs, outputs, 1 if stage == 0 else 2)]
+            layers += [ResidualBlock(outputs, outputs, 1) for _ in range(count - 1)]
+        self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            _, _, rows, columns = self.body(torch.zeros(1, channels, height, size_w)).shape
+        self.num_tokens = 1 if tokens == "one" else rows * columns
+        self.project = nn.Linear(outputs * rows * columns if tokens == "one" else outputs, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def encode(self, images: Tensor) -> Tensor:
+        features = self.body(images)  # (N, C, rows, columns)
+        features = features.flatten(1)[:, None] if self.tokens == "one" else features.flatten(2).transpose(1, 2)
+        return F.relu(self.norm(self.project(features)))

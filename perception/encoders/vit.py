@@ -1,0 +1,159 @@
+"""Vision transformer (Dosovitskiy et al. 2021), with registers (Darcet et al. 2024) and attention maps."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.perception.encoders.image_encoder import PatchEncoder
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, (N, T, D) -> (N, T, D)."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim must be a multiple of heads; got {dim} and {heads}")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, t, dim = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        return q, k, v  # each (N, heads, T, D / heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self._split(x))
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(N, heads, T, T): how much each token looks at each; rows sum to 1."""
+        q, k, _ = self._split(x)
+        return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """(N, T, D) the keys of all heads side by side, the features TokenCut and MaskCut cut on."""
+        return self._split(x)[1].transpose(1, 2).reshape(x.shape)
+
+
+class Block(nn.Module):
+    """Attention and a two-layer MLP, each normalised before and added after."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_attention(x))
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class ViT(PatchEncoder):
+    """Patches of an image as tokens, or one global token.
+
+    Inside, tokens stand as class token, registers, patches. Images of any size pass through `tokens`: the learned
+    positions are interpolated, and sides that are no multiple of the patch are padded with zeros.
+
+    Args:
+        space: observations with images and depth of one size, at least 16x16.
+        patch: side of a patch [pixels].
+        registers: extra tokens in which the network may keep global facts; discarded at the end.
+        output: "patches" gives (*B, rows * columns, dim), "cls" the class token (*B, 1, dim).
+        pool: what stands for the whole image, "cls" the class token or "mean" the patches' mean; a masked autoencoder
+            needs the latter, for its loss says nothing of a class token.
+        keys: the images to read, stacked along channels; by default all.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Dict,
+        patch: int = 8,
+        dim: int = 192,
+        depth: int = 6,
+        heads: int = 3,
+        registers: int = 0,
+        output: str = "patches",
+        keys: Sequence[str] | None = None,
+        pool: str = "cls",
+    ):
+        super().__init__(space, keys)
+        if output not in ("patches", "cls"):
+            raise ValueError(f'output must be "patches" or "cls"; got {output!r}')
+        if pool not in ("cls", "mean"):
+            raise ValueError(f'pool must be "cls" or "mean"; got {pool!r}')
+        channels, height, width = self.image_shape
+        self.patch, self.dim, self.output, self.pool, self.registers = patch, dim, output, pool, registers
+        self.grid = (-(-height // patch), -(-width // patch))  # (rows, columns) of patches
+        self.num_tokens = self.grid[0] * self.grid[1] if output == "patches" else 1
+        self.project = nn.Conv2d(channels, dim, patch, patch)
+        self.cls = nn.Parameter(0.02 * torch.randn(1, 1 + registers, dim))
+        self.position = nn.Parameter(0.02 * torch.randn(1, dim, *self.grid))
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float of about -0.5 to 0.5 -> (N, rows * columns, dim), positions added, before any block."""
+        right, below = -images.shape[3] % self.patch, -images.shape[2] % self.patch
+        patches = self.project(F.pad(images, (0, right, 0, below)))
+        position: Tensor = self.position
+        if patches.shape[2:] != position.shape[2:]:
+            position = F.interpolate(position, patches.shape[2:], mode="bicubic", align_corners=False)
+        return (patches + position).flatten(2).transpose(1, 2)
+
+    def transform(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Any embedded patches (N, P, dim), all or the visible ones -> class token (N, dim), patches (N, P, dim)."""
+        x = self._with_class(patches)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        return x[:, 0], x[:, 1 + self.registers :]
+
+    def _with_class(self, patches: Tensor) -> Tensor:
+        return torch.cat([self.cls.expand(len(patches), -1, -1), patches], 1)
+
+    def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) of any size -> class token (N, dim) and patches (N, P, dim)."""
+        return self.transform(self.embed(images))
+
+    def encode(self, images: Tensor) -> Tensor:
+        cls, patches = self.tokens(images)
+        return patches if self.output == "patches" else cls[:, None]
+
+    def summary(self, images: Tensor) -> Tensor:
+        """The class token or the patches' mean, (N, dim)."""
+        return self.pooled(*self.tokens(images))
+
+    def pooled(self, cls: Tensor, patches: Tensor) -> Tensor:
+        """What stands for the whole, of (N, dim) and (N, P, dim)."""
+        return cls if self.pool == "cls" else patches.mean(1)
+
+    def _last_input(self, images: Tensor) -> tuple[Block, Tensor]:
+        """The last block and what its attention reads, (N, 1 + registers + P, dim)."""
+        x = self._with_class(self.embed(images))
+        for block in list(self.blocks)[:-1]:
+            x = block(x)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        return last, last.norm_attention(x)
+
+    def attention(self, images: Tensor) -> Tensor:
+        """(N, heads, rows, columns): where the class token of the last block looks (Caron et al. 2021, figure 1).
+
+        Each map sums to what is not spent on the class token and the registers, at most 1.
+        """
+        rows, columns = -(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch)
+        block, x = self._last_input(images)
+        weights = block.attention.weights(x)[:, :, 0, 1 + self.registers :]
+        return weights.unflatten(2, (rows, columns))
+
+    def patch_keys(self, images: Tensor) -> Tensor:
+        """(N, P, dim): the last attention's keys at the patches, on which TokenCut and MaskCut cut."""
+        block, x = self._last_input(images)
+        return block.attention.keys(x)[:, 1 + self.registers :]

@@ -1,0 +1,1 @@
+"""Object discovery without labels: slots, phases, cuts of patch graphs."""

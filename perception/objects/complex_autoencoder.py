@@ -1,0 +1,192 @@
+"""Complex autoencoder: features that belong together come to share a phase (Löwe et al. 2022)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from embodia.perception import SelfSupervised
+from embodia.perception.objects.image_discovery import ImageDiscovery, pooled
+from embodia.perception.objects.k_means import k_means
+
+EPSILON = 1e-8
+LEAST_LENGTH = 1e-4
+"""Below it the gradient of a phase, 1 / |psi|, grows no more: there the phase means nothing."""
+
+
+class Polar(torch.autograd.Function):
+    """Real and imaginary part -> cosine and sine of the phase, and the magnitude.
+
+    With a derivative of its own: that of a quotient by |psi| is a difference of huge terms that nearly cancel, and how
+    nearly is left to the compiler (gradients of 1e8 were seen).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        length = torch.sqrt(real * real + imaginary * imaginary)
+        cos, sin = real / length, imaginary / length
+        ctx.save_for_backward(cos, sin, length)
+        return cos, sin, length
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin, length = ctx.saved_tensors
+        along_cos, along_sin, outward = gradients
+        turn = (along_sin * cos - along_cos * sin) / length.clamp(min=LEAST_LENGTH)
+        return outward * cos - turn * sin, outward * sin + turn * cos
+
+
+class ComplexLayer(nn.Module):
+    """A real layer f made complex (sections 3.1 to 3.3).
+
+    psi = f(Re z) + i f(Im z) and chi = f(|z|); the new phase is arg psi + b_phase, the new magnitude
+    ReLU(norm((1 - w) |psi| + w chi + b_magnitude)). chi lets features of unlike phase excite, hardly turn each other.
+
+    A complex z (N, ...) is carried as its real part, imaginary part and magnitude, stacked: (3 N, ...).
+
+    Args:
+        f: linear or convolution without bias, C channels out.
+        norm: over magnitudes.
+        fan_in: sets the range of the magnitude's bias, 1 / sqrt(fan_in).
+        shape: of a bias: (C,) or (C, 1, 1).
+        chi: w above; 0 is the ablation without chi.
+    """
+
+    def __init__(self, f: nn.Module, norm: nn.Module, fan_in: int, shape: tuple[int, ...], chi: float):
+        super().__init__()
+        self.f, self.norm, self.chi = f, norm, chi
+        self.magnitude_bias = nn.Parameter(torch.empty(shape).uniform_(-(fan_in**-0.5), fan_in**-0.5))
+        self.phase_bias = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        real, imaginary, chi = self.f(z).float().chunk(3)  # autocast would round phases
+        # Where psi is (nearly) real its phase has no gradient; where it is 0, as on an empty ground, its phase is 90
+        # degrees, which tells the ground from what stands on it.
+        imaginary = torch.where(imaginary.abs() < EPSILON, EPSILON, imaginary)
+        cos, sin, length = Polar.apply(real, imaginary)
+        magnitude = F.relu(self.norm(torch.lerp(length, chi, self.chi) + self.magnitude_bias))
+        more, less = self.phase_bias.cos(), self.phase_bias.sin()
+        return torch.cat([magnitude * (cos * more - sin * less), magnitude * (cos * less + sin * more), magnitude])
+
+
+class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
+    """Reconstructs a picture from complex features; the phases of its output say which pixels belong together.
+
+    Encoder: five 3x3 convolutions of strides 2, 1, 2, 1, 2 and a linear layer; the decoder mirrors it with transposed
+    convolutions. Pictures enter with phase 0; their reconstruction is sigmoid(1x1 convolution of output magnitudes).
+    Objects are k-means clusters of output phases, each a point on the unit circle drawn to the origin where the
+    magnitude is below `threshold`. A token is the mean of the decoder's last hidden magnitudes under its mask.
+
+    Args:
+        space: observations with an image whose sides are multiples of 8.
+        slots: clusters, the background among them; a phase has room for about four.
+        hidden: channels of the outer layers; the inner ones have twice as many.
+        bottleneck: width of the linear layer.
+        chi: weight of chi in the magnitude.
+        threshold: magnitude above which a phase counts fully.
+        keys: the images to read.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Dict,
+        slots: int = 3,
+        hidden: int = 32,
+        bottleneck: int = 64,
+        chi: float = 0.5,
+        threshold: float = 0.1,
+        keys: Sequence[str] | None = None,
+    ):
+        super().__init__(space, keys)
+        channels, height, width = self.image_shape
+        if height % 8 or width % 8:
+            raise ValueError(f"a complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
+        self.num_tokens, self.dim, self.threshold, self.chi = slots, hidden, threshold, chi
+        wide = 2 * hidden
+        self.inner = (wide, height // 8, width // 8)
+        flat = wide * height * width // 64
+        self.encoding_layers = nn.Sequential(
+            self._conv(channels, hidden, 2),
+            self._conv(hidden, hidden, 1),
+            self._conv(hidden, wide, 2),
+            self._conv(wide, wide, 1),
+            self._conv(wide, wide, 2),
+            nn.Flatten(),
+            self._linear(flat, bottleneck),
+        )
+        self.decoding_layers = nn.Sequential(
+            self._linear(bottleneck, flat),
+            nn.Unflatten(1, self.inner),
+            self._up(wide, wide),
+            self._conv(wide, wide, 1),
+            self._up(wide, hidden),
+            self._conv(hidden, hidden, 1),
+        )
+        self.last = self._up(hidden, channels)
+        self.output = nn.Conv2d(channels, channels, 1)
+        nn.init.ones_(self.output.weight)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    @property
+    def encoder(self) -> "ComplexAutoEncoder":  # type: ignore[override]
+        """All of it is kept: objects come from the decoder."""
+        return self
+
+    def _conv(self, inputs: int, outputs: int, stride: int) -> ComplexLayer:
+        f = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        return ComplexLayer(f, nn.BatchNorm2d(outputs), 9 * inputs, (outputs, 1, 1), self.chi)
+
+    def _up(self, inputs: int, outputs: int) -> ComplexLayer:
+        f = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=False)
+        return ComplexLayer(f, nn.BatchNorm2d(outputs), 9 * outputs, (outputs, 1, 1), self.chi)
+
+    def _linear(self, inputs: int, outputs: int) -> ComplexLayer:
+        f = nn.Linear(inputs, outputs, bias=False)
+        return ComplexLayer(f, nn.LayerNorm(outputs), inputs, (outputs,), self.chi)
+
+    def _decoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> the stacked complex decoder's last hidden layer, and output."""
+        picture = images + 0.5
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        hidden = self.decoding_layers(self.encoding_layers(torch.cat([picture, torch.zeros_like(picture), picture])))
+        return hidden, self.last(hidden)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same, of 0 to 1."""
+        return torch.sigmoid(self.output(self._decoded(images)[1].chunk(3)[2]).float())
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """batch: `{"obs": {...}}`; the mean squared error of pictures of 0 to 1."""
+        images, _ = self.images(batch["obs"])
+        loss = F.mse_loss(self.reconstruct(images), images + 0.5)
+        return loss, {"loss": loss.detach()}
+
+    def phases(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2 C, H, W): e^(i phase) of the output, times min(1, magnitude / threshold)."""
+        return self._points(self._decoded(images)[1])
+
+    def _points(self, output: Tensor) -> Tensor:
+        real, imaginary, magnitude = output.chunk(3)
+        scale = magnitude.clamp(max=self.threshold) / self.threshold / magnitude.clamp(min=EPSILON)
+        return torch.cat([scale * real, scale * imaginary], 1)
+
+    def _masks(self, output: Tensor, counts: Tensor | None = None) -> Tensor:
+        points = self._points(output)
+        weights = None if counts is None else counts.flatten(1)
+        labels = k_means(points.flatten(2).transpose(1, 2), self.num_tokens, weights)
+        return F.one_hot(labels, self.num_tokens).transpose(1, 2).unflatten(2, points.shape[2:]).float()
+
+    def segment(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
+        """With `counts` (N, H, W) only pixels where it is set shape the clusters; the paper leaves overlaps out."""
+        return self._masks(self._decoded(images)[1], counts)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, hidden, H / 2, W / 2): the decoder's last hidden magnitudes."""
+        return self._decoded(images)[0].chunk(3)[2]
+
+    def encode(self, images: Tensor) -> Tensor:
+        hidden, output = self._decoded(images)
+        return pooled(hidden.chunk(3)[2], self._masks(output))

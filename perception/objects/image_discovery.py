@@ -1,0 +1,26 @@
+"""What object discovery in pictures shares: masks of pictures, and features pooled under masks as tokens."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from embodia.perception import ObjectDiscovery, Obs
+from embodia.perception.encoders.image_encoder import ImageEncoder
+
+
+class ImageDiscovery(ImageEncoder, ObjectDiscovery):
+    """An image encoder whose tokens are objects."""
+
+    def segment(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) as `images` gives them -> (N, num_tokens, H, W) masks that sum to 1 over the tokens."""
+        raise NotImplementedError("segment(images) -> (N, num_tokens, H, W)")
+
+    def masks(self, obs: Obs) -> Tensor:
+        images, batch = self.images(obs)
+        return self.segment(images).reshape(*batch, self.num_tokens, *images.shape[2:])
+
+
+def pooled(features: Tensor, masks: Tensor) -> Tensor:
+    """Mean features (N, D, h, w) under each mask (N, K, H, W) -> (N, K, D); 0 under an empty mask."""
+    small = F.interpolate(masks, features.shape[2:], mode="area")
+    share = small / small.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    return (share.flatten(2) @ features.flatten(2).transpose(1, 2)).float()

@@ -1,0 +1,1 @@
+"""Procedural sets of pictures with labels or instance masks."""

@@ -1,0 +1,1 @@
+"""Measures of representations and of found objects: probes, clustering scores, collapse."""

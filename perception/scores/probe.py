@@ -1,0 +1,180 @@
+"""What frozen features know: linear probe, nearest neighbours, ridge regression."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from embodia.perception.encoders.image_encoder import ImageEncoder
+
+
+def summaries(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
+    """Pictures (n, ...), arrays or tensors, in one vector each, (n, dim), read `batch` at a time in evaluation mode."""
+    return _read(encoder, encoder.summary, obs, batch)
+
+
+def feature_maps(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
+    """Pictures (n, ...) in a vector for each place, (n, rows, columns, dim); one row where they form no square."""
+    side = math.isqrt(encoder.num_tokens)
+    rows = side if side**2 == encoder.num_tokens else 1
+    return _read(encoder, encoder.encode, obs, batch).unflatten(1, (rows, -1))
+
+
+@torch.no_grad()
+def _read(encoder: ImageEncoder, how: Callable[[Tensor], Tensor], obs: Mapping[str, Any], batch: int) -> Tensor:
+    before = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    found = []
+    for start in range(0, len(next(iter(obs.values()))), batch):
+        piece = {key: torch.as_tensor(value[start : start + batch], device=device) for key, value in obs.items()}
+        found.append(how(encoder.images(piece)[0]).float().cpu())
+    encoder.train(before)
+    return torch.cat(found)
+
+
+def principal_axes(pictures: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean (P,) and the first `count` principal axes (P, count) of pictures (n, ...) of P numbers each."""
+    flat = pictures.flatten(1).float()
+    mean = flat.mean(0)
+    _, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean))
+    return mean, vectors[:, -count:].flip(1)  # eigh sorts upwards
+
+
+def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, D) shifted and scaled by the training features' mean and deviation."""
+    mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
+    return (train - mean) / std, (test - mean) / std
+
+
+def linear_probe(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, decay: float = 1e-4, iterations: int = 200
+) -> float:
+    """Test accuracy of logistic regression on standardised features (N, D), labels (N,), by L-BFGS."""
+    train, test = standardise(train.float(), test.float())
+    classes = int(torch.cat([train_labels, test_labels]).max()) + 1
+    linear = torch.nn.Linear(train.shape[1], classes, device=train.device)
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(linear(train), train_labels) + decay * linear.weight.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return (linear(test).argmax(1) == test_labels).float().mean().item()
+
+
+def knn_probe(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+    standardised: bool = True,
+) -> float:
+    """Test accuracy of k nearest neighbours by cosine, each voting exp(cos / temperature) (Wu et al. 2018).
+
+    The paper takes the features as they are; `standardised` first gives every dimension mean 0 and deviation 1.
+    """
+    train, test = train.float(), test.float()
+    if standardised:
+        train, test = standardise(train, test)
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    best, which = similarity.topk(min(k, len(train)), dim=1)
+    votes = F.one_hot(train_labels[which]) * (best / temperature).exp()[..., None]
+    return (votes.sum(1).argmax(1) == test_labels).float().mean().item()
+
+
+def presence_probe(
+    train: Tensor, train_present: Tensor, test: Tensor, test_present: Tensor, decay: float = 1e-3, iterations: int = 200
+) -> Tensor:
+    """Area under the ROC curve of each thing, (C,): logistic regression from features (N, D) to presence (N, C) bool.
+
+    0.5 is chance however rare a thing is; NaN where the test set never or always shows it.
+    """
+    train, test = standardise(train.float(), test.float())
+    linear = torch.nn.Linear(train.shape[1], train_present.shape[1])
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(linear(train), train_present.float())
+        loss = loss + decay * linear.weight.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        scores = linear(test)
+    return torch.stack([area_under_roc(scores[:, c], test_present[:, c]) for c in range(scores.shape[1])])
+
+
+def area_under_roc(scores: Tensor, present: Tensor) -> Tensor:
+    """Probability that a picture with the thing scores above one without, ties counting half; both (N,)."""
+    yes, no = scores[present].double(), scores[~present].double().sort().values
+    if len(yes) == 0 or len(no) == 0:
+        return torch.tensor(float("nan"), dtype=torch.float64)
+    below, to = torch.searchsorted(no, yes), torch.searchsorted(no, yes, right=True)
+    return (below + to).double().mean() / (2 * len(no))
+
+
+def ridge_probe(
+    train: Tensor, train_values: Tensor, test: Tensor, test_values: Tensor, groups: Tensor | None = None
+) -> Tensor:
+    """R^2 of each value on the test set, (V,): ridge regression from features (N, D) to values (N, V).
+
+    Each value has the weight of DECAYS that predicts best what was left out of the training set, one of four parts in
+    turn. `groups` (N,) says which rows belong together (frames of one home) and are left out together: frames that
+    resemble those fitted would let every weight look good.
+    """
+    train, test = standardise(train.double(), test.double())
+    train_values, test_values = train_values.double(), test_values.double()
+    part = (torch.arange(len(train)) if groups is None else torch.unique(groups, return_inverse=True)[1]) % 4
+    left = torch.zeros(len(DECAYS), train_values.shape[1], dtype=torch.float64)
+    for out in range(4):
+        fit, held = part != out, part == out
+        if fit.any() and held.any():
+            predicted = _ridge(train[fit], train_values[fit], train[held])
+            left += (predicted - train_values[held]).square().sum(1)
+    best = _ridge(train, train_values, test)[left.argmin(0), :, torch.arange(left.shape[1])].T
+    spread = (test_values - test_values.mean(0)).square().sum(0)
+    return 1 - (best - test_values).square().sum(0) / spread
+
+
+DECAYS = tuple(10.0**power for power in range(-5, 4))
+
+
+def _ridge(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
+    """Predictions (decays, M, V) of y (N, V) at `test` (M, D) from x (N, D), both shifted by x's mean."""
+    centre, mean = x.mean(0), y.mean(0)
+    x, test = x - centre, test - centre
+    spectrum, axes = torch.linalg.eigh(x.T @ x / len(x))
+    seen = axes.T @ (x.T @ (y - mean) / len(x))
+    weight = [seen / (spectrum.clamp(min=0) + decay)[:, None] for decay in DECAYS]
+    return (test @ axes) @ torch.stack(weight) + mean
+
+
+def correlation(before: Tensor, after: Tensor, reach: int = 1) -> Tensor:
+    """What moved: feature maps (N, rows, columns, C) of two frames -> (N, rows * columns * (2 reach + 1)^2).
+
+    The cosine of every place of the first with the places up to `reach` away in the second, zero beyond the border
+    (the correlation layer of Dosovitskiy et al. 2015, FlowNet). Own motion is in these products: it is no linear
+    function of the two frames side by side.
+    """
+    mean = torch.cat([before, after]).mean((0, 1, 2))
+    before, after = (F.normalize(each - mean, dim=-1).permute(0, 3, 1, 2) for each in (before, after))
+    rows, columns = before.shape[2:]
+    wide = F.pad(after, (reach,) * 4)
+    shifts = [(i, j) for i in range(2 * reach + 1) for j in range(2 * reach + 1)]
+    return torch.cat([(before * wide[:, :, i : i + rows, j : j + columns]).sum(1).flatten(1) for i, j in shifts], 1)

@@ -1,0 +1,1 @@
+"""Methods by which an encoder teaches itself, and the views they compare."""

@@ -1,0 +1,43 @@
+"""Barlow Twins: the cross-correlation of two views is the identity (Zbontar et al. 2021)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.self_supervision.joint_embedding import JointEmbedding, projector
+from embodia.perception.self_supervision.views import Views
+
+
+def barlow_loss(one: Tensor, other: Tensor, redundancy: float) -> Tensor:
+    """sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2 of two views (N, D) (equations 1 and 2)."""
+    one, other = ((z - z.mean(0)) / (z.std(0, unbiased=False) + 1e-5) for z in (one, other))
+    correlation = one.T @ other / len(one)
+    off_target = (correlation - torch.eye(len(correlation), device=one.device)).square()
+    agree = off_target.diagonal().sum()
+    return agree + redundancy * (off_target.sum() - agree)
+
+
+class BarlowTwins(JointEmbedding):
+    """Each dimension agrees with itself across views and with no other.
+
+    `scale` multiplies the loss, as in the authors' code, because it grows with the dimension.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        views: Views | None = None,
+        widths: Sequence[int] = (512, 512),
+        redundancy: float = 5e-3,
+        scale: float = 1 / 32,
+    ):
+        super().__init__(encoder, views)
+        self.projector = projector(encoder.dim, widths)
+        self.redundancy, self.scale = redundancy, scale
+
+    def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h1, h2 = self.encoder.summary(one), self.encoder.summary(other)
+        z1, z2 = self.projector(h1), self.projector(h2)
+        return self.scale * barlow_loss(z1, z2, self.redundancy), h1, z1

@@ -1,0 +1,84 @@
+"""Masked autoencoder: read a quarter of the patches, paint the others (He et al. 2022)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embodia.perception import Obs, SelfSupervised
+from embodia.perception.encoders.vit import Block, ViT
+from embodia.perception.scores.collapse import effective_rank, sphere_std
+
+
+class MAE(SelfSupervised):
+    """A ViT reads the visible patches; a small transformer paints the hidden ones from it and from where they are.
+
+    The loss is the squared error on hidden patches alone, each patch normalised to mean 0 and deviation 1 (section 3),
+    so that predicting every patch's mean costs 1.
+
+    Args:
+        encoder: is trained and kept.
+        mask_ratio: share of patches hidden.
+        width, depth, heads: of the decoder, which is thrown away.
+    """
+
+    encoder: ViT
+
+    def __init__(self, encoder: ViT, mask_ratio: float = 0.75, width: int = 64, depth: int = 2, heads: int = 4):
+        super().__init__(encoder.space)
+        self.encoder, self.mask_ratio = encoder, mask_ratio
+        self.keys, self.num_tokens, self.dim = encoder.keys, encoder.num_tokens, encoder.dim
+        patches = encoder.grid[0] * encoder.grid[1]
+        self.visible = max(1, round(patches * (1 - mask_ratio)))
+        if self.visible == patches:
+            raise ValueError(f"mask_ratio {mask_ratio} hides none of {patches} patches; raise it")
+        self.enter = nn.Linear(encoder.dim, width)
+        self.hidden_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, patches, width))
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.paint = nn.Linear(width, encoder.image_shape[0] * encoder.patch**2)
+
+    def forward(self, obs: Obs) -> Tensor:
+        return self.encoder(obs)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """batch: `{"obs": {...}}` with any batch axes."""
+        images, _ = self.encoder.images(batch["obs"])
+        order = self.shuffle(len(images), images.device)
+        predicted, summary = self.reconstruct(images, order)
+        truth = normalised(self.patches(images))
+        hidden = order[:, self.visible :, None].expand(-1, -1, truth.shape[2])
+        loss = F.mse_loss(predicted.gather(1, hidden), truth.gather(1, hidden))
+        return loss, {
+            "loss": loss.detach(),
+            "effective_rank": effective_rank(summary),
+            "embedding_std": sphere_std(summary),
+        }
+
+    def shuffle(self, n: int, device: torch.device) -> Tensor:
+        """(N, P): a random order of the patches of each picture; the first `visible` are seen."""
+        return torch.rand(n, self.position.shape[1], device=device).argsort(1)
+
+    def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, P, C * patch * patch) normalised patches in their places, and the visible ones pooled (N, dim)."""
+        seen = order[:, : self.visible, None]
+        embedded = self.encoder.embed(images)
+        cls, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
+        entered = self.enter(tokens).to(self.hidden_token.dtype)
+        canvas = self.hidden_token.expand(len(images), order.shape[1], -1)
+        canvas = canvas.scatter(1, seen.expand(-1, -1, entered.shape[2]), entered) + self.position
+        return self.paint(self.blocks(canvas)), self.encoder.pooled(cls, tokens)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, P, C * patch * patch), row by row, padded as the encoder pads."""
+        size = self.encoder.patch
+        images = F.pad(images, (0, -images.shape[3] % size, 0, -images.shape[2] % size))
+        return F.unfold(images, size, stride=size).transpose(1, 2)
+
+
+def normalised(patches: Tensor) -> Tensor:
+    """Each patch (N, P, D) to mean 0 and deviation 1."""
+    mean, var = patches.mean(2, keepdim=True), patches.var(2, keepdim=True)
+    return (patches - mean) / (var + 1e-6).sqrt()

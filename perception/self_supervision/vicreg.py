@@ -1,0 +1,46 @@
+"""VICReg: views agree, every dimension varies, no two dimensions say the same (Bardes, Ponce & LeCun 2022)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.self_supervision.joint_embedding import JointEmbedding, projector
+from embodia.perception.self_supervision.views import Views
+
+
+def variance(z: Tensor, least: float = 1.0) -> Tensor:
+    """Mean hinge of each dimension's standard deviation below `least`, z (N, D) (equation 1)."""
+    return F.relu(least - (z.var(0) + 1e-4).sqrt()).mean()
+
+
+def covariance(z: Tensor) -> Tensor:
+    """Sum of squared off-diagonal covariances over D, z (N, D) (equations 3 and 4)."""
+    centred = z - z.mean(0)
+    matrix = centred.T @ centred / (len(z) - 1)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
+
+
+class VICReg(JointEmbedding):
+    """Invariance, variance and covariance with the paper's weights 25, 25, 1."""
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        views: Views | None = None,
+        widths: Sequence[int] = (512, 512),
+        weights: tuple[float, float, float] = (25.0, 25.0, 1.0),
+    ):
+        super().__init__(encoder, views)
+        self.projector = projector(encoder.dim, widths)
+        self.weights = weights
+
+    def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h1, h2 = self.encoder.summary(one), self.encoder.summary(other)
+        z1, z2 = self.projector(h1), self.projector(h2)
+        invariance, spread, decorrelation = self.weights
+        loss = invariance * F.mse_loss(z1, z2)
+        loss = loss + spread * torch.stack([variance(z1), variance(z2)]).mean()
+        return loss + decorrelation * (covariance(z1) + covariance(z2)), h1, z1

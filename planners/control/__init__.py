@@ -1,0 +1,1 @@
+"""Optimal control: LQR and iLQR."""

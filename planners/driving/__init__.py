@@ -1,0 +1,1 @@
+"""Planners on roads: constant velocity, IDM, the log's future, PDM-Closed."""

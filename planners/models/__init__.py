@@ -1,0 +1,1 @@
+"""World models, learned and analytic, and what they are made of."""

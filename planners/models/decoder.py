@@ -1,0 +1,125 @@
+"""From a model's features back to observations: what a world model is asked to explain."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from embodia.planners.models.networks import mlp
+from embodia.planners.models.two_hot import symexp, symlog
+
+
+class Decoder(nn.Module):
+    """One head per observation key, chosen by its space.
+
+    Images (uint8 up to 255) by transposed convolutions and squared error, grids of symbols and tokens by
+    cross-entropy, vectors by squared error in symlog space. Errors are summed over an observation, as likelihoods are.
+    """
+
+    def __init__(self, space: spaces.Dict, inputs: int, units: int = 128, depth: int = 16):
+        super().__init__()
+        self.heads = nn.ModuleDict({key: head_for(key, value, inputs, units, depth) for key, value in space.items()})
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """features (*B, F) -> the most likely observation, each key in the space's own shape and type."""
+        return {key: head(features) for key, head in self.heads.items()}  # type: ignore[operator]
+
+    def loss(self, features: Tensor, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Negative log-likelihood (up to constants) of each key, (*B,)."""
+        return {key: head.loss(features, obs[key]) for key, head in self.heads.items()}  # type: ignore
+
+
+def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth: int) -> nn.Module:
+    """The head that explains one key. Raises TypeError for a space that no head explains."""
+    if isinstance(space, spaces.Discrete):
+        return Symbols(inputs, units, (), int(space.n))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
+        if len(space.shape) == 3 and space.high.max() >= 255:
+            return Image(inputs, depth, space.shape)
+        return Symbols(inputs, units, space.shape, int(space.high.max()) + 1)
+    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+        return Image(inputs, depth, space.shape, float(space.low.min()), float(space.high.max()), space.dtype)
+    if isinstance(space, spaces.Box):
+        return Vector(inputs, units, space.shape)
+    raise TypeError(f"no decoder explains {key!r}, a {type(space).__name__} space; leave that key out")
+
+
+class Symbols(nn.Module):
+    """Whole numbers 0..classes-1 in any shape."""
+
+    def __init__(self, inputs: int, units: int, shape: tuple[int, ...], classes: int):
+        super().__init__()
+        self.shape, self.classes = shape, classes
+        self.net = mlp(inputs, units, math.prod(shape) * classes)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(*B, *shape, classes)."""
+        return self.net(features).unflatten(-1, (*self.shape, self.classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.logits(features).argmax(-1)
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        logits = self.logits(features).log_softmax(-1)
+        nll = -logits.gather(-1, target.long()[..., None])[..., 0]
+        return nll.flatten(features.ndim - 1).sum(-1) if self.shape else nll
+
+
+class Vector(nn.Module):
+    """Real numbers of any size, in symlog space."""
+
+    def __init__(self, inputs: int, units: int, shape: tuple[int, ...]):
+        super().__init__()
+        self.shape = shape
+        self.net = mlp(inputs, units, math.prod(shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return symexp(self.net(features)).unflatten(-1, self.shape)
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        error = self.net(features) - symlog(target.float()).flatten(features.ndim - 1)
+        return error.square().sum(-1)
+
+
+class Image(nn.Module):
+    """(H, W, C) pictures between two values, by transposed convolutions from a small grid."""
+
+    def __init__(
+        self,
+        inputs: int,
+        depth: int,
+        shape: tuple[int, ...],
+        low: float = 0.0,
+        high: float = 255.0,
+        dtype: Any = np.uint8,
+    ):
+        super().__init__()
+        self.shape, self.low, self.high, self.is_bytes = shape, low, high, dtype == np.uint8
+        height, width, channels = shape
+        stages = max(1, round(math.log2(min(height, width) / 4)))
+        self.grid = (math.ceil(height / 2**stages), math.ceil(width / 2**stages))
+        widths = [depth * 2 ** (stages - 1 - i) for i in range(stages)]
+        self.start = nn.Linear(inputs, self.grid[0] * self.grid[1] * widths[0])
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, [*widths[1:], channels], strict=True):
+            layers += [nn.GroupNorm(1, a), nn.SiLU(), nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)]
+        self.net = nn.Sequential(*layers)
+
+    def unit(self, features: Tensor) -> Tensor:
+        """(*B, H, W, C) in [0, 1]."""
+        flat = self.start(features).reshape(-1, self.start.out_features)
+        grid = self.net(flat.unflatten(-1, (-1, *self.grid)))[..., : self.shape[0], : self.shape[1]]
+        return torch.sigmoid(grid).movedim(1, -1).reshape(*features.shape[:-1], *self.shape)
+
+    def forward(self, features: Tensor) -> Tensor:
+        value = self.low + self.unit(features) * (self.high - self.low)
+        return value.round().to(torch.uint8) if self.is_bytes else value
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        goal = (target.float() - self.low) / (self.high - self.low)
+        return F.mse_loss(self.unit(features), goal, reduction="none").flatten(features.ndim - 1).sum(-1)

@@ -1,0 +1,193 @@
+"""The recurrent state-space model of DreamerV3 (Hafner et al. 2023): a world model that learns in latent space.
+
+h_t = f(h_{t-1}, z_{t-1}, a_{t-1})        recurrent
+z_t ~ q(z | h_t, x_t)                     posterior, sees the observation
+z_t ~ p(z | h_t)                          prior, does not: imagination
+from (h_t, z_t): the observation, the reward that came with it, whether the episode goes on
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from embodia.planners import Prediction, State
+from embodia.planners.models.decoder import Decoder
+from embodia.planners.models.networks import BlockGRU, mlp
+from embodia.planners.models.two_hot import TwoHot
+
+
+@dataclass(frozen=True)
+class RSSMConfig:
+    """Sizes and loss scales; the defaults are near the paper's 1M model, the scales are the paper's."""
+
+    deter: int = 256
+    """Width of the recurrent state h."""
+    stoch: int = 16
+    """Categorical variables in z."""
+    classes: int = 16
+    """Classes of each."""
+    units: int = 128
+    blocks: int = 8
+    """Of the block-diagonal GRU."""
+    depth: int = 16
+    """Channels of the image decoder's last stage."""
+    unimix: float = 0.01
+    """Share of a uniform distribution in every categorical: keeps the KL finite."""
+    free_nats: float = 1.0
+    """KL below this is not penalised; per time step, after summing over the variables."""
+    dyn_scale: float = 1.0
+    rep_scale: float = 0.1
+    discount_horizon: float = 333.0
+    """The continuation head learns (1 - terminal)(1 - 1/horizon): the discount is part of the model."""
+
+
+class RSSM(nn.Module):
+    """A `WorldModel`. State {"deter": (*B, D), "stoch": (*B, S, C)}; its `features` are both, flat.
+
+    Built on any encoder (a module with `num_tokens` and `dim` that maps observations to tokens). Actions are one-hot
+    inside where the space is Discrete, floats of Box size otherwise.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        encoder: nn.Module,
+        config: RSSMConfig | None = None,
+    ):
+        """Raises TypeError for action spaces other than Discrete and one-dimensional Box."""
+        super().__init__()
+        c = self.config = config or RSSMConfig()
+        self.action_space, self.encoder = action_space, encoder
+        self.action_dim = action_width(action_space)
+        embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
+        self.feature_dim = c.deter + c.stoch * c.classes
+        self.recurrent = BlockGRU(c.deter, (c.stoch * c.classes, self.action_dim), c.units, c.blocks)
+        self.prior_net = mlp(c.deter, c.units, c.stoch * c.classes, layers=2)
+        self.posterior_net = mlp(c.deter + embed, c.units, c.stoch * c.classes)
+        self.decoder = Decoder(space, self.feature_dim, c.units, c.depth)
+        self.two_hot = TwoHot()
+        self.reward_net = mlp(self.feature_dim, c.units, len(self.two_hot.bins), zero=True)
+        self.cont_net = mlp(self.feature_dim, c.units, 1)
+
+    def initial(self, n: int) -> State:
+        c, like = self.config, self.two_hot.bins
+        return {"deter": like.new_zeros(n, c.deter), "stoch": like.new_zeros(n, c.stoch, c.classes)}
+
+    def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
+        """Fold in one observation; `action` led to it, and where `first`, state and action are forgotten."""
+        return self.posterior(state, self.embed(obs), self.encode_action(action), first)[0]
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        deter = self.recurrent(state["deter"], state["stoch"].flatten(-2), self.encode_action(action))
+        return {"deter": deter, "stoch": sample(self.logits(self.prior_net(deter)))}
+
+    def predict(self, state: State) -> Prediction:
+        """reward, cont (*B,), features (*B, F). Observations come from `decode`."""
+        features = self.features(state)
+        reward = self.two_hot.mean(self.reward_net(features))
+        return {"reward": reward, "cont": torch.sigmoid(self.cont_net(features)[..., 0]), "features": features}
+
+    def decode(self, state: State) -> dict[str, Tensor]:
+        """The observation a state stands for, in the observation space's shapes."""
+        return self.decoder(self.features(state))
+
+    def features(self, state: State) -> Tensor:
+        """(*B, F)."""
+        return torch.cat([state["deter"], state["stoch"].flatten(-2)], -1)
+
+    def embed(self, obs: Mapping[str, Any]) -> Tensor:
+        """(*B, num_tokens * dim)."""
+        return self.encoder(obs).flatten(-2)
+
+    def encode_action(self, action: Tensor) -> Tensor:
+        """(*B,) int64 -> one-hot, or (*B, A) floats, bounds to [-1, 1] and what exceeds 1 scaled down."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return F.one_hot(action.long() - int(self.action_space.start), self.action_dim).float()
+        unit = unit_action(action.float(), self.action_space)
+        return unit / unit.detach().abs().clamp_min(1.0)
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """(*B, S * C) -> log-probabilities (*B, S, C), mixed with 1 % uniform."""
+        c = self.config
+        probability = raw.unflatten(-1, (c.stoch, c.classes)).softmax(-1)
+        return ((1 - c.unimix) * probability + c.unimix / c.classes).log()
+
+    def posterior(self, state: State, embed: Tensor, action: Tensor, first: Tensor) -> tuple[State, Tensor]:
+        """The next state given the embedded observation, and its log-probabilities."""
+        keep = (~first.bool()).float()[..., None]
+        deter = self.recurrent(state["deter"] * keep, state["stoch"].flatten(-2) * keep, action * keep)
+        logits = self.logits(self.posterior_net(torch.cat([deter, embed], -1)))
+        return {"deter": deter, "stoch": sample(logits)}, logits
+
+    def unroll(self, batch: Mapping[str, Any], state: State | None = None) -> tuple[State, Tensor]:
+        """States (T, B, ...) after each row of (T, B, ...) and the posteriors' log-probabilities."""
+        embed, action = self.embed(batch["obs"]), self.encode_action(batch["action"])
+        before = torch.cat([torch.zeros_like(action[:1]), action[:-1]])  # the action that led to each row
+        state = state or self.initial(embed.shape[1])
+        states, logits = [], []
+        for t in range(len(embed)):
+            state, post = self.posterior(state, embed[t], before[t], batch["first"][t])
+            states.append(state)
+            logits.append(post)
+        joined = {key: torch.stack([s[key] for s in states]) for key in states[0]}
+        return joined, torch.stack(logits)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """rows (T, B, ...) -> scalar, and what it is made of."""
+        states, post = self.unroll(batch)
+        return self.loss_of(states, post, batch)
+
+    def loss_of(self, states: State, post: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        c, features = self.config, self.features(states)
+        prior = self.logits(self.prior_net(states["deter"]))
+        dyn, rep = kl(post.detach(), prior), kl(post, prior.detach())  # (T, B)
+        target = (~batch["terminal"].bool()).float() * (1 - 1 / c.discount_horizon)
+        parts = {f"rec/{key}": value for key, value in self.decoder.loss(features, batch["obs"]).items()}
+        parts["rew"] = self.two_hot.loss(self.reward_net(features), batch["reward"].float())
+        parts["con"] = F.binary_cross_entropy_with_logits(self.cont_net(features)[..., 0], target, reduction="none")
+        parts["dyn"] = c.dyn_scale * dyn.clamp_min(c.free_nats)
+        parts["rep"] = c.rep_scale * rep.clamp_min(c.free_nats)
+        means = {f"loss/{key}": value.mean() for key, value in parts.items()}
+        total = torch.stack(list(means.values())).sum()
+        return total, {**means, "kl": dyn.mean(), "prior_entropy": entropy(prior).mean()}
+
+
+def action_width(space: spaces.Space[Any]) -> int:
+    """Numbers an action is fed to a network as."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return space.shape[0]
+    raise TypeError(f"a world model takes Discrete or one-dimensional Box actions, not {space}")
+
+
+def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Actions (*B, A) of a bounded Box in [-1, 1]; of one without bounds, as they are."""
+    assert isinstance(space, spaces.Box)
+    if not space.is_bounded():
+        return action
+    low, high = (torch.as_tensor(bound, dtype=action.dtype, device=action.device) for bound in (space.low, space.high))
+    return 2 * (action - low) / (high - low) - 1
+
+
+def sample(logits: Tensor) -> Tensor:
+    """One-hot samples (*B, S, C) with the straight-through gradient of the probabilities."""
+    probability = logits.exp()
+    drawn = torch.multinomial(probability.detach().flatten(0, -2), 1)[:, 0].view(logits.shape[:-1])
+    return F.one_hot(drawn, logits.shape[-1]).float() + probability - probability.detach()
+
+
+def kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL divergence of log-probabilities (*B, S, C), summed over the variables: (*B,) [nat]."""
+    return (p.exp() * (p - q)).sum((-2, -1))
+
+
+def entropy(p: Tensor) -> Tensor:
+    """(*B, S, C) log-probabilities -> (*B,) [nat]."""
+    return -(p.exp() * p).sum((-2, -1))

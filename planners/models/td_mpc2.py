@@ -1,0 +1,218 @@
+"""TD-MPC2's latent model (Hansen, Su & Wang 2024): predicts what is needed to plan, and nothing else.
+
+z = h(o)                encoder
+z' = d(z, a)            latent dynamics, no observation is ever decoded
+r = R(z, a)             reward
+q_k = Q_k(z, a)         an ensemble of returns
+a ~ pi(z)               a prior that proposes plans and gives the return behind the horizon
+
+Latents are simplices (SimNorm), rewards and returns two-hot distributions in symlog space.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from embodia.planners import Prediction, State
+from embodia.planners.models.rssm import action_width, unit_action
+from embodia.planners.models.two_hot import TwoHot
+
+
+@dataclass(frozen=True)
+class TDMPC2ModelConfig:
+    """Sizes for a CPU (the paper's 5M model: latent 512, units 512); scales are the paper's."""
+
+    latent: int = 64
+    simplex: int = 8
+    """Numbers of each simplex in the latent."""
+    units: int = 128
+    critics: int = 5
+    bins: int = 101
+    limit: float = 10.0
+    """The outermost bins lie at symexp of it."""
+    dropout: float = 0.01
+    """In the critics."""
+    discount: float = 0.99
+    rho: float = 0.5
+    """Weight of each further step of the horizon."""
+    consistency_scale: float = 20.0
+    reward_scale: float = 0.1
+    value_scale: float = 0.1
+    entropy: float = 1e-4
+    target_rate: float = 0.01
+    """Of the slow critics that targets are made with."""
+
+
+class TDMPC2Model(nn.Module):
+    """A `WorldModel` with a policy. State {"z": (*B, L), "reward": (*B,) of the action that led here}.
+
+    Continuous actions only; inside they lie in [-1, 1].
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, action_space: spaces.Space[Any], encoder: nn.Module, config: TDMPC2ModelConfig | None = None):
+        """Raises TypeError for other actions than those of a bounded Box (A,)."""
+        super().__init__()
+        if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
+            raise TypeError(f"TD-MPC2 acts in a bounded Box, not in {action_space}; for discrete actions take dreamer")
+        c = self.config = config or TDMPC2ModelConfig()
+        self.action_space, self.action_dim, self.encoder = action_space, action_width(action_space), encoder
+        embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
+        both = c.latent + self.action_dim
+        self.project = nn.Sequential(layer(embed, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
+        self.dynamics = nn.Sequential(body(both, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
+        self.two_hot = TwoHot(c.bins, c.limit)
+        self.reward_net = nn.Sequential(body(both, c.units), zero(nn.Linear(c.units, c.bins)))
+        self.critics = nn.ModuleList(
+            nn.Sequential(body(both, c.units, c.dropout), zero(nn.Linear(c.units, c.bins))) for _ in range(c.critics)
+        )
+        self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.policy = nn.Sequential(body(c.latent, c.units), nn.Linear(c.units, 2 * self.action_dim))
+        self.register_buffer("low", torch.as_tensor(action_space.low, dtype=torch.float32))
+        self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32))
+
+    def initial(self, n: int) -> State:
+        like = self.two_hot.bins
+        return {"z": like.new_zeros(n, self.config.latent), "reward": like.new_zeros(n)}
+
+    def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
+        """The latent of the newest observation alone: this model has no memory."""
+        z = self.encode(obs)
+        return {"z": z, "reward": z.new_zeros(z.shape[:-1])}
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        return self.step(state["z"], unit_action(action.float(), self.action_space))
+
+    def step(self, z: Tensor, action: Tensor) -> State:
+        """z (*B, L), action (*B, A) in [-1, 1]."""
+        both = torch.cat([z, action], -1)
+        return {"z": self.dynamics(both), "reward": self.two_hot.mean(self.reward_net(both))}
+
+    def predict(self, state: State) -> Prediction:
+        """reward (*B,)."""
+        return {"reward": state["reward"]}
+
+    def value(self, state: State) -> Tensor:
+        """The mean of two critics for the policy's mean action, (*B,).
+
+        The paper draws the two anew; here they are always the same, so that a plan is repeatable.
+        """
+        mean, _ = self.act(state["z"])
+        both = torch.cat([state["z"], mean.tanh()], -1)
+        return torch.stack([self.two_hot.mean(critic(both)) for critic in self.critics[:2]]).mean(0)
+
+    @torch.no_grad()
+    def propose(self, state: State, horizon: int, count: int) -> Tensor:
+        """Plans that the policy would carry out, (B, count, horizon, A) in the action space's own range."""
+        z, plan = state["z"].repeat_interleave(count, 0), []
+        for _ in range(horizon):
+            plan.append(self.sample(z)[0])
+            z = self.step(z, plan[-1])["z"]
+        unit = torch.stack(plan, 1).unflatten(0, (-1, count))
+        return self.low + (unit + 1) / 2 * (self.high - self.low)
+
+    def encode(self, obs: Mapping[str, Any]) -> Tensor:
+        """(*B, L)."""
+        return self.project(self.encoder(obs).flatten(-2))
+
+    def act(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation (*B, A) before the tanh."""
+        mean, raw = self.policy(z).chunk(2, -1)
+        return mean, -10 + 0.5 * 12 * (raw.tanh() + 1)  # in [-10, 2]
+
+    def sample(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """An action (*B, A) in [-1, 1] and its log-density (*B,)."""
+        mean, log_std = self.act(z)
+        raw = mean + log_std.exp() * torch.randn_like(mean)
+        normal = -0.5 * ((raw - mean) / log_std.exp()).square() - log_std - 0.9189385
+        squash = 2 * (0.6931472 - raw - F.softplus(-2 * raw))  # log(1 - tanh^2), without cancellation
+        return raw.tanh(), (normal - squash).sum(-1)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Consistency, reward and value of rows (T, B, ...), T > 1, weighted by rho^t; nothing beyond an episode."""
+        return self.loss_of(batch)[:2]
+
+    def loss_of(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+        """`loss`, and the latents (T, B, L) that were imagined with their weights (T, B): what the policy learns on."""
+        c = self.config
+        action = unit_action(batch["action"].float(), self.action_space)
+        with torch.no_grad():
+            seen = self.encode({key: value[1:] for key, value in batch["obs"].items()})
+            target = self.td_target(seen, batch["reward"][1:].float(), batch["terminal"][1:].bool())
+        z = self.encode({key: value[0] for key, value in batch["obs"].items()})
+        alive = (~batch["first"][1:].bool()).float().cumprod(0)  # a row that follows in the same episode
+        weight = alive * c.rho ** torch.arange(len(alive), device=alive.device)[:, None]
+        parts: dict[str, list[Tensor]] = {"consistency": [], "reward": [], "value": []}
+        latents = [z]
+        for t in range(len(seen)):
+            both = torch.cat([z, action[t]], -1)
+            z = self.dynamics(both)
+            parts["consistency"].append((z - seen[t]).square().mean(-1))
+            parts["reward"].append(self.two_hot.loss(self.reward_net(both), batch["reward"][t + 1].float()))
+            values = [self.two_hot.loss(critic(both), target[t]) for critic in self.critics]
+            parts["value"].append(torch.stack(values).mean(0))
+            latents.append(z)
+        means = {name: (weight * torch.stack(each)).sum() / len(weight) / weight.shape[1]
+                 for name, each in parts.items()}  # fmt: skip
+        scales = {"consistency": c.consistency_scale, "reward": c.reward_scale, "value": c.value_scale}
+        total = torch.stack([scales[name] * value for name, value in means.items()]).sum()
+        weight = torch.cat([torch.ones_like(weight[:1]), c.rho * weight])
+        return total, {f"loss/{name}": value for name, value in means.items()}, torch.stack(latents), weight
+
+    def td_target(self, z: Tensor, reward: Tensor, terminal: Tensor) -> Tensor:
+        """r + discount * min of two slow critics, for latents (*B, L) of the next observations."""
+        both = torch.cat([z, self.sample(z)[0]], -1)
+        chosen = torch.randperm(len(self.slow_critics))[:2].tolist()
+        value = torch.stack([self.two_hot.mean(self.slow_critics[k](both)) for k in chosen]).min(0).values
+        return reward + self.config.discount * (~terminal).float() * value
+
+    def policy_loss(self, z: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus the critics' value over `scale`, minus the entropy; z (T, B, L) is taken as given."""
+        action, log_density = self.sample(z.detach())
+        chosen = torch.randperm(len(self.critics))[:2].tolist()
+        both = torch.cat([z.detach(), action], -1)
+        value = torch.stack([self.two_hot.mean(self.critics[k](both)) for k in chosen]).mean(0)
+        loss = (weight * (self.config.entropy * log_density - value / scale)).mean()
+        return loss, {"loss/policy": loss, "entropy": -log_density.mean(), "value": value[0].detach()}
+
+    @torch.no_grad()
+    def move_slow_critics(self) -> None:
+        for slow, fast in zip(self.slow_critics.parameters(), self.critics.parameters(), strict=True):
+            slow.lerp_(fast, self.config.target_rate)
+
+
+class SimNorm(nn.Module):
+    """Softmax over groups of `size` numbers: latents stay bounded and sparse."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.size)).softmax(-1).flatten(-2)
+
+
+def layer(inputs: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Linear, LayerNorm, Mish."""
+    extra = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(nn.Linear(inputs, outputs), *extra, nn.LayerNorm(outputs), nn.Mish())
+
+
+def body(inputs: int, units: int, dropout: float = 0.0) -> nn.Sequential:
+    """Two hidden layers."""
+    return nn.Sequential(layer(inputs, units, dropout), layer(units, units))
+
+
+def zero(linear: nn.Linear) -> nn.Linear:
+    """A layer that says nothing at first: rewards and returns start at zero."""
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

@@ -1,0 +1,72 @@
+"""A* (Hart, Nilsson & Raphael 1968) over any deterministic model with discrete actions and recognisable states."""
+
+import heapq
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.models.state import index
+from embodia.planners.search.cem import batch_size
+
+
+@dataclass(frozen=True)
+class AStar:
+    """Cheapest path to where the model ends the episode; a step costs minus its reward.
+
+    The model offers `key(state)` (hashable) and may offer `remaining(state)`, a lower bound of the cost to go; without
+    one this is Dijkstra's algorithm. The objective is not consulted.
+    """
+
+    actions: int
+    limit: int = 100_000
+    """States expanded before the search gives up."""
+
+    def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
+        """state (B, ...) -> shortest plans (B, H) int64, padded by their last action; {} as carry.
+
+        Raises RuntimeError where no plan exists.
+        """
+        if not hasattr(model, "key"):
+            raise TypeError(f"A* needs a model that tells states apart by `key(state)`, not {type(model).__name__}")
+        plans = [self.search(model, index(state, torch.tensor([b]))) for b in range(batch_size(state))]
+        longest = max(1, *(len(plan) for plan in plans))
+        padded = [plan + [plan[-1] if plan else 0] * (longest - len(plan)) for plan in plans]
+        return torch.tensor(padded, dtype=torch.int64), {}
+
+    def search(self, model: WorldModel, start: State) -> list[int]:
+        """The cheapest actions from one state to an end; [] at the end itself."""
+        key = model.key  # type: ignore[attr-defined]
+        remaining = getattr(model, "remaining", lambda state: 0.0)
+        order = count()
+        queue = [(remaining(start), next(order), 0.0, start)]
+        best = {key(start): 0.0}
+        came: dict = {}
+        for _ in range(self.limit):
+            if not queue:
+                break
+            _, _, cost, state = heapq.heappop(queue)
+            here = key(state)
+            if cost > best[here]:
+                continue
+            if float(model.predict(state)["cont"][0]) == 0.0:
+                return walk_back(came, here)
+            for action in range(self.actions):
+                after = model.imagine(state, torch.tensor([action]))
+                there, price = key(after), cost - float(model.predict(after)["reward"][0])
+                if price < best.get(there, float("inf")):
+                    best[there], came[there] = price, (here, action)
+                    heapq.heappush(queue, (price + remaining(after), next(order), price, after))
+        reason = "the goal cannot be reached" if not queue else f"{self.limit} states were not enough"
+        raise RuntimeError(f"A* found no plan: {reason}")
+
+
+def walk_back(came: dict, key: object) -> list[int]:
+    """The actions that led to `key`."""
+    actions = []
+    while key in came:
+        key, action = came[key]
+        actions.append(action)
+    return actions[::-1]

@@ -1,0 +1,87 @@
+"""Improved cross-entropy method (Pinneri et al., CoRL 2020): coloured noise, kept elites, fewer samples each round."""
+
+from dataclasses import dataclass
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.models.imagination import imagine_plan, world_noise
+from embodia.planners.models.state import device_of, repeat
+from embodia.planners.search.cem import batch_size, bounds, shift, take_elites
+
+
+@dataclass(frozen=True)
+class ICEM:
+    """CEM with noise of power 1/f^beta; elites survive iterations and time steps; the best plan is returned."""
+
+    action_space: spaces.Space
+    horizon: int = 30
+    samples: int = 64
+    elites: int = 10
+    iterations: int = 3
+    beta: float = 2.0
+    """Colour exponent: 0 white, 1 pink, 2 red. Correlated actions reach further than independent ones."""
+    decay: float = 1.25
+    """The sample count falls by this factor each iteration, never below twice the elites."""
+    keep: float = 0.3
+    """Share of the elites that joins the next iteration, and the next time step one step later."""
+    init_std: float = 0.5
+    min_std: float = 0.0
+    momentum: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.action_space, spaces.Box):
+            raise TypeError(f"iCEM colours continuous actions; for {self.action_space} take CEM")
+
+    def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
+        """state (B, ...) -> the best plan found, (B, H, A)."""
+        worlds = batch_size(state)
+        low, high = bounds(self.action_space, device_of(state))
+        half = (high - low) / 2
+        carry = carry or self.initial_carry(worlds, device_of(state))
+        mean, std = carry["mean"], torch.ones_like(carry["mean"]) * self.init_std * half
+        kept = carry["elites"] if bool(carry["calls"].min() > 0) else carry["elites"][:, :0]  # (B, E', H, A)
+        best, best_score = mean, torch.full((worlds,), -torch.inf, device=mean.device)
+        for i in range(self.iterations):
+            count = max(int(self.samples / self.decay**i), 2 * self.elites)
+            noise = world_noise(self.seed + i, carry["calls"], (count, self.horizon, mean.shape[-1]))
+            plans = (mean[:, None] + std[:, None] * coloured(noise, self.beta)).clamp(low, high)
+            if i == self.iterations - 1:
+                plans = torch.cat([plans[:, 1:], mean[:, None]], 1)  # the mean itself is a candidate at the end
+            plans = torch.cat([plans, kept], 1)
+            futures = imagine_plan(model, repeat(state, plans.shape[1]), plans.flatten(0, 1))
+            score = objective(futures, plans.flatten(0, 1)).view(plans.shape[:2])
+            elite = take_elites(plans, score, self.elites)
+            mean = self.momentum * mean + (1 - self.momentum) * elite.mean(1)
+            std = self.momentum * std + (1 - self.momentum) * elite.std(1, unbiased=False).maximum(self.min_std * half)
+            kept = elite[:, : max(1, round(self.keep * self.elites))]
+            top = score.nan_to_num(nan=-torch.inf).max(1).values
+            better = top > best_score
+            best = torch.where(better[:, None, None], elite[:, 0], best)
+            best_score = torch.maximum(top, best_score)
+        later = torch.stack([shift(kept[:, j]) for j in range(kept.shape[1])], 1)
+        return best, {"mean": shift(mean), "elites": later, "calls": carry["calls"] + 1}
+
+    def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
+        """mean (B, H, A) at the centre of the range, no experience yet."""
+        low, high = bounds(self.action_space, device)
+        mean = torch.zeros(worlds, self.horizon, len(low), device=device) + (low + high) / 2
+        elites = mean[:, None].repeat(1, max(1, round(self.keep * self.elites)), 1, 1)
+        return {"mean": mean, "elites": elites, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}
+
+
+def coloured(white: Tensor, beta: float) -> Tensor:
+    """White noise (..., H, A) -> unit variance, power falling as 1 / f^beta along H (Timmer & Koenig 1995)."""
+    horizon = white.shape[-2]
+    frequency = torch.fft.rfftfreq(horizon, device=white.device).clamp_min(1.0 / horizon)
+    scale = frequency ** (-beta / 2)  # (F,)
+    spectrum = torch.fft.rfft(white, dim=-2) * scale[:, None]
+    multiplicity = torch.full_like(scale, 2.0)
+    multiplicity[0] = 1.0
+    if horizon % 2 == 0:
+        multiplicity[-1] = 1.0
+    power = (multiplicity * scale.square()).sum() / horizon  # Parseval
+    return torch.fft.irfft(spectrum, n=horizon, dim=-2) / power.sqrt()

@@ -1,0 +1,1 @@
+"""From configuration to objects: worlds, encoders, models, planners, agents."""

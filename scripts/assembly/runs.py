@@ -1,0 +1,98 @@
+"""Run folders: what lies in one, how one is named, found and never overwritten."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from embodia.agents.training import checkpoint
+from embodia.scripts.assembly.config import Config, read
+from embodia.scripts.assembly.image_encoders import find as find_encoder
+from embodia.scripts.mistake import Mistake, nearest
+
+CONFIG = "config.json"
+CARRIED = "pretrained"
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, made; where it is taken, the next free one: `name`, `name-2`, `name-3`, ..."""
+    number, free = 1, folder
+    while True:
+        try:
+            free.mkdir(parents=True, exist_ok=False)
+            return free
+        except FileExistsError:
+            number += 1
+            free = folder.with_name(f"{folder.name}-{number}")
+
+
+def exactly(folder: Path) -> Path:
+    """The folder, made; refused where something lies in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Mistake(
+            f"{folder} is not empty, and a run is never overwritten; name another, or train --resume {folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def filled(out: Path | None, otherwise: Path) -> Iterator[Path]:
+    """The folder `out`, or a fresh one; when an error leaves nothing in it, it is gone, with those made above it."""
+    wanted = out or otherwise
+    made = [each for each in wanted.parents if not each.exists()]
+    mine = out is None or not out.exists()
+    folder = exactly(out) if out else fresh(otherwise)
+    made = [folder, *made] if mine else []
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # something lies in it, and stays
+            for each in made:
+                each.rmdir()
+        raise
+
+
+def find(target: str, runs: Path) -> Path:
+    """A run by its folder, or by its name under `runs`, or the newest run of a preset. Raises Mistake."""
+    for folder in (Path(target), runs / target):
+        if (folder / CONFIG).is_file():
+            return folder
+    known = sorted(path.parent for path in runs.glob(f"*/{CONFIG}"))
+    ofpreset = [path for path in known if path.name.split("-seed")[0] == target]
+    if ofpreset:
+        return max(ofpreset, key=lambda path: (path / CONFIG).stat().st_mtime)
+    hint = nearest(target, [path.name for path in known])
+    raise Mistake(f"{target} is no run: no {CONFIG} in {target} or under {runs}. {hint} `embodia train` makes one.")
+
+
+def weights(run: Path, which: str = "best") -> Path:
+    """The folder of a run's best or last checkpoint, or of the one at a step. Raises Mistake."""
+    folder = run / "checkpoints"
+    if which == "best":
+        path = checkpoint.best(folder)
+    elif which == "last":
+        path = checkpoint.latest(folder)
+    else:
+        steps = {each.name.lstrip("0"): each for each in checkpoint.list_steps(folder)}
+        path = steps.get(which.lstrip("0"))
+    if path is None:
+        names = ", ".join(each.name.lstrip("0") for each in checkpoint.list_steps(folder))
+        there = f"there are best, last and {names}" if names else "it has none yet; train it first"
+        raise Mistake(f"{run}: no checkpoint {which}: {there}")
+    return path
+
+
+def config(run: Path) -> Config:
+    """A run's configuration; its pretrained encoder is the copy that the run carries."""
+    found: Config = read(run / CONFIG)
+    if found.encoder.pretrained is None:
+        return found
+    return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))
+
+
+def carry(config: Config, run: Path) -> None:
+    """Copy the pretrained encoder into the run, so that the run can be read when the other is gone."""
+    if config.encoder.pretrained is not None:
+        shutil.copytree(find_encoder(config.encoder.pretrained), run / CARRIED, ignore=shutil.ignore_patterns("*.pt"))

@@ -1,0 +1,1 @@
+"""Measurements, a room each."""

@@ -1,0 +1,1 @@
+"""Object discovery, method by set by score."""

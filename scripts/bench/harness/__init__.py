@@ -1,0 +1,1 @@
+"""What measurements share: jobs done once, stopwatches, short trainings."""

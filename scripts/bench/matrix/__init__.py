@@ -1,0 +1,1 @@
+"""Encoder x model x planner x agent in the three worlds."""

@@ -1,0 +1,1 @@
+"""Planners: their scores on roads, their cost, swing-ups."""

@@ -1,0 +1,150 @@
+"""What encoders know of homes they never saw: pretrained by augmentation or by time, random, supervised, pixels alone.
+
+The encoders learn from walks through homes of the training split; probes are fitted in one half of the test homes and
+tested in the other. Two frames of one walk share their home's palette, and batches hold many homes: by time alone an
+encoder learns to name the home and forgets the room, unless the colours of its views are changed. Every line of
+`homes.jsonl` is written as soon as it is done, and is not run twice.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.training.rng import seed_all
+from embodia.envs.homes.walks import Walks, walks
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.self_supervision.augmentation import Augmentation
+from embodia.scripts.assembly.image_encoders import ImageConfig, make, picture_space
+from embodia.scripts.assembly.provenance import hardware
+from embodia.scripts.assembly.self_supervision import METHODS, PositivesConfig, method
+from embodia.scripts.bench.harness.once import once
+from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
+from embodia.scripts.report.statistics import bootstrap
+
+OUT = Path("runs/bench-homes-probe")
+TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk
+SPACE = picture_space((64, 64, 3))
+ENCODER = ImageConfig("conv", dim=128, width=16)
+TRAINING = PretrainingConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
+CHANGES = Augmentation((0.5, 1.0), colour=0.2, brightness=0.15, grey=0.1)
+COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
+VIEWS = {
+    "augmentation": PositivesConfig("augmentation", augmentation=CHANGES),
+    "temporal": PositivesConfig("temporal", 3),
+    "time and colours": PositivesConfig("both", 3, COLOURS),  # without the palette, by which time alone tells homes
+    "augmentation and time": PositivesConfig("both", 3, CHANGES),
+}
+METHOD = "vicreg"
+Line = dict[str, Any]
+
+
+def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
+    torch.set_num_threads(1)
+    out = out / "smoke" if smoke else out
+    out.mkdir(parents=True, exist_ok=True)
+    size = (4, 4, 1, 8) if smoke else (TRAIN_HOMES, TEST_HOMES, EACH, STEPS)
+    seen = walks("train", size[0], *size[2:], kept=out), walks("test", size[1], *size[2:], kept=out)
+    training = replace(TRAINING, steps=3, batch_size=16) if smoke else TRAINING
+    known = once(
+        out / "homes.jsonl",
+        ((name, partial(scored, job, seen[1], size[1])) for name, job in jobs(seeds, training, *seen, size[1])),
+    )
+    room = seen[1].room[seen[1].room >= 0]
+    common = float(np.bincount(room).max() / len(room))
+    return {
+        "rows": table(known, common),
+        "most_common_room": common,
+        "hardware": hardware(),
+    }
+
+
+def scored(job: Callable[[], Read], test: Walks, homes: int) -> Line:
+    """Train or build what reads pictures, then probe it."""
+    return dict(scores(job(), test, homes))
+
+
+def jobs(
+    seeds: int, training: PretrainingConfig, train: Walks, test: Walks, homes: int
+) -> Iterator[tuple[str, Callable[[], Read]]]:
+    """Each makes a reader of pictures."""
+    yield "PCA-64 of pixels, seed 0", partial(pixels, test, homes)
+    for seed in range(seeds):
+        yield f"random, seed {seed}", partial(untrained, seed)
+        for name, views in VIEWS.items():
+            yield f"{name}, seed {seed}", partial(pretrained, views, replace(training, seed=seed), train)
+        yield f"supervised, seed {seed}", partial(supervised, replace(training, seed=seed), train)
+
+
+def untrained(seed: int) -> Read:
+    seed_all(seed)
+    return reader(make(ENCODER, SPACE))
+
+
+def pretrained(views: PositivesConfig, training: PretrainingConfig, train: Walks) -> Read:
+    seed_all(training.seed)
+    encoder = make(ENCODER, SPACE)
+    learner = Pretraining(method(METHODS[METHOD], encoder, views, training.steps), training)
+    rng, (steps, number) = np.random.default_rng(training.seed), train.rgb.shape[:2]
+    apart = views.gap if views.frames == 2 else 0
+    for _ in range(training.steps):
+        t, i = rng.integers(steps - apart, size=training.batch_size), rng.integers(number, size=training.batch_size)
+        learner.update({"rgb": np.stack([train.rgb[t + k, i] for k in ((0, apart) if apart else (0,))])})
+    kept = learner.encoder
+    assert isinstance(kept, ImageEncoder)
+    return reader(kept)
+
+
+def supervised(training: PretrainingConfig, train: Walks) -> Read:
+    """The same encoder, pictures and changes, taught room and objects by their labels."""
+    seed_all(training.seed)
+    encoder = make(ENCODER, SPACE)
+    head = nn.Linear(encoder.dim, len(train.rooms) + train.objects.shape[2])
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], training.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps)
+    rng, (steps, number) = np.random.default_rng(training.seed), train.rgb.shape[:2]
+    for _ in range(training.steps):
+        t, i = rng.integers(steps, size=training.batch_size), rng.integers(number, size=training.batch_size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bfloat16"):
+            images, _ = encoder.images({"rgb": torch.from_numpy(train.rgb[t, i])})
+            features = encoder.summary(CHANGES(images))
+        loss = taught(head(features.float()), torch.from_numpy(train.room[t, i]), torch.from_numpy(train.objects[t, i]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return reader(encoder)
+
+
+def taught(outputs: Tensor, room: Tensor, objects: Tensor) -> Tensor:
+    """Cross entropy of the room (-1 is none) and of each object."""
+    rooms = outputs.shape[1] - objects.shape[1]
+    known = F.cross_entropy(outputs[:, :rooms], room, ignore_index=-1)
+    return known + F.binary_cross_entropy_with_logits(outputs[:, rooms:], objects.float())
+
+
+def table(lines: list[Line], common: float) -> list[Line]:
+    """Means over seeds with 95 % bootstrap intervals."""
+    rows = []
+    print(
+        f"{'':<24}"
+        + "".join(f"{name:>21}" for name in SCORES)
+        + f"   (most common room {common:.3f}, AUC of chance 0.5)"
+    )
+    for name in dict.fromkeys(line["name"].rsplit(", seed", 1)[0] for line in lines):
+        own = [line for line in lines if line["name"].rsplit(", seed", 1)[0] == name]
+        row: Line = {"encoder": name, "seeds": len(own)}
+        for score in SCORES:
+            found = bootstrap([line[score] for line in own])
+            row[score] = {"value": found.value, "low": found.low, "high": found.high}
+        cells = (f"{row[score]['value']:.3f} [{row[score]['low']:.3f}, {row[score]['high']:.3f}]" for score in SCORES)
+        print(f"{name:<24}" + "".join(f"{cell:>21}" for cell in cells))
+        rows.append(row)
+    return rows

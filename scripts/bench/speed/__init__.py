@@ -1,0 +1,1 @@
+"""How fast: training, films, homes, roads."""

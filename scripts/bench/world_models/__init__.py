@@ -1,0 +1,1 @@
+"""World models at work: the Wall, and the whole chain in homes."""

@@ -1,0 +1,80 @@
+"""`embodia collect`: episodes of a policy as rows on disk, for Minari, and in the LeRobotDataset v3 layout."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from embodia.agents import Row
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.rows import EpisodeWriter, episode_files
+from embodia.envs import Split
+from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.config import check
+from embodia.scripts.commands.eval import Policy, load, resolve
+from embodia.scripts.data.to_lerobot import to_lerobot
+from embodia.scripts.data.to_minari import need, to_minari
+from embodia.scripts.report.evaluation import Ticker
+
+
+@dataclass(frozen=True)
+class Args:
+    """Play seeded levels and write every row to disk; export to what other libraries read."""
+
+    who: Annotated[Policy, tyro.conf.arg(name="")]
+    episodes: int = 100
+    """How many."""
+    first_seed: int = 0
+    """Of the first episode; each further one has the next."""
+    split: Split = "train"
+    """Which levels: train and test share none."""
+    to: tuple[Literal["minari", "lerobot"], ...] = ()
+    """Formats to export to besides."""
+    name: str | None = None
+    """Of the Minari data set, such as grid/empty-v0; by default from policy and environment."""
+    fps: int = 10
+    """Steps per second, for formats that tell time in seconds."""
+    out: Path | None = None
+    """Where the data go; by default a fresh folder under datasets/."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia collect")
+    config, run = resolve(args.who)
+    check(config)
+    for each in args.to:  # before an hour of playing
+        need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5", "lerobot": "15"}[each])
+    task = config.env.id.split("/")[-1]
+    policy = args.who.policy if run is None else run.name
+    folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")
+    seeds = range(args.first_seed, args.first_seed + args.episodes)
+    env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
+    agent, _ = load(args.who, config, run, env)
+    header = {"agent": policy, "split": args.split, "env_options": {**asdict(config.env.options), "split": args.split}}
+    env_id = env.spec.id if env.spec else config.env.id
+    writer = EpisodeWriter(folder / "rows", env_id, env.single_observation_space, env.single_action_space, **header)
+    try:
+        evaluate(agent, env, seeds, Keep(writer, Ticker(policy, len(seeds))))
+    finally:
+        env.close()
+    files = episode_files(folder / "rows")
+    print(f"{len(files)} episodes of {env_id} in {folder / 'rows'}")
+    if "minari" in args.to:
+        name = args.name or f"embodia/{task.lower().removesuffix('-v0')}-{args.who.policy.split('/')[-1]}-v0"
+        print(f"Minari data set {name}: {to_minari(files, folder / 'minari', name)}")
+    if "lerobot" in args.to:
+        print(f"LeRobotDataset v3.0: {to_lerobot(files, folder / 'lerobot', args.fps)}")
+    return 0
+
+
+class Keep:
+    """A `Watch` that writes every episode's rows, as each ends."""
+
+    def __init__(self, writer: EpisodeWriter, ticker: Ticker):
+        self.writer, self.ticker = writer, ticker
+
+    def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
+        self.writer.add(row, world, seed)
+        self.ticker(world, seed, row, info, frame)

@@ -1,0 +1,124 @@
+"""`embodia compare A B`: which is better, and is it noise? Paired on the seeds that both have played."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from embodia.scripts.assembly import runs
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.chart import span
+from embodia.scripts.report.evaluation import headline
+from embodia.scripts.report.report import chance, plainly
+from embodia.scripts.report.statistics import Comparison, compare
+
+
+@dataclass(frozen=True)
+class Args:
+    """Difference of every score of A and B on their common seeds, with interval and paired test."""
+
+    a: tyro.conf.Positional[str]
+    """A run or an evaluation: a folder with episodes.jsonl, a run's name, or a preset."""
+    b: tyro.conf.Positional[str]
+    """The other."""
+    runs: Path = Path("runs")
+    """Where run folders lie."""
+    confidence: float = 0.95
+    """Of the intervals."""
+    json: bool = False
+    """End with one JSON object."""
+
+
+Played = dict[int, dict[str, float]]
+"""Seed -> score -> value."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia compare")
+    if not 0 < args.confidence < 1:
+        raise Mistake(f"--confidence is {args.confidence}; give a number between 0 and 1, such as 0.95")
+    folders = [find(each, args.runs) for each in (args.a, args.b)]
+    setting, played = same_setting(folders), [episodes(folder) for folder in folders]
+    seeds = sorted(set(played[0]) & set(played[1]))
+    names = [name for name in played[0][seeds[0]] if name in played[1][seeds[0]]] if seeds else []
+    if not names:
+        raise Mistake(f"{folders[0]} and {folders[1]} have no seed and score in common; evaluate both on the same")
+    found = {}
+    for name in names:
+        a, b = ([each[seed][name] for seed in seeds] for each in played)
+        found[name] = compare(a, b, args.confidence)
+    print(f"A = {folders[0]}\nB = {folders[1]}\n{len(seeds)} common seeds of {setting}, A - B:\n")
+    print(table(found, played, seeds))
+    print(f"\n{verdict(headline(names), found, args.confidence)}")
+    if args.json:
+        scores = {name: plainly(each) for name, each in found.items()}
+        print(json.dumps({"a": str(folders[0]), "b": str(folders[1]), "seeds": len(seeds), "scores": scores}))
+    return 0
+
+
+def find(target: str, under: Path) -> Path:
+    """A folder with episodes. Raises Mistake."""
+    if (Path(target) / "episodes.jsonl").is_file():
+        return Path(target)
+    if (under / target / "episodes.jsonl").is_file():
+        return under / target
+    run = runs.find(target, under)
+    if not (run / "episodes.jsonl").is_file():
+        raise Mistake(f"{run} holds no episodes.jsonl yet; let its training end, or embodia eval {run}")
+    return run
+
+
+def same_setting(folders: Sequence[Path]) -> str:
+    """Environment and split in words. Raises Mistake where the two differ: then equal seeds are not equal levels."""
+    reports = []
+    for folder in folders:
+        try:
+            reports.append(json.loads((folder / "report.json").read_text()))
+        except (OSError, ValueError) as error:
+            raise Mistake(f"{folder}/report.json cannot be read ({error}); evaluate again") from error
+    for field in ("env", "split"):
+        a, b = (made[field] for made in reports)
+        if a != b:
+            raise Mistake(
+                f"the two were not played on the same levels: {field} is {a} in {folders[0]}, {b} in {folders[1]}; "
+                "embodia eval with --env and --split makes them comparable"
+            )
+    return f"{reports[0]['env']}, {reports[0]['split']} levels"
+
+
+def episodes(folder: Path) -> Played:
+    """The agent's scores by seed. Raises Mistake naming the line that cannot be read."""
+    played: Played = {}
+    for number, line in enumerate((folder / "episodes.jsonl").read_text().splitlines(), 1):
+        try:
+            each: dict[str, Any] = json.loads(line)
+            if each["policy"] == "agent":
+                scores = {"return": each["return"], **each["metrics"], "length": each["length"]}
+                played[int(each["seed"])] = {name: float(value) for name, value in scores.items()}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Mistake(f"{folder}/episodes.jsonl line {number} is no episode ({error}); evaluate again") from error
+    return played
+
+
+def table(found: dict[str, Comparison], played: Sequence[Played], seeds: Sequence[int]) -> str:
+    width = max(map(len, found))
+    lines = [f"{'':{width}}  {'A':>8} {'B':>8}   {'difference':<26} A better/worse  test"]
+    for name, each in found.items():
+        means = [sum(one[seed][name] for seed in seeds) / len(seeds) for one in played]
+        low, high = each.difference.low, each.difference.high
+        lines.append(
+            f"{name:{width}}  {means[0]:8.3f} {means[1]:8.3f}   {span(each.difference.value, low, high):<26} "
+            f"{f'{each.better}/{each.worse}':<15} {each.test}, {chance(each.p_value)}"
+        )
+    return "\n".join(lines)
+
+
+def verdict(name: str, found: dict[str, Comparison], confidence: float) -> str:
+    """What the headline score says."""
+    each = found[name]
+    if each.p_value >= 1 - confidence:
+        return f"{name}: the difference may be noise ({chance(each.p_value)})."
+    return f"{name}: {'A' if each.difference.value > 0 else 'B'} is better ({chance(each.p_value)})."

@@ -1,0 +1,224 @@
+"""`embodia imagine`: a world model watches for a while, then goes on with its eyes closed; a picture of what it saw."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embodia.agents import Agent, Row
+from embodia.agents.references.random import Random
+from embodia.agents.reinforcement.dreamer import Dreamer
+from embodia.agents.reinforcement.mpc import MPC
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.rows import copy, stack, to_torch
+from embodia.envs import Split
+from embodia.perception.encoders.observation import kind
+from embodia.planners.models.state import tree_map
+from embodia.scripts.assembly import build
+from embodia.scripts.assembly.config import check
+from embodia.scripts.commands.eval import Policy, load, resolve
+from embodia.scripts.mistake import Mistake
+
+Array = NDArray[Any]
+TILE = 12  # of a symbol [pixels]
+COLUMNS = 9  # moments shown, at most
+
+
+@dataclass(frozen=True)
+class Args:
+    """Truth, imagination and error over time as one PNG, for any trained agent whose world model can decode."""
+
+    who: Annotated[Policy, tyro.conf.arg(name="")]
+    context: int = 5
+    """Rows that the model observes before it imagines."""
+    horizon: int = 15
+    """Steps that it imagines, told the actions that were done."""
+    episodes: int = 16
+    """Episodes over which the error is averaged; the first one is shown."""
+    own: bool = False
+    """Whether the agent itself acts; by default actions are random, which goes to more places."""
+    split: Split = "test"
+    """Which levels: train and test share none."""
+    out: Path | None = None
+    """The PNG; by default imagination.png in the run."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia imagine")
+    config, run = resolve(args.who)
+    if run is None:
+        raise Mistake(f"{args.who.policy} has no world model; name a run of dreamer or mpc")
+    path = args.out or run / "imagination.png"
+    if path.exists():
+        raise Mistake(f"{path} exists; name another with --out")
+    check(config)
+    env = build.worlds(config.env, args.split, min(args.episodes, 16), evaluation=True)
+    agent, _ = load(args.who, config, run, env)
+    model, encoded = world_model(agent)
+    acting = agent if args.own else Random(env.single_observation_space, env.single_action_space)
+    rows = recorded(acting, env, args.episodes, args.context + args.horizon)
+    env.close()
+    torch.manual_seed(0)
+    truth, imagined = open_loop(model, encoded, rows, args.context)
+    observed = spaces.Dict({key: agent.observation_space[key] for key in truth})
+    title = f"{run.name} on {config.env.id.split('/')[-1]}: {args.context} rows seen, {args.horizon} steps imagined"
+    said = draw(observed, truth, imagined, args.context, path, title)
+    print("\n".join([str(path), *said]))
+    return 0
+
+
+def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    """The agent's model, and what it wants actions turned into. Raises Mistake where nothing can be decoded."""
+    if isinstance(agent, Dreamer):
+        return agent.nets.model, agent.from_space
+    if isinstance(agent, MPC) and hasattr(agent.model, "decode"):
+        try:
+            agent.model.decode(agent.model.initial(1))
+        except TypeError as error:
+            raise Mistake(str(error)) from error
+        return agent.model, lambda action: action
+    held = type(agent.model).__name__ if isinstance(agent, MPC) else "no world model"
+    raise Mistake(
+        f"{type(agent).__name__} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm"
+    )
+
+
+def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
+    """The first `length` rows (length, B, ...) of test episodes. Raises Mistake where all are shorter."""
+    open_: dict[int, list[Row]] = {}
+    whole: list[Row] = []
+
+    def watch(world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
+        rows = open_.setdefault(seed, [])
+        if len(rows) < length:
+            rows.append(copy(row))
+            if len(rows) == length:
+                whole.append(stack(rows))
+
+    evaluate(agent, env, range(episodes), watch)
+    if not whole:
+        raise Mistake(f"no episode has {length} rows; take a smaller --context or --horizon")
+    return stack(whole, axis=1)
+
+
+@torch.no_grad()
+def open_loop(
+    model: Any, encoded: Callable[[Tensor], Tensor], rows: Row, context: int
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What was so and what the model took it for, each key (T, B, ...): `context` rows observed, the rest imagined."""
+    device = next(model.parameters()).device
+    taken = to_torch({name: rows[name] for name in ("obs", "action", "first")}, device)  # type: ignore[literal-required]
+    actions = encoded(taken["action"])
+    state, decoded = model.initial(actions.shape[1]), []
+    for t in range(len(actions)):
+        before = actions[t - 1] if t else torch.zeros_like(actions[0])
+        if t < context:
+            obs = {key: value[t] for key, value in taken["obs"].items()}
+            state = model.observe(state, obs, before, taken["first"][t])
+        else:
+            state = model.imagine(state, before)
+        decoded.append(model.decode(state))
+    imagined = tree_map(lambda *leaves: torch.stack(leaves).cpu().numpy(), *decoded)
+    return {key: rows["obs"][key] for key in imagined}, imagined
+
+
+def draw(
+    space: spaces.Dict, truth: Mapping[str, Array], imagined: Mapping[str, Array], context: int, path: Path, title: str
+) -> list[str]:
+    """The picture, and its errors in words: pictures and symbols as strips, everything else as lines over time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    strips = [key for key in truth if kind(space[key]) in ("image", "symbols")]
+    lines = [key for key in truth if key not in strips]
+    heights = [3.2] * len(strips) + [1.6] * len(lines) + [1.8]
+    figure = Figure(figsize=(11, sum(heights) + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    parts = list(np.ravel(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights))))
+    for part, key in zip(parts[: len(strips)], strips, strict=True):
+        strip(part, key, space[key], truth[key][:, 0], imagined[key][:, 0], context)
+    for part, key in zip(parts[len(strips) : -1], lines, strict=True):
+        curves(part.subplots(), key, truth[key][:, 0], imagined[key][:, 0], context)
+    said = errors(parts[-1].subplots(), space, truth, imagined, context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return said
+
+
+def strip(part: Any, key: str, space: Any, truth: Array, imagined: Array, context: int) -> None:
+    """Three rows of pictures at moments that lie evenly: what was, what was imagined, where they differ."""
+    moments = np.unique(np.linspace(0, len(truth) - 1, COLUMNS).round().astype(int))
+    axes = part.subplots(3, len(moments))
+    for column, t in enumerate(moments):
+        was, thought = picture(truth[t], space), picture(imagined[t], space)
+        wrong = np.abs(was.astype(int) - thought).max(-1)
+        for row, shown in enumerate((was, thought, wrong)):
+            axes[row, column].imshow(shown, **({"cmap": "magma", "vmin": 0, "vmax": 255} if row == 2 else {}))
+            axes[row, column].set(xticks=[], yticks=[])
+        label = f"seen {t + 1}" if t < context else f"+{t - context + 1}"
+        axes[0, column].set_title(label, fontsize=9, color="black" if t < context else "tab:red")
+    for row, name in enumerate((f"{key}: truth", "imagination", "difference")):
+        axes[row, 0].set_ylabel(name, fontsize=9)
+
+
+def picture(value: Array, space: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of one observation."""
+    if kind(space) == "image":
+        return np.asarray(value, np.uint8)
+    from embodia.envs.grid.draw import symbols
+
+    return symbols(np.asarray(value, np.uint8), TILE)
+
+
+def curves(axes: Any, key: str, truth: Array, imagined: Array, context: int) -> None:
+    """Each number of a vector (or class) over time: truth drawn through, imagination dashed."""
+    for i, (was, thought) in enumerate(zip(truth.reshape(len(truth), -1).T, imagined.reshape(len(truth), -1).T)):
+        (line,) = axes.plot(was, label=f"{key}[{i}]" if truth.ndim > 1 else key)
+        axes.plot(thought, "--", color=line.get_color())
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.axvline(context - 0.5, color="grey", lw=0.8)
+    axes.set_xlim(0, len(truth) - 1)
+    axes.set_ylabel("truth —, imagined --", fontsize=8)
+    axes.legend(fontsize=7, loc="upper left", ncols=4)
+
+
+def errors(
+    axes: Any, space: spaces.Dict, truth: Mapping[str, Array], imagined: Mapping[str, Array], context: int
+) -> list[str]:
+    """Error over time, the mean of all episodes, beside that of whoever says that nothing changes any more."""
+    said = []
+    for key in truth:
+        error = distance(truth[key], imagined[key], space[key])
+        still = distance(truth[key], np.broadcast_to(truth[key][context - 1], truth[key].shape), space[key])
+        (line,) = axes.plot(error, label=f"{key}, {unit(space[key])}")
+        axes.plot(range(context, len(still)), still[context:], ":", color=line.get_color(), label="nothing changes")
+        said.append(
+            f"  {key}: {unit(space[key])} {error[:context].mean():.4g} while seeing, {error[-1]:.4g} after "
+            f"{len(error) - context} imagined steps; if nothing changed {still[-1]:.4g}"
+        )
+    axes.axvline(context - 0.5, color="grey", lw=0.8)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlim=(0, len(error) - 1), ylim=(0, None), xlabel="row; imagined from the line on", ylabel="error")
+    axes.legend(fontsize=7, loc="upper left", ncols=2)
+    return said
+
+
+def unit(space: Any) -> str:
+    return "share of codes wrong" if kind(space) in ("symbols", "discrete", "tokens") else "root mean square error"
+
+
+def distance(truth: Array, imagined: Array, space: Any) -> Array:
+    """(T, B, ...) twice -> (T,)."""
+    axes = tuple(range(1, truth.ndim))
+    if kind(space) in ("symbols", "discrete", "tokens"):
+        return (truth != imagined).mean(axes)
+    scale = 255.0 if kind(space) == "image" else 1.0
+    return np.sqrt(np.square((truth.astype(float) - imagined) / scale).mean(axes))

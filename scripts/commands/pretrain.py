@@ -1,0 +1,194 @@
+"""`embodia pretrain METHOD --data PATH`: an encoder that teaches itself on recorded episodes, pictures or films."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from embodia.agents.training.logger import Logger
+from embodia.agents.training.pretraining import Pretraining, PretrainingConfig, pretrain
+from embodia.agents.training.rng import seed_all
+from embodia.scripts.assembly import runs
+from embodia.scripts.assembly.config import read
+from embodia.scripts.assembly.config import write as write_config
+from embodia.scripts.assembly.image_encoders import ImageConfig, describe, find, make
+from embodia.scripts.assembly.provenance import config_hash, plain
+from embodia.scripts.assembly.self_supervision import (
+    METHODS,
+    MethodSettings,
+    Positives,
+    PositivesConfig,
+    clip_frames,
+    method,
+)
+from embodia.scripts.commands.train import one_at_a_time
+from embodia.scripts.data.frames import Pool, source
+from embodia.scripts.mistake import Mistake, nearest
+
+HELP = """usage: embodia pretrain METHOD --data PATH [--flags]      embodia pretrain METHOD --help names every flag
+       embodia pretrain --resume RUN [--steps N]
+
+Train an image encoder without labels on what lies in PATH: episodes of `embodia collect`, a folder of pictures, a
+folder of films, or an Ego-Exo4D release. The run folder, runs/METHOD-NAME-seedN unless --out names another, holds
+config.json, metrics.jsonl and TensorBoard events (with effective_rank and embedding_std, which tell a collapse), and
+checkpoints with encoder.safetensors and encoder.json. `embodia train PRESET --encoder.pretrained RUN` reads it.
+
+methods: {methods}"""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is looked at."""
+
+    path: Annotated[str, tyro.conf.Suppress] = ""
+    """Recorded episodes, pictures, films, or an Ego-Exo4D release."""
+    key: str | None = None
+    """Of episodes: the picture to read; None for the first."""
+    size: int = 64
+    """Of pictures and films: side of the square they are scaled to [pixels]."""
+    episode_size: int | None = None
+    """Of episodes: the same; by default as they were recorded."""
+    fps: float = 5.0
+    """Of films: frames taken per second."""
+    pool: int = 4096
+    """Clips held in memory and shuffled."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A pretraining run. Every leaf is a flag."""
+
+    method: MethodSettings
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: ImageConfig = field(default_factory=ImageConfig)
+    views: PositivesConfig = field(default_factory=PositivesConfig)
+    training: PretrainingConfig = field(default_factory=PretrainingConfig)
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train an encoder without labels."""
+
+    config: Annotated[PretrainConfig, tyro.conf.arg(name="")]
+    data: Annotated[Path, tyro.conf.arg(name="data")]
+    """Recorded episodes, pictures, films, or an Ego-Exo4D release."""
+    positives: Positives | None = None
+    """Sets views.by: what counts as the same picture."""
+    steps: int | None = None
+    """Sets training.steps."""
+    seed: int | None = None
+    """Sets training.seed."""
+    device: str | None = None
+    """Sets training.device."""
+    out: Path | None = None
+    """The run folder; by default runs/METHOD-NAME-seedN, or the next free name."""
+    runs: Path = Path("runs")
+    """Where run folders lie."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its newest whole checkpoint."""
+
+    resume: Path
+    """The run folder."""
+    steps: int | None = None
+    """So many updates in all; by default as many as the run was made for."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    arguments = list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP.format(methods=", ".join(METHODS)))
+        return 0 if arguments else 2
+    if arguments[0].startswith("-"):
+        return resume(tyro.cli(Resume, args=arguments, prog="embodia pretrain"))
+    name = arguments[0]
+    if name not in METHODS:
+        raise Mistake(f"{name} is no method. {nearest(name, METHODS)}")
+    args = parsed(name, arguments[1:])
+    config = settled(args)
+    learner, clips = build(config)  # what cannot be is refused before a folder is made
+    title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
+    run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
+    write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+    return carry_out(learner, clips, run)
+
+
+def parsed(name: str, arguments: list[str]) -> Args:
+    """The flags of one method. MAE needs patches, so it begins with a vision transformer; slots are a network too."""
+    networks = {"mae": ImageConfig("vit"), "slot-attention": ImageConfig("slot_attention", dim=64)}
+    default = PretrainConfig(METHODS[name], encoder=networks.get(name, ImageConfig()))
+    return tyro.cli(
+        Args,
+        args=arguments,
+        default=Args(default, tyro.MISSING),
+        prog=f"embodia pretrain {name}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def settled(args: Args) -> PretrainConfig:
+    """The configuration with what the short flags say."""
+    config = args.config
+    given = {name: value for name in ("steps", "seed", "device") if (value := getattr(args, name)) is not None}
+    views = config.views if args.positives is None else replace(config.views, by=args.positives)
+    return replace(
+        config,
+        data=replace(config.data, path=str(args.data.resolve())),
+        training=replace(config.training, **given),
+        views=views,
+    )
+
+
+def resume(args: Resume) -> int:
+    config = read(args.resume / runs.CONFIG, PretrainConfig)
+    if args.steps is not None:
+        config = replace(config, training=replace(config.training, steps=args.steps))
+    return carry_out(*build(config), args.resume, again=True)
+
+
+def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
+    """Learner and clips, from the run's seed. Raises Mistake for what does not go together."""
+    d, t = config.data, config.training
+    seed_all(t.seed)
+    frames = clip_frames(config.method, config.views)
+    clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
+    try:
+        encoder = make(config.encoder, clips.space)
+        teaches = method(config.method, encoder, config.views, t.steps)
+        about = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
+        return Pretraining(teaches, t, about), clips
+    except ValueError as error:
+        raise Mistake(f"this cannot be built: {error}") from error
+
+
+def carry_out(learner: Pretraining, clips: Pool, run: Path, again: bool = False) -> int:
+    """Pretrain into `run`; 130 if somebody interrupted it."""
+    print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
+    with one_at_a_time(run):
+        logger = Logger(run)
+        try:
+            made = pretrain(learner, clips, run, logger=logger, resume=again)
+        finally:
+            logger.close()
+    if made < learner.config.steps:
+        print(f"stopped at update {made:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
+        return 130
+    say(run, clips)
+    return 0
+
+
+def say(run: Path, clips: Pool) -> None:
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    told = [name for name in ("loss", "effective_rank", "embedding_std") if name in last]
+    print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
+    if clips.skipped:
+        names = ", ".join(Path(path).name for path in clips.skipped)
+        print(f"{len(clips.skipped)} of {len(clips.source.files)} files were passed over: {names}")
+    print(f"encoder: {find(run)}")
+    print(f"to use it: embodia train PRESET --encoder.pretrained {run} [--encoder.frozen True]")

@@ -1,0 +1,48 @@
+"""`embodia record`: films of a policy on chosen levels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from embodia.envs import Split
+from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.config import check
+from embodia.scripts.commands.eval import Policy, load, resolve
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.evaluation import draws, film
+
+
+@dataclass(frozen=True)
+class Args:
+    """One mp4 per seed: the agent's view, the whole map, the action, the reward and the running scores."""
+
+    who: Annotated[Policy, tyro.conf.arg(name="")]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """The levels."""
+    split: Split = "test"
+    """Which levels: train and test share none."""
+    fps: int = 8
+    """Steps per second of film."""
+    out: Path | None = None
+    """Where the films go; by default a fresh folder in the run, or under --runs."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia record")
+    config, run = resolve(args.who)
+    check(config)
+    env = build.worlds(config.env, args.split, 1, evaluation=True)
+    agent, _ = load(args.who, config, run, env)
+    env.close()
+    if not draws(config.env, args.split):
+        raise Mistake(f"{config.env.id} draws nothing; give it the render mode rgb_array and a render()")
+    home = run / "records" if run else args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-films"
+    with runs.filled(args.out, home) as folder:
+        for seed in args.seeds:
+            (path,), (episode,) = film(agent, config.env, [seed], args.split, folder, args.split, args.fps)
+            said = "  ".join(f"{name} {value:.3g}" for name, value in episode.metrics.items())
+            print(f"{path}  {episode.length} steps  {said or f'return {episode.return_:.3g}'}")
+    return 0

@@ -1,0 +1,209 @@
+"""`embodia train PRESET`: train, then judge on test levels; the run folder holds everything."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from embodia.agents import Agent
+from embodia.agents.references.expert import ExpertConfig
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.logger import Logger
+from embodia.agents.training.loop import train
+from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.config import Config, check, fitting
+from embodia.scripts.assembly.config import write as write_config
+from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.presets.table import PRESETS, preset
+from embodia.scripts.report.evaluation import judge, say, scores
+
+HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
+       embodia train --resume RUN [--steps N]
+
+Train a preset and judge it on test levels against random and the expert. The run folder, runs/PRESET-seedN unless
+--out names another, holds config.json, metrics.jsonl, TensorBoard events, checkpoints, episodes.jsonl, films and
+report.html. Ctrl-C leaves a checkpoint from which --resume goes on, on a CPU bit for bit.
+
+presets:
+{presets}"""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train, then judge on test levels against random and the expert."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    seed: int | None = None
+    """Seed of everything: sets schedule.seed and agent.seed."""
+    steps: int | None = None
+    """Sets schedule.steps."""
+    device: str | None = None
+    """Sets agent.device."""
+    out: Path | None = None
+    """The run folder; by default runs/PRESET-seedN, or the next free name."""
+    runs: Path = Path("runs")
+    """Where run folders lie."""
+    report: bool = True
+    """Judge the trained agent and write the report card."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its newest whole checkpoint."""
+
+    resume: str
+    """The run: its folder, its name, or its preset."""
+    steps: int | None = None
+    """Train for so many steps in all; by default as many as the run was made for."""
+    runs: Path = Path("runs")
+    """Where run folders lie."""
+    report: bool = True
+    """Judge the trained agent and write the report card."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    arguments = list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(len(each.name) for each in PRESETS)
+        print(HELP.format(presets="\n".join(f"  {each.name:<{width}}  {each.says}" for each in PRESETS)))
+        return 0 if arguments else 2
+    if arguments[0].startswith("-"):
+        return resume(tyro.cli(Resume, args=arguments, prog="embodia train"))
+    name, default = arguments[0], preset(arguments[0])
+    args = tyro.cli(
+        Args,
+        args=arguments[1:],
+        default=Args(default),
+        prog=f"embodia train {name}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    config = shortened(args)
+    if isinstance(config.agent, ExpertConfig):
+        raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
+    check(config)
+    run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
+    write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
+    runs.carry(config, run)
+    return carry_out(config, run, name, args.report)
+
+
+def shortened(args: Args) -> Config:
+    """The configuration with what --seed, --steps and --device say, its options those of its world."""
+    config = args.config
+    schedule = {name: value for name in ("seed", "steps") if (value := getattr(args, name)) is not None}
+    agent = {name: value for name in ("seed", "device") if (value := getattr(args, name)) is not None}
+    config = replace(config, schedule=replace(config.schedule, **schedule), agent=replace(config.agent, **agent))
+    return replace(config, env=fitting(config.env))
+
+
+def resume(args: Resume) -> int:
+    run = runs.find(args.resume, args.runs)
+    config = runs.config(run)
+    if args.steps is not None:
+        config = replace(config, schedule=replace(config.schedule, steps=args.steps))
+    check(config)
+    return carry_out(config, run, run.name, args.report, again=True)
+
+
+def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again: bool = False) -> int:
+    """Train into `run`, then judge; 130 if somebody interrupted it."""
+    print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
+    with one_at_a_time(run):
+        env = build.worlds(config.env, "train")
+        agent = build.agent(config, env)
+        try:
+            learn(agent, env, config, run, again)
+            steps = int(json.loads((runs.weights(run, "last") / "meta.json").read_text())["step"])
+        finally:
+            env.close()
+        if steps < config.schedule.steps:
+            print(f"stopped at step {steps:,}; embodia train --resume {run} goes on", file=sys.stderr)
+            return 130
+        if wanted:
+            report(agent, config, run, title)
+    return 0
+
+
+def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool) -> None:
+    """The training loop with this run's log, checkpoints and evaluations."""
+    logger = Logger(run)
+    judges = build.worlds(config.env, "train", min(config.evaluation.num_envs, config.evaluation.during), True)
+    began, used = time.time(), cpu_minutes()
+    try:
+        train(
+            agent,
+            env,
+            config.schedule,
+            run,
+            logger=logger,
+            evaluate=lambda: validate(agent, judges, config),
+            resume=again,
+            config={"hash": config_hash(config)},
+        )
+    finally:
+        logger.close()
+        judges.close()
+        spent = {"began": began, "seconds": time.time() - began, "cpu_minutes": cpu_minutes() - used}
+        with open(run / "sessions.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(spent) + "\n")
+
+
+def validate(agent: Agent, env: Any, config: Config) -> dict[str, float]:
+    """Mean scores on levels of the training split that training reaches by chance only; test levels stay unseen."""
+    seeds = range(VALIDATION, VALIDATION + config.evaluation.during)
+    return {name: sum(each) / len(each) for name, each in scores(evaluate(agent, env, seeds)).items()}
+
+
+VALIDATION = 2**29
+"""First seed of the levels that choose the best checkpoint."""
+
+
+def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any]:
+    """Judge the best checkpoint on test levels."""
+    chosen = runs.weights(run, "best")
+    agent.load(chosen)
+    minutes = sum(float(session["cpu_minutes"]) for session in sessions(run))
+    facts: dict[str, Any] = {"checkpoint": f"best of those kept, step {int(chosen.name):,}", **wall(run)}
+    name = f"{title}, seed {config.schedule.seed}"
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", minutes=minutes, **facts)
+    print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")
+    say(made, run)
+    return made
+
+
+def wall(run: Path) -> dict[str, float]:
+    """Wall time of training, over all its processes [min]."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return {"wall_minutes": round(json.loads(lines[-1])["time/seconds"] / 60, 2)} if lines else {}
+
+
+def sessions(run: Path) -> list[Mapping[str, Any]]:
+    """What each process that trained this run used."""
+    path = run / "sessions.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextmanager
+def one_at_a_time(run: Path) -> Any:
+    """Refuse a second process that would train the same run; a dead one's claim is taken over."""
+    claim = run / ".training"
+    try:
+        owner = int(claim.read_text())
+        os.kill(owner, 0)
+    except (OSError, ValueError):
+        owner = 0
+    if owner and owner != os.getpid():
+        raise Mistake(f"{run} is being trained by process {owner}; wait for it, or stop it")
+    claim.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        claim.unlink(missing_ok=True)

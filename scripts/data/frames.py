@@ -1,0 +1,270 @@
+"""Pictures to pretrain on, streamed: episodes, folders of pictures, films; shuffled in a pool of bounded size."""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from gymnasium import Space, spaces
+
+from embodia.agents import Array
+from embodia.agents.training.rows import EpisodeError, episode_files, read_episode
+from embodia.envs.video.clips import Sampling, VideoError, clips
+from embodia.envs.video.films import SUFFIXES, films
+from embodia.perception.encoders.observation import kind
+from embodia.scripts.assembly.image_encoders import picture_space
+from embodia.scripts.mistake import Mistake, nearest
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+class BadFile(ValueError):
+    """A file that cannot be read; the message names it. The others go on."""
+
+
+class Source(Protocol):
+    """Files that hold clips of one observation key."""
+
+    space: spaces.Dict
+    """The one key, and what a frame of it is."""
+
+    @property
+    def files(self) -> Sequence[Path]: ...
+
+    def clips(self, file: int, start: int = 0) -> Iterator[Array]:
+        """Clips (T, ...) of a file from number `start` on, always the same. Raises BadFile, perhaps after some."""
+
+
+class Episodes:
+    """Clips of `frames` rows `gap` apart, of episodes that `embodia collect` wrote; none crosses an episode's end.
+
+    Their pictures are as they were recorded, or, with `size`, their middle square is scaled to it.
+    """
+
+    def __init__(self, folder: Path, frames: int = 1, gap: int = 1, key: str | None = None, size: int | None = None):
+        self.files, self.frames, self.gap, self.size = episode_files(folder), frames, gap, size
+        for path in self.files:
+            try:
+                space = read_episode(path).observation_space
+                break
+            except EpisodeError:
+                continue
+        else:
+            raise Mistake(f"{folder}: none of its {len(self.files)} episodes can be read; record them again")
+        pictures = [name for name, each in space.items() if kind(each) in ("image", "depth")]
+        if not pictures or key not in (None, *pictures):
+            hint = nearest(key or "", pictures) if pictures else "Record with a camera."
+            raise Mistake(f"{folder}: {key or 'a picture'} is not among the pictures observed. {hint}")
+        self.key = key or pictures[0]
+        self.recorded = space[self.key]
+        self.space = spaces.Dict({self.key: self.recorded if size is None else resized(self.recorded, size)})
+
+    def clips(self, file: int, start: int = 0) -> Iterator[Array]:
+        try:
+            episode = read_episode(self.files[file])
+        except (EpisodeError, OSError) as error:
+            raise BadFile(str(error)) from error
+        found = episode.observation_space.spaces.get(self.key)
+        if found != self.recorded:
+            raise BadFile(f"{self.files[file]}: {self.key} is {found}, in the first episode {self.recorded}")
+        frames = episode.rows["obs"][self.key]
+        if self.size is not None:
+            frames = np.stack([middle_square(frame, self.size) for frame in frames])
+        span = (self.frames - 1) * self.gap
+        for first in range(start, len(frames) - span):
+            yield frames[first : first + span + 1 : self.gap]
+
+
+class Pictures:
+    """Every picture of a folder and below, its middle square scaled to `size`; one makes a clip of one frame."""
+
+    def __init__(self, folder: Path, size: int = 64):
+        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+        self.size, self.space = size, picture_space((size, size, 3))
+
+    def clips(self, file: int, start: int = 0) -> Iterator[Array]:
+        if start == 0:
+            yield read_picture(self.files[file], self.size)[None]
+
+
+def read_picture(path: Path, size: int) -> Array:
+    """(size, size, 3) RGB. Raises BadFile."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise BadFile(f"{path}: is no picture that can be decoded; leave it out")
+    return middle_square(picture[:, :, ::-1], size)
+
+
+def middle_square(picture: Array, size: int) -> Array:
+    """(H, W, C) -> (size, size, C); of depth the nearest pixels, for what lies between two things is nowhere."""
+    height, width, channels = picture.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    smooth = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    how = smooth if picture.dtype == np.uint8 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(square, (size, size), interpolation=how)).reshape(size, size, channels)
+
+
+def resized(picture: Space[Any], size: int) -> spaces.Box:
+    assert isinstance(picture, spaces.Box)
+    shape = (size, size, picture.shape[-1])
+    return spaces.Box(float(picture.low.min()), float(picture.high.max()), shape, picture.dtype.type)
+
+
+class Films:
+    """Clips of `frames` frames, `gap` taken frames apart, of films or of Ego-Exo4D."""
+
+    def __init__(self, folder: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float = 5.0):
+        self.files, self.gap = films(folder), gap
+        self.sampling = Sampling((frames - 1) * gap + 1, fps, 1, size)
+        self.space = picture_space((size, size, 3))
+
+    def clips(self, file: int, start: int = 0) -> Iterator[Array]:
+        try:
+            for clip in clips(self.files[file], self.sampling, start):
+                yield clip.frames[:: self.gap]
+        except VideoError as error:
+            raise BadFile(str(error)) from error
+
+
+def source(
+    data: Path,
+    frames: int = 1,
+    gap: int = 1,
+    size: int = 64,
+    fps: float = 5.0,
+    key: str | None = None,
+    episode_size: int | None = None,
+) -> Source:
+    """What lies there: episodes, films or pictures. Raises Mistake where it is none of them."""
+    if not data.exists():
+        raise Mistake(f"--data {data}: there is nothing; name recorded episodes, or a folder of films or pictures")
+    for folder in (data, data / "rows"):
+        if episode_files(folder):
+            return Episodes(folder, frames, gap, key, episode_size)
+    below = {path.suffix.lower() for path in ([data] if data.is_file() else data.rglob("*"))}
+    if (data / "takes.json").is_file() or below & set(SUFFIXES):
+        return Films(data, frames, gap, size, fps)
+    if below & set(PICTURES):
+        if frames > 1:
+            raise Mistake(f"--data {data}: pictures have no time; leave --positives out, or give films or episodes")
+        return Pictures(data, size)
+    kinds = f"no episode-*.npz, no film ({', '.join(SUFFIXES)}), no picture ({', '.join(PICTURES)})"
+    raise Mistake(f"--data {data}: {kinds}")
+
+
+class Pool:
+    """Clips in random order out of a stream of files: each drawn one makes room for the next of the stream.
+
+    Where all clips fit, they are drawn from the pool for ever and no file is read again.
+
+    Args:
+        source: the files.
+        capacity: clips held at most.
+        seed: of the order of files and of the draws.
+    """
+
+    def __init__(self, source: Source, capacity: int = 4096, seed: int = 0):
+        self.source, self.capacity = source, capacity
+        ((self.key, _),) = source.space.items()
+        self.space = source.space
+        self.rng = np.random.default_rng(seed)
+        self.seed, self.epoch, self.position, self.number = seed, 0, 0, 0  # of the next clip: file and number in it
+        self.whole = False  # whether the pool holds everything there is
+        self.skipped: dict[str, str] = {}  # file -> why
+        self.clips: list[Array] = []
+        self.places: list[tuple[int, int]] = []  # (file, number) of each clip held
+        self._stream: Iterator[tuple[tuple[int, int], Array]] | None = None
+
+    def batch(self, n: int) -> dict[str, Array]:
+        """n clips as rows, {key: (T, n, ...)}. Raises Mistake where there is no clip at all."""
+        if not self.clips:
+            self._fill()
+        drawn = self.rng.permutation(len(self.clips))[:n]
+        if len(drawn) < n:  # fewer clips than a batch
+            drawn = self.rng.integers(len(self.clips), size=n)
+        rows = np.stack([self.clips[i] for i in drawn], axis=1)
+        if not self.whole:
+            for i in np.unique(drawn):
+                self.places[i], self.clips[i] = self._next()
+        return {self.key: rows}
+
+    def _fill(self) -> None:
+        while len(self.clips) < self.capacity:
+            place, clip = self._next()
+            if self.epoch > 0:  # the stream has come round: this is everything
+                self.whole = True
+                return
+            self.places.append(place)
+            self.clips.append(clip)
+
+    def _next(self) -> tuple[tuple[int, int], Array]:
+        if self._stream is None:
+            self._stream = self._read()
+        return next(self._stream)
+
+    def _read(self) -> Iterator[tuple[tuple[int, int], Array]]:
+        """Clips for ever, the files in a new order each time round, from where the position stands."""
+        while True:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.source.files))
+            seen = self.position > 0 or self.number > 0
+            while self.position < len(order):
+                file = int(order[self.position])
+                try:
+                    for number, clip in enumerate(self.source.clips(file, self.number), start=self.number):
+                        self.number, seen = number + 1, True
+                        yield (file, number), np.array(clip)
+                except BadFile as error:
+                    self._skip(self.source.files[file], str(error))
+                self.position, self.number = self.position + 1, 0
+            if not seen:
+                reasons = "\n".join(list(self.skipped.values())[:3])
+                raise Mistake(f"no clip in any of {len(order)} files; clips may be longer than they are\n{reasons}")
+            self.epoch, self.position = self.epoch + 1, 0
+
+    def _skip(self, path: Path, why: str) -> None:
+        if str(path) not in self.skipped:
+            self.skipped[str(path)] = why
+            print(f"passed over: {why}", file=sys.stderr, flush=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands and which clips are held; the clips themselves are read again."""
+        return {
+            "files": self._names(),
+            "places": np.array(self.places, np.int64).reshape(-1, 2),
+            "rng": self.rng.bit_generator.state,
+            "stream": (self.epoch, self.position, self.number),
+            "whole": self.whole,
+            "skipped": dict(self.skipped),
+        }
+
+    def _names(self) -> str:
+        """Which files there are, in so many digits however many they are."""
+        return hashlib.sha256("\n".join(path.name for path in self.source.files).encode()).hexdigest()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises Mistake where the files are not those of before."""
+        if state["files"] != self._names():
+            raise Mistake("the data are not those the run was begun with: other files; bring them back, or begin anew")
+        self.places = [(int(file), int(number)) for file, number in state["places"]]
+        held = {}
+        for file in {file for file, _ in self.places}:
+            wanted = sorted(number for other, number in self.places if other == file)
+            try:
+                for number, clip in enumerate(self.source.clips(file, wanted[0]), start=wanted[0]):
+                    held[file, number] = np.array(clip)
+                    if number >= wanted[-1]:
+                        break
+            except BadFile:
+                pass
+        if lost := [place for place in self.places if place not in held]:
+            path = self.source.files[lost[0][0]]
+            raise Mistake(f"{path}: clip {lost[0][1]} can no longer be read; bring the file back, or begin anew")
+        self.clips = [held[place] for place in self.places]
+        self.rng.bit_generator.state = state["rng"]
+        self.epoch, self.position, self.number = state["stream"]
+        self.whole, self.skipped, self._stream = state["whole"], dict(state["skipped"]), None

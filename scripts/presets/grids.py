@@ -1,0 +1,67 @@
+"""Presets of the grids."""
+
+from dataclasses import replace
+from typing import Any
+
+from embodia.agents.imitation.bc import BCConfig
+from embodia.agents.imitation.dagger import DAggerConfig
+from embodia.agents.reinforcement.sb3 import A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.training.loop import Schedule
+from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
+
+
+def grid(task: str, observation: str = "symbolic", num_envs: int = 8) -> EnvConfig:
+    return EnvConfig(f"embodia/MiniGrid-{task}-v0", GridOptions(observation), num_envs)  # type: ignore[arg-type]
+
+
+FULL = EncoderConfig(keys=("symbolic", "carrying"))
+"""Reads the whole grid."""
+VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
+"""Reads the agent's own view."""
+EMPTY = grid("Empty-8x8")
+LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
+PIECES: dict[str, Any] = {"batch_size": 16, "sequence": 32, "updates": 24, "anneal_rows": 60_000}
+"""Labels of a deterministic expert cost next to nothing, and pieces of episodes share their map, which is read once."""
+
+
+def cloned(task: str, agent: BCConfig, steps: int) -> Config:
+    """From the whole grid."""
+    return Config(grid(task, "symbolic_full"), agent, FULL, replace(LABELS, steps=steps, eval_every=steps // 5))
+
+
+def partial(task: str, agent: BCConfig, steps: int) -> Config:
+    """From the agent's own view, advised by an expert that sees everything."""
+    return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 5))
+
+
+GRIDS: tuple[Preset, ...] = (
+    Preset(
+        "ppo-empty",
+        "PPO, the agent's own view",
+        Config(EMPTY, PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000)),
+    ),
+    Preset(
+        "a2c-empty",
+        "A2C, the agent's own view",
+        Config(EMPTY, A2CConfig(), VIEW, Schedule(steps=120_000, eval_every=20_000)),
+    ),
+    Preset(
+        "dqn-empty",
+        "DQN, the agent's own view",
+        Config(EMPTY, DQNConfig(), VIEW, Schedule(steps=100_000, eval_every=20_000)),
+    ),
+    Preset("bc-doorkey", "clone the expert, whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
+    Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
+    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**PIECES), 60_000)),
+    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 60_000)),
+    Preset(
+        "dagger-fourrooms-view",
+        "DAgger, own view, no memory",
+        partial("FourRooms", DAggerConfig(**PIECES), 60_000),
+    ),
+    Preset(
+        "dagger-fourrooms-memory",
+        "DAgger, own view, a GRU remembers whole episodes",
+        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence": 100}), 60_000),
+    ),
+)

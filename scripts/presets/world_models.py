@@ -1,0 +1,124 @@
+"""Presets of the agents that learn a world model, or plan in one."""
+
+from dataclasses import replace
+
+from embodia.agents.reinforcement.dreamer import DreamerConfig
+from embodia.agents.reinforcement.td_mpc2 import TDMPC2Config
+from embodia.agents.training.loop import Schedule
+from embodia.planners.models.rssm import RSSMConfig
+from embodia.scripts.assembly.config import (
+    Config,
+    EncoderConfig,
+    EnvConfig,
+    EvaluationConfig,
+    GridOptions,
+    NoOptions,
+    Preset,
+)
+from embodia.scripts.assembly.planning import MPCConfig, SearchOptions
+
+VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
+"""Reads the agent's own view."""
+CLOSE = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("symbolic"), num_envs=4)
+PENDULUM = EnvConfig("Pendulum-v1", NoOptions(), num_envs=4)
+SWING = EvaluationConfig(episodes=50, during=16)
+
+SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
+SWINGING = replace(SMALL, discount_horizon=100.0)
+"""A swing-up takes some 50 steps; values that look further take longer to learn."""
+DREAMER = DreamerConfig(model=SMALL, imagine_last=8)
+"""Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
+
+MODELS: tuple[Preset, ...] = (
+    Preset(
+        "dreamer-empty",
+        "Dreamer, the agent's own view",
+        Config(
+            CLOSE,
+            replace(DREAMER, learning_starts=500, entropy=1e-3),
+            VIEW,
+            Schedule(steps=8_000, eval_every=1_000, log_every=400),
+        ),
+    ),
+    Preset(
+        "dreamer-pendulum",
+        "Dreamer swings a pendulum up",
+        Config(
+            PENDULUM,
+            replace(DREAMER, model=SWINGING, train_ratio=256.0, batch_size=32, length=16, imagine_last=4),
+            EncoderConfig(dim=64),
+            Schedule(steps=10_000, eval_every=2_000, log_every=500),
+            SWING,
+        ),
+    ),
+    Preset(
+        "td-mpc2-pendulum",
+        "TD-MPC2 swings a pendulum up",
+        Config(
+            PENDULUM,
+            TDMPC2Config(),
+            EncoderConfig(dim=64),
+            Schedule(steps=6_000, eval_every=2_000, log_every=500),
+            replace(SWING, episodes=20, during=8),
+        ),
+    ),
+    Preset(
+        "mpc-pendulum",
+        "CEM over the pendulum's own equations; nothing is learned",
+        Config(
+            replace(PENDULUM, num_envs=1),
+            MPCConfig(
+                model="pendulum",
+                objective="quadratic",
+                search=SearchOptions(horizon=45, samples=96, elites=10, iterations=4),
+            ),
+            schedule=Schedule(steps=200),
+            evaluation=SWING,
+        ),
+    ),
+    Preset(
+        "mpc-rssm-pendulum",
+        "CEM over an RSSM that it learns",
+        Config(
+            PENDULUM,
+            MPCConfig(
+                rssm=SMALL,
+                execute=3,
+                search=SearchOptions(horizon=30, samples=64, elites=8, iterations=3),
+            ),
+            EncoderConfig(dim=64),
+            Schedule(steps=6_000, eval_every=2_000, log_every=400),
+            replace(SWING, episodes=16, during=8),
+        ),
+    ),
+    Preset(
+        "mpc-rssm-empty",
+        "CEM over an RSSM that it learns, the agent's own view",
+        Config(
+            CLOSE,
+            MPCConfig(
+                rssm=SMALL,
+                learning_starts=500,
+                search=SearchOptions(horizon=10, samples=64, elites=8, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=4_000, eval_every=1_000, log_every=400),
+            replace(SWING, num_envs=8),
+        ),
+    ),
+    Preset(
+        "mpc-simulator-empty",
+        "CEM in the environment itself, through its snapshots; nothing is learned",
+        Config(
+            replace(CLOSE, num_envs=1),
+            MPCConfig(
+                model="simulator",
+                discount=0.95,
+                search=SearchOptions(horizon=10, samples=48, elites=6, iterations=3),
+            ),
+            VIEW,
+            Schedule(steps=10),
+            EvaluationConfig(episodes=20, during=2),
+        ),
+    ),
+)

@@ -1,0 +1,285 @@
+"""An agent on seeded levels, against random and the expert: episodes, films, report card."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from embodia.agents import Agent, Row
+from embodia.agents.references.expert import ExpertConfig
+from embodia.agents.training.device import choose_device
+from embodia.agents.training.evaluate import Episode, Watch, evaluate
+from embodia.envs import NoExpert, Split
+from embodia.scripts.assembly import build
+from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions, known_id
+from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain, versions
+from embodia.scripts.mistake import Mistake
+from embodia.scripts.report import report
+from embodia.scripts.report.chart import Curve
+from embodia.scripts.report.overlay import Caption, draw, words
+from embodia.scripts.report.report import Card, Clip
+from embodia.scripts.report.statistics import wilson
+from embodia.scripts.report.video import Video
+
+GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
+HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
+PREFERRED = ("score", "success", "spl")
+CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
+
+
+class Ticker:
+    """A `Watch` that says how many episodes are over: a line now and then, nothing in the first two seconds."""
+
+    def __init__(self, what: str, total: int):
+        self.what, self.total, self.done = what, total, 0
+        self.said, self.shown = time.monotonic(), False
+
+    def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
+        if not row["last"]:
+            return
+        self.done += 1
+        if time.monotonic() - self.said > 2:
+            self.said, self.shown = time.monotonic(), True
+            self.print(f"{self.what}: {self.done} of {self.total} episodes")
+        elif self.shown and self.done == self.total and sys.stderr.isatty():
+            self.print("")
+
+    def print(self, text: str) -> None:
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(f"{text:<40}".rstrip() if end == "\n" else f"{text:<40}", file=sys.stderr, end=end, flush=True)
+
+
+class Film:
+    """A `Watch` of one world: draws each row with its caption and writes one film per episode."""
+
+    def __init__(self, folder: Path, name: str, actions: Mapping[int, str] | None = None, fps: int = 8):
+        self.folder, self.name, self.actions, self.fps = folder, name, actions, fps
+        self.video: Video | None = None
+        self.paths: list[Path] = []
+        self.step, self.total = 0, 0.0
+
+    def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
+        if row["first"]:
+            self.video, self.step, self.total = Video(self.folder / f"{self.name}-seed-{seed}.mp4", self.fps), 0, 0.0
+        assert self.video is not None
+        self.total += float(row["reward"])
+        last = bool(row["last"])
+        done = "terminated" if row["terminal"] else "time is up"
+        caption = Caption(
+            action=f"episode over: {done}" if last else words(row["action"], self.actions),
+            reward=float(row["reward"]),
+            total=self.total,
+            step=self.step,
+            seed=seed,
+            title=str(info.get("title", "")),
+            scores=info.get("metrics", {}),
+        )
+        self.video.add(draw(frame(), caption))
+        self.step += 1
+        if last:
+            for _ in range(self.fps):  # the last picture stands for a second
+                self.video.add(draw(frame(), caption))
+            self.video.__exit__(None, None, None)
+            self.paths.append(self.video.path)
+            self.video = None
+
+    def give_up(self) -> None:
+        """Remove the film under way."""
+        if self.video is not None:
+            self.video.__exit__(KeyboardInterrupt, None, None)
+
+
+def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
+    """What discrete actions are called: the environment's own `action_names`, those of grids and homes, or nothing."""
+    if hasattr(env, "action_names"):
+        return dict(enumerate(env.action_names))
+    entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
+    names = {"embodia.envs.grid": GRID_ACTIONS, "embodia.envs.homes": HOME_ACTIONS}
+    return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
+
+
+def play(
+    agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, num_envs: int = 16, watch: Watch | None = None
+) -> list[Episode]:
+    """One episode per seed in worlds made for it."""
+    vector = build.worlds(env, split, min(num_envs, len(seeds)), evaluation=True)
+    try:
+        return evaluate(agent, vector, seeds, watch)
+    finally:
+        vector.close()
+
+
+def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, list[Episode]]:
+    """Random's episodes, and the expert's where the task has one; a planner is held against the logged driver."""
+    found: dict[str, list[Episode]] = {}
+    env = config.env
+    if isinstance(config.agent, ExpertConfig) and isinstance(env.options, RoadOptions):
+        env = replace(env, options=replace(env.options, expert="log"))
+    for name in ("random", "expert"):
+        vector = build.worlds(env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
+        try:
+            found[name] = evaluate(build.reference(name, vector), vector, seeds, Ticker(name, len(seeds)))
+        except (NoExpert, AttributeError) as error:
+            print(f"no expert's bar: {error}", file=sys.stderr)
+        finally:
+            vector.close()
+    return found
+
+
+def scores(episodes: Sequence[Episode]) -> dict[str, list[float]]:
+    """Score name -> value per episode: the protocol's, and the return. Raises Mistake where an episode lacks one."""
+    names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
+    for episode in episodes:
+        if missing := [name for name in names if name not in episode.metrics]:
+            raise Mistake(
+                f"seed {episode.seed} ended without {', '.join(missing)} in info['metrics'], other seeds with it; "
+                "the environment must give its scores on every last step, also where time runs out"
+            )
+    found = {name: [episode.metrics[name] for episode in episodes] for name in names}
+    return {**found, "return": [episode.return_ for episode in episodes]}
+
+
+def headline(names: Iterable[str]) -> str:
+    """The score a policy is judged by: success and its kin, or whatever the protocol names first."""
+    known = list(names)
+    return next((name for name in PREFERRED if name in known), known[0])
+
+
+def film(
+    agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, folder: Path, name: str, fps: int = 8
+) -> tuple[list[Path], list[Episode]]:
+    """Play each seed again in one world and film it."""
+    vector = build.worlds(env, split, 1, evaluation=True)
+    watch = Film(folder, name, action_names(vector, env.id), fps)
+    try:
+        return watch.paths, evaluate(agent, vector, seeds, watch)
+    finally:
+        watch.give_up()
+        vector.close()
+
+
+def draws(env: EnvConfig, split: Split) -> bool:
+    """Whether the environment gives pictures."""
+    vector = build.worlds(env, split, 1, evaluation=True)
+    try:
+        vector.reset(seed=[0])
+        return vector.render_mode == "rgb_array" and vector.render()[0] is not None
+    finally:
+        vector.close()
+
+
+def clips(agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path) -> list[Clip]:
+    """Films of the worst and the best episodes by the headline score."""
+    values = scores(episodes)
+    name = headline(values)
+    films = config.evaluation.films if draws(config.env, split) else 0
+    chosen = report.worst_and_best(values[name], [episode.length for episode in episodes], films)
+    found = []
+    for kind, i in chosen:
+        (path,), (again,) = film(agent, config.env, [episodes[i].seed], split, folder, kind)
+        said = ", ".join(f"{score} {each[0]:.3g}" for score, each in scores([again]).items())
+        found.append(Clip(path, f"{kind}: seed {again.seed}, {again.length} steps, {said}", again.seed))
+    return found
+
+
+def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split: Split) -> None:
+    """`episodes.jsonl`: one line per policy and seed."""
+    lines = [
+        {
+            "policy": name,
+            "split": split,
+            "seed": episode.seed,
+            "length": episode.length,
+            "return": episode.return_,
+            "metrics": episode.metrics,
+            "seconds": round(episode.seconds, 4),
+        }
+        for name, episodes in policies.items()
+        for episode in episodes
+    ]
+    report.replace(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def curves(metrics: Path) -> list[Curve]:
+    """The curves worth showing out of a `metrics.jsonl`; evaluations of successes with their interval."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    names = dict.fromkeys(name for line in lines for name in line if any(part in name for part in CURVES))
+    found = []
+    for name in names:
+        pairs = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+        if len(pairs) > 1:
+            steps, values = zip(*pairs)
+            found.append(Curve(name, steps, values))
+    return sorted(found, key=lambda line: not line.name.startswith("eval/"))
+
+
+def with_interval(line: Curve, episodes: int, confidence: float) -> Curve:
+    """A curve of success rates over `episodes` gains its Wilson band."""
+    if not line.name.startswith("eval/success"):
+        return line
+    found = [wilson(round(value * episodes), episodes, confidence) for value in line.values]
+    return line._replace(low=[each.low for each in found], high=[each.high for each in found])
+
+
+def provenance(config: Config, minutes: float | None = None, **more: Any) -> dict[str, Any]:
+    """What the numbers hang on."""
+    return {
+        "config_hash": config_hash(config),
+        "seed": config.schedule.seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+        "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
+        "hardware": hardware(str(choose_device(config.agent.device))),
+        "versions": versions(),
+    }
+
+
+def judge(
+    agent: Agent,
+    config: Config,
+    folder: Path,
+    title: str,
+    split: Split = "test",
+    seeds: Sequence[int] | None = None,
+    metrics: Path | None = None,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Evaluate, film and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` into `folder`."""
+    seeds = list(range(config.evaluation.episodes)) if seeds is None else list(seeds)
+    mine = play(agent, config.env, seeds, split, config.evaluation.num_envs, Ticker("agent", len(seeds)))
+    episodes = {"agent": mine, **references(config, seeds, split)}
+    write_episodes(folder / "episodes.jsonl", episodes, split)
+    policies = {name: scores(each) for name, each in episodes.items()}
+    lines = curves(metrics) if metrics else []
+    card = Card(
+        title=title,
+        env=config.env.id,
+        split=split,
+        seeds=seeds,
+        policies=policies,
+        lengths=[episode.length for episode in mine],
+        headline=headline(policies["agent"]),
+        curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
+        clips=clips(agent, config, mine, split, folder / "videos"),
+        config=plain(config),
+        provenance=provenance(config, **facts),
+        confidence=config.evaluation.confidence,
+    )
+    return report.write(card, folder)
+
+
+def say(made: Mapping[str, Any], folder: Path) -> None:
+    """The report in a few lines on the console."""
+    width = max(len(name) for name in made["scores"]["agent"])
+    for score in made["scores"]["agent"]:
+        parts = [f"{name} {report.spell(each[score])}" for name, each in made["scores"].items() if score in each]
+        print(f"  {score:<{width}}  {'   '.join(parts)}")
+    print(f"  report  {folder / 'report.html'}")
+    for clip in made["videos"]:
+        print(f"  film    {folder / clip['path']}  ({clip['caption']})")

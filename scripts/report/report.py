@@ -1,0 +1,266 @@
+"""The report card of a policy: `report.json` says it to programs, `report.html`, made from it, to people."""
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from embodia.scripts.report.chart import Curve, Whisker, curve, span, whiskers
+from embodia.scripts.report.statistics import Comparison, binary, compare, interval
+
+EMBED = 8_000_000
+"""At most so many bytes of films go into the page; further ones are linked."""
+STYLE = Path(__file__).with_name("report.css")
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>$title</title><style>$style</style></head><body><main>
+<header><h1>$title</h1><p class="sub">$subtitle</p><p class="verdict">$verdict</p></header>
+$sections
+<footer>Made by embodia $version. Intervals: $confidence % (Wilson for successes, BCa bootstrap of the mean for other
+scores); one fresh episode per seed, the same seeds for every policy.</footer>
+</main><script>$script</script></body></html>
+""")
+SCRIPT = """
+if (matchMedia("(prefers-reduced-motion: reduce)").matches)
+  for (const film of document.querySelectorAll("video")) film.autoplay = false;
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    heads.forEach(other => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const key = row => parseFloat(row.cells[column].dataset.v ?? row.cells[column].textContent);
+    const rows = [...table.tBodies[0].rows].sort((a, b) => (up ? 1 : -1) * (key(a) - key(b)));
+    table.tBodies[0].append(...rows);
+  }));
+}"""
+
+Scores = Mapping[str, Sequence[float]]
+"""Score name -> its value in each episode, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A film of one episode, beside the report."""
+
+    path: Path
+    caption: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything a report is made from. `policies["agent"]` is the one reported on; all share `seeds`."""
+
+    title: str
+    env: str
+    split: str
+    seeds: Sequence[int]
+    policies: Mapping[str, Scores]
+    lengths: Sequence[int]
+    headline: str
+    curves: Sequence[Curve] = ()
+    clips: Sequence[Clip] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    confidence: float = 0.95
+
+
+def write(card: Card, folder: Path) -> dict[str, Any]:
+    """Write `report.json` and `report.html` into `folder`; gives the JSON. Raises ValueError for unequal seeds."""
+    report = summary(card, folder)
+    replace(folder / "report.json", json.dumps(report, indent=1, default=np.ndarray.tolist))
+    replace(folder / "report.html", page(card, report))
+    return report
+
+
+def replace(path: Path, text: str) -> None:
+    """Write aside, then rename: a reader meets the old file or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def summary(card: Card, folder: Path) -> dict[str, Any]:
+    """The card with its intervals and paired comparisons, as JSON."""
+    for name, scores in card.policies.items():
+        for score, values in scores.items():
+            if len(values) != len(card.seeds):
+                raise ValueError(f"{name}: {len(values)} values of {score} for {len(card.seeds)} seeds")
+    successes = {score for score in card.policies["agent"] if all(binary(s[score]) for s in having(card, score))}
+    return {
+        "title": card.title,
+        "env": card.env,
+        "split": card.split,
+        "headline": card.headline,
+        "confidence": card.confidence,
+        "scores": {
+            name: {
+                score: interval(values, card.confidence, score in successes)._asdict()
+                for score, values in scores.items()
+            }
+            for name, scores in card.policies.items()
+        },
+        "against": {
+            other: plainly(compare(card.policies["agent"][card.headline], scores[card.headline], card.confidence))
+            for other, scores in card.policies.items()
+            if other != "agent" and card.headline in scores
+        },
+        "seeds": [int(seed) for seed in card.seeds],
+        "episodes": episodes(card),
+        "curves": [line._asdict() for line in card.curves],
+        "videos": [
+            {"path": relative(clip.path, folder), "caption": clip.caption, "seed": clip.seed} for clip in card.clips
+        ],
+        "config": dict(card.config),
+        **card.provenance,
+    }
+
+
+def having(card: Card, score: str) -> list[Scores]:
+    """The policies that were given this score."""
+    return [scores for scores in card.policies.values() if score in scores]
+
+
+def relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def plainly(found: Comparison) -> dict[str, Any]:
+    return {**found._asdict(), "difference": found.difference._asdict()}
+
+
+def episodes(card: Card) -> list[dict[str, Any]]:
+    """One dict per seed: the agent's scores, and the headline score of the others on the same level."""
+    others = {f"{name} {card.headline}": scores.get(card.headline) for name, scores in card.policies.items()}
+    columns = {**card.policies["agent"], **{name: values for name, values in others.items() if values is not None}}
+    del columns[f"agent {card.headline}"]
+    return [
+        {"seed": int(seed), "length": int(length), **{name: float(values[i]) for name, values in columns.items()}}
+        for i, (seed, length) in enumerate(zip(card.seeds, card.lengths))
+    ]
+
+
+def worst_and_best(values: Sequence[float], lengths: Sequence[int], n: int = 2) -> list[tuple[str, int]]:
+    """("worst" or "best", index) of n episodes each, without repetition; ties: long is worst, short is best."""
+    order = np.lexsort((-np.asarray(lengths), np.asarray(values)))
+    worst = [int(i) for i in order[:n]]
+    best = [int(i) for i in order[::-1][:n] if int(i) not in worst]
+    return [*(("worst", i) for i in worst), *(("best", i) for i in best)]
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """The headline in one sentence, with what may be claimed against random."""
+    headline, scores = report["headline"], report["scores"]
+    said = [f"{name} <b>{spell(each[headline])}</b>" for name, each in scores.items() if headline in each]
+    text = f"{escape(headline.replace('_', ' ')).capitalize()} over {len(report['seeds'])} episodes: {', '.join(said)}."
+    if "random" in report["against"]:
+        mine, random = scores["agent"][headline], scores["random"][headline]
+        p = report["against"]["random"]["p_value"]
+        if mine["low"] > random["high"]:
+            text += f" The agent beats random: the intervals do not meet (paired test {chance(p)})."
+        elif p < 0.05 and report["against"]["random"]["difference"]["value"] > 0:
+            text += f" The intervals meet, but on the same levels the agent beats random (paired test {chance(p)})."
+        else:
+            text += f" Nothing shows that the agent beats random (paired test {chance(p)})."
+    return text
+
+
+def spell(each: Mapping[str, float]) -> str:
+    return span(each["value"], each["low"], each["high"])
+
+
+def chance(p: float) -> str:
+    """A p value in words; beyond four digits it is about the model, not about the policies."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def page(card: Card, report: Mapping[str, Any]) -> str:
+    """The whole page: no file, font or script from elsewhere."""
+    sections = [
+        section("Scores", score_charts(report)),
+        section("Training", f'<div class="curves">{"".join(curve(line) for line in card.curves)}</div>', card.curves),
+        section("Episodes on film", f'<div class="clips">{films(card)}</div>', card.clips),
+        section("Every episode", table(report["episodes"])),
+        section("Provenance", facts(card.provenance)),
+        section("Configuration", f"<pre>{escape(json.dumps(report['config'], indent=2))}</pre>", card.config),
+    ]
+    subtitle = f"{report['env']}, {report['split']} levels, {len(report['seeds'])} seeds"
+    return PAGE.substitute(
+        title=escape(card.title),
+        subtitle=escape(subtitle),
+        verdict=verdict(report),
+        sections="\n".join(filter(None, sections)),
+        style=STYLE.read_text(),
+        script=SCRIPT,
+        confidence=f"{100 * card.confidence:g}",
+        version=escape(str(card.provenance.get("versions", {}).get("embodia", ""))),
+    )
+
+
+def section(title: str, body: str, contents: object = True) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>" if contents else ""
+
+
+def score_charts(report: Mapping[str, Any]) -> str:
+    """One chart per score of the agent, every policy that has it in it."""
+    charts = []
+    for score in report["scores"]["agent"]:
+        rows = [
+            Whisker(name, each[score]["value"], each[score]["low"], each[score]["high"])
+            for name, each in report["scores"].items()
+            if score in each
+        ]
+        charts.append(f"<div><h3>{escape(score.replace('_', ' '))}</h3>{whiskers(rows)}</div>")
+    return f'<div class="scores">{"".join(charts)}</div>'
+
+
+def films(card: Card) -> str:
+    """The clips, embedded while there is room."""
+    room, parts = EMBED, []
+    for clip in card.clips:
+        size = clip.path.stat().st_size
+        if size <= room:
+            room -= size
+            source = f"data:video/mp4;base64,{base64.b64encode(clip.path.read_bytes()).decode()}"
+        else:
+            source = escape(f"videos/{clip.path.name}")
+        parts.append(
+            f'<figure><video controls autoplay muted loop playsinline preload="metadata" src="{source}"></video>'
+            f"<figcaption>{escape(clip.caption)}</figcaption></figure>"
+        )
+    return "".join(parts)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line per episode; a click on a head sorts."""
+    names = list(rows[0])
+    head = "".join(f'<th scope="col"><button>{escape(name.replace("_", " "))}</button></th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f'<td data-v="{row[name]:.9g}">{cell(row[name])}</td>' for name in names) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def facts(provenance: Mapping[str, Any]) -> str:
+    """Names and values; a dict inside becomes one line."""
+    lines = []
+    for name, value in provenance.items():
+        text = ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, Mapping) else str(value)
+        lines.append(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(text)}</dd>")
+    return f"<dl>{''.join(lines)}</dl>"

@@ -1,0 +1,302 @@
+"""The batched learning environment against the exact simulation: dynamics, contacts, drivable area, scores, state."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from embodia.envs import NoExpert
+from embodia.envs.driving.learning import pool
+from embodia.envs.driving.learning.learning_env import DrivingEnv, DrivingVectorEnv
+from embodia.envs.driving.learning.log_expert import LogExpert
+from embodia.envs.driving.learning.observation import BEV_BEHIND, BEV_SIZE
+from embodia.envs.driving.map.geometry import box_corners, boxes_intersect
+from embodia.envs.driving.map.route_path import route_path
+from embodia.envs.driving.metrics.closed_loop_scores import score_history
+from embodia.envs.driving.simulation import simulator as sim
+from embodia.envs.driving.simulation.arrays import GRID_SIZE, GRID_STEP
+from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, PlannerError, simulate
+from embodia.envs.driving.types import StateColumn
+from embodia.envs.driving.vehicle.bicycle import bicycle_step, ego_boxes
+from embodia.planners.driving.idm import IdmPlanner
+from embodia.scripts.assembly.drivers import idm
+from embodia.tests.envs.driving.road import WIDTH, car, ego_history, join, scenario_on
+
+
+@pytest.fixture(scope="module")
+def scenarios(road_map):
+    """Three drives along the road: alone, behind a slower car, and beside a parked one."""
+    lead = [car("lead", 40.0 + 0.5 * k, velocity=(5.0, 0.0)) for k in range(81)]
+    parked = [join(car("lead", 45.0 + 0.5 * k, velocity=(5.0, 0.0)), car("parked", 60.0, 1.75)) for k in range(81)]
+    expert = ego_history(10.0, speed=5.0, num=81)
+    return [scenario_on(road_map, expert, frames, token=str(i) * 16) for i, frames in enumerate((None, lead, parked))]
+
+
+def worlds_of(scenarios, index):
+    arrays = sim.TorchArrays(scenarios, 8, torch.device("cpu"))
+    return arrays, sim.start(arrays, torch.tensor(index))
+
+
+def test_the_bicycle_is_the_closed_loops():
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(64, 11)) * [5, 5, 1, 5, 0, 1, 0, 0.3, 0.1, 0.2, 0.1]
+    commands = rng.normal(size=(64, 2)) * [2, 0.5]
+    ours = sim.bicycle(torch.tensor(states), torch.tensor(commands)).numpy()
+    np.testing.assert_allclose(ours, bicycle_step(states, commands[:, 0], commands[:, 1], 0.1), atol=1e-12)
+
+
+def test_contacts_are_the_exact_ones():
+    rng = np.random.default_rng(0)
+    a = np.stack([rng.normal(size=(2, 4000)).T * 3, rng.normal(size=(2, 4000)).T], 1).reshape(4000, 4)
+    boxes_a = np.column_stack([a[:, :3], rng.uniform(1, 6, (4000, 2))])
+    boxes_b = np.column_stack([np.zeros((4000, 3)), rng.uniform(1, 6, (4000, 2))])
+    fast = (sim.separation(torch.tensor(boxes_a), torch.tensor(boxes_b)) <= 0).numpy()
+    exact = boxes_intersect(boxes_a, boxes_b)
+    assert 0.2 < exact.mean() < 0.9
+    assert (fast == exact).all()
+
+
+def test_the_grid_agrees_with_the_polygons(scenarios, road_map):
+    """Off the drivable area by 0.3 m or not: the same answer but within 0.2 m of that line."""
+    arrays, worlds = worlds_of(scenarios[:1], [0] * 4000)
+    rng = np.random.default_rng(0)
+    ego = np.zeros((4000, 11))
+    ego[:, 0], ego[:, 1], ego[:, 2] = rng.uniform(0, 60, 4000), rng.uniform(-4, 6, 4000), rng.normal(0, 0.3, 4000)
+    moved = sim.replace(worlds, ego=torch.tensor(ego, dtype=torch.float32))
+    fast = sim.outside(arrays, moved).numpy()
+    ego[:, :2] += scenarios[0].ego[scenarios[0].start, :2]
+    corners = box_corners(ego_boxes(ego)).reshape(-1, 2)
+    exact = np.maximum(road_map.drivable_area.distance(corners).reshape(4000, 4).max(1), 0)
+    clear = np.abs(exact - sim.OFF_ROAD) > 0.2
+    assert ((fast >= sim.OFF_ROAD) == (exact >= sim.OFF_ROAD))[clear].all()
+    outside = (exact > 0) & (exact < 3)
+    assert np.abs(fast - exact)[outside].max() < 0.2
+    assert arrays.grid.shape[1:] == (GRID_SIZE, GRID_SIZE)
+    assert GRID_SIZE * GRID_STEP == 256
+
+
+def test_the_route_runs_along_its_lane_and_changes_over_where_it_must(road_map):
+    path = route_path(road_map, ("10", "13", "11"), np.array([10.0, -1.75, 0.0]), 300.0)
+    np.testing.assert_allclose(path.points[:, 1], -1.75)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(path.points, axis=0), axis=1), 1.0)
+    assert path.limits[10] == pytest.approx(11.176)
+    assert path.limits[200] == 15.0
+    with pytest.raises(ValueError, match="roadblocks"):
+        route_path(road_map, ("nowhere",), np.zeros(3), 100.0)
+
+
+def test_driving_like_the_expert_earns_one_and_scores_well(scenarios):
+    env = DrivingVectorEnv(3, scenarios, rules="nuplan")
+    env.reset(options={"scenario": [0, 1, 2]})
+    total = np.zeros(3)
+    for step in range(79):
+        _, reward, terminated, truncated, info = env.step(env.expert_action())
+        total += reward
+        assert not terminated.any()
+        assert truncated.any() == (step == 78)
+    np.testing.assert_allclose(total, 79 / 80, atol=0.02)  # all but the last of the expert's steps
+    assert info["_metrics"].all()
+    assert (info["metrics"]["success"] == 1).all()
+    np.testing.assert_allclose(info["metrics"]["ego_progress_along_expert_route"], 1, atol=0.03)
+
+
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_running_into_a_car_is_the_egos_fault_and_ends_a_lesson(scenarios, rules):
+    env = DrivingVectorEnv(2, scenarios, rules=rules)
+    env.reset(options={"scenario": [1, 0]})
+    ended, rewards = [], []
+    for _ in range(79):
+        _, reward, terminated, truncated, info = env.step(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
+        rewards.append(reward[0])
+        ended.append(terminated.tolist())
+        if terminated[0] or truncated[0]:
+            break
+    assert ended[-1] == [rules == "learning", False]  # nuPlan's loop goes on
+    assert (len(ended) == 79) == (rules == "nuplan")
+    danger, fault = np.sort(np.flatnonzero(np.array(rewards) < -0.2))  # once each, however long they last
+    assert rewards[danger] == pytest.approx(-0.3, abs=0.1)
+    assert rewards[fault] == pytest.approx(-1, abs=0.1)
+    assert 0 < fault - danger <= 9  # steps of 0.1 s
+    assert info["metrics"]["no_ego_at_fault_collisions"][0] == 0
+    assert info["metrics"]["score"][0] == 0
+
+
+def test_leaving_the_road_ends_it(scenarios):
+    env = DrivingVectorEnv(1, scenarios[:1])
+    env.reset(seed=0)
+    for _ in range(60):
+        _, _, terminated, _, info = env.step(np.array([[0.0, -1.0]], np.float32))
+        if terminated[0]:
+            break
+    assert info["metrics"]["drivable_area_compliance"][0] == 0
+    y = float(env.worlds.ego[0, 1]) + scenarios[0].ego[scenarios[0].start, 1]
+    assert y < -WIDTH / 2
+
+
+def test_reactive_traffic_brakes_for_a_standing_ego(road_map):
+    """A car behind, on its logged way through the ego's place: replayed it drives through, reactive it stops."""
+    frames = [car("behind", -5.0 + 0.8 * k + 10, velocity=(8.0, 0.0)) for k in range(81)]
+    expert = ego_history(40.0, speed=8.0, num=81)
+    scenario = scenario_on(road_map, expert, frames)
+    brake = np.array([[-1.0, 0.0]], np.float32)
+    touched = {}
+    for reactive in (False, True):
+        env = DrivingVectorEnv(1, [scenario], reactive=reactive)
+        env.reset(seed=0)
+        for _ in range(70):
+            speed = float(env.worlds.ego[0, StateColumn.VX])
+            _, _, terminated, _, _ = env.step(brake if speed > 0.2 else np.zeros((1, 2), np.float32))
+            assert not terminated[0]  # being hit from behind is not the ego's fault
+        touched[reactive] = bool(env.worlds.hit.any())
+    assert touched == {False: True, True: False}
+
+
+def test_observations_are_in_the_egos_frame(scenarios):
+    env = DrivingVectorEnv(1, scenarios, observation=("ego", "agents", "lanes", "route", "bev"))
+    obs, _ = env.reset(options={"scenario": [1]})
+    np.testing.assert_allclose(obs["ego"][0, :2], [0.5, 0.0], atol=1e-5)  # 5 m/s, in units of 10
+    np.testing.assert_allclose(obs["agents"][0, 0, :2], [3.0, 0.0], atol=1e-4)  # 30 m ahead, in units of 10
+    assert obs["agents_mask"][0].tolist() == [1.0] + [0.0] * 19
+    ahead = obs["route"][0, :, 0]
+    assert (np.diff(ahead[:15]) > 0).all()
+    np.testing.assert_allclose(obs["route"][0, :15, 1], 0, atol=1e-4)
+    bev = obs["bev"][0]
+    row = int(BEV_SIZE - BEV_BEHIND - 30)
+    assert bev[row, BEV_SIZE // 2, 3] == 255  # the lead car
+    assert bev[row, BEV_SIZE // 2, 0] == 255
+    assert bev[row, 2, 0] == 0  # 30 m to the left there is no road
+    assert env.observation_space.contains(obs)
+
+
+def test_snapshots_bring_the_same_future_back(scenarios):
+    env, other = (DrivingVectorEnv(4, scenarios, rules="nuplan", reactive=True) for _ in range(2))
+    env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        env.step(rng.uniform(-0.3, 0.3, (4, 2)).astype(np.float32))
+    state = env.get_state()
+    actions = rng.uniform(-1, 1, (90, 4, 2)).astype(np.float32)
+    futures = []
+    for where in (env, other):
+        where.set_state(state)
+        futures.append([where.step(action) for action in actions])
+    for (obs, *rest, info), (obs2, *rest2, info2) in zip(*futures, strict=True):
+        for key in obs:
+            np.testing.assert_array_equal(obs[key], obs2[key])
+        for a, b in zip(rest, rest2, strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_equal(info, info2)
+
+
+def test_reset_mask_leaves_the_others_alone(scenarios):
+    env = DrivingVectorEnv(3, scenarios)
+    env.reset(seed=[0, 1, 2])
+    for _ in range(5):
+        obs, *_ = env.step(np.zeros((3, 2), np.float32))
+    after, _ = env.reset(seed=[None, 7, None], options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(after["ego"][[0, 2]], obs["ego"][[0, 2]])
+    assert int(env.worlds.t[1]) == 0
+    assert int(env.worlds.scenario[1]) == 7 % 3
+
+
+@pytest.mark.parametrize("action", ["continuous", "manoeuvre", "trajectory"])
+def test_the_single_environment_keeps_gymnasiums_contract(scenarios, action):
+    env = DrivingEnv(scenarios=scenarios, action=action, observation=("ego", "agents", "lanes", "route", "bev"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*minimum value.*infinity.*|.*maximum value.*infinity.*")
+        warnings.filterwarnings("ignore", message=".*normalized.*|.*render.*")
+        check_env(env, skip_render_check=True)
+    env.reset(seed=0)
+    assert env.render().shape == (512, 512, 3)
+    if action == "manoeuvre":
+        with pytest.raises(NoExpert, match="continuous"):
+            env.expert_action()
+
+
+def test_manoeuvres_change_lanes_and_speed(scenarios):
+    env = DrivingVectorEnv(1, scenarios[:1], action="manoeuvre")
+    env.reset(seed=0)
+    for step in range(60):
+        env.step(np.array([3 * (1 if step < 10 else 0) + 2]))  # left for a second, always faster
+    assert float(env.worlds.path_offset[0]) == pytest.approx(3.5, abs=0.3)
+    assert float(env.worlds.ego[0, StateColumn.VX]) > 8
+
+
+def test_mistakes_are_said(scenarios):
+    with pytest.raises(ValueError, match="no driving scenarios"):
+        DrivingVectorEnv(1, [])
+    with pytest.raises(ValueError, match="lidar"):
+        DrivingVectorEnv(1, scenarios, observation=("lidar",))
+    env = DrivingVectorEnv(2, scenarios)
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step(np.zeros((2, 2), np.float32))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="world 1, step 0"):
+        env.step(np.array([[0, 0], [np.nan, 0]], np.float32))
+
+
+def test_ids_are_registered():
+    assert gym.spec("embodia/Driving-v0").vector_entry_point.endswith("DrivingVectorEnv")
+
+
+@pytest.mark.parametrize("reactive", [False, True])
+def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, reactive):
+    env = DrivingVectorEnv(3, scenarios, action="trajectory", rules="nuplan", reactive=reactive, expert=idm)
+    env.reset(options={"scenario": [0, 1, 2]})
+    for _ in range(79):
+        _, _, _, truncated, info = env.step(env.expert_action())
+    assert truncated.all()
+    for i, scenario in enumerate(scenarios):
+        history = simulate(scenario, IdmPlanner(), REACTIVE if reactive else NONREACTIVE)
+        driven = env.record[i, : len(history.ego)].numpy().astype(float)
+        driven[:, :2] += scenario.ego[scenario.start, :2]
+        np.testing.assert_allclose(driven[:, :4], history.ego[:, :4], atol=2e-3)
+        exact = score_history(history).metrics
+        for name, value in exact.items():
+            assert info["metrics"][name][i] == pytest.approx(value, abs=1e-3), name
+
+
+def test_a_planner_that_fails_is_named(scenarios):
+    class Broken(IdmPlanner):
+        def plan(self, scene, carry):
+            raise ZeroDivisionError("no way")
+
+    env = DrivingVectorEnv(1, scenarios, action="trajectory", expert=lambda scenario: Broken())
+    env.reset(seed=0)
+    with pytest.raises(PlannerError, match=r"iteration 0: Broken raised ZeroDivisionError: no way"):
+        env.expert_action()
+
+
+def test_the_logged_driver_comes_back_to_its_log():
+    way = ego_history(0.0, y=0.0, speed=5.0, num=200)[:, :3]
+    expert = LogExpert(way)
+    times = np.array([0.0, 2.0, 8.0])
+    np.testing.assert_allclose(expert.plan(10, way[10], times)[:, 0], 5 * times, atol=1e-9)
+    late = expert.plan(10, way[0], times)  # 5 m behind its time
+    np.testing.assert_allclose(late[:, 0], [0, 15 - 5 * np.exp(-1), 45 - 5 * np.exp(-4)], atol=1e-6)
+    aside = expert.plan(10, way[10] + [0, 1.0, 0.1], times)
+    np.testing.assert_allclose(aside[0], [-np.sin(0.1), -np.cos(0.1), -0.1], atol=1e-9)
+
+
+def test_the_path_begins_at_the_ego_and_changes_lanes_ahead_of_it(road_map):
+    path = route_path(road_map, ("10", "13", "11"), np.array([100.0, -1.75, 0.0]), 300.0)
+    np.testing.assert_allclose(path.points[0], [90.0, -1.75], atol=1e-6)
+    assert len(path.points) == 301
+
+
+def test_generated_scenarios_are_made_once(scenarios, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setenv("EMBODIA_CACHE", str(tmp_path))
+    monkeypatch.setattr(pool, "generate_scenario", lambda seed, split: made.append(seed) or scenarios[seed])
+    first = pool.scenario_pool("test", 3)
+    assert len(first) == 3
+    assert not made
+    assert first[2].token == first[2].token == scenarios[2].token
+    again = pool.scenario_pool("test", 2)
+    assert [each.token for each in again] == [each.token for each in scenarios[:2]]
+    assert pool.scenario_pool("test", 3)[2].token == scenarios[2].token
+    assert made == [2, 0, 1]

@@ -1,0 +1,143 @@
+"""The report card: what it says is what was scored; the page needs nothing but itself."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, versions
+from embodia.scripts.report import report, video
+from embodia.scripts.report.chart import Curve, Whisker, curve, number, whiskers
+from embodia.scripts.report.report import Card, Clip
+from embodia.scripts.report.statistics import interval, wilson
+
+N = 40
+
+
+@pytest.fixture
+def card(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = []
+    for i in range(2):
+        path = tmp_path / "videos" / f"seed-{i}.mp4"
+        video.write(path, rng.integers(0, 255, (4, 32, 32, 3), np.uint8))
+        clips.append(Clip(path, f"worst: <seed {i}>", i))
+    return Card(
+        title="ppo <empty>",
+        env="embodia/MiniGrid-Empty-8x8-v0",
+        split="test",
+        seeds=range(N),
+        policies={
+            "agent": {"success": [1.0] * 38 + [0.0, 0.0], "return": list(rng.random(N))},
+            "random": {"success": [0.0] * 38 + [1.0, 1.0], "return": list(rng.random(N) / 5)},
+            "expert": {"success": [1.0] * N},
+        },
+        lengths=[10] * 38 + [256, 256],
+        headline="success",
+        curves=[Curve("evaluation success", [0, 100, 200], [0, 0.5, 1], [0, 0.4, 0.9], [0.1, 0.6, 1.0])],
+        clips=clips,
+        config={"steps": 200, "agent": {"kind": "PPO"}},
+        provenance={"versions": versions(), "hardware": hardware(), "cpu_minutes": 1.5},
+    )
+
+
+VOID = {"meta", "line", "circle", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """Tags that open and close, and every address the page asks for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.asked, self.count = [], [], {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.asked += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_numbers_are_the_statistics(card, tmp_path):
+    made = report.write(card, tmp_path)
+    assert made == json.loads((tmp_path / "report.json").read_text())
+    assert made["scores"]["agent"]["success"] == wilson(38, 40)._asdict()
+    assert made["scores"]["agent"]["return"] == interval(card.policies["agent"]["return"])._asdict()
+    assert made["against"]["random"]["better"] == 38
+    assert made["against"]["random"]["p_value"] < 1e-6
+    assert made["episodes"][39] == {
+        "seed": 39,
+        "length": 256,
+        "success": 0.0,
+        "return": card.policies["agent"]["return"][39],
+        "random success": 1.0,
+        "expert success": 1.0,
+    }
+    assert made["videos"][1] == {"path": "videos/seed-1.mp4", "caption": "worst: <seed 1>", "seed": 1}
+
+
+def test_the_page_is_whole_and_asks_for_nothing(card, tmp_path):
+    report.write(card, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.count["video"] == 2
+    assert page.count["tr"] == N + 1
+    assert all(address.startswith("data:video/mp4;base64,") for address in page.asked)
+    assert "http" not in text
+    assert "ppo &lt;empty&gt;" in text
+    assert "The agent beats random: the intervals do not meet" in text
+    assert "$" not in text, "a field of the template was left empty"
+
+
+def test_films_beyond_the_limit_are_linked(card, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "EMBED", card.clips[0].path.stat().st_size + 1)
+    report.write(card, tmp_path)
+    asked = Page((tmp_path / "report.html").read_text()).asked
+    assert asked[0].startswith("data:")
+    assert asked[1] == "videos/seed-1.mp4"
+    assert (tmp_path / asked[1]).exists()
+
+
+def test_nothing_is_claimed_of_a_policy_that_is_no_better(card, tmp_path):
+    same = {**card.policies, "agent": {"success": [0.0, 1.0] * 20}, "random": {"success": [1.0, 0.0] * 20}}
+    made = report.summary(Card(**{**vars(card), "policies": same}), tmp_path)
+    assert "Nothing shows that the agent beats random" in report.verdict(made)
+
+
+def test_scores_and_seeds_must_agree(card, tmp_path):
+    with pytest.raises(ValueError, match="random: 39 values of success for 40 seeds"):
+        report.write(Card(**{**vars(card), "policies": {**card.policies, "random": {"success": [0] * 39}}}), tmp_path)
+
+
+def test_worst_and_best_are_told_apart_by_length_where_scores_tie():
+    picked = report.worst_and_best([1, 1, 0, 1, 0], [9, 5, 7, 30, 8])
+    assert picked == [("worst", 4), ("worst", 2), ("best", 1), ("best", 0)]
+    assert report.worst_and_best([1.0], [3]) == [("worst", 0)]
+
+
+def test_charts_place_what_they_show():
+    text = whiskers([Whisker("agent", 0.5, 0.25, 0.75), Whisker("random", 0, 0, 0)])
+    assert "left:25.00%;width:50.00%" in text
+    assert "left:50.00%" in text
+    assert "0.50 [0.25, 0.75]" in text
+    svg = curve(Curve("loss", range(10_000), np.linspace(2, 1, 10_000).tolist()))
+    line = svg.split('class="line" points="')[1].split('"')[0].split()
+    assert 200 <= len(line) <= 240, "thinned"
+    ys = [float(pair.split(",")[1]) for pair in line]
+    assert ys == sorted(ys), "a falling loss goes down the page, where y grows"
+    assert [number(x) for x in (0.12345, 1234, 45_600, 2_500_000)] == ["0.123", "1234", "45.6k", "2.5M"]
+
+
+def test_provenance_names_what_a_result_hangs_on():
+    assert config_hash({"a": 1, "b": (2, 3)}) == config_hash({"b": [2, 3], "a": 1})
+    assert config_hash({"a": 1}) != config_hash({"a": 2})
+    assert versions()["torch"].startswith("2.")
+    assert hardware()["cores"] >= 1
+    assert cpu_minutes() > 0

@@ -1,0 +1,112 @@
+"""The house: arrows between folders run one way, rooms stay small, and the wheel's list names every one of them."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("agents", "envs", "perception", "planners", "scripts")
+VOCABULARY = ("envs.driving.types", "envs.driving.map", "envs.driving.vehicle")
+"""What planners may know of the roads: DESIGN, section 1."""
+ALLOWED = {
+    "envs": set(),
+    "perception": set(),
+    "planners": {"perception"},
+    "agents": {"perception", "planners"},
+    "scripts": {"agents", "envs", "perception", "planners"},
+}
+MOST_MODULES = 22
+
+
+def modules():
+    for folder in FOLDERS:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path):
+    """The project's modules that a file imports, without `embodia.`, each with the name taken from it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the whole name"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    bare = [name for name in names if name.split(".")[0] in (*FOLDERS, "tests")]
+    assert not bare, f"{path.relative_to(ROOT)} imports {bare[0]}; write embodia.{bare[0]}"
+    return [name.removeprefix("embodia.") for name in names if name.startswith("embodia.")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_arrows_run_one_way(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for name in imports(path):
+            target = name.split(".")[0]
+            if target == folder or (folder == "planners" and name.startswith(VOCABULARY)):
+                continue
+            assert target in ALLOWED[folder], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def room(name):
+    """The folder that a dotted name lies in: the deepest one that exists."""
+    parts = name.split(".")
+    while not (ROOT.joinpath(*parts)).is_dir():
+        parts.pop()
+    module = ROOT.joinpath(*parts, *name.split(".")[len(parts) : len(parts) + 1]).with_suffix(".py")
+    return "/".join(parts) if module.exists() else None
+
+
+def test_rooms_form_no_cycle():
+    """A folder's promise (its `__init__`) is everybody's; its modules are the room."""
+    graph = {}
+    for path in modules():
+        here = str(path.parent.relative_to(ROOT))
+        graph.setdefault(here, set()).update({room(name) for name in imports(path)} - {here, None})
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the rooms
+
+
+def test_rooms_are_small_and_promise_something():
+    for folder in {path.parent for path in modules()}:
+        count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        assert count <= MOST_MODULES, f"{folder.relative_to(ROOT)} holds {count} modules; give it rooms"
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), f"{folder} promises nothing"
+
+
+def test_tests_mirror_the_rooms():
+    rooms = {str(path.parent.relative_to(ROOT)) for path in modules()}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        place = str(path.parent.relative_to(ROOT / "tests"))
+        assert place == "." or place in rooms, f"{path.relative_to(ROOT)} mirrors no room"
+
+
+def test_the_package_list_is_whole():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {"embodia", *(".".join(("embodia", *path.parent.relative_to(ROOT).parts)) for path in modules())}
+    assert set(listed) == there, f"pyproject.toml, packages: {sorted(set(listed) ^ there)}"
+
+
+def test_nothing_is_called_utils():
+    forbidden = {"utils.py", "util.py", "common", "base", "helpers.py", "misc.py", "build"}
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            assert path.name not in forbidden, f"{path.relative_to(ROOT)}: name what it is"
+
+
+def test_imports_stay_light():
+    program = (
+        "import sys, embodia, embodia.envs; "
+        "print(sorted({'torch', 'numba', 'scipy', 'minigrid', 'cv2', 'matplotlib', 'tyro'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_bare_name_was_imported():
+    found = {name: sys.modules[name] for name in FOLDERS if name in sys.modules}
+    ours = [name for name, module in found.items() if str(ROOT) in str(getattr(module, "__file__", ""))]
+    assert not ours, f"{ours} were imported without `embodia.`"
