@@ -104,12 +104,25 @@ class Agent(ABC):
         episode_start: Array | None = None,
         deterministic: bool = True,
     ) -> tuple[Array, Carry]:
-        """`act` as SB3 calls it, so that the ecosystem's tools accept every agent; batched observations only."""
-        n = len(next(iter(observation.values())))
-        first = np.ones(n, bool) if episode_start is None else np.asarray(episode_start, bool)
+        """`act` with SB3's signature: on one unbatched observation, or on a batch of n.
+
+        Args:
+            observation: each key shaped as `observation_space` says, or (n, ...).
+            state: the memory that the last call gave back; None at the start.
+            episode_start: (n,) bool, where a new episode begins; None: nowhere, but at the start (`state` None).
+            deterministic: act as in evaluation; else as in training.
+
+        Returns:
+            The action, batched as the observation is, and the memory, which is always batched.
+        """
+        key = next(iter(self.observation_space))
+        single = np.shape(observation[key]) == self.observation_space[key].shape
+        batch = {name: np.asarray(value)[None] if single else value for name, value in observation.items()}
+        n = len(batch[key])
+        first = np.full(n, state is None) if episode_start is None else np.broadcast_to(episode_start, n).astype(bool)
         carry = self.initial(n) if state is None else state
-        action, carry, _ = self.act(observation, carry, first, "eval" if deterministic else "train")
-        return action, carry
+        action, carry, _ = self.act(batch, carry, first, "eval" if deterministic else "train")
+        return (action[0] if single else action), carry
 
 
 __all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Mode", "Row"]
