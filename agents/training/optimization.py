@@ -82,9 +82,7 @@ class Optimization:
     ):
         check_learner(learner)
         self.config, self.name, self.about = config, name, dict(about or {})
-        self.device = choose_device(config.device)
-        if config.precision == "float16" and self.device.type != "cuda":
-            raise ValueError(f"precision is float16 and the device {self.device}; use bfloat16, or a CUDA device")
+        self.device = device_of(config)
         self.learner: Any = learner.to(self.device)
         self.steps_itself = hasattr(learner, "update")
         self.optimizers = list(self.learner.optimizers) if self.steps_itself else [make_optimizer(learner, config)]
@@ -205,6 +203,14 @@ def check_learner(learner: Any) -> None:
         raise TypeError(f"{name} is no learner: it lacks loss(batch) -> (scalar tensor, {{name: scalar tensor}})")
     if hasattr(learner, "update") and not hasattr(learner, "optimizers"):
         raise TypeError(f"{name} has an update of its own and so needs optimizers, a list of its torch optimizers")
+
+
+def device_of(config: OptimizationConfig) -> torch.device:
+    """Raises ValueError where this machine has not the device, or the device not the precision."""
+    device = choose_device(config.device)
+    if config.precision == "float16" and device.type != "cuda":
+        raise ValueError(f"precision is float16 and the device is {device}; use bfloat16, or a CUDA device")
+    return device
 
 
 def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:

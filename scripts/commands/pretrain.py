@@ -11,6 +11,7 @@ import tyro
 
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
+from embodia.agents.training.optimization import device_of
 from embodia.agents.training.rng import seed_all
 from embodia.perception import SelfSupervised
 from embodia.scripts.assembly import runs
@@ -160,6 +161,7 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     frames = clip_frames(config.method, config.views)
     clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
+        device_of(t)
         encoder = make(config.encoder, clips.space)
         return method(config.method, encoder, config.views, t.steps), clips
     except ValueError as error:
