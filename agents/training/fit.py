@@ -82,7 +82,7 @@ def fit(
         data: gives batches.
         config: how.
         folder: the run; checkpoints go to `folder/checkpoints`. None saves nothing.
-        logger: by default `metrics.jsonl` alone, in `folder`.
+        logger: by default `metrics.jsonl` in `folder`, and progress on the console.
         evaluate: called every `config.eval_every` updates and at the end; training's random numbers do not notice.
         decides: the score that says which checkpoint is the best and stays, the highest; `-NAME` for the lowest. By
             default the first.
@@ -102,26 +102,25 @@ def fit(
     checkpoints = Path(folder) / "checkpoints" if folder is not None else None
     if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
         raise FileExistsError(f"{checkpoints} holds another run's checkpoints; resume it or choose another folder")
-    logger = logger or Logger(folder, tensorboard=False, console=False)
     trained = learner if isinstance(learner, Agent) else Optimization(learner, config, name, about)
-    now = restore(checkpoints, trained, data, logger) if checkpoints is not None and resume else Progress()
-    watch, saved, saved_at = Watch(config.warmup), now.updates, time.monotonic()
-    logger.start(now.updates, config.steps)
-    with stop_on_signals() as stop:
+    with nullcontext(logger) if logger else Logger(folder, tensorboard=False) as log, stop_on_signals() as stop:
+        now = restore(checkpoints, trained, data, log) if checkpoints is not None and resume else Progress()
+        watch, saved, saved_at = Watch(config.warmup), now.updates, time.monotonic()
+        log.start(now.updates, config.steps)
         while True:
             done = now.updates >= config.steps
             if due(config.log_every, now.logged, now.updates, done):
                 watch.check(now.updates)
-                now.lines.append(logger.write(now.updates))
+                now.lines.append(log.write(now.updates))
                 watch.collapse(now.lines[-1], now.updates)
                 now.logged = now.updates
             eval_due = not stop.requested and due(config.eval_every, now.evaluated, now.updates, done)
             if evaluate is not None and eval_due:
-                score(evaluate, trained, now, logger, stop)
+                score(evaluate, trained, now, log, stop)
             overdue = time.monotonic() - saved_at > config.save_seconds or now.evaluated == now.updates
             if checkpoints is not None and due(0, saved, now.updates, done or stop.requested or overdue):
                 watch.check(now.updates)
-                save(checkpoints, trained, data, logger, now, decides, meta)
+                save(checkpoints, trained, data, log, now, decides, meta)
                 checkpoint.prune(checkpoints, config.keep)
                 saved, saved_at = now.updates, time.monotonic()
             if done or stop.requested:
@@ -129,8 +128,8 @@ def fit(
             numbers = trained.update(data.batch(config.batch_size))
             now.updates += 1
             watch.add(numbers)
-            logger.add(numbers)
-            logger.tick(now.updates)
+            log.add(numbers)
+            log.tick(now.updates)
     if isinstance(trained, Optimization):
         trained.finish()
     if stop.requested and checkpoints is None:

@@ -146,6 +146,12 @@ class Logger:
         self._cpu_seconds, self._cpu_began = state.get("cpu_seconds", 0.0), time.process_time()
         self._resumed = state["step"]
 
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()

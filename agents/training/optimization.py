@@ -47,7 +47,7 @@ class OptimizationConfig:
     clip: float | None = 3.0
     """Greatest norm of the gradient; None for no limit."""
     precision: Precision = "float32"
-    """bfloat16 and float16 compute the loss under autocast, float16 with a scaled loss and on CUDA only."""
+    """bfloat16 and float16 compute the loss under autocast; float16, for GPUs without bfloat16, scales the loss."""
     average: float = 0.0
     """Decay of an exponential moving average of the weights, such as 0.999; 0 for none. The average is what is
     evaluated and kept."""
@@ -70,7 +70,7 @@ class Optimization:
 
     Raises:
         TypeError: where the learner lacks a method of the contract.
-        ValueError: for float16 without CUDA, or CUDA without a device.
+        ValueError: for CUDA without a CUDA device.
     """
 
     def __init__(
@@ -82,17 +82,20 @@ class Optimization:
     ):
         check_learner(learner)
         self.config, self.name, self.about = config, name, dict(about or {})
-        self.device = device_of(config)
+        self.device = choose_device(config.device)
         self.learner: Any = learner.to(self.device)
         self.steps_itself = hasattr(learner, "update")
-        self.optimizers = list(self.learner.optimizers) if self.steps_itself else [make_optimizer(learner, config)]
+        own: Any = self.learner.optimizers if self.steps_itself else [make_optimizer(learner, config)]
+        self.optimizers: list[Optimizer] = list(own)
         # The highest rates; not in the groups, which a checkpoint replaces.
         self.rates = [[(each["lr"], each.get("steady", 0.0)) for each in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.average: AveragedModel | None = None
         if config.average:
             self.average = AveragedModel(self.current, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        self.loss = torch.compile(self.learner.loss) if config.compile else getattr(learner, "loss", None)
+        self.loss: Any = getattr(learner, "loss", None)
+        if config.compile:
+            self.loss = torch.compile(self.loss)
         self.updates = 0
 
     @property
@@ -124,9 +127,10 @@ class Optimization:
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, (highest, steady) in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = highest * share.rise * (steady or share.fall)
-                if share.momentum is not None:
-                    key = "momentum" if "momentum" in group else "betas"
-                    group[key] = share.momentum if key == "momentum" else (share.momentum, group["betas"][1])
+                if share.momentum is not None and "betas" in group:
+                    group["betas"] = (share.momentum, group["betas"][1])
+                elif share.momentum is not None:
+                    group["momentum"] = share.momentum
         return float(self.optimizers[0].param_groups[0]["lr"])
 
     def _descend(self, batch: Any) -> dict[str, Tensor]:
@@ -203,14 +207,6 @@ def check_learner(learner: Any) -> None:
         raise TypeError(f"{name} is no learner: it lacks loss(batch) -> (scalar tensor, {{name: scalar tensor}})")
     if hasattr(learner, "update") and not hasattr(learner, "optimizers"):
         raise TypeError(f"{name} has an update of its own and so needs optimizers, a list of its torch optimizers")
-
-
-def device_of(config: OptimizationConfig) -> torch.device:
-    """Raises ValueError where this machine has not the device, or the device not the precision."""
-    device = choose_device(config.device)
-    if config.precision == "float16" and device.type != "cuda":
-        raise ValueError(f"precision is float16 and the device is {device}; use bfloat16, or a CUDA device")
-    return device
 
 
 def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:

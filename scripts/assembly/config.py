@@ -342,7 +342,8 @@ def restore(value: Any, path: Path, where: str = "config", root: type = Config) 
         return tuple(restore(each, path, where, root) for each in value)
     if not isinstance(value, dict):
         return value
-    name, known = RENAMED.get(value.get("kind"), value.get("kind")), kinds(root)
+    name, known = value.get("kind"), kinds(root)
+    name = RENAMED.get(str(name), name)
     if name not in known:
         raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), known)}")
     kind: Any = known[name]

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
+from embodia.agents.training.device import choose_device
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
-from embodia.agents.training.optimization import device_of
 from embodia.agents.training.rng import seed_all
 from embodia.perception import SelfSupervised
 from embodia.scripts.assembly import runs
@@ -161,7 +161,7 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     frames = clip_frames(config.method, config.views)
     clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
-        device_of(t)
+        choose_device(t.device)
         encoder = make(config.encoder, clips.space)
         return method(config.method, encoder, config.views, t.steps), clips
     except ValueError as error:

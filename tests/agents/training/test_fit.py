@@ -343,8 +343,29 @@ def test_bfloat16_computes_the_loss_and_keeps_the_weights():
     assert computed == [torch.float32] * 6 + [torch.bfloat16] * 6
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
-    with pytest.raises(ValueError, match="use bfloat16, or a CUDA device"):
-        fit(made(), data(), replace(CONFIG, precision="float16"))
+
+
+def test_float16_scales_the_loss_passes_over_what_overflows_and_resumes(tmp_path):
+    """The scale starts at 65,536, which is too much for a loss of thousands, and is halved until gradients are finite."""
+
+    def large(generator, n):
+        found = pairs(generator, n)
+        return {**found, "y": 50 * found["y"]}
+
+    config = replace(CONFIG, precision="float16", steps=20, clip=None)
+    line = made()
+    before, optimization = weights(line), Optimization(line, config)
+    norms = [float(optimization.update(large(np.random.default_rng(k), 8))["gradient_norm"]) for k in range(8)]
+    assert not np.isfinite(norms[0])
+    assert np.isfinite(norms[-1])
+    assert weights(line).isfinite().all()
+    assert not torch.equal(weights(line), before)
+    config = replace(config, schedule="constant")
+    fit(made(), RandomBatches(large), replace(config, steps=10), tmp_path)
+    resumed, straight = made(), made()
+    fit(straight, RandomBatches(large), config)
+    fit(resumed, RandomBatches(large), config, tmp_path, resume=True)
+    assert torch.equal(weights(straight), weights(resumed))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
