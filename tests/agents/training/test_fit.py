@@ -346,7 +346,7 @@ def test_bfloat16_computes_the_loss_and_keeps_the_weights():
 
 
 def test_float16_scales_the_loss_passes_over_what_overflows_and_resumes(tmp_path):
-    """The scale starts at 65,536, which is too much for a loss of thousands, and is halved until gradients are finite."""
+    """The scale begins at 65,536, too much for a loss of thousands, and is halved until gradients are finite."""
 
     def large(generator, n):
         found = pairs(generator, n)
@@ -355,7 +355,7 @@ def test_float16_scales_the_loss_passes_over_what_overflows_and_resumes(tmp_path
     config = replace(CONFIG, precision="float16", steps=20, clip=None)
     line = made()
     before, optimization = weights(line), Optimization(line, config)
-    norms = [float(optimization.update(large(np.random.default_rng(k), 8))["gradient_norm"]) for k in range(8)]
+    norms = [float(optimization.update(large(np.random.default_rng(k), 8))["gradient_norm"]) for k in range(16)]
     assert not np.isfinite(norms[0])
     assert np.isfinite(norms[-1])
     assert weights(line).isfinite().all()
