@@ -299,6 +299,8 @@ def agent_problems(config: Config) -> Iterator[str]:
 
 
 Root = TypeVar("Root")
+RENAMED = {"PretrainingConfig": "FitConfig"}
+"""Parts of configurations that older runs name otherwise; their fields mean the same."""
 
 # As JSON --------------------------------------------------------------------------------------------------------
 
@@ -341,6 +343,7 @@ def restore(value: Any, path: Path, where: str = "config", root: type = Config) 
     if not isinstance(value, dict):
         return value
     name, known = value.get("kind"), kinds(root)
+    name = RENAMED.get(str(name), name)
     if name not in known:
         raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), known)}")
     kind: Any = known[name]

@@ -12,7 +12,6 @@ from gymnasium import Space, spaces
 from safetensors.torch import load_file
 
 from embodia.agents.training import checkpoint
-from embodia.agents.training.pretraining import ABOUT, ENCODER
 from embodia.agents.training.spaces import space_from_json, space_to_json
 from embodia.perception import Encoder
 from embodia.perception.encoders.conv_net import ConvNet
@@ -24,6 +23,10 @@ from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.vit import ViT
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
 from embodia.scripts.mistake import Mistake
+
+NAME = "encoder"
+ENCODER, ABOUT = f"{NAME}.safetensors", f"{NAME}.json"
+"""What a pretrained encoder lies in: its weights, and how to build it again."""
 
 ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
 IMAGE: dict[str, Callable[..., Encoder]] = {
