@@ -14,11 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Array = NDArray[Any]
 Carry = dict[str, Any]
@@ -137,4 +140,43 @@ class Agent(ABC):
         return action, carry
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Mode", "Pieces", "Row"]
+class Learner(Protocol):
+    """An `nn.Module` that `agents.training.fit` trains on data: encoders, detectors, generative and world models.
+
+    `loss` is all it needs. A module without `after_update` has nothing to do there; without `kept`, all of it is kept.
+    Two more attributes are optional:
+
+    - `steady: Mapping[str, float]`: submodules whose learning rate is not annealed, each with how many times as high
+      as the others' it is.
+    - `update(batch) -> {name: number}` with `optimizers`, a sequence of them: for parts with optimizers of their own (a
+      discriminator beside a policy). `fit` calls `update` in place of `loss`, scales the optimizers' learning rates by
+      its schedule and saves their states with the weights.
+
+    An `Agent` learns from data too: `fit` calls its `update`, and saves and resumes it as the loop in worlds does.
+    """
+
+    def loss(self, batch: Any) -> "tuple[Tensor, dict[str, Tensor]]":
+        """A batch as the learner's data gives it -> scalar loss, and the numbers to log, each a scalar tensor."""
+
+    def after_update(self) -> None:
+        """Called after each optimizer step: a momentum teacher moves."""
+
+    @property
+    def kept(self) -> "nn.Module":
+        """What is saved as the result of training."""
+
+
+class Data(Protocol):
+    """What a learner learns from, in batches, for ever."""
+
+    def batch(self, n: int) -> Any:
+        """The next n examples, as the learner takes them: a nested dict of arrays or tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the data stand: the next batches after `load_state_dict` are those that would have come."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Pieces", "Row"]
