@@ -11,7 +11,8 @@ yields exactly these rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
@@ -55,6 +56,26 @@ class Buffer(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The batches of recorded rows that an agent's `update` takes."""
+
+    number: int
+    """Pieces in a batch (B)."""
+    length: int | None = None
+    """Consecutive rows of a piece (T): a batch is rows (T, B, ...) with `mask` (T, B), False in last rows. None for
+    single rows (B, ...), of which none is last."""
+    crossing: bool = False
+    """Whether a piece may run on into another episode, as `first` says; else `mask` is False behind the episode."""
+    keys: Sequence[str] | None = None
+    """The observations that `update` reads; None for all."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a piece."""
+        return self.length or 1
+
+
 class Agent(ABC):
     """Decides, and learns from rows. It keeps weights and optimizers; memory of an episode travels in the carry."""
 
@@ -84,6 +105,10 @@ class Agent(ABC):
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, float]:
         """One learning step; the numbers to log."""
+
+    def offline(self) -> Pieces | None:
+        """How `update` learns from rows that others recorded, without acting; None where it cannot (the default)."""
+        return None
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -167,4 +192,4 @@ class Data(Protocol):
         """Go on from there."""
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Row"]
+__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Pieces", "Row"]
