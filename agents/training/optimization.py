@@ -112,16 +112,16 @@ class Optimization:
     def update(self, batch: Any) -> dict[str, Any]:
         """One step; the numbers to log, scalar tensors of the learner's device among them."""
         self.learner.train()
-        rate = self._set_rates()
+        self._set_rates()
         batch = on_device(batch, self.device)
         numbers = self.learner.update(batch) if self.steps_itself else self._descend(batch)
         self.updates += 1
         if self.average is not None:
             self.average.update_parameters(self.current)
-        return {**numbers, "learning_rate": rate}
+        return {**numbers, "learning_rate": self.optimizers[0].param_groups[0]["lr"]} if self.optimizers else numbers
 
-    def _set_rates(self) -> float:
-        """Where the schedule is; gives the first group's rate."""
+    def _set_rates(self) -> None:
+        """As high as the schedule is."""
         c = self.config
         share = SCHEDULES[c.schedule](self.updates, c.steps, c.warmup)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
@@ -131,7 +131,6 @@ class Optimization:
                     group["betas"] = (share.momentum, group["betas"][1])
                 elif share.momentum is not None:
                     group["momentum"] = share.momentum
-        return float(self.optimizers[0].param_groups[0]["lr"])
 
     def _descend(self, batch: Any) -> dict[str, Tensor]:
         """One step of the one optimizer down the learner's loss."""

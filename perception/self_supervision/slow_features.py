@@ -6,15 +6,18 @@ graph Laplacian (Sprekeler 2011), so with y_k / sqrt(lambda_k) the squared dista
 to get from one to the other and back (commute time: Qiu & Hancock 2007): through the door, not through the wall.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from embodia.perception import Encoder, Obs
+from embodia.perception import Obs, SelfSupervised
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.scores.collapse import effective_rank, sphere_std
 
 
-class SlowFeatures(Encoder):
+class SlowFeatures(ImageEncoder):
     """Tokens (*B, N, dim) of a frozen encoder, each by its own linear map: patches see different things.
 
     Args:
@@ -27,10 +30,9 @@ class SlowFeatures(Encoder):
     mean: Tensor
     project: Tensor
 
-    def __init__(self, encoder: Encoder, dim: int = 8, pooled: bool = False, least: float = 1e-3):
-        super().__init__(encoder.space)
-        self.encoder, self.pooled, self.least = encoder.requires_grad_(False), pooled, least
-        self.keys, self.dim = encoder.keys, dim
+    def __init__(self, encoder: ImageEncoder, dim: int = 8, pooled: bool = False, least: float = 1e-3):
+        super().__init__(encoder.space, encoder.keys)
+        self.encoder, self.pooled, self.least, self.dim = encoder.requires_grad_(False), pooled, least, dim
         self.num_tokens = 1 if pooled else encoder.num_tokens
         self.register_buffer("mean", torch.zeros(self.num_tokens, encoder.dim))
         self.register_buffer("project", torch.eye(encoder.dim, dim).repeat(self.num_tokens, 1, 1))
@@ -41,21 +43,91 @@ class SlowFeatures(Encoder):
         tokens = torch.cat([self.tokens_of(obs) for obs in batches], 1).double()  # (T, B, N, D)
         self.mean.copy_(tokens.mean((0, 1)))
         centred = (tokens - self.mean).movedim(2, 0)  # (N, T, B, D)
-        self.project.zero_()
-        for token, project in zip(centred, self.project, strict=True):
-            found = slow_directions(covariance(token), covariance(token[1:] - token[:-1]) / 2, self.least)
-            project[:, : found.shape[1]] = found[:, : self.dim]
+        change = centred[:, 1:] - centred[:, :-1]
+        self.solve([covariance(token) for token in centred], [covariance(token) / 2 for token in change])
         self.project.div_(self.slow(tokens).square().mean().sqrt())
 
+    def solve(self, spaces: Iterable[Tensor], changes: Iterable[Tensor]) -> None:
+        """From each token's covariance (D, D) and half the covariance of its change."""
+        self.project.zero_()
+        for space, change, project in zip(spaces, changes, self.project, strict=True):
+            found = slow_directions(space, change, self.least)
+            project[:, : found.shape[1]] = found[:, : self.dim]
+
     def tokens_of(self, obs: Obs) -> Tensor:
-        tokens = self.encoder(obs)
+        """(*B, num_tokens, D) of the frozen encoder."""
+        images, batch = self.images(obs)
+        return self._tokens(images).unflatten(0, batch)
+
+    def _tokens(self, images: Tensor) -> Tensor:
+        tokens = self.encoder.encode(images)
         return tokens.mean(-2, keepdim=True) if self.pooled else tokens
 
     def slow(self, tokens: Tensor) -> Tensor:
         return torch.einsum("...nd,ndk->...nk", (tokens - self.mean).to(self.project.dtype), self.project)
 
+    def encode(self, images: Tensor) -> Tensor:
+        return self.slow(self._tokens(images))
+
+
+class SlowFeatureAnalysis(SelfSupervised):
+    """Learns `SlowFeatures` from batches: the same solution, of all that was seen so far, anew after each.
+
+    There is nothing to descend: `optimizers` is empty.
+    """
+
+    encoder: SlowFeatures
+    optimizers = ()
+    seen: Tensor
+    steps: Tensor
+    total: Tensor
+    products: Tensor
+    changes: Tensor
+
+    def __init__(self, encoder: SlowFeatures):
+        super().__init__(encoder.space)
+        self.encoder = encoder
+        self.keys, self.num_tokens, self.dim = encoder.keys, encoder.num_tokens, encoder.dim
+        n, width = encoder.mean.shape
+        for name, shape in (("seen", ()), ("steps", ()), ("total", (n, width))):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        for name in ("products", "changes"):
+            self.register_buffer(name, torch.zeros(n, width, width, dtype=torch.float64))
+
     def forward(self, obs: Obs) -> Tensor:
-        return self.slow(self.tokens_of(obs))
+        return self.encoder(obs)
+
+    @torch.no_grad()
+    def update(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Rows (T, B, ...) of consecutive frames, no episode beginning in between."""
+        tokens = self.encoder.tokens_of(batch["obs"])
+        if tokens.ndim != 4 or len(tokens) < 2:
+            raise ValueError(
+                f"slow features need rows (T, B, ...) of two frames or more; got {tuple(tokens.shape[:-2])}"
+            )
+        self._count(tokens.double().movedim(2, 0))
+        mean = self.total / self.seen
+        space = self.products / self.seen - mean[:, :, None] * mean[:, None]
+        self.encoder.mean.copy_(mean)
+        self.encoder.solve(space, self.changes / self.steps / 2)
+        project = self.encoder.project.double()
+        self.encoder.project.div_(torch.einsum("ndk,nde,nek->nk", project, space, project).mean().sqrt())
+        features = self.encoder.slow(tokens)
+        summary = features.mean(2).flatten(0, 1)
+        return {
+            "slowness": (features[1:] - features[:-1]).square().mean() / 2,
+            "effective_rank": effective_rank(summary),
+            "embedding_std": sphere_std(summary),
+        }
+
+    def _count(self, tokens: Tensor) -> None:
+        """(N, T, B, D)."""
+        flat, change = tokens.flatten(1, 2), (tokens[:, 1:] - tokens[:, :-1]).flatten(1, 2)
+        self.seen += flat.shape[1]
+        self.steps += change.shape[1]
+        self.total += flat.sum(1)
+        self.products += flat.mT @ flat
+        self.changes += change.mT @ change
 
 
 def covariance(centred: Tensor) -> Tensor:

@@ -21,14 +21,16 @@ from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.patch_cnn import PatchCNN
 from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.vit import ViT
+from embodia.perception.objects.complex_autoencoder import ComplexAutoEncoder
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
+from embodia.perception.self_supervision.slow_features import SlowFeatures
 from embodia.scripts.mistake import Mistake
 
 NAME = "encoder"
 ENCODER, ABOUT = f"{NAME}.safetensors", f"{NAME}.json"
 """What a pretrained encoder lies in: its weights, and how to build it again."""
 
-ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
+ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention", "complex_autoencoder"]
 IMAGE: dict[str, Callable[..., Encoder]] = {
     "resnet": ResNet,
     "nature_cnn": NatureCNN,
@@ -36,6 +38,7 @@ IMAGE: dict[str, Callable[..., Encoder]] = {
     "vit": ViT,
     "conv": ConvNet,
     "slot_attention": SlotAutoEncoder,
+    "complex_autoencoder": ComplexAutoEncoder,
 }
 
 
@@ -46,9 +49,10 @@ class ImageConfig:
     net: ImageKind = "resnet"
     """Which network; attention maps need vit, MAE too; slot-attention is a network and a method."""
     dim: int = 128
-    """Width of a token; of conv the last width, of resnet the projection."""
+    """Width of a token; of conv the last width, of resnet the projection, of complex_autoencoder the bottleneck."""
     width: int = 32
-    """Channels of the first stage of resnet and conv, of all of slot_attention."""
+    """Channels of the first stage of resnet and conv, of the outer layers of complex_autoencoder, of all of
+    slot_attention."""
     patch: int = 8
     """Side of a patch of vit [pixels]."""
     depth: int = 4
@@ -58,7 +62,9 @@ class ImageConfig:
     pool: Literal["cls", "mean"] = "cls"
     """What stands for a whole picture in vit: the class token, or the patches' mean, which MAE needs."""
     slots: int = 6
-    """Of slot_attention: how many objects there may be, the ground among them."""
+    """Of slot_attention and complex_autoencoder: how many objects there may be, the ground among them."""
+    slow: int = 0
+    """Slow features in place of each token, so many; 0 for the token itself. `pretrain slow-features` sets it."""
 
 
 def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
@@ -71,13 +77,14 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
         "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
         "slot_attention": {"dim": c.dim, "width": c.width, "slots": c.slots},
+        "complex_autoencoder": {"bottleneck": c.dim, "hidden": c.width, "slots": c.slots},
     }
     try:
         made = IMAGE[c.net](space, **settings[c.net])
     except ValueError as error:
         raise Mistake(f"encoder.net {c.net}: {error}") from error
     assert isinstance(made, ImageEncoder)
-    return made
+    return SlowFeatures(made, c.slow) if c.slow else made
 
 
 def strides(space: spaces.Dict) -> tuple[int, ...]:

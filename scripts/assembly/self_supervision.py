@@ -6,14 +6,17 @@ from typing import Literal
 from embodia.perception import SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.encoders.vit import ViT
+from embodia.perception.objects.complex_autoencoder import ComplexAutoEncoder
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.barlow_twins import BarlowTwins
 from embodia.perception.self_supervision.byol import BYOL
 from embodia.perception.self_supervision.dino import DINO, DINOSettings
 from embodia.perception.self_supervision.mae import MAE
+from embodia.perception.self_supervision.patch_vicreg import PatchVICReg
 from embodia.perception.self_supervision.simclr import SimCLR
 from embodia.perception.self_supervision.simsiam import SimSiam
+from embodia.perception.self_supervision.slow_features import SlowFeatureAnalysis, SlowFeatures
 from embodia.perception.self_supervision.time_contrastive import TimeContrastive
 from embodia.perception.self_supervision.vicreg import VICReg
 from embodia.perception.self_supervision.views import Views
@@ -75,6 +78,14 @@ class VICRegSettings:
 
 
 @dataclass(frozen=True)
+class PatchVICRegSettings:
+    """VICReg at every patch (the local criterion of Bardes et al. 2022, VICRegL), without an expander."""
+
+    weights: tuple[float, float, float] = (25.0, 25.0, 0.05)
+    """Of invariance, variance and covariance."""
+
+
+@dataclass(frozen=True)
 class BarlowTwinsSettings:
     """Barlow Twins (Zbontar et al. 2021)."""
 
@@ -120,27 +131,48 @@ class SlotAttentionSettings:
     """The gradient goes through the last iteration alone (Chang et al. 2022)."""
 
 
+@dataclass(frozen=True)
+class ComplexAutoEncoderSettings:
+    """Complex autoencoder (Löwe et al. 2022): phases bind what belongs together; the network is its own encoder."""
+
+
+@dataclass(frozen=True)
+class SlowFeaturesSettings:
+    """Slow feature analysis (Wiskott & Sejnowski 2002) of a frozen encoder's tokens, in a metric of time."""
+
+    pretrained: str | None = None
+    """That encoder, as `embodia pretrain` wrote it; None for a random one."""
+    features: int = 8
+    """Kept of each token, the slowest first."""
+
+
 MethodSettings = (
     SimCLRSettings
     | BYOLSettings
     | SimSiamSettings
     | VICRegSettings
+    | PatchVICRegSettings
     | BarlowTwinsSettings
     | DINOSettings
     | MAESettings
     | TimeContrastiveSettings
     | SlotAttentionSettings
+    | ComplexAutoEncoderSettings
+    | SlowFeaturesSettings
 )
 METHODS: dict[str, MethodSettings] = {
     "simclr": SimCLRSettings(),
     "byol": BYOLSettings(),
     "simsiam": SimSiamSettings(),
     "vicreg": VICRegSettings(),
+    "patch-vicreg": PatchVICRegSettings(),
     "barlow-twins": BarlowTwinsSettings(),
     "dino": DINOSettings(),
     "mae": MAESettings(),
     "time-contrastive": TimeContrastiveSettings(),
     "slot-attention": SlotAttentionSettings(),
+    "complex-autoencoder": ComplexAutoEncoderSettings(),
+    "slow-features": SlowFeaturesSettings(),
 }
 
 
@@ -199,6 +231,25 @@ def method(settings: MethodSettings, encoder: ImageEncoder, positives: Positives
             raise Mistake("slot-attention compares no two pictures: it draws one from its slots; leave --positives out")
         encoder.slot_attention.implicit = settings.implicit
         return encoder
+    if isinstance(settings, ComplexAutoEncoderSettings):
+        if not isinstance(encoder, ComplexAutoEncoder):
+            raise Mistake("complex-autoencoder is a network of its own: --encoder.net complex_autoencoder")
+        if positives.by != "augmentation":
+            raise Mistake("complex-autoencoder compares no two pictures: it draws one again; leave --positives out")
+        return encoder
+    if isinstance(settings, SlowFeaturesSettings):
+        assert isinstance(encoder, SlowFeatures)
+        if positives.by != "temporal":
+            raise Mistake("slow-features reads frames as they follow each other: leave --positives at temporal")
+        return SlowFeatureAnalysis(encoder)
+    if isinstance(settings, PatchVICRegSettings):
+        moved = replace(positives.augmentation, scale=(1.0, 1.0), shift=0.0, rotation=0.0, flip=0.0)
+        if positives.by != "temporal" and positives.augmentation != moved:
+            raise Mistake(
+                "patch-vicreg compares patches in the same place: --positives temporal, or without moving pictures: "
+                "--views.augmentation.scale 1 1 --views.augmentation.flip 0"
+            )
+        return PatchVICReg(encoder, positives.views(crops=False), settings.weights)
     views = positives.views(crops=isinstance(settings, DINOSettings))
     match settings:
         case SimCLRSettings():

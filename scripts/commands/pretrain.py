@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from gymnasium import spaces
 
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import seed_all
 from embodia.perception import SelfSupervised
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.self_supervision.slow_features import SlowFeatures
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.config import read
 from embodia.scripts.assembly.config import write as write_config
-from embodia.scripts.assembly.image_encoders import NAME, ImageConfig, describe, find, make
+from embodia.scripts.assembly.image_encoders import NAME, ImageConfig, about, describe, find, make, pretrained
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
     METHODS,
     MethodSettings,
     Positives,
     PositivesConfig,
+    SlowFeaturesSettings,
     clip_frames,
     method,
 )
@@ -122,9 +126,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
-    """The flags of one method. MAE needs patches, so it begins with a vision transformer; slots are a network too."""
-    networks = {"mae": ImageConfig("vit"), "slot-attention": ImageConfig("slot_attention", dim=64)}
-    default = PretrainConfig(METHODS[name], encoder=networks.get(name, ImageConfig()))
+    """The flags of one method. MAE needs patches, so it begins with a vision transformer; some are networks too."""
+    networks = {
+        "mae": ImageConfig("vit"),
+        "slot-attention": ImageConfig("slot_attention", dim=64),
+        "complex-autoencoder": ImageConfig("complex_autoencoder", dim=64, slots=3),
+    }
+    views = PositivesConfig("temporal" if name in ("patch-vicreg", "slow-features") else "augmentation")
+    default = PretrainConfig(METHODS[name], encoder=networks.get(name, ImageConfig()), views=views)
     return tyro.cli(
         Args,
         args=arguments,
@@ -136,7 +145,7 @@ def parsed(name: str, arguments: list[str]) -> Args:
 
 def settled(args: Args) -> PretrainConfig:
     """The configuration with what the short flags say."""
-    config = args.config
+    config = standing(args.config)
     given = {name: value for name in ("steps", "seed", "device") if (value := getattr(args, name)) is not None}
     views = config.views if args.positives is None else replace(config.views, by=args.positives)
     return replace(
@@ -145,6 +154,17 @@ def settled(args: Args) -> PretrainConfig:
         training=replace(config.training, **given),
         views=views,
     )
+
+
+def standing(config: PretrainConfig) -> PretrainConfig:
+    """The same, where slow features are to stand on a pretrained encoder with that encoder's network."""
+    if not isinstance(config.method, SlowFeaturesSettings):
+        return config
+    encoder, settings = config.encoder, config.method
+    if settings.pretrained is not None:
+        encoder = ImageConfig(**about(find(settings.pretrained))["encoder"])
+        settings = replace(settings, pretrained=str(Path(settings.pretrained).resolve()))
+    return replace(config, method=settings, encoder=replace(encoder, slow=settings.features))
 
 
 def resume(args: Resume) -> int:
@@ -162,22 +182,25 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
         choose_device(t.device)
-        encoder = make(config.encoder, clips.space)
-        return method(config.method, encoder, config.views, t.steps), clips
+        return method(config.method, network(config, clips.space), config.views, t.steps), clips
     except ValueError as error:
         raise Mistake(f"this cannot be built: {error}") from error
+
+
+def network(config: PretrainConfig, space: spaces.Dict) -> ImageEncoder:
+    """What is to be trained; slow features stand on what was pretrained before."""
+    encoder, below = make(config.encoder, space), getattr(config.method, "pretrained", None)
+    if isinstance(encoder, SlowFeatures) and below is not None:
+        encoder.encoder.load_state_dict(pretrained(below, space).state_dict())
+    return encoder
 
 
 def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run: Path, again: bool = False) -> int:
     """Pretrain into `run`; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
-    about = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
-    with one_at_a_time(run):
-        logger = Logger(run)
-        try:
-            now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
-        finally:
-            logger.close()
+    said = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
+    with one_at_a_time(run), Logger(run) as logger:
+        now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=said)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
         return 130

@@ -3,21 +3,23 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from gymnasium import spaces
 
-from embodia.perception import Encoder
+from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.encoders.resnet import ResNet
-from embodia.perception.self_supervision.slow_features import SlowFeatures
+from embodia.perception.self_supervision.slow_features import SlowFeatureAnalysis, SlowFeatures
 
 PLACES = 9
-SPACE = spaces.Dict({"place": spaces.Box(0, PLACES, (1,), np.int64)})
+SPACE = spaces.Dict({"place": spaces.Box(0, 255, (16, 16, 1), np.uint8)})
+"""The place is the brightness of the picture."""
 
 
-class Mixed(Encoder):
+class Mixed(ImageEncoder):
     """A place as two tokens, each a mixture of its own of the place's one-hot code, beside an offset."""
 
-    keys, num_tokens, dim = ("place",), 2, 12
+    num_tokens, dim = 2, 12
 
     def __init__(self):
         super().__init__(SPACE)
@@ -25,14 +27,19 @@ class Mixed(Encoder):
         self.codes = torch.linalg.qr(torch.randn(2, 12, PLACES, generator=g))[0].permute(2, 0, 1)
         self.offset = torch.randn(2, 12, generator=g)
 
-    def forward(self, obs):
-        return self.codes[obs["place"][..., 0]] + self.offset
+    def encode(self, images):
+        place = (255 * (images[:, 0, 0, 0] + 0.5)).round().long()
+        return self.codes[place] + self.offset
 
 
 def walk(way):
     """Every step of a walk along `way` once in each direction; who would leave stays."""
     pairs = [*itertools.pairwise(way), *itertools.pairwise(way[::-1]), (way[0], way[0]), (way[-1], way[-1])]
-    return torch.tensor(pairs).T[..., None]  # (2, B, 1)
+    return pictures(torch.tensor(pairs).T)  # (2, B, 16, 16, 1)
+
+
+def pictures(places):
+    return places.to(torch.uint8)[..., None, None, None].expand(*places.shape, 16, 16, 1)
 
 
 def test_squared_distance_is_commute_time():
@@ -40,7 +47,7 @@ def test_squared_distance_is_commute_time():
     order = torch.randperm(PLACES, generator=torch.Generator().manual_seed(1)).tolist()
     encoder = SlowFeatures(Mixed(), dim=10)
     encoder.fit([{"place": walk(order)}])
-    z = encoder({"place": torch.tensor(order)[:, None]})
+    z = encoder({"place": pictures(torch.tensor(order))})
     assert z.shape == (PLACES, 2, 10)
     torch.testing.assert_close(z[..., PLACES - 1 :], torch.zeros(PLACES, 2, 11 - PLACES), atol=1e-5, rtol=0)
     steps = (torch.arange(PLACES)[:, None] - torch.arange(PLACES)).abs().float()
@@ -58,6 +65,22 @@ def test_the_slowest_come_first_and_what_is_always_there_does_not_count():
     torch.testing.assert_close(z.square().mean(), torch.ones((), dtype=z.dtype), atol=1e-4, rtol=0)
     speed = (z[1] - z[0]).square().mean((0, 1)) / z.square().mean((0, 1, 2))
     assert (speed.diff() > 0).all()
+
+
+def test_batches_give_what_the_whole_gives():
+    order = torch.randperm(PLACES, generator=torch.Generator().manual_seed(1)).tolist()
+    rows = walk(order)
+    whole, learner = SlowFeatures(Mixed(), dim=6), SlowFeatureAnalysis(SlowFeatures(Mixed(), dim=6))
+    whole.fit([{"place": rows}])
+    for part in rows.split(5, 1):
+        told = learner.update({"obs": {"place": part}})
+    z = whole({"place": rows})
+    torch.testing.assert_close(learner({"place": rows}).abs(), z.abs(), atol=1e-3, rtol=1e-3)
+    assert told["embedding_std"] > 0
+    last = z.split(5, 1)[-1]
+    assert told["slowness"] == pytest.approx(float((last[1] - last[0]).square().mean() / 2), rel=1e-3)
+    with pytest.raises(ValueError, match="two frames or more; got"):
+        learner.update({"obs": {"place": rows[:1]}})
 
 
 def test_of_pictures_frozen_patches_or_one_token():

@@ -18,7 +18,8 @@ from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3 import PPOConfig
 from embodia.agents.training.loop import Schedule, train
-from embodia.agents.training.rows import EpisodeWriter
+from embodia.agents.training.rows import EpisodeWriter, read_episode
+from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly import build, image_encoders, runs
 from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions
@@ -136,11 +137,27 @@ def test_a_run_made_before_there_was_fit_goes_on(tmp_path):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
-    if name == "time-contrastive":
+    if name in ("time-contrastive", "patch-vicreg", "slow-features"):
         pictures = episodes(tmp_path / "episodes")
-    networks = {"mae": "vit", "slot-attention": "slot_attention"}
+    networks = {"mae": "vit", "slot-attention": "slot_attention", "complex-autoencoder": "complex_autoencoder"}
     run = pretrain(name, pictures, tmp_path / name, "--steps", "2", net=networks.get(name, "conv"))
-    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["embedding_std"] > 0
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert line.get("embedding_std", line.get("loss")) > 0
+    assert isinstance(image_encoders.pretrained(run), ImageEncoder)
+
+
+def test_slow_features_stand_on_a_pretrained_encoder(tmp_path):
+    """With patch-vicreg below them, what `bench wall` plans in."""
+    data = episodes(tmp_path / "episodes")
+    patches = pretrain("patch-vicreg", data, tmp_path / "patches", "--steps", "2", "--views.gap", "2", net="resnet")
+    flags = ("--method.pretrained", str(patches), "--method.features", "3", "--steps", "30")
+    slow = image_encoders.pretrained(pretrain("slow-features", data, tmp_path / "slow", *flags))
+    below = image_encoders.pretrained(patches)
+    assert (slow.num_tokens, slow.dim) == (below.num_tokens, 3)
+    for name, value in below.state_dict().items():
+        assert torch.equal(value, slow.state_dict()[f"encoder.{name}"]), name
+    frames = torch.from_numpy(read_episode(next(data.glob("*.npz"))).rows["obs"]["rgb"])
+    assert slow({"rgb": frames}).square().mean() == pytest.approx(1, abs=0.2)
 
 
 # Agents that read it -------------------------------------------------------------------------------------------
@@ -214,6 +231,9 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
         (["pretrain", "simclear", "--data", "x"], "simclear is no method. Nearest: simclr"),
         (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
         (["pretrain", "mae", "--data", str(tmp_path), "--encoder.net", "conv"], "no picture"),
+        (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "in the same place"),
+        (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "of its own"),
+        (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch sees no CUDA device"),
         (["segment", str(run), "--data", str(pictures)], "ConvNet, which has neither slots nor patches"),
         (["attention", str(run), "--data", str(pictures)], "ConvNet, which attends to nothing"),
         (["probe", str(tmp_path)], "no encoder.json"),
