@@ -17,6 +17,7 @@ from embodia.agents.training.recorded import RecordedBatches
 from embodia.agents.training.rows import EpisodeError, EpisodeWriter, episode_files, flatten, read_episode
 from embodia.envs.vector import SyncVector
 from embodia.scripts.data import to_minari as minari_module
+from embodia.scripts.data.from_lerobot import Recent
 from embodia.scripts.data.recordings import Matched, fingerprint, fitted, reader, stamp
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import to_minari
@@ -252,6 +253,22 @@ def test_a_lerobot_set_of_others(tmp_path, films, groups):
         np.testing.assert_array_equal(found["reward"], [0, *(made["state"][span, 0] > 0)])
         np.testing.assert_array_equal(np.flatnonzero(found["last"]), [data.lengths[i] - 1])
         assert found["terminal"].any() == (i == 1), "it ended where next.success says so"
+
+
+def test_row_groups_are_kept_within_bounds():
+    recent, made = Recent(10), []
+
+    def get(key, weight):
+        return recent.get(key, lambda: made.append(key) or key, lambda value: weight)
+
+    assert [get(key, 4) for key in "abab"] == list("abab")
+    assert made == ["a", "b"], "what is held is not read again"
+    get("c", 4)
+    assert list(recent.values) == ["b", "c"], "the one used longest ago goes first"
+    get("d", 99)
+    assert list(recent.values) == ["d"], "one is held whatever it weighs"
+    get("e", 1)
+    assert (list(recent.values), recent.weight) == (["e"], 1)
 
 
 def test_rewards_and_ends_may_be_missing(tmp_path):
