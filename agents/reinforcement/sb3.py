@@ -24,7 +24,7 @@ from stable_baselines3.common.type_aliases import DictReplayBufferSamples, DictR
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
 from embodia.agents.training.buffers import ReplayBuffer, RolloutBuffer
 from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
@@ -426,15 +426,20 @@ class DQN(_SB3):
         n = len(first)
         explores = self.rng.random(n) < self.exploration()
         drawn = self.action_space.start + self.rng.integers(self.action_space.n, size=n)
-        before, self.rows = self.rows, self.rows + n
-        if self.rows // self.config.target_every > before // self.config.target_every:
-            self._move_target()
+        self._count(n)
         return np.where(explores, drawn, action).astype(self.action_space.dtype), carry, {}
 
     def exploration(self) -> float:
         """The present rate of random actions."""
         final = self.config.exploration_final
         return max(final, 1 - (1 - final) * self.rows / max(self.config.exploration_rows, 1))
+
+    @torch.no_grad()
+    def _count(self, rows: int) -> None:
+        """The target network moves with the rows acted on, or learned from where others recorded them."""
+        before, self.rows = self.rows, self.rows + rows
+        if self.rows // self.config.target_every > before // self.config.target_every:
+            self._move_target()
 
     def _move_target(self) -> None:
         online, target = self.model.q_net, self.model.q_net_target
@@ -455,10 +460,22 @@ class DQN(_SB3):
             seed=c.seed,
         )
 
+    def offline(self) -> Pieces:
+        """From pairs of rows; nothing corrects the values of actions that nobody recorded."""
+        return Pieces(self.config.batch_size, 2, crossing=True, keys=self.encoder_keys)
+
     def update(self, batch: Batch) -> dict[str, float]:
-        """One gradient step of SB3's `train()` on a batch of transitions."""
+        """One gradient step of SB3's `train()` on a batch of transitions, or of recorded pairs of rows (2, B, ...)."""
+        if "next_obs" not in batch:
+            batch = self._transitions(batch)
         self.model.replay_buffer = _Transitions(batch, self.device, self.action_space.start)
         return {**self._learn(1, len(batch["reward"])), "train/exploration": self.exploration()}
+
+    def _transitions(self, rows: Batch) -> Batch:
+        """Pairs of rows as transitions, without those that lie in two episodes."""
+        now, then = (index(rows, (t, ~rows["last"][0])) for t in (0, 1))
+        self._count(len(now["reward"]))
+        return {**now, "reward": then["reward"], "terminal": then["terminal"], "next_obs": then["obs"]}
 
 
 class _Transitions:

@@ -256,16 +256,16 @@ def make_options(env: EnvConfig, split: str) -> dict[str, Any]:
 # Whether it can be carried out ----------------------------------------------------------------------------------
 
 
-def check(config: Config, acts: bool = True) -> None:
+def check(config: Config, learns: bool = False) -> None:
     """Refuse what cannot work, before anything is built. Raises Mistake naming the flag and what to do.
 
-    `acts`: whether the agent learns in worlds, where it may need the expert, and not from recorded rows.
+    `learns`: whether the agent is to learn in the environment, where it may need the expert.
     """
-    for problem in problems(config, acts):
+    for problem in problems(config, learns):
         raise Mistake(problem)
 
 
-def problems(config: Config, acts: bool = True) -> Iterator[str]:
+def problems(config: Config, learns: bool = False) -> Iterator[str]:
     known_id(config.env.id)
     at_least = {
         "env.num_envs": (config.env.num_envs, 1),
@@ -284,10 +284,10 @@ def problems(config: Config, acts: bool = True) -> Iterator[str]:
         yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
     if config.encoder.pretrained is not None:
         find_encoder(config.encoder.pretrained)
-    yield from agent_problems(config, acts)
+    yield from agent_problems(config, learns)
 
 
-def agent_problems(config: Config, acts: bool) -> Iterator[str]:
+def agent_problems(config: Config, learns: bool) -> Iterator[str]:
     agent = config.agent
     if agent.device not in ("auto", "cpu", "cuda") and not agent.device.startswith("cuda:"):
         yield f"agent.device is {agent.device}; choose auto, cpu, cuda or cuda:N"
@@ -297,7 +297,7 @@ def agent_problems(config: Config, acts: bool) -> Iterator[str]:
         rollout = agent.n_steps * config.env.num_envs
         yield f"agent.batch_size is {agent.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rollout} rows"
     task = known_id(config.env.id).removeprefix("embodia:embodia/")
-    if acts and isinstance(agent, BCConfig) and task in NO_EXPERT:
+    if learns and isinstance(agent, BCConfig) and task in NO_EXPERT:
         yield f"{type(agent).__name__} asks the expert, and {task} has none: {NO_EXPERT[task]}"
 
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia demo")
     began = time.monotonic()
     config = shortened(preset("dagger-doorkey"), args)
-    check(config)
+    check(config, learns=True)
     run = runs.fresh(args.runs / "demo")
     write(config, run / runs.CONFIG, preset="demo", config_hash=config_hash(config))
     print(f"An agent learns to fetch a key, open a door and reach the goal ({config.env.id}) by asking an expert.")

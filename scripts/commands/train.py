@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
     config = shortened(args)
     if isinstance(config.agent, ExpertConfig):
         raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
-    check(config, acts=not args.recorded.data)
+    check(config, learns=not args.recorded.data)
     data = recorded(config, args.recorded)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
     write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
@@ -139,7 +139,7 @@ def resume(args: Resume) -> int:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     if args.data:
         offline.moved(run, args.data)
-    check(config, acts=offline.remembered(run) is None)
+    check(config, learns=offline.remembered(run) is None)
     return carry_out(config, run, run.name, args.report, again=True)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import warnings
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from embodia.scripts.data.to_minari import need
 
 PLACE = ("episode_index", "length", "dataset_from_index", "data/chunk_index", "data/file_index")
 """What is read of `meta/episodes`, beside where the films are."""
-CACHED = 2**28
-"""Bytes of row groups kept in memory: writers differ in how many episodes lie in one."""
+FILES, CACHED = 8, 2**26
+"""Open data files, and bytes of row groups kept in memory: writers differ in how many episodes lie in one."""
 
 
 class LeRobot:
@@ -57,7 +59,7 @@ class LeRobot:
         for each in self.episodes:
             begins = self._starts.setdefault(self._data_file(each), each["dataset_from_index"])
             self._starts[self._data_file(each)] = min(begins, each["dataset_from_index"])
-        self._tables: OrderedDict[Any, Any] = OrderedDict()  # row groups, those used last behind
+        self._files, self._groups = Recent(FILES), Recent(CACHED)
         if "action" not in self.features:
             raise EpisodeError(f"{file}: features: action is missing; there is nothing to learn from")
         if "next.reward" not in self.features:
@@ -115,35 +117,23 @@ class LeRobot:
     def _frames(self, number: int, columns: Sequence[str]) -> Any:
         """The frames of an episode as a table. Raises EpisodeError where they do not lie where they should."""
         episode = self.episodes[number]
-        place = self._data_file(episode)
-        begin = episode["dataset_from_index"] - self._starts[place]
-        table, skipped = self._groups(place, begin, begin + episode["length"], tuple(columns), number)
-        table = table.slice(begin - skipped, episode["length"])
-        found = set(table.column("episode_index").to_pylist())
-        if len(table) != episode["length"] or found != {episode["episode_index"]}:
-            raise EpisodeError(f"{self.where(number)}: episode_index: {len(table)} frames of {sorted(found)} where "
-                               f"meta/episodes says {episode['length']}; fetch the data set again")  # fmt: skip
-        return table
-
-    def _groups(self, place: str, begin: int, end: int, columns: tuple[str, ...], number: int) -> tuple[Any, int]:
-        """The row groups that hold rows begin..end of a file, and the rows before them; those read last are kept."""
-        file = self._opened(self.path / place)
-        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+        place, length = self._data_file(episode), episode["length"]
+        file = self._files.get(place, lambda: DataFile(self._opened(self.path / place)))
+        if missing := [name for name in columns if name not in file.names]:
             raise EpisodeError(f"{self.where(number)}: {missing[0]}: missing; fetch the data set again")
-        edges = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))])
-        first, beyond = int(np.searchsorted(edges, begin, "right")) - 1, int(np.searchsorted(edges, end, "left"))
-        key = (place, first, beyond, columns)
-        if key not in self._tables:
-            try:
-                self._tables[key] = file.read_row_groups(list(range(first, min(beyond, file.num_row_groups))), columns)
-            except (OSError, ValueError) as error:
-                raise EpisodeError(
-                    f"{self.where(number)}: cannot be read ({error}); fetch the data set again"
-                ) from error
-        self._tables.move_to_end(key)
-        while len(self._tables) > 1 and sum(each.nbytes for each in self._tables.values()) > CACHED:
-            self._tables.popitem(last=False)
-        return self._tables[key], int(edges[first])
+        begin = episode["dataset_from_index"] - self._starts[place]
+        groups = file.groups(begin, begin + length)
+        try:
+            read = partial(file.parquet.read_row_groups, list(groups), list(columns))
+            table = self._groups.get((place, groups, *columns), read, lambda table: table.nbytes)
+        except (OSError, ValueError) as error:
+            raise EpisodeError(f"{self.where(number)}: cannot be read ({error}); fetch it again") from error
+        table = table.slice(begin - file.edges[groups.start], length)
+        found = np.unique(table.column("episode_index").to_numpy()).tolist()
+        if len(table) != length or found != [episode["episode_index"]]:
+            said = f"{len(table)} frames of {found} where meta/episodes says {length}"
+            raise EpisodeError(f"{self.where(number)}: episode_index: {said}; fetch the data set again")
+        return table
 
     def _column(self, table: Any, name: str, number: int) -> Array:
         """(T, ...) of a feature. Raises EpisodeError."""
@@ -196,6 +186,37 @@ class LeRobot:
             height, width = seen.shape[1:3]  # even for the film's sake
             return np.pad(picture, ((0, height - len(picture)), (0, width - picture.shape[1]), (0, 0)), "edge")[None]
         return np.asarray(kept, seen.dtype).reshape(seen[-1:].shape)
+
+
+class DataFile:
+    """An open Parquet file, and where its row groups begin."""
+
+    def __init__(self, parquet: Any):
+        self.parquet, self.names = parquet, set(parquet.schema_arrow.names)
+        rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+        self.edges = np.cumsum([0, *rows]).tolist()
+
+    def groups(self, begin: int, end: int) -> range:
+        """The row groups that hold rows begin..end."""
+        return range(bisect_right(self.edges, begin) - 1, min(bisect_left(self.edges, end), len(self.edges) - 1))
+
+
+class Recent:
+    """The values asked for last, up to a total weight; one is kept whatever it weighs."""
+
+    def __init__(self, most: int):
+        self.most, self.weight = most, 0
+        self.values: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Any], weigh: Callable[[Any], int] = lambda value: 1) -> Any:
+        if key not in self.values:
+            value = make()
+            self.values[key] = value, weigh(value)
+            self.weight += self.values[key][1]
+        self.values.move_to_end(key)
+        while self.weight > self.most and len(self.values) > 1:
+            self.weight -= self.values.popitem(last=False)[1][1]
+        return self.values[key][0]
 
 
 def is_observed(name: str, feature: dict[str, Any]) -> bool:

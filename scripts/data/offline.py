@@ -71,6 +71,8 @@ def check(agent: Agent, options: DataOptions) -> Remembered:
         Mistake: for an agent that cannot learn from recorded rows, and data that are not there or do not fit.
         EpisodeError: for files that cannot be read or hold other shapes.
     """
+    if options.data_memory <= 0:
+        raise Mistake(f"--data-memory is {options.data_memory}; give more, such as 1.0 [GiB]")
     pieces, readers = wanted(agent), [reader(name) for name in options.data]
     for each in matched(readers, agent, pieces, options):
         each.rows(0)

@@ -179,7 +179,7 @@ def judged(row: Row, budget: Budget, out: Path) -> Line:
     run = out / "runs" / row.name.replace(", ", "-").replace(" ", "-")
     again = bool(list_steps(run / "checkpoints"))
     if not again:
-        check(config)
+        check(config, learns=True)
         run.mkdir(parents=True, exist_ok=True)
         write(config, run / runs.CONFIG, config_hash=config_hash(config))
     if train.carry_out(config, run, row.name, wanted=False, again=again):

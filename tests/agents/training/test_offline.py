@@ -14,7 +14,7 @@ from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.reinforcement.sb3 import A2C, PPO
+from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO, DQNConfig
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2, TDMPC2Config
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig, fit
@@ -151,6 +151,21 @@ def test_a_world_model_learned_from_random_acting_is_planned_in():
     assert success(agent, env, 16) > 0.9
 
 
+def test_q_values_learned_from_random_acting_lead_to_the_prize():
+    env = worlds(Corridor, n=16)
+    random = Random(env.single_observation_space, env.single_action_space)
+    agent = dqn()
+    learned(agent, [Memory(random, env, 60)], 400)
+    assert agent.rows > 400 * 16, "transitions learned from, which move the target network"
+    assert success(agent, env, 16) == 1.0
+
+
+def dqn(seed=0):
+    seed_all(seed)
+    config = DQNConfig(device="cpu", batch_size=32, learning_rate=3e-3, gamma=0.9, target_every=300)
+    return DQN(MLPEncoder(Corridor.observation_space), Corridor.action_space, config)
+
+
 def dreamer(seed=0):
     seed_all(seed)
     cell = Corridor.observation_space
@@ -173,6 +188,7 @@ def recorded():
     return {
         mpc: Memory(random, corridor, 20),
         dreamer: Memory(random, corridor, 20),
+        dqn: Memory(random, corridor, 20),
         td_mpc2: Memory(expert(continuous), continuous, 20),
         lambda seed: cloner(shown): Memory(expert(shown), shown, 20),
     }
@@ -193,7 +209,7 @@ class Interrupted(RecordedBatches):
         return super().batch(n)
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(recorded, number, tmp_path):
     """In a memory that holds a third of the data."""
     make, recording = list(recorded.items())[number]

@@ -87,8 +87,12 @@ def broken(**parts):
 )
 def test_what_cannot_work_is_refused_with_its_flag(config, says):
     with pytest.raises(Mistake) as caught:
-        check(config)
+        check(config, learns=True)
     assert says in str(caught.value)
+
+
+def test_who_does_not_learn_in_worlds_needs_no_expert_there():
+    check(Config(EnvConfig("MiniGrid-Playground-v0"), BCConfig()))
 
 
 def test_short_flags_reach_every_seed():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 import warnings
 
 import cv2
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from embodia.agents import Pieces
 from embodia.agents.references.expert import Expert
 from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.recorded import RecordedBatches
 from embodia.agents.training.rows import EpisodeError, EpisodeWriter, episode_files, flatten, read_episode
 from embodia.envs.vector import SyncVector
 from embodia.scripts.data import to_minari as minari_module
+from embodia.scripts.data.from_lerobot import Recent
 from embodia.scripts.data.recordings import Matched, fingerprint, fitted, reader, stamp
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import to_minari
@@ -251,6 +255,22 @@ def test_a_lerobot_set_of_others(tmp_path, films, groups):
         assert found["terminal"].any() == (i == 1), "it ended where next.success says so"
 
 
+def test_row_groups_are_kept_within_bounds():
+    recent, made = Recent(10), []
+
+    def get(key, weight):
+        return recent.get(key, lambda: made.append(key) or key, lambda value: weight)
+
+    assert [get(key, 4) for key in "abab"] == list("abab")
+    assert made == ["a", "b"], "what is held is not read again"
+    get("c", 4)
+    assert list(recent.values) == ["b", "c"], "the one used longest ago goes first"
+    get("d", 99)
+    assert list(recent.values) == ["d"], "one is held whatever it weighs"
+    get("e", 1)
+    assert (list(recent.values), recent.weight) == (["e"], 1)
+
+
 def test_rewards_and_ends_may_be_missing(tmp_path):
     lerobot(tmp_path / "l", **{"next.reward": None, "next.success": None, "next.done": None})
     with pytest.warns(UserWarning, match=r"no next\.reward was recorded; rewards are 0"):
@@ -303,6 +323,35 @@ def test_a_minari_set_of_others(tmp_path, monkeypatch, bare):
     np.testing.assert_array_equal(found["reward"], [0, *range(n)])
     assert not found["terminal"].any()
     assert found["extras"] == {}
+
+
+@pytest.mark.parametrize("kind", ["rows", "minari", "lerobot"])
+def test_a_set_larger_than_memory_is_learned_from_within_it(tmp_path, kind):
+    """15 MB of pictures in a memory of 1.2 MB, and what reading one episode takes."""
+    picture, n = spaces.Box(0, 255, (64, 64, 3), np.uint8), 20
+    writer = EpisodeWriter(tmp_path / "rows", "x-v0", spaces.Dict(rgb=picture), spaces.Discrete(9))
+    t = np.arange(n)
+    for i in range(60):
+        shade = np.broadcast_to(np.uint8(4 * i), (n, 64, 64, 3))
+        flags = {"first": t == 0, "last": t == n - 1, "terminal": t == n - 1}
+        reward = np.zeros(n, np.float32)
+        writer.write({"obs": {"rgb": shade}, "reward": reward, **flags, "action": t * 0 + i % 9, "extras": {}})
+    files = episode_files(tmp_path / "rows")
+    export = {"minari": lambda: to_minari(files, tmp_path / "m", "toy/large-v0"), "rows": lambda: tmp_path / "rows",
+              "lerobot": lambda: to_lerobot(files, tmp_path / "l")}  # fmt: skip
+    recorded = Matched(reader(str(export[kind]())), spaces.Dict(rgb=picture), spaces.Discrete(9))
+    data = RecordedBatches([recorded], Pieces(8), capacity=100)
+    data.batch(8)
+    tracemalloc.start()
+    shades = set()
+    while data.epoch < 1:
+        batch = data.batch(8)
+        shades |= {round(float(each) / 4) for each in batch["obs"]["rgb"].mean((1, 2, 3))}
+        assert len(batch["action"]) == 8
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6, "numpy's arrays are traced"
+    assert len(shades) > 55, "all of it was seen"
 
 
 # Bad data
