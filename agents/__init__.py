@@ -24,6 +24,9 @@ Carry = dict[str, Any]
 """An agent's memory: a nested dict of tensors, each (n, ...). Handed in, taken back, never kept."""
 Batch = Any
 """What a buffer yields to the agent it belongs to; usually a dict of tensors (T, B, ...) or (B, ...)."""
+Numbers = dict[str, Any]
+"""What to log, by name: floats, or scalar tensors without a gradient, which stay on their device until they are
+written."""
 Mode = Literal["train", "eval"]
 
 
@@ -79,7 +82,7 @@ class Agent(ABC):
         """A fresh buffer that feeds this agent's `update`."""
 
     @abstractmethod
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One learning step; the numbers to log."""
 
     @abstractmethod
@@ -112,4 +115,4 @@ class Agent(ABC):
         return action, carry
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Mode", "Row"]
+__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Mode", "Numbers", "Row"]

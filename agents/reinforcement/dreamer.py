@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.laprop import LaProp
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.checkpoint import load_weights, save_weights
@@ -192,23 +192,19 @@ class Dreamer(Agent):
         c = self.config
         return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         rows = to_torch(
             {key: batch[key] for key in ("obs", "reward", "first", "last", "terminal", "action")}, self.device
         )
         rows["action"] = self.from_space(rows["action"])
         self.optimizer.zero_grad(set_to_none=True)
-        model_loss, numbers = self.learn_model(rows)
-        behaviour_loss, more = self.learn_behaviour(numbers.pop("states"), rows)  # type: ignore[arg-type]
+        states, posterior = self.nets.model.unroll(rows)
+        model_loss, numbers = self.nets.model.loss_of(states, posterior, rows)
+        behaviour_loss, more = self.learn_behaviour(states, rows)
         (model_loss + behaviour_loss).backward()
         self.optimizer.step()
         self.move_slow_critic()
-        return {key: float(value.detach()) for key, value in {**numbers, **more}.items()}
-
-    def learn_model(self, rows: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        states, posterior = self.nets.model.unroll(rows)
-        loss, numbers = self.nets.model.loss_of(states, posterior, rows)
-        return loss, {**numbers, "states": states}
+        return {name: value.detach() for name, value in {**numbers, **more}.items()}
 
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Numbers
 from embodia.agents.references.untrained import write_nothing
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.buffers import NoBuffer
@@ -183,7 +183,7 @@ class MPC(Agent):
         s = self.settings
         return TrainRatioReplay(s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One step of the model on rows (T, B, ...)."""
         assert self.optimizer is not None, "an analytic model learns nothing"
         assert isinstance(self.model, nn.Module)
@@ -193,7 +193,7 @@ class MPC(Agent):
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.updates += 1
-        return {"loss": float(loss.detach()), "gradient_norm": float(norm), **plain(numbers)}
+        return {"loss": loss.detach(), "gradient_norm": norm, **detached(numbers)}
 
     def save(self, folder: Path) -> None:
         if isinstance(self.model, nn.Module):
@@ -214,6 +214,6 @@ class MPC(Agent):
             self.optimizer.load_state_dict(state["optimizer"])
 
 
-def plain(numbers: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars for the log."""
-    return {key: float(value.detach()) for key, value in numbers.items()}
+def detached(numbers: Mapping[str, Tensor]) -> Numbers:
+    """Without their gradients."""
+    return {name: value.detach() for name, value in numbers.items()}

@@ -12,7 +12,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array
+from embodia.agents import Agent, Array, Numbers
 from embodia.agents.reinforcement.sb3.networks import Features
 from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
@@ -75,7 +75,7 @@ class SB3Agent(Agent):
         rate = self.config.learning_rate
         return (lambda remaining: rate * remaining) if self.config.anneal_rows else rate
 
-    def _learn(self, *args: Any) -> dict[str, float]:
+    def _learn(self, *args: Any) -> Numbers:
         """SB3's own learning step; what it would have logged."""
         if self.config.anneal_rows:
             self.model._current_progress_remaining = max(0.0, 1 - self.rows / self.config.anneal_rows)

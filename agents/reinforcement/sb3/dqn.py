@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 
-from embodia.agents import Array, Batch, Carry, Mode
+from embodia.agents import Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
 from embodia.agents.training.buffers import ReplayBuffer
@@ -149,7 +149,7 @@ class DQN(SB3Agent):
             seed=c.seed,
         )
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One gradient step of SB3's `train()` on a batch of transitions."""
         self.model.replay_buffer = Transitions(batch, self.device, self.action_space.start)
         return {**self._learn(1, len(batch["reward"])), "train/exploration": self.exploration()}

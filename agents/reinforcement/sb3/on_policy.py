@@ -10,7 +10,7 @@ from stable_baselines3.common.buffers import RolloutBuffer as SB3RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 
-from embodia.agents import Array, Batch, Carry, Mode
+from embodia.agents import Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
 from embodia.agents.training.buffers import RolloutBuffer
@@ -55,7 +55,7 @@ class OnPolicy(SB3Agent):
     def buffer(self) -> RolloutBuffer:
         return RolloutBuffer(self.config.n_steps, self.config.gamma, self.config.gae_lambda, keys=self.encoder_keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One call of SB3's `train()` on a rollout."""
         self.model.rollout_buffer = Rollout(batch, self.device, self.rng)
         return self._learn()
