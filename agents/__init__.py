@@ -64,7 +64,7 @@ class Agent(ABC):
     """In these modes `act` is handed the environment's `expert_action` as `obs["expert_action"]`; extras keep it."""
 
     needs_snapshot: bool = False
-    """Whether `act` is handed the worlds' own snapshots, a list of n (None where an episode is over), as
+    """Whether `act` is handed the worlds' own snapshots, an array of objects (n,), None where an episode is over, as
     `obs["snapshot"]`: to plan in the truth."""
 
     def initial(self, n: int) -> Carry:

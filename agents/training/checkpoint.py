@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embodia.agents.training.spaces import difference, space_from_json, space_to_json
+from embodia.planners.trees import object_array
 
 FORMAT = 1
 KIND = "__kind__"
@@ -76,8 +77,9 @@ def encode(value: Any, path: str = "state") -> Any:
 
 def _encode_array(value: np.ndarray | np.generic, path: str) -> dict[str, Any]:
     array = np.asarray(value)
-    if array.dtype.hasobject:
-        raise TypeError(f"{path} is an array of Python objects; training state is numbers")
+    if array.dtype == object:
+        items = [encode(item, f"{path}/{i}") for i, item in enumerate(array.ravel())]
+        return {KIND: "objects", "shape": list(array.shape), "items": items}
     kind = "array" if isinstance(value, np.ndarray) else "scalar"
     data = _bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return {KIND: kind, "dtype": array.dtype.str, "shape": list(array.shape), "data": data}
@@ -100,6 +102,8 @@ def decode(value: Any) -> Any:
         return tuple(decode(item) for item in value["items"])
     if kind == "int":
         return int(value["value"], 16)
+    if kind == "objects":
+        return object_array(decode(item) for item in value["items"]).reshape(value["shape"])
     data = value["data"].numpy()
     if kind == "bytes":
         return data.tobytes()

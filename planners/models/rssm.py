@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodia.planners import Prediction, State
+from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
 from embodia.planners.models.networks import BlockGRU, mlp
+from embodia.planners.models.state import stack
 from embodia.planners.models.two_hot import TwoHot
 
 
@@ -106,11 +108,9 @@ class RSSM(nn.Module):
         return self.encoder(obs).flatten(-2)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """(*B,) int64 -> one-hot, or (*B, A) floats, bounds to [-1, 1] and what exceeds 1 scaled down."""
-        if isinstance(self.action_space, spaces.Discrete):
-            return F.one_hot(action.long() - int(self.action_space.start), self.action_dim).float()
-        unit = unit_action(action.float(), self.action_space)
-        return unit / unit.detach().abs().clamp_min(1.0)
+        """As `actions.encode_action`, what exceeds 1 scaled down."""
+        encoded = encode_action(action, self.action_space)
+        return encoded / encoded.detach().abs().clamp_min(1.0)
 
     def logits(self, raw: Tensor) -> Tensor:
         """(*B, S * C) -> log-probabilities (*B, S, C), mixed with 1 % uniform."""
@@ -135,8 +135,7 @@ class RSSM(nn.Module):
             state, post = self.posterior(state, embed[t], before[t], batch["first"][t])
             states.append(state)
             logits.append(post)
-        joined = {key: torch.stack([s[key] for s in states]) for key in states[0]}
-        return joined, torch.stack(logits)
+        return stack(states, 0), torch.stack(logits)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """rows (T, B, ...) -> scalar, and what it is made of."""
@@ -156,24 +155,6 @@ class RSSM(nn.Module):
         means = {f"loss/{key}": value.mean() for key, value in parts.items()}
         total = torch.stack(list(means.values())).sum()
         return total, {**means, "kl": dyn.mean(), "prior_entropy": entropy(prior).mean()}
-
-
-def action_width(space: spaces.Space[Any]) -> int:
-    """Numbers an action is fed to a network as."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return space.shape[0]
-    raise TypeError(f"a world model takes Discrete or one-dimensional Box actions, not {space}")
-
-
-def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Actions (*B, A) of a bounded Box in [-1, 1]; of one without bounds, as they are."""
-    assert isinstance(space, spaces.Box)
-    if not space.is_bounded():
-        return action
-    low, high = (torch.as_tensor(bound, dtype=action.dtype, device=action.device) for bound in (space.low, space.high))
-    return 2 * (action - low) / (high - low) - 1
 
 
 def sample(logits: Tensor) -> Tensor:

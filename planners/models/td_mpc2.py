@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodia.planners import Prediction, State
-from embodia.planners.models.rssm import action_width, unit_action
+from embodia.planners.models.actions import action_width, unit_action
 from embodia.planners.models.two_hot import TwoHot
 
 

@@ -14,7 +14,8 @@ from embodia.agents import Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
 from embodia.agents.training.buffers import RolloutBuffer
-from embodia.agents.training.rows import index, to_torch, tree_map
+from embodia.agents.training.rows import to_torch
+from embodia.planners.trees import index, tree_map
 
 
 class ActorCritic(ActorCriticPolicy, RawObservations):
