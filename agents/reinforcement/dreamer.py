@@ -18,7 +18,8 @@ from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
-from embodia.planners.models.networks import mlp
+from embodia.perception.encoders.mlp import mlp, zeroed
+from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.rssm import RSSM, RSSMConfig
 from embodia.planners.models.two_hot import TwoHot
 
@@ -79,9 +80,9 @@ class Actor(nn.Module):
         super().__init__()
         self.space, self.unimix = space, unimix
         if isinstance(space, spaces.Discrete):
-            self.net = mlp(features, units, int(space.n), layers=2, zero=True)
+            self.net = zeroed(mlp(features, (units, units), int(space.n), rms_layer))
         elif isinstance(space, spaces.Box) and len(space.shape) == 1:
-            self.net = mlp(features, units, 2 * space.shape[0], layers=2, zero=True)
+            self.net = zeroed(mlp(features, (units, units), 2 * space.shape[0], rms_layer))
         else:
             raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
 
@@ -114,7 +115,7 @@ class DreamerNets(nn.Module):
         features, units = self.model.feature_dim, config.model.units
         self.actor = Actor(action_space, features, units, config.unimix)
         self.two_hot = TwoHot()
-        self.critic = mlp(features, units, len(self.two_hot.bins), layers=2, zero=True)
+        self.critic = zeroed(mlp(features, (units, units), len(self.two_hot.bins), rms_layer))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))

@@ -11,13 +11,11 @@ import hashlib
 import io
 import json
 import os
-import platform
 import shutil
 import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embodia.agents.training.spaces import difference, space_from_json, space_to_json
+from embodia.agents.training.versions import versions
 from embodia.planners.trees import object_array
 
 FORMAT = 1
@@ -225,17 +224,6 @@ def _about(agent: Learner, step: int) -> dict[str, Any]:
 def _spaces(agent: Learner) -> dict[str, Space[Any]]:
     names = ("observation_space", "action_space")
     return {name: getattr(agent, name) for name in names if hasattr(agent, name)}
-
-
-def versions() -> dict[str, str]:
-    """The versions a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in ("embodia", "torch", "numpy", "gymnasium", "minigrid", "stable-baselines3"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _stamp(path: Path) -> dict[str, Any]:

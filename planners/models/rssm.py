@@ -15,10 +15,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception.encoders.mlp import mlp, zeroed
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
-from embodia.planners.models.networks import BlockGRU, mlp
+from embodia.planners.models.networks import BlockGRU, rms_layer
 from embodia.planners.models.state import stack
 from embodia.planners.models.two_hot import TwoHot
 
@@ -70,12 +71,12 @@ class RSSM(nn.Module):
         embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
         self.feature_dim = c.deter + c.stoch * c.classes
         self.recurrent = BlockGRU(c.deter, (c.stoch * c.classes, self.action_dim), c.units, c.blocks)
-        self.prior_net = mlp(c.deter, c.units, c.stoch * c.classes, layers=2)
-        self.posterior_net = mlp(c.deter + embed, c.units, c.stoch * c.classes)
+        self.prior_net = mlp(c.deter, (c.units, c.units), c.stoch * c.classes, rms_layer)
+        self.posterior_net = mlp(c.deter + embed, (c.units,), c.stoch * c.classes, rms_layer)
         self.decoder = Decoder(space, self.feature_dim, c.units, c.depth)
         self.two_hot = TwoHot()
-        self.reward_net = mlp(self.feature_dim, c.units, len(self.two_hot.bins), zero=True)
-        self.cont_net = mlp(self.feature_dim, c.units, 1)
+        self.reward_net = zeroed(mlp(self.feature_dim, (c.units,), len(self.two_hot.bins), rms_layer))
+        self.cont_net = mlp(self.feature_dim, (c.units,), 1, rms_layer)
 
     def initial(self, n: int) -> State:
         c, like = self.config, self.two_hot.bins
