@@ -28,6 +28,9 @@ Carry = dict[str, Any]
 """An agent's memory: a nested dict of tensors, each (n, ...). Handed in, taken back, never kept."""
 Batch = Any
 """What a buffer yields to the agent it belongs to; usually a dict of tensors (T, B, ...) or (B, ...)."""
+Numbers = dict[str, Any]
+"""What to log, by name: floats, or scalar tensors without a gradient, which stay on their device until they are
+written."""
 Mode = Literal["train", "eval"]
 
 
@@ -85,7 +88,7 @@ class Agent(ABC):
     """In these modes `act` is handed the environment's `expert_action` as `obs["expert_action"]`; extras keep it."""
 
     needs_snapshot: bool = False
-    """Whether `act` is handed the worlds' own snapshots, a list of n (None where an episode is over), as
+    """Whether `act` is handed the worlds' own snapshots, an array of objects (n,), None where an episode is over, as
     `obs["snapshot"]`: to plan in the truth."""
 
     def initial(self, n: int) -> Carry:
@@ -103,7 +106,7 @@ class Agent(ABC):
         """A fresh buffer that feeds this agent's `update`."""
 
     @abstractmethod
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One learning step; the numbers to log."""
 
     def offline(self) -> Pieces | None:
@@ -192,4 +195,4 @@ class Data(Protocol):
         """Go on from there."""
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Pieces", "Row"]
+__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Numbers", "Pieces", "Row"]

@@ -135,6 +135,10 @@ class _Vector(VectorEnv):
         arrays = zip(("reward", "terminated", "truncated"), self._results()[-3:])
         return {"worlds": self._scatter("get_state"), **{name: array.copy() for name, array in arrays}}
 
+    def snapshots(self) -> list[Any]:
+        """Each world's own snapshot, as one environment alone gives and takes it; None where an episode is over."""
+        return [None if each["over"] else each["world"] for each in self._scatter("get_state")]
+
     def set_state(self, state: dict[str, Any]) -> Any:
         """Return to a snapshot of a vector of the same id, options and number of worlds; gives its observation."""
         if len(state["worlds"]) != self.num_envs:

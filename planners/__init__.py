@@ -5,18 +5,19 @@ vehicle dynamics), never a simulator. A planner does not know which model it pla
 linear system, a kinematic bicycle and a simulator through its snapshots answer the same verbs.
 
 Shapes: `*B` are batch axes (a planner adds one of candidates), T is imagined time. A state is a nested dict of
-tensors, each (*B, ...); `embodia.planners.models.state` has the three things one does to it (index, repeat, stack).
+tensors, each (*B, ...); `embodia.planners.trees` and `embodia.planners.models.state` have what one does to it.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor
+if TYPE_CHECKING:  # planners on roads, and trees, need no torch
+    from torch import Tensor
 
 State = dict[str, Any]
-"""A model's state: a nested dict of tensors (*B, ...). A simulator's state holds its snapshots instead."""
+"""A model's state: a nested dict of tensors (*B, ...). A simulator's holds its snapshots, an array of objects (B,)."""
 
-Prediction = dict[str, Tensor]
+Prediction = dict[str, "Tensor"]
 """What a model says of a state. Names in use: reward (*B,), cont (*B,) in [0, 1], tokens (*B, N, D), image,
 state (*B, S). A whole plan's may hold one `value` (B,) beside them: the return beyond its last state."""
 
@@ -35,15 +36,15 @@ class WorldModel(Protocol):
     def initial(self, n: int) -> State:
         """The state of n worlds before anything was observed."""
 
-    def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
+    def observe(self, state: State, obs: Mapping[str, Any], action: "Tensor", first: "Tensor") -> State:
         """Fold in one observation. `action` (*B, A) led to it; where `first` (*B,) is set, both are forgotten."""
 
-    def imagine(self, state: State, action: Tensor) -> State:
+    def imagine(self, state: State, action: "Tensor") -> State:
         """One step ahead without an observation. action (*B, A) floats, or (*B,) int64 where actions are discrete."""
 
     def predict(self, state: State) -> Prediction: ...
 
-    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Mapping[str, Any]) -> "tuple[Tensor, dict[str, Tensor]]":
         """For learned models: `batch` is rows (T, B, ...) as `agents.Row`; scalar loss and the numbers to log."""
 
 
@@ -51,7 +52,7 @@ class WorldModel(Protocol):
 class Objective(Protocol):
     """Scores imagined futures; higher is better."""
 
-    def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
+    def __call__(self, futures: Prediction, actions: "Tensor") -> "Tensor":
         """futures: predictions (*B, T, ...) over time, and `value` (*B,) if any; actions (*B, T, A) -> score (*B,)."""
 
 
@@ -59,7 +60,7 @@ class Objective(Protocol):
 class Planner(Protocol):
     """Searches a model for the actions with the best imagined future."""
 
-    def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
+    def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> "tuple[Tensor, Carry]":
         """state (B, ...) -> actions (B, H, A): the whole plan, first action first. `carry` is {} at the start."""
 
 

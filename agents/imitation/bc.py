@@ -10,7 +10,7 @@ import torch
 from gymnasium import Space
 from torch import Tensor
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.heads import ClassHead
 from embodia.agents.policy import Policy
 from embodia.agents.training.buffers import DatasetBuffer
@@ -160,7 +160,7 @@ class BC(Agent):
     def offline(self) -> Pieces:
         return Pieces(self.config.batch_size, self.length, keys=self.policy.encoder.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One step of AdamW on rows (B, ...) or pieces (T, B, ...) with `mask`; loss and accuracy (or error)."""
         obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
         label = batch["extras"].get("expert_action", batch["action"])
@@ -177,7 +177,7 @@ class BC(Agent):
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
         self.optimizer.step()
         self.updates += 1
-        return {"loss": loss.item(), "gradient_norm": norm.item(), **self._agreement(features, label)}
+        return {"loss": loss.detach(), "gradient_norm": norm, **self._agreement(features, label)}
 
     def _set_learning_rate(self) -> None:
         rise = (self.updates + 1) / max(1, self.config.warmup)
@@ -186,12 +186,12 @@ class BC(Agent):
             group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
 
     @torch.no_grad()
-    def _agreement(self, features: Tensor, label: Tensor) -> dict[str, float]:
+    def _agreement(self, features: Tensor, label: Tensor) -> Numbers:
         """How far the policy's likeliest action is the expert's."""
         action = self.policy.head.mode(features)
         if label.dtype.is_floating_point:
-            return {"error": (action - label).abs().mean().item()}
-        return {"accuracy": (action == label).float().mean().item()}
+            return {"error": (action - label).abs().mean()}
+        return {"accuracy": (action == label).float().mean()}
 
     def save(self, folder: Path) -> None:
         save_weights(self.policy, folder / "agent.safetensors")

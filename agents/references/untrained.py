@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from embodia.agents import Agent
+from embodia.agents import Agent, Numbers
 from embodia.agents.training.buffers import NoBuffer
 
 
@@ -13,7 +13,7 @@ class Untrained(Agent):
     def buffer(self) -> NoBuffer:
         return NoBuffer()
 
-    def update(self, batch: Any) -> dict[str, float]:
+    def update(self, batch: Any) -> Numbers:
         return {}
 
     def save(self, folder: Path) -> None:

@@ -11,14 +11,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.reinforcement.laprop import LaProp
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
-from embodia.planners.models.networks import mlp
+from embodia.perception.encoders.mlp import mlp, zeroed
+from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.rssm import RSSM, RSSMConfig
 from embodia.planners.models.two_hot import TwoHot
 
@@ -79,9 +80,9 @@ class Actor(nn.Module):
         super().__init__()
         self.space, self.unimix = space, unimix
         if isinstance(space, spaces.Discrete):
-            self.net = mlp(features, units, int(space.n), layers=2, zero=True)
+            self.net = zeroed(mlp(features, (units, units), int(space.n), rms_layer))
         elif isinstance(space, spaces.Box) and len(space.shape) == 1:
-            self.net = mlp(features, units, 2 * space.shape[0], layers=2, zero=True)
+            self.net = zeroed(mlp(features, (units, units), 2 * space.shape[0], rms_layer))
         else:
             raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
 
@@ -114,7 +115,7 @@ class DreamerNets(nn.Module):
         features, units = self.model.feature_dim, config.model.units
         self.actor = Actor(action_space, features, units, config.unimix)
         self.two_hot = TwoHot()
-        self.critic = mlp(features, units, len(self.two_hot.bins), layers=2, zero=True)
+        self.critic = zeroed(mlp(features, (units, units), len(self.two_hot.bins), rms_layer))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
@@ -196,23 +197,19 @@ class Dreamer(Agent):
         """The model learns from the rows, actor and critic in what it imagines from them."""
         return Pieces(self.config.batch_size, self.config.length, crossing=True, keys=self.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         rows = to_torch(
             {key: batch[key] for key in ("obs", "reward", "first", "last", "terminal", "action")}, self.device
         )
         rows["action"] = self.from_space(rows["action"])
         self.optimizer.zero_grad(set_to_none=True)
-        model_loss, numbers = self.learn_model(rows)
-        behaviour_loss, more = self.learn_behaviour(numbers.pop("states"), rows)  # type: ignore[arg-type]
+        states, posterior = self.nets.model.unroll(rows)
+        model_loss, numbers = self.nets.model.loss_of(states, posterior, rows)
+        behaviour_loss, more = self.learn_behaviour(states, rows)
         (model_loss + behaviour_loss).backward()
         self.optimizer.step()
         self.move_slow_critic()
-        return {key: float(value.detach()) for key, value in {**numbers, **more}.items()}
-
-    def learn_model(self, rows: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        states, posterior = self.nets.model.unroll(rows)
-        loss, numbers = self.nets.model.loss_of(states, posterior, rows)
-        return loss, {**numbers, "states": states}
+        return {name: value.detach() for name, value in {**numbers, **more}.items()}
 
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Pieces
+from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Numbers, Pieces
 from embodia.agents.references.untrained import write_nothing
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.buffers import NoBuffer
@@ -17,9 +17,10 @@ from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.planners import Objective, Planner, WorldModel
-from embodia.planners.models.snapshot import SnapshotModel
-from embodia.planners.models.state import index, put
+from embodia.planners.models.actions import box_bounds
+from embodia.planners.models.state import put
 from embodia.planners.search.objective import ObservedGoal
+from embodia.planners.trees import index
 
 ROWS = ("obs", "reward", "first", "last", "terminal", "action")
 
@@ -95,8 +96,8 @@ class MPC(Agent):
         if trained:
             self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate)
         self.updates = 0
-        self.needs_snapshot = isinstance(model, SnapshotModel)
-        said = {"reward", "cont"} if self.needs_snapshot else set(model.predict(model.initial(1)))
+        self.needs_snapshot = getattr(model, "needs_snapshot", False)
+        said = model.predict(model.initial(1))
         if (key := getattr(objective, "key", None)) is not None and key not in said:
             raise TypeError(
                 f"{type(objective).__name__} scores the predicted {key}, and {type(model).__name__} predicts "
@@ -106,9 +107,7 @@ class MPC(Agent):
     def initial(self, n: int) -> Carry:
         shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
         action = torch.zeros(shape, dtype=torch.int64 if self.is_discrete else torch.float32, device=self.device)
-        # A simulator's snapshots are no memory: the next row brings its own.
-        state = {} if self.needs_snapshot else self.model.initial(n)
-        return {"model": state, "action": action + self.start, "memory": {}}
+        return {"model": self.model.initial(n), "action": action + self.start, "memory": {}}
 
     @property
     def start(self) -> int:
@@ -119,10 +118,9 @@ class MPC(Agent):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        seen: dict[str, Any] = to_torch({k: v for k, v in obs.items() if k != "snapshot"}, self.device)
+        seen = to_torch(dict(obs), self.device)
         flags = torch.as_tensor(first, device=self.device)
-        truth = {"snapshot": obs["snapshot"]} if self.needs_snapshot else {}
-        state = self.model.observe(carry["model"], {**seen, **truth}, carry["action"], flags)
+        state = self.model.observe(carry["model"], seen, carry["action"], flags)
         explores = mode == "train" and self.optimizer is not None
         memory = carry["memory"]
         if explores and self.updates == 0:
@@ -135,7 +133,7 @@ class MPC(Agent):
             action = self.perturbed(action) if explores else action
         done = action if self.is_discrete else action.float().clamp(*self.bounds(action.float()))
         taken = done.cpu().numpy().astype(self.action_space.dtype)
-        return taken, {"model": {} if self.needs_snapshot else state, "action": done, "memory": memory}, {}
+        return taken, {"model": state, "action": done, "memory": memory}, {}
 
     def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
         """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
@@ -148,7 +146,7 @@ class MPC(Agent):
             objective = self.objective
             if isinstance(objective, ObservedGoal):
                 actions = torch.zeros(len(rows), *(self.action_space.shape or ()), device=self.device)
-                objective = objective.given(self.model, index(dict(seen), rows), actions)
+                objective = objective.given(self.model, index(seen, rows), actions)
             old = index(known["planner"], rows) if known else {}
             plan, kept = self.planner.plan(self.model, index(state, rows), objective, old)
             age = torch.zeros(len(rows), dtype=torch.int64, device=plan.device)
@@ -175,7 +173,7 @@ class MPC(Agent):
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self.action_space, spaces.Box)
         box = self.action_space
-        return torch.as_tensor(box.low).to(like), torch.as_tensor(box.high).to(like)
+        return box_bounds(box, like)
 
     def buffer(self) -> Buffer:
         if self.optimizer is None:
@@ -188,7 +186,7 @@ class MPC(Agent):
         s = self.settings
         return None if self.optimizer is None else Pieces(s.batch_size, s.length, crossing=True, keys=self.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         """One step of the model on rows (T, B, ...)."""
         assert self.optimizer is not None, "an analytic model learns nothing"
         assert isinstance(self.model, nn.Module)
@@ -198,7 +196,7 @@ class MPC(Agent):
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.updates += 1
-        return {"loss": float(loss.detach()), "gradient_norm": float(norm), **plain(numbers)}
+        return {"loss": loss.detach(), "gradient_norm": norm, **detached(numbers)}
 
     def save(self, folder: Path) -> None:
         if isinstance(self.model, nn.Module):
@@ -219,6 +217,6 @@ class MPC(Agent):
             self.optimizer.load_state_dict(state["optimizer"])
 
 
-def plain(numbers: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars for the log."""
-    return {key: float(value.detach()) for key, value in numbers.items()}
+def detached(numbers: Mapping[str, Tensor]) -> Numbers:
+    """Without their gradients."""
+    return {name: value.detach() for name, value in numbers.items()}

@@ -7,8 +7,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Batch, Buffer, Pieces
-from embodia.agents.reinforcement.mpc import MPC, ROWS, MPCSettings, plain
+from embodia.agents import Batch, Buffer, Numbers, Pieces
+from embodia.agents.reinforcement.mpc import MPC, ROWS, MPCSettings, detached
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
@@ -100,7 +100,7 @@ class TDMPC2(MPC):
         """Model, critics and policy, all off-policy; nothing corrects values of actions that nobody recorded."""
         return Pieces(self.config.batch_size, self.config.horizon + 1, crossing=True, keys=self.keys)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Numbers:
         rows = to_torch({key: batch[key] for key in ROWS}, self.device)
         model = self.model
         model.train()
@@ -119,7 +119,7 @@ class TDMPC2(MPC):
         model.move_slow_critics()
         model.eval()
         self.updates += 1
-        return {"gradient_norm": float(norm), "value_scale": float(model.scale), **plain({**numbers, **more})}
+        return {"gradient_norm": norm, "value_scale": model.scale.clone(), **detached({**numbers, **more})}
 
     def rescale(self, value: Tensor) -> None:
         """The range between the 5th and 95th percentile of values, averaged over time, at least 1."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from embodia.agents import Array, Row
-from embodia.agents.training.rows import copy, flatten, index, stack, tree_map
+from embodia.agents.training.rows import copy, flatten, stack
+from embodia.planners.trees import index, tree_map
 
 
 class NoBuffer:

@@ -11,13 +11,11 @@ import hashlib
 import io
 import json
 import os
-import platform
 import shutil
 import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +27,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embodia.agents.training.spaces import difference, space_from_json, space_to_json
+from embodia.agents.training.versions import versions
+from embodia.planners.trees import object_array
 
 FORMAT = 1
 KIND = "__kind__"
@@ -74,8 +74,9 @@ def encode(value: Any, path: str = "state") -> Any:
 
 def _encode_array(value: np.ndarray | np.generic, path: str) -> dict[str, Any]:
     array = np.asarray(value)
-    if array.dtype.hasobject:
-        raise TypeError(f"{path} is an array of Python objects; training state is numbers")
+    if array.dtype == object:
+        items = [encode(item, f"{path}/{i}") for i, item in enumerate(array.ravel())]
+        return {KIND: "objects", "shape": list(array.shape), "items": items}
     kind = "array" if isinstance(value, np.ndarray) else "scalar"
     data = _bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return {KIND: kind, "dtype": array.dtype.str, "shape": list(array.shape), "data": data}
@@ -98,6 +99,8 @@ def decode(value: Any) -> Any:
         return tuple(decode(item) for item in value["items"])
     if kind == "int":
         return int(value["value"], 16)
+    if kind == "objects":
+        return object_array(decode(item) for item in value["items"]).reshape(value["shape"])
     data = value["data"].numpy()
     if kind == "bytes":
         return data.tobytes()
@@ -219,17 +222,6 @@ def _about(agent: Saved, step: int) -> dict[str, Any]:
 def _spaces(agent: Saved) -> dict[str, Space[Any]]:
     names = ("observation_space", "action_space")
     return {name: getattr(agent, name) for name in names if hasattr(agent, name)}
-
-
-def versions() -> dict[str, str]:
-    """The versions a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in ("embodia", "torch", "numpy", "gymnasium", "minigrid", "stable-baselines3"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _stamp(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.agents import Agent, Array, Mode, Row
-from embodia.agents.training.rows import NonFinite, check_finite, index, tree_map
+from embodia.agents.training.rows import NonFinite, check_finite
+from embodia.planners.trees import index, object_array, tree_map
 
 
 @dataclass(frozen=True)
@@ -111,24 +112,23 @@ def evaluate(agent: Agent, env: Any, seeds: Sequence[int], watch: Watch | None =
 def ask(
     agent: Agent, env: Any, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
 ) -> tuple[Array, Any, dict[str, Array]]:
-    """`agent.act`, with the privileged expert's action beside the observation where the agent asks for it."""
+    """`agent.act`, shown the expert's action and the worlds' snapshots too where it asks for them."""
     expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
-    truth: dict[str, Any] = {"snapshot": snapshots(env)} if agent.needs_snapshot else {}
+    truth = {"snapshot": snapshots(env)} if agent.needs_snapshot else {}
     action, carry, extras = agent.act({**obs, **expert, **truth}, carry, first, mode)
     if action.dtype.kind == "f" and not np.isfinite(action).all():
         raise NonFinite(f"{type(agent).__name__} gave action {action.tolist()}; its weights or inputs have diverged")
     return action, carry, {**extras, **expert}
 
 
-def snapshots(env: Any) -> list[Any]:
-    """Each world's own snapshot, None where its episode is over.
+def snapshots(env: Any) -> Array:
+    """(n,) each world's own snapshot, None where its episode is over.
 
     Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
     """
-    state = env.get_state()
-    if not isinstance(state.get("worlds"), list):
+    if not hasattr(env, "snapshots"):
         raise TypeError(f"{env_id(env)} steps its worlds together; to plan in the truth take env.vectorization sync")
-    return [None if world["over"] else world["world"] for world in state["worlds"]]
+    return object_array(env.snapshots())
 
 
 def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, truncated: Array) -> dict[str, Array]:

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from embodia.agents import Array, Pieces, Row
-from embodia.agents.training.rows import EpisodeError, index, tree_map
+from embodia.agents.training.rows import EpisodeError
+from embodia.planners.trees import index, tree_map
 
 
 class Recording(Protocol):

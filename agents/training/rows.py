@@ -21,17 +21,10 @@ from gymnasium import spaces
 
 from embodia.agents import Array, Row
 from embodia.agents.training.spaces import Incompatible, check_batch, space_from_json, space_to_json
+from embodia.planners.trees import index, tree_map
 
 FORMAT = 1
 ROW_KEYS = ("reward", "first", "last", "terminal", "action")
-
-
-def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply `function` to the corresponding leaves of nested dicts of the same keys."""
-    head = trees[0]
-    if isinstance(head, Mapping):
-        return {key: tree_map(function, *(tree[key] for tree in trees)) for key in head}
-    return function(*trees)
 
 
 def stack(trees: Sequence[Any], axis: int = 0) -> Any:
@@ -44,21 +37,20 @@ def concatenate(trees: Sequence[Any], axis: int = 0) -> Any:
     return tree_map(lambda *leaves: np.concatenate(leaves, axis), *trees)
 
 
-def index(tree: Any, i: Any) -> Any:
-    """`leaf[i]` for every leaf; `i` is whatever NumPy takes as an index."""
-    return tree_map(lambda leaf: leaf[i], tree)
-
-
 def copy(tree: Any) -> Any:
     """A tree that shares no memory with the given one."""
     return tree_map(np.array, tree)
 
 
 def to_torch(tree: Any, device: Any = "cpu") -> Any:
-    """Arrays to tensors of the same type on `device`."""
+    """Arrays to tensors of the same type on `device`; arrays of objects (snapshots) stay as they are."""
     import torch  # here, so that reading and writing episodes needs no torch
 
-    return tree_map(lambda leaf: torch.as_tensor(np.ascontiguousarray(leaf), device=device), tree)
+    def convert(leaf: Any) -> Any:
+        array = np.ascontiguousarray(leaf)
+        return array if array.dtype.hasobject else torch.as_tensor(array, device=device)
+
+    return tree_map(convert, tree)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Multilayer perceptron over vectors and discrete observations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,32 @@ from embodia.perception import Encoder, Obs
 from embodia.perception.encoders.observation import keys_of, kind, take
 
 
-def mlp(inputs: int, hidden: Sequence[int], outputs: int | None = None) -> nn.Sequential:
-    """Linear, LayerNorm, SiLU per hidden layer, then a bare linear layer where `outputs` is given."""
-    layers: list[nn.Module] = []
+def mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int | None = None,
+    layer: Callable[[int, int], nn.Module] | None = None,
+) -> nn.Sequential:
+    """Linear, LayerNorm, SiLU per hidden width, then a bare linear layer where `outputs` is given.
+
+    `layer(inputs, width)` makes other hidden layers, each one module.
+    """
+    modules: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU()]
+        modules += [layer(inputs, width)] if layer else [nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU()]
         inputs = width
     if outputs is not None:
-        layers.append(nn.Linear(inputs, outputs))
-    return nn.Sequential(*layers)
+        modules.append(nn.Linear(inputs, outputs))
+    return nn.Sequential(*modules)
+
+
+def zeroed(net: nn.Sequential) -> nn.Sequential:
+    """The same net, its last, linear layer at zero: it says nothing at first."""
+    last = net[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return net
 
 
 def classes(space: Space[Any]) -> list[tuple[int, int]]:

@@ -56,20 +56,29 @@ def linear_probe(
     """Test accuracy of logistic regression on standardised features (N, D), labels (N,), by L-BFGS."""
     train, test = standardise(train.float(), test.float())
     classes = int(torch.cat([train_labels, test_labels]).max()) + 1
-    linear = torch.nn.Linear(train.shape[1], classes, device=train.device)
+    linear = _logistic_regression(
+        train, classes, lambda logits: F.cross_entropy(logits, train_labels), decay, iterations
+    )
+    return (linear(test).argmax(1) == test_labels).float().mean().item()
+
+
+def _logistic_regression(
+    features: Tensor, outputs: int, loss: Callable[[Tensor], Tensor], decay: float, iterations: int
+) -> torch.nn.Linear:
+    """The linear layer from features (N, D) to logits (N, outputs) of the least loss + decay |weight|^2, by L-BFGS."""
+    linear = torch.nn.Linear(features.shape[1], outputs, device=features.device)
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
     optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = F.cross_entropy(linear(train), train_labels) + decay * linear.weight.square().sum()
-        loss.backward()
-        return float(loss.detach())
+        total = loss(linear(features)) + decay * linear.weight.square().sum()
+        total.backward()
+        return float(total.detach())
 
     optimizer.step(closure)
-    with torch.no_grad():
-        return (linear(test).argmax(1) == test_labels).float().mean().item()
+    return linear.requires_grad_(False)
 
 
 def knn_probe(
@@ -102,21 +111,15 @@ def presence_probe(
     0.5 is chance however rare a thing is; NaN where the test set never or always shows it.
     """
     train, test = standardise(train.float(), test.float())
-    linear = torch.nn.Linear(train.shape[1], train_present.shape[1])
-    torch.nn.init.zeros_(linear.weight)
-    torch.nn.init.zeros_(linear.bias)
-    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(linear(train), train_present.float())
-        loss = loss + decay * linear.weight.square().sum()
-        loss.backward()
-        return float(loss.detach())
-
-    optimizer.step(closure)
-    with torch.no_grad():
-        scores = linear(test)
+    present = train_present.float()
+    linear = _logistic_regression(
+        train,
+        present.shape[1],
+        lambda logits: F.binary_cross_entropy_with_logits(logits, present),
+        decay,
+        iterations,
+    )
+    scores = linear(test)
     return torch.stack([area_under_roc(scores[:, c], test_present[:, c]) for c in range(scores.shape[1])])
 
 

@@ -10,7 +10,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embodia.planners.models.networks import mlp
+from embodia.perception.encoders.mlp import mlp
+from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.two_hot import symexp, symlog
 
 
@@ -55,7 +56,7 @@ class Symbols(nn.Module):
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...], classes: int):
         super().__init__()
         self.shape, self.classes = shape, classes
-        self.net = mlp(inputs, units, math.prod(shape) * classes)
+        self.net = mlp(inputs, (units,), math.prod(shape) * classes, rms_layer)
 
     def logits(self, features: Tensor) -> Tensor:
         """(*B, *shape, classes)."""
@@ -76,7 +77,7 @@ class Vector(nn.Module):
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...]):
         super().__init__()
         self.shape = shape
-        self.net = mlp(inputs, units, math.prod(shape))
+        self.net = mlp(inputs, (units,), math.prod(shape), rms_layer)
 
     def forward(self, features: Tensor) -> Tensor:
         return symexp(self.net(features)).unflatten(-1, self.shape)

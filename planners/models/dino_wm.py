@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodia.planners import Prediction, State
+from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
-from embodia.planners.models.rssm import action_width, unit_action
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,8 @@ class DINOWM(nn.Module):
         return self.encoder(obs)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """(*B,) int64 -> one-hot, (*B, A) floats -> [-1, 1] between their bounds."""
-        if isinstance(self.action_space, spaces.Discrete):
-            return F.one_hot(action.long() - int(self.action_space.start), self.action_dim).float()
-        return unit_action(action.float(), self.action_space)
+        """(*B, action_dim), as `actions.encode_action`."""
+        return encode_action(action, self.action_space)
 
     def advance(self, tokens: Tensor, actions: Tensor, age: Tensor) -> Tensor:
         """The frame after each: tokens (M, H, N, D), actions (M, H, A), newest `age` (M,) frames -> (M, H, N, D)."""

@@ -1,29 +1,11 @@
-"""The plain networks that world models are made of: RMS-normalised MLPs and a block-diagonal GRU (DreamerV3)."""
-
-import itertools
+"""What DreamerV3's networks are made of: RMS-normalised layers and a block-diagonal GRU (Hafner et al. 2023)."""
 
 import torch
 from torch import Tensor, nn
 
 
-def mlp(inputs: int, units: int, outputs: int, layers: int = 1, zero: bool = False) -> nn.Sequential:
-    """`layers` hidden layers of linear, RMSNorm, SiLU, and a linear output, zero at the start where asked.
-
-    A zero output keeps the first rewards and values at zero: random ones would send the actor after noise.
-    """
-    sizes = [inputs] + [units] * layers
-    modules: list[nn.Module] = []
-    for a, b in itertools.pairwise(sizes):
-        modules.append(hidden(a, b))
-    last = nn.Linear(sizes[-1], outputs)
-    if zero:
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-    return nn.Sequential(*modules, last)
-
-
-def hidden(inputs: int, outputs: int) -> nn.Sequential:
-    """Linear, RMSNorm, SiLU."""
+def rms_layer(inputs: int, outputs: int) -> nn.Sequential:
+    """Linear, RMSNorm, SiLU: the hidden layer of DreamerV3's networks."""
     return nn.Sequential(nn.Linear(inputs, outputs), nn.RMSNorm(outputs, eps=1e-4), nn.SiLU())
 
 
@@ -49,10 +31,8 @@ class BlockGRU(nn.Module):
     def __init__(self, memory: int, inputs: tuple[int, ...], units: int, blocks: int):
         super().__init__()
         self.blocks = blocks
-        self.embed = nn.ModuleList(
-            nn.Sequential(nn.Linear(i, units), nn.RMSNorm(units, eps=1e-4), nn.SiLU()) for i in inputs
-        )
-        self.recall = nn.Sequential(nn.Linear(memory, units), nn.RMSNorm(units, eps=1e-4), nn.SiLU())
+        self.embed = nn.ModuleList(rms_layer(i, units) for i in inputs)
+        self.recall = rms_layer(memory, units)
         width = memory + blocks * units * (len(inputs) + 1)
         self.mix = nn.Sequential(BlockLinear(width, memory, blocks), nn.RMSNorm(memory, eps=1e-4), nn.SiLU())
         self.gates = BlockLinear(memory, 3 * memory, blocks)

@@ -15,9 +15,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception.encoders.mlp import mlp, zeroed
 from embodia.planners import Prediction, State
+from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
-from embodia.planners.models.networks import BlockGRU, mlp
+from embodia.planners.models.networks import BlockGRU, rms_layer
+from embodia.planners.models.state import stack
 from embodia.planners.models.two_hot import TwoHot
 
 
@@ -68,12 +71,12 @@ class RSSM(nn.Module):
         embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
         self.feature_dim = c.deter + c.stoch * c.classes
         self.recurrent = BlockGRU(c.deter, (c.stoch * c.classes, self.action_dim), c.units, c.blocks)
-        self.prior_net = mlp(c.deter, c.units, c.stoch * c.classes, layers=2)
-        self.posterior_net = mlp(c.deter + embed, c.units, c.stoch * c.classes)
+        self.prior_net = mlp(c.deter, (c.units, c.units), c.stoch * c.classes, rms_layer)
+        self.posterior_net = mlp(c.deter + embed, (c.units,), c.stoch * c.classes, rms_layer)
         self.decoder = Decoder(space, self.feature_dim, c.units, c.depth)
         self.two_hot = TwoHot()
-        self.reward_net = mlp(self.feature_dim, c.units, len(self.two_hot.bins), zero=True)
-        self.cont_net = mlp(self.feature_dim, c.units, 1)
+        self.reward_net = zeroed(mlp(self.feature_dim, (c.units,), len(self.two_hot.bins), rms_layer))
+        self.cont_net = mlp(self.feature_dim, (c.units,), 1, rms_layer)
 
     def initial(self, n: int) -> State:
         c, like = self.config, self.two_hot.bins
@@ -106,11 +109,9 @@ class RSSM(nn.Module):
         return self.encoder(obs).flatten(-2)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """(*B,) int64 -> one-hot, or (*B, A) floats, bounds to [-1, 1] and what exceeds 1 scaled down."""
-        if isinstance(self.action_space, spaces.Discrete):
-            return F.one_hot(action.long() - int(self.action_space.start), self.action_dim).float()
-        unit = unit_action(action.float(), self.action_space)
-        return unit / unit.detach().abs().clamp_min(1.0)
+        """As `actions.encode_action`, what exceeds 1 scaled down."""
+        encoded = encode_action(action, self.action_space)
+        return encoded / encoded.detach().abs().clamp_min(1.0)
 
     def logits(self, raw: Tensor) -> Tensor:
         """(*B, S * C) -> log-probabilities (*B, S, C), mixed with 1 % uniform."""
@@ -135,8 +136,7 @@ class RSSM(nn.Module):
             state, post = self.posterior(state, embed[t], before[t], batch["first"][t])
             states.append(state)
             logits.append(post)
-        joined = {key: torch.stack([s[key] for s in states]) for key in states[0]}
-        return joined, torch.stack(logits)
+        return stack(states, 0), torch.stack(logits)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """rows (T, B, ...) -> scalar, and what it is made of."""
@@ -156,24 +156,6 @@ class RSSM(nn.Module):
         means = {f"loss/{key}": value.mean() for key, value in parts.items()}
         total = torch.stack(list(means.values())).sum()
         return total, {**means, "kl": dyn.mean(), "prior_entropy": entropy(prior).mean()}
-
-
-def action_width(space: spaces.Space[Any]) -> int:
-    """Numbers an action is fed to a network as."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return space.shape[0]
-    raise TypeError(f"a world model takes Discrete or one-dimensional Box actions, not {space}")
-
-
-def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Actions (*B, A) of a bounded Box in [-1, 1]; of one without bounds, as they are."""
-    assert isinstance(space, spaces.Box)
-    if not space.is_bounded():
-        return action
-    low, high = (torch.as_tensor(bound, dtype=action.dtype, device=action.device) for bound in (space.low, space.high))
-    return 2 * (action - low) / (high - low) - 1
 
 
 def sample(logits: Tensor) -> Tensor:

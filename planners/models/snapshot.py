@@ -1,12 +1,13 @@
 """A simulator as a world model, through its exact snapshots: what MCTS and CEM search when they search the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from embodia.planners import Prediction, State
+from embodia.planners.trees import object_array
 
 
 class Snapshots(Protocol):
@@ -18,26 +19,32 @@ class Snapshots(Protocol):
 
 
 class SnapshotModel:
-    """State: {"snapshot": B snapshots, "reward": (B,), "cont": (B,)}; nothing happens after an end.
+    """State: {"snapshot": (B,) objects, "reward": (B,), "cont": (B,)}; nothing happens after an end.
+
+    `observe` reads `obs["snapshot"]`, what the worlds acted in are at this moment, None where an episode is over.
 
     The simulator handed in is used as a scratch pad: give it one of its own, not the one the agent acts in.
     """
+
+    needs_snapshot = True
+    """Whoever observes for this model adds the worlds' snapshots to what they show."""
 
     def __init__(self, simulator: Snapshots):
         self.simulator = simulator
 
     def initial(self, n: int) -> State:
-        return self.from_snapshots([self.simulator.get_state() for _ in range(n)])
+        """Worlds of which nothing is known; nothing happens in them."""
+        return self.from_snapshots([None] * n)
 
-    def from_snapshots(self, snapshots: list[Any]) -> State:
-        """The state of worlds whose snapshots are these."""
-        n = len(snapshots)
-        return {"snapshot": list(snapshots), "reward": torch.zeros(n), "cont": torch.ones(n)}
+    def from_snapshots(self, snapshots: Iterable[Any]) -> State:
+        """The state of worlds whose snapshots are these, None for one whose episode is over."""
+        held = object_array(snapshots)
+        alive = torch.tensor([float(each is not None) for each in held])
+        return {"snapshot": held, "reward": torch.zeros(len(held)), "cont": alive}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """The truth is the observation: `obs["snapshot"]`, B snapshots of the worlds acted in, None for ended ones."""
-        seen = self.from_snapshots(list(obs["snapshot"]))
-        return {**seen, "cont": torch.tensor([float(each is not None) for each in obs["snapshot"]])}
+        """The truth alone: nothing of the past is needed."""
+        return self.from_snapshots(obs["snapshot"])
 
     def imagine(self, state: State, action: Tensor) -> State:
         snapshots, rewards, conts = [], [], []
@@ -51,7 +58,7 @@ class SnapshotModel:
             snapshots.append(snapshot)
             rewards.append(float(reward))
             conts.append(cont)
-        return {"snapshot": snapshots, "reward": torch.tensor(rewards), "cont": torch.tensor(conts)}
+        return {"snapshot": object_array(snapshots), "reward": torch.tensor(rewards), "cont": torch.tensor(conts)}
 
     def predict(self, state: State) -> Prediction:
         return {"reward": state["reward"], "cont": state["cont"]}

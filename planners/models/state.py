@@ -1,28 +1,22 @@
 """What one does to a model's state: take some worlds or put them back, repeat it per candidate, stack it over time.
 
-A state is a nested dict whose leaves are tensors (B, ...) or, for a simulator's snapshots, lists of length B.
+A state is a nested dict whose leaves are tensors (B, ...) or, for a simulator's snapshots, arrays of objects (B,).
+`embodia.planners.trees.index` takes worlds out of it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-State = dict[str, Any]
+from embodia.planners import State
+from embodia.planners.trees import index, tree_map
 
 
-def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply `function` to the leaves that stand at the same place in every tree."""
-    if isinstance(trees[0], dict):
-        return {key: tree_map(function, *(tree[key] for tree in trees)) for key in trees[0]}
-    return function(*trees)
-
-
-def index(state: State, which: Tensor) -> State:
-    """The worlds `which`, (M,) int64 or (B,) bool, of a state of B worlds."""
-    rows = which.nonzero()[:, 0] if which.dtype == torch.bool else which
-    return tree_map(lambda leaf: [leaf[i] for i in rows.tolist()] if isinstance(leaf, list) else leaf[rows], state)
+def batch_size(state: State) -> int:
+    """Worlds in a state (B)."""
+    leaf = next(iter(state.values()))
+    return batch_size(leaf) if isinstance(leaf, dict) else len(leaf)
 
 
 def device_of(state: State) -> torch.device:
@@ -47,13 +41,8 @@ def put(state: State, which: Tensor, part: State, worlds: int) -> State:
 
 def repeat(state: State, times: int) -> State:
     """(B, ...) -> (B * times, ...): world 0 `times` times, then world 1, ..."""
-
-    def leaf_repeat(leaf: Any) -> Any:
-        if isinstance(leaf, list):
-            return [item for item in leaf for _ in range(times)]
-        return leaf.repeat_interleave(times, dim=0)
-
-    return tree_map(leaf_repeat, state)
+    rows = torch.arange(batch_size(state), device=device_of(state))
+    return index(state, rows.repeat_interleave(times))
 
 
 def stack(states: Sequence[State], dim: int = 1) -> State:

@@ -19,8 +19,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception.encoders.mlp import zeroed
 from embodia.planners import Prediction, State
-from embodia.planners.models.rssm import action_width, unit_action
+from embodia.planners.models.actions import action_width, unit_action
 from embodia.planners.models.two_hot import TwoHot
 
 
@@ -70,9 +71,9 @@ class TDMPC2Model(nn.Module):
         self.project = nn.Sequential(layer(embed, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
         self.dynamics = nn.Sequential(body(both, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
         self.two_hot = TwoHot(c.bins, c.limit)
-        self.reward_net = nn.Sequential(body(both, c.units), zero(nn.Linear(c.units, c.bins)))
+        self.reward_net = zeroed(nn.Sequential(body(both, c.units), nn.Linear(c.units, c.bins)))
         self.critics = nn.ModuleList(
-            nn.Sequential(body(both, c.units, c.dropout), zero(nn.Linear(c.units, c.bins))) for _ in range(c.critics)
+            zeroed(nn.Sequential(body(both, c.units, c.dropout), nn.Linear(c.units, c.bins))) for _ in range(c.critics)
         )
         self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.policy = nn.Sequential(body(c.latent, c.units), nn.Linear(c.units, 2 * self.action_dim))
@@ -209,10 +210,3 @@ def layer(inputs: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
 def body(inputs: int, units: int, dropout: float = 0.0) -> nn.Sequential:
     """Two hidden layers."""
     return nn.Sequential(layer(inputs, units, dropout), layer(units, units))
-
-
-def zero(linear: nn.Linear) -> nn.Linear:
-    """A layer that says nothing at first: rewards and returns start at zero."""
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear

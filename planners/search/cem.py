@@ -12,7 +12,7 @@ from torch import Tensor
 
 from embodia.planners import Carry, Objective, State, WorldModel
 from embodia.planners.models.imagination import imagine_plan, world_noise
-from embodia.planners.models.state import device_of, repeat
+from embodia.planners.models.state import batch_size, device_of, repeat
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,6 @@ class CEM:
             kept = self.momentum * logits.softmax(-1) + (1 - self.momentum) * frequency
             logits = kept.clamp_min(self.min_std / self.width).log()
         return logits.argmax(-1) + start, logits
-
-
-def batch_size(state: State) -> int:
-    """Worlds in a state."""
-    leaf = next(iter(state.values()))
-    return batch_size(leaf) if isinstance(leaf, dict) else len(leaf)
 
 
 def bounds(space: spaces.Space, device: torch.device | None = None) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from embodia.planners import Carry, Objective, State, WorldModel
-from embodia.planners.models.state import device_of, index
-from embodia.planners.search.cem import batch_size
+from embodia.planners.models.state import batch_size, device_of
+from embodia.planners.trees import index
 
 
 @dataclass

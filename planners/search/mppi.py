@@ -8,8 +8,8 @@ from torch import Tensor
 
 from embodia.planners import Carry, Objective, State, WorldModel
 from embodia.planners.models.imagination import imagine_plan, world_noise
-from embodia.planners.models.state import device_of, repeat
-from embodia.planners.search.cem import batch_size, bounds, shift, take_elites
+from embodia.planners.models.state import batch_size, device_of, repeat
+from embodia.planners.search.cem import bounds, shift, take_elites
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from embodia.agents.imitation.dagger import DAgger, DAggerConfig
 from embodia.agents.references.expert import Expert, ExpertConfig
 from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
-from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
+from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2, TDMPC2Config
 from embodia.agents.training import checkpoint
 from embodia.agents.training.rng import seed_all

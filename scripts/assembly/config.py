@@ -19,7 +19,9 @@ from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.reinforcement.dreamer import DreamerConfig
-from embodia.agents.reinforcement.sb3 import A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.reinforcement.sb3.a2c import A2CConfig
+from embodia.agents.reinforcement.sb3.dqn import DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2Config
 from embodia.agents.training.loop import Schedule
 from embodia.envs.grid.env import View

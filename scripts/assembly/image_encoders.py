@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from embodia.agents.training import checkpoint
 from embodia.agents.training.spaces import space_from_json, space_to_json
+from embodia.agents.training.versions import versions
 from embodia.perception import Encoder
 from embodia.perception.encoders.conv_net import ConvNet
 from embodia.perception.encoders.image_encoder import ImageEncoder
@@ -95,7 +96,7 @@ def strides(space: spaces.Dict) -> tuple[int, ...]:
 
 def describe(encoder: ImageConfig, space: spaces.Dict, **more: Any) -> dict[str, Any]:
     """What `encoder.json` holds: enough to build the encoder again, and where it comes from."""
-    return {"encoder": vars(encoder), "space": space_to_json(space), **more, "versions": checkpoint.versions()}
+    return {"encoder": vars(encoder), "space": space_to_json(space), **more, "versions": versions()}
 
 
 # What was pretrained ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where a number comes from: configuration, versions, hardware, CPU time."""
+"""Where a number comes from: configuration, hardware, CPU time."""
 
 import dataclasses
 import hashlib
@@ -6,11 +6,8 @@ import json
 import os
 import platform
 import resource
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-PACKAGES = ("embodia", "torch", "numpy", "gymnasium", "minigrid", "stable-baselines3", "av")
 
 
 def plain(value: Any) -> Any:
@@ -28,17 +25,6 @@ def plain(value: Any) -> Any:
 def config_hash(config: Any) -> str:
     """Twelve hex digits that name a configuration, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def versions() -> dict[str, str]:
-    """Python's, and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "from its folder" if name == "embodia" else "not installed"
-    return found
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:

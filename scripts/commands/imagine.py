@@ -20,7 +20,7 @@ from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.rows import copy, stack, to_torch
 from embodia.envs import Split
 from embodia.perception.encoders.observation import kind
-from embodia.planners.models.state import tree_map
+from embodia.planners.trees import tree_map
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import check
 from embodia.scripts.commands.eval import Policy, load, resolve

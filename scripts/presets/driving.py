@@ -5,7 +5,7 @@ from typing import Any
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.references.expert import ExpertConfig
-from embodia.agents.reinforcement.sb3 import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule
 from embodia.scripts.assembly.config import (
     Config,

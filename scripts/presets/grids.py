@@ -5,7 +5,9 @@ from typing import Any
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3 import A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.reinforcement.sb3.a2c import A2CConfig
+from embodia.agents.reinforcement.sb3.dqn import DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule
 from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
 

@@ -2,7 +2,7 @@
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3 import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.scripts.assembly.config import EncoderConfig, EnvConfig, HomesOptions, Preset, learned
 
 SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")

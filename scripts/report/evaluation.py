@@ -15,10 +15,11 @@ from embodia.agents import Agent, Row
 from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
+from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions, known_id
-from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain, versions
+from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
 from embodia.scripts.report.chart import Curve

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embodia.scripts.assembly.provenance import hardware, versions
+from embodia.agents.training.versions import versions
+from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.report.report import replace
 from embodia.scripts.report.statistics import Interval, interval
 

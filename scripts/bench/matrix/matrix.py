@@ -19,7 +19,7 @@ from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.references.constant import Constant
 from embodia.agents.reinforcement.dreamer import DreamerConfig
-from embodia.agents.reinforcement.sb3 import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.checkpoint import list_steps
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig

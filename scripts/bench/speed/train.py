@@ -13,7 +13,7 @@ from stable_baselines3 import PPO as PlainPPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from embodia.agents.reinforcement.sb3 import PPO, PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Progress, advance, begin
 from embodia.agents.training.rng import seed_all

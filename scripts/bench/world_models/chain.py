@@ -43,9 +43,10 @@ from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.standardized import Standardized
 from embodia.perception.self_supervision.time_contrastive import TimeContrastive
 from embodia.planners.models.dino_wm import DINOWM, DINOWMConfig
-from embodia.planners.models.state import index, repeat
+from embodia.planners.models.state import repeat
 from embodia.planners.search.cem import CEM
 from embodia.planners.search.objective import ObservedGoal, Return
+from embodia.planners.trees import index
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.world_models.chain_film import draw

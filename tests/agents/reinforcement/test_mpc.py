@@ -151,6 +151,27 @@ def test_plans_in_the_environment_itself_through_its_snapshots(kind):
     env.close()
 
 
+def test_plans_in_snapshots_resume_bit_for_bit(tmp_path):
+    """What the model observed is in the carry like any other model's state, and in the checkpoint."""
+
+    def parts():
+        env = SyncVector([lambda: IdentityEnv(n=3)] * 2)
+        planner = CEM(env.single_action_space, horizon=2, samples=6, elites=2, iterations=1)
+        model = SnapshotModel(IdentityEnv(n=3))
+        agent = MPC(env.single_observation_space, env.single_action_space, model, planner, Return(),
+                    MPCSettings(execute=2))  # fmt: skip
+        return agent, env
+
+    straight, interrupted = tmp_path / "straight", tmp_path / "interrupted"
+    whole = train(*parts(), Schedule(steps=30), straight)
+    train(*parts(), Schedule(steps=14, save_every=14), interrupted)
+    again = train(*parts(), Schedule(steps=30), interrupted, resume=True)
+    for name in ("return_", "length", "episodes"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    np.testing.assert_array_equal(again.carry["memory"]["plan"], whole.carry["memory"]["plan"])
+    np.testing.assert_equal(list(again.carry["model"]["snapshot"]), list(whole.carry["model"]["snapshot"]))
+
+
 def test_says_early_what_does_not_fit():
     with pytest.raises(TypeError, match="Return scores the predicted reward, and LinearSystem predicts state"):
         MPC(PLACE, BOX, cart(), CEM(BOX), Return())

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from embodia.agents.training.buffers import DatasetBuffer, NoBuffer, ReplayBuffer, RolloutBuffer, advantages
 from embodia.agents.training.checkpoint import decode, encode
-from embodia.agents.training.rows import index, stack
+from embodia.agents.training.rows import stack
+from embodia.planners.trees import index
 
 # Rows of n worlds whose every entry says which world, episode and step it is of.
 

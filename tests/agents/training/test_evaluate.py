@@ -1,9 +1,11 @@
 """One fresh seeded episode per seed, whatever the number of worlds."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from embodia.agents.training.evaluate import evaluate, world_info
+from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rows import NonFinite
 from embodia.envs.vector import SyncVector
 from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
@@ -87,6 +89,29 @@ def test_an_expert_is_asked_only_where_the_agent_wants_it():
     assert [e.return_ for e in episodes] == [8.0] * 4
     assert all("expert_action" in row["extras"] and "expert_action" not in row["obs"] for row in labels)
     np.testing.assert_array_equal([r["action"] for r in labels], [r["extras"]["expert_action"] for r in labels])
+
+
+def test_snapshots_are_in_the_observation_where_the_agent_asks_for_them():
+    seen = []
+
+    class Planner(CountingAgent):
+        needs_snapshot = True
+
+        def act(self, obs, carry, first, mode):
+            seen.append([each and each["count"] for each in obs["snapshot"]])
+            return super().act(obs, carry, first, mode)
+
+    env, rows = worlds(2, length=2), []
+    agent = Planner(env.single_observation_space, env.single_action_space)
+    evaluate(agent, env, [0], lambda w, s, row, i, f: rows.append(row))
+    assert [counts[0] for counts in seen] == [0, 1]
+    assert all("snapshot" not in row["obs"] for row in rows)
+    train(agent, env, Schedule(steps=6))
+    assert [None, None] in seen, "an episode that is over has none"
+
+    gymnasiums = gym.vector.SyncVectorEnv([CountingEnv] * 2)
+    with pytest.raises(TypeError, match="SyncVectorEnv steps its worlds together; to plan in the truth take"):
+        evaluate(agent, gymnasiums, [0])
 
 
 def test_one_worlds_info_out_of_both_layouts():

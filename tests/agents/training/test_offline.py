@@ -14,7 +14,9 @@ from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO, DQNConfig
+from embodia.agents.reinforcement.sb3.a2c import A2C
+from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPO
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2, TDMPC2Config
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig, fit

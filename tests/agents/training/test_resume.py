@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from embodia.agents.references.random import Random
-from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
+from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
 from embodia.agents.training import checkpoint
 from embodia.agents.training.checkpoint import CheckpointError
 from embodia.agents.training.loop import Schedule, train

@@ -10,8 +10,8 @@ from torch import nn
 
 from embodia.planners.models.networks import BlockGRU, BlockLinear
 from embodia.planners.models.rssm import RSSM, RSSMConfig, kl, sample
-from embodia.planners.models.state import tree_map
 from embodia.planners.models.two_hot import TwoHot, symexp, symlog
+from embodia.planners.trees import tree_map
 
 SPACE = spaces.Dict({"cell": spaces.Discrete(6), "position": spaces.Box(-np.inf, np.inf, (2,))})
 SMALL = RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4)

@@ -110,4 +110,4 @@ def test_refusals_name_the_way_out():
 
     model = SnapshotModel(Still())
     with pytest.raises(TypeError, match="no gradient"):
-        GradientPlanner(BOX, horizon=2).plan(model, model.initial(1), Return(), {})
+        GradientPlanner(BOX, horizon=2).plan(model, model.from_snapshots([0]), Return(), {})

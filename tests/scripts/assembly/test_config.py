@@ -7,7 +7,7 @@ import pytest
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3 import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.scripts.assembly import config as configuration
 from embodia.scripts.assembly.config import (
     Config,

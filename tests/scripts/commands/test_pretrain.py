@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3 import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rows import EpisodeWriter, read_episode
 from embodia.perception.encoders.image_encoder import ImageEncoder

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, versions
+from embodia.agents.training.versions import versions
+from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware
 from embodia.scripts.report import report, video
 from embodia.scripts.report.chart import Curve, Whisker, curve, number, whiskers
 from embodia.scripts.report.report import Card, Clip

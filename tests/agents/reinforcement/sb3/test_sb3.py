@@ -8,7 +8,9 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO, A2CConfig, DQNConfig, PPOConfig
+from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
+from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rng import seed_all

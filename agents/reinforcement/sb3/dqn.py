@@ -1,0 +1,190 @@
+"""Deep Q-learning (Mnih et al. 2015) by Stable-Baselines3."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import stable_baselines3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer as SB3ReplayBuffer
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+
+from embodia.agents import Array, Batch, Carry, Mode, Numbers, Pieces
+from embodia.agents.reinforcement.sb3.agent import SB3Agent
+from embodia.agents.reinforcement.sb3.networks import RawObservations
+from embodia.agents.training.buffers import ReplayBuffer
+from embodia.agents.training.rows import to_torch
+from embodia.perception import Encoder
+from embodia.planners.trees import index
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Deep Q-learning (Mnih et al. 2015) by Stable-Baselines3."""
+
+    seed: int = 0
+    """Of replay and exploration; weights follow the global generators (`seed_all`)."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the layers between encoder and Q-values."""
+    learning_rate: float = 1e-4
+    """Of Adam."""
+    anneal_rows: int = 0
+    """Rows (over all worlds) in which the learning rate falls to 0; 0 keeps it."""
+    capacity: int = 100_000
+    """Rows kept, over all worlds."""
+    learning_starts: int = 1_000
+    """Transitions before the first update."""
+    batch_size: int = 64
+    """Transitions per update."""
+    every: int = 4
+    """Rows (of all worlds side by side) between two rounds of learning."""
+    updates: int = 1
+    """Updates in a round."""
+    gamma: float = 0.99
+    """Discount."""
+    tau: float = 1.0
+    """How far the target network moves at once; 1 copies."""
+    target_every: int = 1_000
+    """Rows (over all worlds) between two moves of the target network."""
+    exploration_rows: int = 10_000
+    """Rows (over all worlds) in which the rate of random actions falls from 1 to `exploration_final`."""
+    exploration_final: float = 0.05
+    """Rate of random actions thereafter."""
+    max_grad_norm: float = 10.0
+    """Greatest norm of the gradient."""
+
+
+class RawQNetwork(QNetwork, RawObservations):
+    """Q-values behind an encoder."""
+
+
+class Policy(DQNPolicy):
+    """Online and target network."""
+
+    def make_q_net(self) -> QNetwork:
+        return RawQNetwork(**self._update_features_extractor(self.net_args)).to(self.device)
+
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        """Each of the two networks its own encoder, of equal weights."""
+        return copy.deepcopy(super().make_features_extractor())
+
+
+class NoReplay(SB3ReplayBuffer):
+    """SB3 allocates its buffer on construction; `Transitions` stands in its place later."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+
+class DQN(SB3Agent):
+    """Deep Q-learning by Stable-Baselines3.
+
+    Args:
+        encoder: reads the observations; its `space` is the agent's. The target network gets a copy.
+        action_space: Discrete.
+        config: the settings.
+    """
+
+    supported = (spaces.Discrete,)
+    action_space: spaces.Discrete
+
+    def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: DQNConfig | None = None):
+        super().__init__(encoder, action_space, config or DQNConfig())
+
+    def _algorithm(self, **shared: Any) -> stable_baselines3.DQN:
+        c = self.config
+        return stable_baselines3.DQN(
+            Policy,
+            tau=c.tau,
+            gamma=c.gamma,
+            max_grad_norm=c.max_grad_norm,
+            replay_buffer_class=NoReplay,
+            **shared,
+        )
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        """The action of the highest Q-value; in training, each world explores at the present rate."""
+        greedy = self.policy._predict(self._see(obs), deterministic=True).cpu().numpy()
+        action = (greedy + self.action_space.start).astype(self.action_space.dtype)
+        if mode == "eval":
+            return action, carry, {}
+        n = len(first)
+        explores = self.rng.random(n) < self.exploration()
+        drawn = self.action_space.start + self.rng.integers(self.action_space.n, size=n)
+        self._count(n)
+        return np.where(explores, drawn, action).astype(self.action_space.dtype), carry, {}
+
+    def exploration(self) -> float:
+        """The present rate of random actions."""
+        final = self.config.exploration_final
+        return max(final, 1 - (1 - final) * self.rows / max(self.config.exploration_rows, 1))
+
+    @torch.no_grad()
+    def _count(self, rows: int) -> None:
+        """The target network moves with the rows acted on, or learned from where others recorded them."""
+        before, self.rows = self.rows, self.rows + rows
+        if self.rows // self.config.target_every > before // self.config.target_every:
+            self._move_target()
+
+    def _move_target(self) -> None:
+        online, target = self.model.q_net, self.model.q_net_target
+        for ours, theirs in zip(online.parameters(), target.parameters()):
+            theirs.lerp_(ours, self.config.tau)
+        for ours, theirs in zip(online.buffers(), target.buffers()):  # running statistics are copied
+            theirs.copy_(ours)
+
+    def buffer(self) -> ReplayBuffer:
+        c = self.config
+        return ReplayBuffer(
+            c.capacity,
+            c.batch_size,
+            keys=self.encoder_keys,
+            learning_starts=c.learning_starts,
+            every=c.every,
+            updates=c.updates,
+            seed=c.seed,
+        )
+
+    def offline(self) -> Pieces:
+        """From pairs of rows; nothing corrects the values of actions that nobody recorded."""
+        return Pieces(self.config.batch_size, 2, crossing=True, keys=self.encoder_keys)
+
+    def update(self, batch: Batch) -> Numbers:
+        """One gradient step of SB3's `train()` on a batch of transitions, or of recorded pairs of rows (2, B, ...)."""
+        if "next_obs" not in batch:
+            batch = self._transitions(batch)
+        self.model.replay_buffer = Transitions(batch, self.device, self.action_space.start)
+        return {**self._learn(1, len(batch["reward"])), "train/exploration": self.exploration()}
+
+    def _transitions(self, rows: Batch) -> Batch:
+        """Pairs of rows as transitions, without those that lie in two episodes."""
+        now, then = (index(rows, (t, ~rows["last"][0])) for t in (0, 1))
+        self._count(len(now["reward"]))
+        return {**now, "reward": then["reward"], "terminal": then["terminal"], "next_obs": then["obs"]}
+
+
+class Transitions:
+    """A batch as SB3's `train()` asks for it."""
+
+    def __init__(self, batch: Batch, device: torch.device, start: Any):
+        action = np.asarray(batch["action"] - start)[:, None]
+        self.samples = DictReplayBufferSamples(
+            observations=to_torch(batch["obs"], device),
+            actions=to_torch(action, device),
+            next_observations=to_torch(batch["next_obs"], device),
+            dones=to_torch(batch["terminal"][:, None].astype(np.float32), device),
+            rewards=to_torch(batch["reward"][:, None], device),
+        )
+
+    def sample(self, batch_size: int, env: Any = None) -> DictReplayBufferSamples:
+        return self.samples
