@@ -159,40 +159,40 @@ class Agent(ABC):
 class Learner(Protocol):
     """An `nn.Module` that `agents.training.fit` trains on data: encoders, detectors, generative and world models.
 
-    `loss` is all it needs. A module without `after_update` has nothing to do there; without `kept`, all of it is kept.
-    Two more attributes are optional:
+    Only `loss` is required. Without `after_update` nothing follows an optimizer step; without `kept` the whole module
+    is kept. Further optional attributes:
 
-    - `steady: Mapping[str, float]`: submodules whose learning rate is not annealed, each with how many times as high
-      as the others' it is.
-    - `update(batch) -> {name: number}` with `optimizers`, a sequence of them: for parts with optimizers of their own (a
-      discriminator beside a policy). `fit` calls `update` in place of `loss`, scales the optimizers' learning rates by
-      its schedule and saves their states with the weights.
+    - `steady: Mapping[str, float]`: submodules whose learning rate is not annealed; each has this multiple of the
+      highest learning rate.
+    - `update(batch) -> {name: number}` and `optimizers`, a sequence: for parts with their own optimizers (a
+      discriminator beside a policy). `fit` calls `update` instead of `loss`, applies its schedule to the optimizers'
+      learning rates, and saves the optimizers' states with the weights.
 
-    An `Agent` learns from data too: `fit` calls its `update`, and saves and resumes it as the loop in worlds does.
+    An `Agent` can be trained on data too: `fit` calls its `update`, and saves and resumes it like the loop in worlds.
     """
 
     def loss(self, batch: Any) -> "tuple[Tensor, dict[str, Tensor]]":
-        """A batch as the learner's data gives it -> scalar loss, and the numbers to log, each a scalar tensor."""
+        """A batch as the data gives it -> the scalar loss, and the numbers to log, each a scalar tensor."""
 
     def after_update(self) -> None:
-        """Called after each optimizer step: a momentum teacher moves."""
+        """Called after each optimizer step, to move a momentum teacher for example."""
 
     @property
     def kept(self) -> "nn.Module":
-        """What is saved as the result of training."""
+        """The module that is saved as the result of training."""
 
 
 class Data(Protocol):
-    """What a learner learns from, in batches, for ever."""
+    """An endless stream of batches to learn from."""
 
     def batch(self, n: int) -> Any:
-        """The next n examples, as the learner takes them: a nested dict of arrays or tensors."""
+        """The next n examples, as the learner takes them: usually a nested dict of arrays or tensors."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the data stand: the next batches after `load_state_dict` are those that would have come."""
+        """The position in the stream: after `load_state_dict` the same batches follow."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue at a position that `state_dict` gave."""
 
 
 __all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Numbers", "Pieces", "Row"]

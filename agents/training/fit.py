@@ -1,4 +1,4 @@
-"""The one training loop on data: batches in, a trained learner out; it logs, evaluates, saves and resumes."""
+"""The one training loop on data: it updates a learner on batches, logs, evaluates, saves and resumes."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import NonFinite
 
 Evaluate = Callable[[], Mapping[str, float]]
-"""Scores of the learner as it is, by name."""
+"""Gives the learner's current scores by name."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FitConfig(OptimizationConfig):
     batch_size: int = 128
     """Examples per update."""
     seed: int = 0
-    """For whoever builds learner and data: of weights, of random changes and of the order of batches."""
+    """For the caller, who seeds weights, augmentation and the order of batches with it."""
     log_every: int = 20
     """Updates between two lines of metrics.jsonl."""
     eval_every: int = 0
@@ -44,18 +44,18 @@ class FitConfig(OptimizationConfig):
 
 @dataclass
 class Progress:
-    """How far training is."""
+    """How far training has got."""
 
     updates: int = 0
-    """Made; fewer than `config.steps` where somebody interrupted it."""
+    """Updates made."""
     logged: int = 0
     """Update of the last line in metrics.jsonl."""
     evaluated: int = 0
     """Update of the last evaluation."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Of the last evaluation."""
+    """Scores of the last evaluation."""
     lines: list[dict[str, float]] = field(default_factory=list)
-    """What was logged since this call began, oldest first: means between two lines."""
+    """The lines logged by this call, oldest first; each holds the means since the line before."""
 
 
 def fit(
@@ -72,31 +72,37 @@ def fit(
     about: Mapping[str, Any] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Train `learner` in place for `config.steps` updates and leave it as it is judged, in evaluation mode.
+    """Train `learner` in place for `config.steps` updates; leave it in evaluation mode, with averaged weights if any.
 
-    Ctrl-C and SIGTERM end it between two updates, with a checkpoint; a second Ctrl-C ends it at once. The global
-    random generators go on from where they are: seed them (`rng.seed_all`) before learner and data are built.
+    Ctrl-C and SIGTERM stop training between two updates, after a checkpoint; a second Ctrl-C stops it at once. Training
+    draws from the global random generators as they are: call `rng.seed_all` before you build learner and data.
 
     Args:
-        learner: an `nn.Module` as `agents.Learner` says, or an `Agent`, which has its own optimizers and rates.
-        data: gives batches.
-        config: how.
-        folder: the run; checkpoints go to `folder/checkpoints`. None saves nothing.
-        logger: by default `metrics.jsonl` in `folder`, and progress on the console.
-        evaluate: called every `config.eval_every` updates and at the end; training's random numbers do not notice.
-        decides: the score that says which checkpoint is the best and stays, the highest; `-NAME` for the lowest. By
-            default the first.
-        resume: go on from the newest whole checkpoint, on a CPU bit for bit.
-        name: of the files in a checkpoint that hold what is kept, NAME.safetensors and NAME.json; not for agents.
-        about: goes into NAME.json: how to build what is kept again.
-        meta: goes into every checkpoint's meta.json.
+        learner: an `nn.Module` with the methods of `agents.Learner`, or an `Agent`, which brings its own optimizers and
+            learning rates.
+        data: gives the batches.
+        config: the hyperparameters.
+        folder: the run folder; checkpoints go to `folder/checkpoints`. None saves nothing.
+        logger: by default writes `metrics.jsonl` to `folder` and shows progress on the console.
+        evaluate: called every `config.eval_every` updates and at the end, with the learner in evaluation mode. It does
+            not change the random numbers of training.
+        decides: the evaluation score that selects the best checkpoint, which is always kept. The highest is best, or
+            with a leading minus (`-error`) the lowest. By default the first score.
+        resume: continue from the newest intact checkpoint, bit for bit on a CPU; from the start if there is none.
+        name: what is kept is saved as NAME.safetensors and NAME.json. Agents name their own files.
+        about: written to NAME.json: how to build what is kept again.
+        meta: further entries of every checkpoint's meta.json.
+
+    Returns:
+        How far training got; `updates < config.steps` if it was interrupted.
 
     Raises:
-        CheckpointError: where a checkpoint cannot be written, or does not fit.
-        FileExistsError: where the folder holds checkpoints and `resume` is not set.
-        KeyboardInterrupt: where it was interrupted and there is no folder to save in.
-        NonFinite: where the loss is not a number; the last checkpoint is from before.
-        TypeError: where the learner lacks a method of its contract.
+        CheckpointError: if a checkpoint cannot be written, or does not fit.
+        FileExistsError: if the folder holds checkpoints and `resume` is not set.
+        KeyboardInterrupt: if it was interrupted and there is no folder to save to.
+        NonFinite: if the loss is NaN or infinite; the newest checkpoint is from before that.
+        TypeError: if the learner lacks a method.
+        ValueError: if the device does not exist, or the evaluation has no score called `decides`.
     """
     config = config or FitConfig()
     checkpoints = Path(folder) / "checkpoints" if folder is not None else None
@@ -138,12 +144,12 @@ def fit(
 
 
 def due(every: int, since: int, updates: int, at_any_rate: bool) -> bool:
-    """Whether it is a multiple of `every`, or something new is to be told at any rate."""
+    """Whether `updates`, later than `since`, is a multiple of `every`, or is due at any rate."""
     return updates > since and (at_any_rate or (every > 0 and updates % every == 0))
 
 
 def score(evaluate: Evaluate, trained: Agent | Optimization, now: Progress, logger: Logger, stop: Stop) -> None:
-    """Evaluate between two updates; given up where somebody asks to stop, and then made up for on resume."""
+    """Evaluate between two updates. A request to stop cancels the evaluation; a resumed run makes up for it."""
     generators = rng_state()
     evaluating = trained.evaluating() if isinstance(trained, Optimization) else nullcontext()
     with stop.at_once(), evaluating:
@@ -154,18 +160,18 @@ def score(evaluate: Evaluate, trained: Agent | Optimization, now: Progress, logg
 
 
 class Watch:
-    """Looks for a loss that is no number and for collapse; it does not wait for the device at every update."""
+    """Checks the loss for NaN and the embeddings for collapse, without waiting for the device at every update."""
 
     def __init__(self, warmup: int):
         self.warmup, self.warned = warmup, False
-        self.losses: list[Tensor] = []  # of the updates since the last look
+        self.losses: list[Tensor] = []  # of the updates since the last check
 
     def add(self, numbers: Mapping[str, Any]) -> None:
         if "loss" in numbers:
             self.losses.append(torch.as_tensor(numbers["loss"]).detach())
 
     def check(self, updates: int) -> None:
-        """Raises NonFinite naming the update, the last of which was number `updates`."""
+        """Raise NonFinite for the first bad loss since the last check; the newest is that of update `updates`."""
         losses = torch.stack(self.losses).tolist() if self.losses else []
         self.losses.clear()
         for update, loss in enumerate(losses, start=updates - len(losses) + 1):
@@ -173,12 +179,12 @@ class Watch:
                 raise NonFinite(f"the loss is {loss} at update {update}; lower the learning rate")
 
     def collapse(self, line: Mapping[str, float], updates: int) -> None:
-        """Once a run: all embeddings in one point teach nothing."""
+        """Warn once if all embeddings fall onto one point."""
         if line.get("embedding_std", 1.0) < 0.05 and updates > self.warmup and not self.warned:
             self.warned = True
             warnings.warn(
-                f"collapse at update {updates}: the embeddings' deviation on the sphere is "
-                f"{line['embedding_std']:.3f} (1 spread, 0 one point)",
+                f"collapse at update {updates}: the embeddings' standard deviation on the sphere is "
+                f"{line['embedding_std']:.3f} (1: spread evenly, 0: all in one point)",
                 stacklevel=3,
             )
 
@@ -195,7 +201,7 @@ def save(
     decides: str | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A checkpoint from which training goes on bit for bit."""
+    """Write a checkpoint from which training continues bit for bit."""
     training = {
         "learner": trained.training_state(),
         "data": data.state_dict(),
@@ -213,23 +219,24 @@ def kind_of(trained: Agent | Optimization) -> str:
 
 
 def deciding(scores: Mapping[str, float], decides: str | None) -> float | None:
-    """The number of which the highest is the best; None where nothing was evaluated. Raises KeyError."""
+    """The number by which checkpoints are compared, higher is better; None without an evaluation."""
     if not scores:
         return None
-    if decides is None:
-        return next(iter(scores.values()))
-    return -scores[decides[1:]] if decides.startswith("-") else scores[decides]
+    name = (decides or next(iter(scores))).removeprefix("-")
+    if name not in scores:
+        raise ValueError(f"decides is {name}, and the evaluation gives {', '.join(scores)}; name one of these")
+    return -scores[name] if (decides or "").startswith("-") else scores[name]
 
 
 BEFORE_FIT = "Pretraining"
-"""The class that checkpoints of encoders name which were written before `fit` trained them."""
+"""The class named by checkpoints of encoders that were written before there was `fit`."""
 
 
 def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Logger) -> Progress:
-    """Put the newest whole checkpoint into fresh objects; nothing where there is none yet.
+    """Load the newest intact checkpoint into fresh objects; without any checkpoint, leave them as they are.
 
     Raises:
-        CheckpointError: where none is whole, or it does not fit.
+        CheckpointError: if no checkpoint is intact, or it does not fit.
     """
     if not checkpoint.list_steps(folder):
         return Progress()
@@ -257,7 +264,7 @@ def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Log
 
 
 def as_now(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of an encoder's training as it was kept before there was `fit`, as it is kept now."""
+    """Convert the training state of an encoder that was saved before there was `fit`."""
     learner = training["learner"]
     updates = learner["updates"]
     return {

@@ -1,4 +1,4 @@
-"""How a learner's weights move: optimizer, schedule, precision, clipping, averaged weights."""
+"""How a learner's weights are updated: optimizer, schedule, precision, clipping, averaged weights."""
 
 import json
 import math
@@ -23,38 +23,38 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How weights move. A learner that brings optimizers of its own uses steps, schedule, warmup, average, device."""
+    """How weights are updated. A learner with its own optimizers uses steps, schedule, warmup, average and device."""
 
     steps: int = 2_000
     """Updates."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """adam adds weight decay to the gradient, adamw takes it from the weights."""
     learning_rate: float = 1e-3
-    """The highest that the schedule comes to."""
+    """Its highest value; the schedule scales it."""
     schedule: Schedule = "cosine"
-    """How the learning rate goes: cosine to 0, linear to a twentieth, constant, trapezoid (constant, then to 0 in the
-    last quarter), or one_cycle."""
+    """Of the learning rate: cosine to 0, linear to a twentieth, constant, trapezoid (constant, then linear to 0 over
+    the last quarter), or one_cycle."""
     warmup: int = 100
-    """Updates in which the learning rate rises from 0; one_cycle has its own."""
+    """Updates over which the learning rate rises from 0; one_cycle has its own."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates of the running means."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Of SGD."""
     weight_decay: float = 1e-4
-    """Of matrices and kernels."""
+    """Weight decay of matrices and kernels."""
     decay_all: bool = False
-    """Decay biases and norms too, as PyTorch's optimizers do by default."""
+    """Apply weight decay to biases and norms too, as PyTorch does by default."""
     clip: float | None = 3.0
-    """Greatest norm of the gradient; None for no limit."""
+    """Maximum norm of the gradient; None for no limit."""
     precision: Precision = "float32"
-    """bfloat16 and float16 compute the loss under autocast; float16, for GPUs without bfloat16, scales the loss."""
+    """bfloat16 and float16 compute the loss under autocast; float16, for GPUs without bfloat16, also scales it."""
     average: float = 0.0
-    """Decay of an exponential moving average of the weights, such as 0.999; 0 for none. The average is what is
-    evaluated and kept."""
+    """Decay of an exponential moving average of the weights, such as 0.999; 0 for none. The average is evaluated and
+    kept in place of the last weights."""
     compile: bool = False
-    """Compile the loss first; on a CPU this needs a C++ compiler."""
+    """Compile the loss with torch.compile; on a CPU this needs a C++ compiler."""
     fused: bool = True
-    """Adam in one kernel. Without, a loop over the weights, which rounds otherwise and is slower."""
+    """Use Adam's fused kernel. Without it Adam loops over the weights, which is slower and rounds differently."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
 
@@ -63,14 +63,15 @@ class Optimization:
     """A learner with its optimizers; `update` is one step.
 
     Args:
-        learner: an `nn.Module` as `agents.Learner` says. A weight that requires no gradient now never learns.
-        config: how it learns.
+        learner: an `nn.Module` with the methods of `agents.Learner`. Weights that require no gradient at this point are
+            never trained.
+        config: the hyperparameters.
         name: of the files that `save` writes.
-        about: what NAME.json is to say: how to build what is kept again.
+        about: written to NAME.json: how to build what is kept again.
 
     Raises:
-        TypeError: where the learner lacks a method of the contract.
-        ValueError: for CUDA without a CUDA device.
+        TypeError: if the learner lacks a method.
+        ValueError: if the device does not exist.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Optimization:
         self.steps_itself = hasattr(learner, "update")
         own: Any = self.learner.optimizers if self.steps_itself else [make_optimizer(learner, config)]
         self.optimizers: list[Optimizer] = list(own)
-        # The highest rates; not in the groups, which a checkpoint replaces.
+        # The highest learning rates. They are not stored in the groups, which a checkpoint replaces.
         self.rates = [[(each["lr"], each.get("steady", 0.0)) for each in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.average: AveragedModel | None = None
@@ -100,17 +101,17 @@ class Optimization:
 
     @property
     def current(self) -> nn.Module:
-        """What is to be kept, with its newest weights."""
+        """The module to be kept, with its latest weights."""
         kept: nn.Module = getattr(self.learner, "kept", self.learner)
         return kept
 
     @property
     def kept(self) -> nn.Module:
-        """What is kept: with averaged weights where there are any."""
+        """The module to be kept, with averaged weights if there are any."""
         return self.average.module if self.average is not None else self.current
 
     def update(self, batch: Any) -> dict[str, Any]:
-        """One step; the numbers to log, scalar tensors of the learner's device among them."""
+        """One update; gives the numbers to log, among them scalar tensors that are still on the device."""
         self.learner.train()
         self._set_rates()
         batch = on_device(batch, self.device)
@@ -121,7 +122,7 @@ class Optimization:
         return {**numbers, "learning_rate": self.optimizers[0].param_groups[0]["lr"]} if self.optimizers else numbers
 
     def _set_rates(self) -> None:
-        """As high as the schedule is."""
+        """Set the learning rates of this update."""
         c = self.config
         share = SCHEDULES[c.schedule](self.updates, c.steps, c.warmup)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
@@ -133,7 +134,7 @@ class Optimization:
                     group["momentum"] = share.momentum
 
     def _descend(self, batch: Any) -> dict[str, Tensor]:
-        """One step of the one optimizer down the learner's loss."""
+        """One step of the optimizer on the learner's loss."""
         (optimizer,), precision = self.optimizers, self.config.precision
         with torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32"):
             loss, numbers = self.loss(batch)
@@ -151,7 +152,7 @@ class Optimization:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The learner as it is judged: without dropout or gradients, and with averaged weights where there are any."""
+        """Evaluation mode, without gradients and with averaged weights if there are any."""
         self.learner.eval()
         self._swap_average()
         try:
@@ -161,23 +162,23 @@ class Optimization:
             self._swap_average()
 
     def finish(self) -> None:
-        """Leave the learner as it is judged."""
+        """Leave the learner in evaluation mode, with averaged weights if there are any."""
         self.learner.eval()
         self._swap_average()
 
     def _swap_average(self) -> None:
-        """Change the newest weights for the averaged ones; a second time changes them back."""
+        """Exchange the latest weights and the averaged ones."""
         if self.average is not None:
-            for newest, mean in zip(self.current.parameters(), self.average.module.parameters(), strict=True):
-                newest.data, mean.data = mean.data, newest.data
+            for latest, mean in zip(self.current.parameters(), self.average.module.parameters(), strict=True):
+                latest.data, mean.data = mean.data, latest.data
 
     def save(self, folder: Path) -> None:
-        """NAME.safetensors, and NAME.json: what it was told about it, and the update."""
+        """Write NAME.safetensors, and NAME.json with `about` and the number of updates."""
         save_weights(self.kept, folder / f"{self.name}.safetensors")
         (folder / f"{self.name}.json").write_text(json.dumps({**self.about, "step": self.updates}, indent=2))
 
     def training_state(self) -> dict[str, Any]:
-        """All that going on takes: every weight, optimizers, the loss's scale, the average."""
+        """All that training needs to continue: all weights, optimizers, the loss's scale, the average."""
         return {
             "learner": {name: value.detach().cpu() for name, value in self.learner.state_dict().items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -198,14 +199,14 @@ class Optimization:
 
 
 def check_learner(learner: Any) -> None:
-    """Raises TypeError naming what the contract asks for and the class lacks."""
+    """Raise TypeError naming the method that the learner's class lacks."""
     name = type(learner).__name__
     if not isinstance(learner, nn.Module):
-        raise TypeError(f"{name} is no learner: it must be a torch.nn.Module (or an Agent)")
+        raise TypeError(f"{name} is not a learner: derive it from torch.nn.Module (or from Agent)")
     if not hasattr(learner, "update") and not hasattr(learner, "loss"):
-        raise TypeError(f"{name} is no learner: it lacks loss(batch) -> (scalar tensor, {{name: scalar tensor}})")
+        raise TypeError(f"{name} is not a learner: add loss(batch) -> (scalar tensor, {{name: scalar tensor}})")
     if hasattr(learner, "update") and not hasattr(learner, "optimizers"):
-        raise TypeError(f"{name} has an update of its own and so needs optimizers, a list of its torch optimizers")
+        raise TypeError(f"{name} has an update method and no optimizers: add optimizers, a list of those it steps")
 
 
 def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:
@@ -217,7 +218,7 @@ def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:
 
 
 def parameter_groups(learner: nn.Module, config: OptimizationConfig) -> list[dict[str, Any]]:
-    """The weights that learn, by whether they decay and by their `steady` rate, 0 for annealed ones."""
+    """The weights that require a gradient, by whether they decay and by their `steady` rate (0: annealed)."""
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     steady: Mapping[str, float] = getattr(learner, "steady", {})
     for name, parameter in learner.named_parameters():
@@ -225,7 +226,7 @@ def parameter_groups(learner: nn.Module, config: OptimizationConfig) -> list[dic
             key = (parameter.ndim > 1, steady.get(name.split(".")[0], 0.0))
             groups.setdefault(key, []).append(parameter)
     if not groups:
-        raise TypeError(f"{type(learner).__name__} has no weight that requires a gradient; there is nothing to train")
+        raise TypeError(f"{type(learner).__name__} has no weights that require a gradient; there is nothing to train")
     return [
         {
             "params": parameters,
@@ -237,7 +238,7 @@ def parameter_groups(learner: nn.Module, config: OptimizationConfig) -> list[dic
 
 
 def on_device(tree: Any, device: torch.device) -> Any:
-    """The same nested dicts and tuples, arrays and tensors in them as tensors on the device."""
+    """Move the arrays and tensors of nested dicts and tuples to the device."""
     if isinstance(tree, Mapping):
         return {key: on_device(value, device) for key, value in tree.items()}
     if isinstance(tree, list | tuple):

@@ -1,4 +1,4 @@
-"""Data for `fit` that a function draws."""
+"""Data for `fit` that a function draws at random."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ import numpy as np
 
 
 class RandomBatches:
-    """`agents.Data` drawn with a generator of their own.
+    """`agents.Data` that `draw` makes with a random generator of its own.
 
     Args:
-        draw: (generator, n) -> n examples as the learner takes them.
+        draw: (generator, n) -> a batch of n examples, as the learner takes it.
         seed: of the generator.
     """
 

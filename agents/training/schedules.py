@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of the update: shares of the highest rate."""
+"""Learning-rate schedules, as functions of the update."""
 
 import math
 from collections.abc import Callable
@@ -8,14 +8,14 @@ Schedule = Literal["cosine", "linear", "constant", "trapezoid", "one_cycle"]
 
 
 class Share(NamedTuple):
-    """Of one update: its learning rate is the highest one times both factors."""
+    """The learning rate of an update is the highest one times `rise` times `fall`."""
 
     rise: float
-    """Warm-up, 0 to 1."""
+    """Warm-up, from 0 to 1."""
     fall: float
-    """Decay, 1 to 0; it passes submodules over that are `steady`."""
+    """Decay, from 1 to 0; does not apply to `steady` submodules."""
     momentum: float | None = None
-    """Beta 1, or momentum of SGD, where the schedule moves it too."""
+    """Adam's beta 1 or SGD's momentum, if the schedule changes it too."""
 
 
 def cosine(update: int, updates: int, warmup: int) -> Share:
@@ -25,7 +25,7 @@ def cosine(update: int, updates: int, warmup: int) -> Share:
 
 
 def linear(update: int, updates: int, warmup: int) -> Share:
-    """Linear warm-up; linear down to a twentieth over the whole training."""
+    """Linear warm-up; meanwhile and after, linear decay to a twentieth."""
     return Share(warm_up(update + 1, warmup), 1 - 0.95 * min(update + 1, updates) / updates)
 
 
@@ -40,9 +40,9 @@ def trapezoid(update: int, updates: int, warmup: int) -> Share:
 
 
 def one_cycle(update: int, updates: int, warmup: int) -> Share:
-    """Up along a cosine in 30 % of the updates and down again, momentum the other way (Smith & Topin 2018).
+    """Up along a cosine for 30 % of the updates and down again, momentum the other way (Smith & Topin 2018).
 
-    As `torch.optim.lr_scheduler.OneCycleLR` has it by default; it brings its own warm-up.
+    The defaults of `torch.optim.lr_scheduler.OneCycleLR`; `warmup` does not apply.
     """
     peak, last = 0.3 * updates - 1, updates - 1
     if update <= peak:
@@ -57,7 +57,7 @@ def warm_up(update: int, warmup: int) -> float:
 
 
 def annealed(start: float, end: float, progress: float) -> float:
-    """Half a cosine from start to end."""
+    """Half a cosine from `start` to `end`, at `progress` from 0 to 1."""
     return end + (start - end) / 2 * (math.cos(math.pi * progress) + 1)
 
 

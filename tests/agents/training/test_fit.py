@@ -22,6 +22,11 @@ from embodia.agents.training.optimization import Optimization
 from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.agents.training.rows import NonFinite
+from embodia.perception.encoders.conv_net import ConvNet
+from embodia.perception.pictures.shapes10 import SPACE, shapes10
+from embodia.perception.self_supervision.byol import BYOL
+from embodia.perception.self_supervision.dino import DINO, DINOSettings
+from embodia.perception.self_supervision.vicreg import VICReg
 
 CONFIG = FitConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup=2, log_every=2, device="cpu")
 
@@ -120,6 +125,30 @@ def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(kind, config, tmp
     assert torch.equal(weights(whole), weights(again))
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
     assert [line["step"] for line in lines(tmp_path / "whole")] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("kind", [VICReg, BYOL, DINO])
+def test_encoders_under_self_supervision_resume_bit_for_bit(kind, tmp_path):
+    """A teacher that moves, and prototypes that are frozen at first, are part of where training is."""
+    pictures = shapes10(64, 0)[0].numpy()
+
+    def learner():
+        seed_all(0)
+        options = {"settings": DINOSettings(16, 16, 8, frozen_updates=2)} if kind is DINO else {"widths": (16, 16)}
+        return kind(ConvNet(SPACE, (8, 8), (2, 2)), **options)
+
+    def shapes():
+        return RandomBatches(lambda rng, n: {"obs": {"image": pictures[rng.integers(64, size=n)]}})
+
+    config = replace(CONFIG, schedule="constant")
+    whole = learner()
+    fit(whole, shapes(), config)
+    fit(learner(), shapes(), replace(config, steps=3), tmp_path)
+    again = learner()
+    fit(again, shapes(), config, tmp_path, resume=True)
+    assert torch.equal(weights(whole), weights(again))
+    if kind is DINO:
+        assert not torch.equal(whole.head.prototypes, learner().head.prototypes)
 
 
 KILLED = """
@@ -311,7 +340,7 @@ def test_what_decays_what_is_steady_and_what_is_frozen():
         **{"extra.weight": (0.1, 10.0), "extra.bias": (0.0, 10.0)},
     }
     assert {decay for decay, _ in groups(decay_all=True).values()} == {0.1}
-    with pytest.raises(TypeError, match="no weight that requires a gradient"):
+    with pytest.raises(TypeError, match="no weights that require a gradient"):
         Optimization(line.requires_grad_(False), CONFIG)
 
 
@@ -424,6 +453,8 @@ def test_the_best_checkpoint_stays(decides, best, tmp_path):
     folder = tmp_path / "checkpoints"
     assert checkpoint.best(folder).name == f"{best:09d}"
     assert [path.name for path in checkpoint.list_steps(folder)] == [f"{k:09d}" for k in sorted({best, 6})]
+    with pytest.raises(ValueError, match="decides is success, and the evaluation gives error; name one"):
+        fit(made(), data(), CONFIG, tmp_path / "wrong", evaluate=lambda: {"error": 1.0}, decides="-success")
 
 
 def test_an_evaluation_that_was_given_up_is_made_up_for_on_resume(tmp_path):
@@ -492,9 +523,9 @@ def test_what_is_no_learner_is_named():
             return {}
 
     for learner, words in (
-        (object(), "object is no learner: it must be a torch.nn.Module"),
-        (Nothing(), r"Nothing is no learner: it lacks loss\(batch\)"),
-        (Half(), "Half has an update of its own and so needs optimizers"),
+        (object(), "object is not a learner: derive it from torch.nn.Module"),
+        (Nothing(), r"Nothing is not a learner: add loss\(batch\)"),
+        (Half(), "Half has an update method and no optimizers"),
     ):
         with pytest.raises(TypeError, match=words):
             fit(learner, data(), CONFIG)
