@@ -47,7 +47,7 @@ class RecordedBatches:
         self.places = [(each, number) for each in recordings for number in range(len(each.lengths))]
         self.lengths = np.array([each.lengths[number] for each, number in self.places], np.int64)
         self.advised = any(each.advised for each in recordings)
-        if self.lengths.sum() < pieces.rows or not (self.lengths > 1).any():
+        if (pieces.crossing and self.lengths.sum() < pieces.rows) or not (self.lengths > 1).any():
             names = ", ".join(each.name for each in recordings)
             raise EpisodeError(f"{names}: {self.lengths.sum()} rows, too few for a piece of {pieces.rows}")
         self.capacity = max(capacity, int(self.lengths.max()) + pieces.rows)  # so that no group is without a piece
