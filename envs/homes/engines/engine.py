@@ -20,7 +20,7 @@ from embodia.envs.drawing.scene import Scene, SceneObject
 from embodia.envs.homes.files.load import load_scene
 from embodia.envs.homes.generator.generate import generate_home
 from embodia.envs.homes.navmesh.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
-from embodia.envs.homes.navmesh.pathfinder import PathFinder
+from embodia.envs.homes.navmesh.pathfinder import Measure, PathFinder
 from embodia.envs.homes.tasks.navigation import Camera
 
 Array = NDArray[Any]
@@ -55,11 +55,11 @@ class Home:
 
 
 @lru_cache(maxsize=64)
-def _generated(scene_id: str, settings: NavMeshSettings) -> Home:
+def _generated(scene_id: str, settings: NavMeshSettings, geodesics: Measure) -> Home:
     """A generated home, made once for all environments of this process."""
     scene = generated_scene(scene_id)
     mesh = build_navmesh(scene.vertices, scene.faces, settings, f"generated home {scene_id}")
-    return Home(scene_id, PathFinder(mesh), scene.objects, scene)
+    return Home(scene_id, PathFinder(mesh, geodesics), scene.objects, scene)
 
 
 class Engine(Protocol):
@@ -94,13 +94,20 @@ class EmbodiaEngine:
     """Our own engine. `cache_size` homes stay loaded; `threads` cameras are drawn at a time.
 
     `navmesh_beside` keeps the navmesh of a scene file beside it (`<scene>.navmesh.npz`) and uses it again.
+    `geodesics` is what tasks measure with: habitat-sim's own search ("detour"), or the shortest paths there are
+    ("exact"), see `PathFinder`.
     """
 
     def __init__(
-        self, settings: NavMeshSettings, cache_size: int = 64, threads: int = 1, navmesh_beside: bool = True
+        self,
+        settings: NavMeshSettings,
+        cache_size: int = 64,
+        threads: int = 1,
+        navmesh_beside: bool = True,
+        geodesics: Measure = "detour",
     ) -> None:
         self.settings, self.cache_size, self.threads = settings, cache_size, threads
-        self.navmesh_beside = navmesh_beside
+        self.navmesh_beside, self.geodesics = navmesh_beside, geodesics
         self._homes: OrderedDict[str, Home] = OrderedDict()
         self._rasterizers: dict[tuple[Camera, tuple[str, ...]], Rasterizer] = {}
 
@@ -119,7 +126,7 @@ class EmbodiaEngine:
 
     def _load(self, scene_id: str) -> Home:
         if GENERATED.fullmatch(scene_id):
-            return _generated(scene_id, self.settings)
+            return _generated(scene_id, self.settings, self.geodesics)
         scene = load_scene(scene_id)
         beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
         try:
@@ -127,7 +134,7 @@ class EmbodiaEngine:
         except NavMeshError as error:
             error.add_note(WHICH_WAY_IS_UP)
             raise
-        return Home(scene_id, PathFinder(mesh), scene.objects, scene)
+        return Home(scene_id, PathFinder(mesh, self.geodesics), scene.objects, scene)
 
     def render(
         self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]

@@ -137,6 +137,9 @@ class HabitatPathFinder:
         points = np.array([_array(point) for point in goals.query.points]).reshape(-1, 3)
         return WalkedPath(distance, points, int(goals.query.closest_end_point_index))
 
+    # habitat-sim has no exact search: its own stands in for it.
+    shortest_distance, shortest_path = distance, path
+
     def find_path(self, start: ArrayLike, ends: ArrayLike) -> WalkedPath:
         return self.path(start, self.goal_set(ends))
 

@@ -66,7 +66,7 @@ def velocity_action(
 ) -> Array:
     """(2,) float32 in [-1, 1]: turn towards the next corner of the shortest path, go when it lies ahead."""
     halt = _command(control, 0.0, 0.0)
-    path = navigator.path(position, goals)
+    path = navigator.shortest_path(position, goals)
     # Within three quarters of the success distance: a step of the discrete follower's own margin.
     if not np.isfinite(path.geodesic_distance) or path.geodesic_distance < 0.75 * task.success_distance:
         return halt
@@ -113,7 +113,7 @@ class ExplorationGoals:
         unseen = unseen[np.linalg.norm((unseen - position)[:, [0, 2]], axis=1) > ARRIVED]
         if not len(unseen):
             return None
-        path = navigator.path(position, navigator.goal_set(unseen))
+        path = navigator.shortest_path(position, navigator.goal_set(unseen))
         return None if path.closest_end == -1 else unseen[path.closest_end]
 
     @staticmethod

@@ -19,7 +19,7 @@ STOP, FORWARD, LEFT, RIGHT = 0, 1, 2, 3
 TURN_COST = 0.0125
 COLLISION_COST = 0.25
 NEAR_WALL_COST, NEAR_WALL = 0.05, 0.2  # [-], [m]
-GOOD_ENOUGH, TOO_BAD = 0.99, -0.25
+GOOD_ENOUGH, TOO_BAD = np.float32(0.99), np.float32(-0.25)
 MAX_ACTIONS = 5000
 
 
@@ -31,6 +31,7 @@ class Navigator(Protocol):
     """What the follower asks of a path finder; habitat-sim's and our own both answer."""
 
     def distance(self, position: ArrayLike, goals: Any) -> float: ...
+    def shortest_distance(self, position: ArrayLike, goals: Any) -> float: ...
     def try_step(self, start: ArrayLike, end: ArrayLike) -> Array: ...
     def try_step_no_sliding(self, start: ArrayLike, end: ArrayLike) -> Array: ...
     def probe_steps(
@@ -41,6 +42,18 @@ class Navigator(Protocol):
 def forward_target(position: ArrayLike, yaw: float, distance: float) -> Array:
     """Where a step of `distance` [m] along yaw [rad] would end without walls, (3,)."""
     return np.asarray(position, np.float64) + distance * np.array([-np.sin(yaw), 0.0, -np.cos(yaw)])
+
+
+def headings_to_a_side(turn: float) -> int:
+    """How many turns to one side are tried, none included: habitat-sim adds them up in float32 until half a turn.
+
+    Rounding decides whether the half turn itself is one of them: of 10, 15 or 30 degrees it is, of 45 it is not.
+    """
+    angle, count = np.float32(0), 0
+    while angle < np.float32(np.pi):
+        angle += np.float32(turn)
+        count += 1
+    return count
 
 
 def is_collision(start: Array, target: Array, end: Array) -> bool:
@@ -87,7 +100,7 @@ class GreedyGeodesicFollower:
         if here < (0.75 * self.forward if self.goal_radius is None else self.goal_radius):
             return [STOP]
         ahead = [(0, LEFT)]
-        turned = [(n, side) for n in range(1, int(np.ceil(np.pi / self.turn - 1e-6))) for side in (LEFT, RIGHT)]
+        turned = [(n, side) for n in range(1, headings_to_a_side(self.turn)) for side in (LEFT, RIGHT)]
         # Most decisions are settled by the step straight ahead, so the turns are tried only where it is not enough.
         score = self._scores(position, yaw, ahead, here, goals)
         if score[0] <= GOOD_ENOUGH:
@@ -101,15 +114,16 @@ class GreedyGeodesicFollower:
     def _scores(
         self, position: ArrayLike, yaw: float, candidates: list[tuple[int, int]], here: float, goals: Any
     ) -> Array:
-        """(M,) score of each "n turns to one side, then forward"."""
+        """(M,) float32 score of each "n turns to one side, then forward"."""
         turns = np.array([n for n, _ in candidates])
         heading = yaw + self.turn * turns * [1 if side == LEFT else -1 for _, side in candidates]
         start = np.asarray(position, np.float64)
         targets = start + self.forward * np.stack([-np.sin(heading), 0 * heading, -np.cos(heading)], axis=-1)
         ends, clearance, distance = self.navigator.probe_steps(start, targets, goals, self.sliding, 1.1 * NEAR_WALL)
         collided = ((ends - start) ** 2).sum(axis=1) + 1e-5 < ((targets - start) ** 2).sum(axis=1)
-        progress = (here - distance) / self.forward
-        return progress - TURN_COST * turns - COLLISION_COST * collided - NEAR_WALL_COST * (clearance < NEAR_WALL)
+        progress = (np.float32(here) - distance.astype(np.float32)) / np.float32(self.forward)
+        cost = TURN_COST * turns + COLLISION_COST * collided + NEAR_WALL_COST * (clearance < NEAR_WALL)
+        return progress - cost.astype(np.float32)
 
     def find_path(self, position: ArrayLike, yaw: float, goals: Any) -> list[int]:
         """All actions up to and including the stop, whole primitives at a time; [] on failure, as habitat-sim."""

@@ -1,8 +1,8 @@
 """The best a body can do: the shortest walk by discrete actions, found by carrying them out in the path finder.
 
-A* over places reached by filtered forward steps (Hart, Nilsson & Raphael 1968), with the geodesic distance as the
-bound: it never overestimates, so but for the rounding of places to cells the walk is the shortest there is. It bounds
-what a follower can reach (its SPL), and leads on where a greedy one is stuck.
+A* over places reached by filtered forward steps (Hart, Nilsson & Raphael 1968), with the exact shortest distance as
+the bound: it never overestimates, so but for the rounding of places to cells the walk is the shortest there is. It
+bounds what a follower can reach (its SPL), and leads on where a greedy one is stuck.
 """
 
 import heapq
@@ -30,8 +30,9 @@ def shortest_walk(
     headings = round(2 * np.pi / follower.turn)
     radius = 0.75 * follower.forward if follower.goal_radius is None else follower.goal_radius
     start = np.asarray(position, np.float64)
+    navigator = follower.navigator
     places, came, facing = [start], [-1], [0]
-    lengths, left = [0.0], [follower.navigator.distance(start, goals)]
+    lengths, left = [0.0], [navigator.shortest_distance(start, goals)]
     queue, settled = [(left[0], 0)], set[tuple[int, ...]]()
     while queue and len(settled) < max_places:
         _, node = heapq.heappop(queue)
@@ -39,12 +40,12 @@ def shortest_walk(
         if key in settled:
             continue
         settled.add(key)
-        if left[node] < radius:
+        if left[node] < radius and navigator.distance(places[node], goals) < radius:
             return _actions(came, facing, node, headings)
         angle = yaw + np.arange(headings) * follower.turn
         step = follower.forward * np.stack([-np.sin(angle), 0 * angle, -np.cos(angle)], axis=-1)
-        probed = follower.navigator.probe_steps(places[node], places[node] + step, goals, follower.sliding, 0.0)
-        ends, distance = probed[0], probed[2]
+        ends = navigator.probe_steps(places[node], places[node] + step, goals, follower.sliding, 0.0)[0]
+        distance = np.array([navigator.shortest_distance(end, goals) for end in ends])
         moved = np.linalg.norm(ends - places[node], axis=1)
         for h in np.flatnonzero((moved > LEAST_STEP) & np.isfinite(distance)):
             turns = min((h - facing[node]) % headings, (facing[node] - h) % headings)

@@ -1,21 +1,30 @@
-"""Outlines of regions as simple polygons, and their triangles: the last part of Recast's navigation mesh.
+"""Outlines of the regions, simplified to few corners: Recast's `rcBuildContours`.
 
-Recast's `rcBuildContours` and `rcBuildPolyMesh`: walk around each region along cell corners, keep the corners where
-the neighbour changes, add wall corners until no point of the staircase is further than `max_error` from the outline,
-join holes to outlines by a short cut, and clip ears. All coordinates are integers (cells), so that every test on
-them is exact.
+Corners are integer cell coordinates (x, y, z). Outlines turn so that `plane.area` of an edge and an inner point is
+negative; holes turn the other way and are cut into the outline of their region.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.heightfield import OpenCells
+from embodia.envs.homes.navmesh.plane import area, crosses, inside_cone, same_place
 
 Array = NDArray[Any]
+
+BORDER_STEPS = 40_000  # of a walk around a region, after which Recast gives up
+REGION = 0xFFFF  # bits of a border point's last number: the region beyond, 0 = a wall
+NOT_WALKABLE = 0x20000  # and that there is floor beyond, but none to stand on
+
+
+class Outline(NamedTuple):
+    """One simplified outline."""
+
+    corners: Array  # (n, 3) int64 cells
+    region: int
 
 
 @compiled_exactly
@@ -34,24 +43,34 @@ def _corner_height(cells: OpenCells, i: int, d: int) -> int:
 
 
 @compiled_exactly
+def _beyond(cells: OpenCells, region: Array, i: int, j: int) -> int:
+    """What the border between cell i and its neighbour j leads to, as REGION and NOT_WALKABLE say."""
+    if j == -1:
+        return 0
+    return region[j] if cells.walkable[i] == cells.walkable[j] else region[j] | NOT_WALKABLE
+
+
+@compiled_exactly
 def _walk(i: int, d: int, cells: OpenCells, region: Array, border: Array, points: Array) -> int:
-    """Corners (x, y, z, region beyond the edge that ends there) around the region from border d of cell i on."""
-    neighbour, start, start_dir, count = cells.neighbour, i, d, 0
-    while True:
+    """Border points (x, y, z, what lies beyond) around the region from border d of cell i on; returns their number."""
+    neighbour, start, start_direction, count = cells.neighbour, i, d, 0
+    for _ in range(BORDER_STEPS - 1):
         if border[i, d]:
             x, z = cells.column[i] % cells.columns, cells.column[i] // cells.columns
-            j = neighbour[i, d]
             points[count, 0] = x + (d == 1 or d == 2)
             points[count, 1] = _corner_height(cells, i, d)
             points[count, 2] = z + (d == 0 or d == 1)
-            points[count, 3] = region[j] if j != -1 else 0
+            points[count, 3] = _beyond(cells, region, i, neighbour[i, d])
             count += 1
             border[i, d] = False
             d = (d + 1) % 4
+        elif neighbour[i, d] == -1:
+            break  # only behind a walk that was given up
         else:
             i, d = neighbour[i, d], (d + 3) % 4
-        if i == start and d == start_dir:
-            return count
+        if i == start and d == start_direction:
+            break
+    return count
 
 
 @compiled_exactly
@@ -71,7 +90,7 @@ def _distance_squared(x: float, z: float, ax: float, az: float, bx: float, bz: f
 def _first_corners(points: Array, kept: Array) -> int:
     """Where the neighbour changes; or, with one neighbour all around, the lower left and the upper right corner."""
     n, count = len(points), 0
-    if np.any(points[:, 3] != 0):
+    if np.any(points[:, 3] & REGION != 0):
         for i in range(n):
             if points[i, 3] != points[(i + 1) % n, 3]:
                 kept[count] = i
@@ -106,51 +125,65 @@ def _furthest(points: Array, a: int, b: int, max_error: float) -> int:
     forward = points[b, 0] > points[a, 0] or (points[b, 0] == points[a, 0] and points[b, 2] > points[a, 2])
     step, begin, end = (1, a, b) if forward else (n - 1, b, a)
     i = (begin + step) % n
-    best, best_distance = -1, max_error * max_error
-    worst = 0.0
-    if points[i, 3] == 0:
+    best, worst = -1, 0.0
+    if points[i, 3] & REGION == 0 or points[i, 3] & NOT_WALKABLE:
         while i != end:
             distance = _distance_squared(
                 points[i, 0], points[i, 2], points[begin, 0], points[begin, 2], points[end, 0], points[end, 2]
             )
             if distance > worst:
-                worst = distance
-                best = i
+                best, worst = i, distance
             i = (i + step) % n
-    return best if worst > best_distance else -1
+    return best if worst > max_error * max_error else -1
+
+
+@compiled_exactly
+def _middle(points: Array, a: int, b: int, max_edge: int) -> int:
+    """The corner halfway between kept corners a and b of a wall longer than `max_edge`, else -1."""
+    n = len(points)
+    dx, dz = points[b, 0] - points[a, 0], points[b, 2] - points[a, 2]
+    between = (b - a) % n
+    if points[(a + 1) % n, 3] & REGION or dx * dx + dz * dz <= max_edge * max_edge or between < 2:
+        return -1
+    forward = dx > 0 or (dx == 0 and dz > 0)
+    return (a + (between if forward else between + 1) // 2) % n
 
 
 @compiled_exactly
 def simplify(points: Array, max_error: float, max_edge: int) -> Array:
-    """Indices into `points` (n, 4) of the corners of the simplified outline."""
+    """Indices into border points (n, 4) of the corners of the simplified outline; `max_edge` 0 = no limit."""
     n = len(points)
     kept = np.empty(n + 2, np.int64)
     count = _first_corners(points, kept)
-    i = 0
-    while i < count:
-        best = _furthest(points, kept[i], kept[(i + 1) % count], max_error)
-        if best != -1:
-            _insert(kept, count, i, best)
-            count += 1
-        else:
-            i += 1
-    i = 0
-    while i < count and max_edge > 0:
-        a, b = kept[i], kept[(i + 1) % count]
-        dx, dz = points[b, 0] - points[a, 0], points[b, 2] - points[a, 2]
-        between = (b - a) % n
-        if points[(a + 1) % n, 3] == 0 and dx * dx + dz * dz > max_edge * max_edge and between > 1:
-            forward = dx > 0 or (dx == 0 and dz > 0)
-            _insert(kept, count, i, (a + (between if forward else between + 1) // 2) % n)
-            count += 1
-        else:
-            i += 1
+    for halving in range(2 if max_edge > 0 else 1):
+        i = 0
+        while i < count:
+            a, b = kept[i], kept[(i + 1) % count]
+            corner = _middle(points, a, b, max_edge) if halving else _furthest(points, a, b, max_error)
+            if corner != -1:
+                _insert(kept, count, i, corner)
+                count += 1
+            else:
+                i += 1
     return kept[:count]
 
 
 @compiled_exactly
-def contours(cells: OpenCells, region: Array, max_error: float, max_edge: int) -> tuple[Array, Array, Array]:
-    """Simplified outlines of all regions: corners (n, 3), start of each outline (m + 1,), region of each (m,)."""
+def _without_repeats(corners: Array) -> Array:
+    """Corners without those that the next one repeats in plan, in one pass."""
+    kept, count, i = corners.copy(), len(corners), 0
+    while i < count:
+        if same_place(kept[i], kept[(i + 1) % count]):
+            for k in range(i, count - 1):
+                kept[k] = kept[k + 1]
+            count -= 1
+        i += 1
+    return kept[:count]
+
+
+@compiled_exactly
+def _trace(cells: OpenCells, region: Array, max_error: float, max_edge: int) -> tuple[Array, Array, Array]:
+    """Simplified borders of all regions: corners (n, 3), start of each border (m + 1,), region of each (m,)."""
     n = len(region)
     border = np.zeros((n, 4), np.bool_)
     total = 0
@@ -165,231 +198,110 @@ def contours(cells: OpenCells, region: Array, max_error: float, max_edge: int) -
     starts, regions = [0], [0][:0]
     used = 0
     for i in range(n):
-        for d in range(4):
-            if not border[i, d]:
-                continue
-            count = _walk(i, d, cells, region, border, points)
-            kept = simplify(points[:count], max_error, max_edge)
-            begin = used
-            for k in kept:
-                corner = points[k, :3]
-                if used > begin and corners[used - 1, 0] == corner[0] and corners[used - 1, 2] == corner[2]:
-                    continue
-                corners[used] = corner
-                used += 1
-            if used - begin > 1 and np.all(corners[used - 1, ::2] == corners[begin, ::2]):
-                used -= 1
-            if used - begin < 3:
-                used = begin
-                continue
+        first = -1
+        for d in range(3, -1, -1):
+            if border[i, d]:
+                first = d
+        if first == -1 or border[i].all():
+            continue
+        count = _walk(i, first, cells, region, border, points)
+        ring = _without_repeats(points[simplify(points[:count], max_error, max_edge), :3])
+        if len(ring) >= 3:
+            corners[used : used + len(ring)] = ring
+            used += len(ring)
             starts.append(used)
             regions.append(region[i])
     return corners[:used], np.array(starts), np.array(regions)
 
 
-@compiled_exactly
-def _area(a: Array, b: Array, c: Array) -> int:
-    """Twice the signed area of a triangle in the (x, z) plane; negative = inner side for outlines as walked here."""
-    return (b[0] - a[0]) * (c[2] - a[2]) - (c[0] - a[0]) * (b[2] - a[2])
+def outlines(cells: OpenCells, region: Array, max_error: float, max_edge: int) -> list[Outline]:
+    """Every region as an outline with its holes cut into it, in the order in which they are met.
+
+    `max_error` is how far the outline may stray from the cells, `max_edge` the longest edge along a wall, in cells.
+    """
+    corners, starts, regions = _trace(cells, region, max_error, max_edge)
+    traced = [Outline(corners[a:b], int(r)) for a, b, r in zip(starts, starts[1:], regions)]
+    hole_of = [each.region if _is_hole(each.corners) else 0 for each in traced]
+    for number in sorted(set(hole_of) - {0}):
+        around = [k for k, each in enumerate(traced) if each.region == number and not hole_of[k]]
+        if not around:
+            continue
+        holes = [k for k in range(len(traced)) if hole_of[k] == number]
+        joined, cut = _cut_in(traced[around[-1]].corners, [traced[k].corners for k in holes])
+        traced[around[-1]] = Outline(joined, number)
+        for place in cut:
+            traced[holes[place]] = Outline(corners[:0], number)
+    return [each for each in traced if len(each.corners)]
+
+
+def _is_hole(ring: Array) -> bool:
+    x, z = ring[:, 0], ring[:, 2]
+    doubled = int((x * np.roll(z, 1) - np.roll(x, 1) * z).sum())
+    return doubled < -2  # Recast halves in integers, which lets slivers pass for outlines
+
+
+def _cut_in(outline: Array, holes: list[Array]) -> tuple[Array, list[int]]:
+    """The outline with holes joined to it, from left to right, and which of them could be."""
+    leftmost = [min(range(len(ring)), key=lambda k: (ring[k, 0], ring[k, 2])) for ring in holes]
+    order = sorted(range(len(holes)), key=lambda h: (holes[h][leftmost[h], 0], holes[h][leftmost[h], 2]))
+    rings = np.concatenate([holes[h] for h in order])
+    starts = np.cumsum([0, *(len(holes[h]) for h in order)])
+    # What an earlier search left in this list is read again by Recast, so it outlives the searches.
+    candidates = np.full(2 * (len(outline) + len(rings)) + 2 * len(holes), -1, np.int64)
+    cut = []
+    for place, h in enumerate(order):
+        at, corner = _find_cut(outline, rings, starts, place, leftmost[h], candidates)
+        if at == -1:
+            continue
+        hole = holes[h]
+        closed = np.concatenate([hole[corner:], hole[: corner + 1]])
+        outline = np.concatenate([outline[at:], outline[: at + 1], closed])
+        cut.append(h)
+    return outline, cut
 
 
 @compiled_exactly
-def _between(a: Array, b: Array, c: Array) -> bool:
-    if _area(a, b, c) != 0:
-        return False
-    if a[0] != b[0]:
-        return (a[0] <= c[0] <= b[0]) or (a[0] >= c[0] >= b[0])
-    return (a[2] <= c[2] <= b[2]) or (a[2] >= c[2] >= b[2])
+def _find_cut(
+    outline: Array, rings: Array, starts: Array, place: int, corner: int, candidates: Array
+) -> tuple[int, int]:
+    """The shortest clear cut between the outline and a hole: a corner of each, (-1, -1) if there is none.
+
+    Corners of the hole are tried in order from `corner` on; the cut must not meet this hole or those after it.
+    """
+    n, begin, size = len(outline), starts[place], starts[place + 1] - starts[place]
+    for shift in range(size):
+        k = (corner + shift) % size
+        point = rings[begin + k]
+        found = np.empty(n, np.int64)
+        distance = np.empty(n, np.int64)
+        count = 0
+        for j in range(n):
+            if inside_cone(outline[j - 1], outline[j], outline[(j + 1) % n], point, True):
+                dx, dz = outline[j, 0] - point[0], outline[j, 2] - point[2]
+                found[count], distance[count] = j, dx * dx + dz * dz
+                count += 1
+        candidates[:count] = found[:count][np.argsort(distance[:count], kind="mergesort")]
+        for c in range(count):
+            j = candidates[c]
+            # Recast means to pass over the edges at corner j, but looks it up under the number of the hole.
+            clear = _is_clear(outline, outline[j], point, candidates[place])
+            for h in range(place, len(starts) - 1):
+                clear = clear and _is_clear(rings[starts[h] : starts[h + 1]], outline[j], point, -1)
+            if clear:
+                return j, k
+    return -1, -1
 
 
 @compiled_exactly
-def _crosses(a: Array, b: Array, c: Array, d: Array) -> bool:
-    """Whether segments ab and cd meet, ends included."""
-    abc, abd, cda, cdb = _area(a, b, c), _area(a, b, d), _area(c, d, a), _area(c, d, b)
-    if abc != 0 and abd != 0 and cda != 0 and cdb != 0:
-        return ((abc > 0) != (abd > 0)) and ((cda > 0) != (cdb > 0))
-    return _between(a, b, c) or _between(a, b, d) or _between(c, d, a) or _between(c, d, b)
-
-
-@compiled_exactly
-def _same(a: Array, b: Array) -> bool:
-    return a[0] == b[0] and a[2] == b[2]
-
-
-@compiled_exactly
-def _inside_cone(before: Array, at: Array, after: Array, point: Array, strict: bool) -> bool:
-    """Whether `point` lies on the inner side of the corner before-at-after."""
-    slack = 0 if strict else 1
-    if _area(before, at, after) <= 0:  # convex corner
-        return _area(at, point, before) < slack and _area(point, at, after) < slack
-    return not (_area(at, point, after) <= 0 and _area(point, at, before) <= 0)
-
-
-@compiled_exactly
-def _clear_of(ring: Array, a: Array, b: Array) -> bool:
-    """No edge of the ring meets segment ab, but at shared corners."""
+def _is_clear(ring: Array, a: Array, b: Array, passed_over: int) -> bool:
+    """No edge of the ring meets segment ab, but at shared corners and beside corner `passed_over`."""
     n = len(ring)
     for k in range(n):
         c, d = ring[k], ring[(k + 1) % n]
-        if _same(a, c) or _same(b, c) or _same(a, d) or _same(b, d):
+        if passed_over in (k, (k + 1) % n):
             continue
-        if _crosses(a, b, c, d):
+        if same_place(a, c) or same_place(b, c) or same_place(a, d) or same_place(b, d):
+            continue
+        if crosses(a, b, c, d):
             return False
     return True
-
-
-@compiled_exactly
-def signed_area(ring: Array) -> int:
-    """Twice the area in cells; outlines are positive, holes negative."""
-    total = 0
-    for k in range(len(ring)):
-        a, b = ring[k - 1], ring[k]
-        total += b[0] * a[2] - a[0] * b[2]
-    return total
-
-
-@compiled_exactly
-def bridge_hole(outline: Array, hole: Array, others: Any) -> Array:
-    """Outline and hole as one ring, joined by the shortest clear cut from a corner of the hole; empty if none.
-
-    `others` are the corners of the remaining holes, (k, n, 3) as a list of rings.
-    """
-    n, m = len(outline), len(hole)
-    left = 0
-    for k in range(m):
-        if hole[k, 0] < hole[left, 0] or (hole[k, 0] == hole[left, 0] and hole[k, 2] < hole[left, 2]):
-            left = k
-    for shift in range(m):
-        h = (left + shift) % m
-        corner = hole[h]
-        distance = np.empty(n, np.int64)
-        for k in range(n):
-            dx, dz = outline[k, 0] - corner[0], outline[k, 2] - corner[2]
-            visible = _inside_cone(outline[k - 1], outline[k], outline[(k + 1) % n], corner, True)
-            distance[k] = dx * dx + dz * dz if visible else np.iinfo(np.int64).max
-        for k in np.argsort(distance):
-            if distance[k] == np.iinfo(np.int64).max:
-                break
-            clear = _clear_of(outline, outline[k], corner) and _clear_of(hole, outline[k], corner)
-            for other in others:
-                clear = clear and _clear_of(other, outline[k], corner)
-            if clear:
-                ring = np.empty((n + m + 2, 3), np.int64)
-                for s in range(n + 1):
-                    ring[s] = outline[(k + s) % n]
-                for s in range(m + 1):
-                    ring[n + 1 + s] = hole[(h + s) % m]
-                return ring
-    return outline[:0]
-
-
-@compiled_exactly
-def _is_diagonal(ring: Array, rest: Array, count: int, i: int, j: int, strict: bool) -> bool:
-    """Whether the cut from the i-th to the j-th remaining corner runs inside the polygon."""
-    a, b = ring[rest[i]], ring[rest[j]]
-    before, after = ring[rest[(i - 1) % count]], ring[rest[(i + 1) % count]]
-    if not _inside_cone(before, a, after, b, strict):
-        return False
-    for k in range(count):
-        k1 = (k + 1) % count
-        if k in (i, j) or k1 in (i, j):
-            continue
-        c, d = ring[rest[k]], ring[rest[k1]]
-        if _same(a, c) or _same(b, c) or _same(a, d) or _same(b, d):
-            continue
-        if strict and _crosses(a, b, c, d):
-            return False
-        if not strict and _crosses_properly(a, b, c, d):
-            return False
-    return True
-
-
-@compiled_exactly
-def _crosses_properly(a: Array, b: Array, c: Array, d: Array) -> bool:
-    abc, abd, cda, cdb = _area(a, b, c), _area(a, b, d), _area(c, d, a), _area(c, d, b)
-    if abc == 0 or abd == 0 or cda == 0 or cdb == 0:
-        return False
-    return ((abc > 0) != (abd > 0)) and ((cda > 0) != (cdb > 0))
-
-
-@compiled_exactly
-def clip_ears(ring: Array) -> Array:
-    """Triangles (n - 2, 3) of a simple polygon as indices of its corners, shortest cuts first.
-
-    Touching or slightly overlapping rings (thin outlines after simplification) get looser tests; what no cut can
-    divide is left out.
-    """
-    rest = np.arange(len(ring))
-    count, used = len(ring), 0
-    triangles = np.empty((max(len(ring) - 2, 0), 3), np.int64)
-    while count > 3:
-        best, best_length = -1, np.iinfo(np.int64).max
-        for strict in (True, False):
-            for i in range(count):
-                j = (i + 2) % count
-                if not _is_diagonal(ring, rest, count, i, j, strict):
-                    continue
-                a, b = ring[rest[i]], ring[rest[j]]
-                length = (b[0] - a[0]) ** 2 + (b[2] - a[2]) ** 2
-                if length < best_length:
-                    best, best_length = i, length
-            if best != -1:
-                break
-        if best == -1:
-            break
-        middle, last = (best + 1) % count, (best + 2) % count
-        triangles[used] = rest[best], rest[middle], rest[last]
-        used += 1
-        for k in range(middle, count - 1):
-            rest[k] = rest[k + 1]
-        count -= 1
-    if count == 3:
-        triangles[used] = rest[0], rest[1], rest[2]
-        used += 1
-    return triangles[:used]
-
-
-def triangulate(corners: Array, starts: Array, regions: Array) -> tuple[Array, Array]:
-    """Outlines -> integer vertices (V, 3) and triangles (T, 3), neighbours sharing their vertices."""
-    rings: dict[int, list[Array]] = {}
-    for k, r in enumerate(regions):
-        rings.setdefault(int(r), []).append(corners[starts[k] : starts[k + 1]])
-    soup = [ring[clip_ears(ring)] for group in rings.values() for ring in _without_holes(group)]
-    points = np.concatenate([s.reshape(-1, 3) for s in soup]) if soup else np.zeros((0, 3), np.int64)
-    vertices, index = _weld(points)
-    triangles = index.reshape(-1, 3)
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 2] - a[:, 2]) - (c[:, 0] - a[:, 0]) * (b[:, 2] - a[:, 2])
-    flip = area < 0
-    triangles[flip] = triangles[flip][:, ::-1]
-    return vertices, triangles[area != 0]
-
-
-def _without_holes(group: list[Array]) -> list[Array]:
-    """One region's outlines with its holes cut into them."""
-    outlines = [ring for ring in group if signed_area(ring) > 0]
-    holes = sorted((ring for ring in group if signed_area(ring) < 0), key=lambda ring: ring[:, [0, 2]].min(axis=0)[0])
-    if len(outlines) != 1:
-        return outlines
-    outline = outlines[0]
-    for k, hole in enumerate(holes):
-        others = numba.typed.List([*holes[k + 1 :], hole])
-        joined = bridge_hole(outline, hole, others)
-        outline = joined if len(joined) else outline
-    return [outline]
-
-
-def _weld(points: Array) -> tuple[Array, Array]:
-    """Points with equal (x, z) whose heights differ by at most two cells become one vertex."""
-    found: dict[tuple[int, int], list[int]] = {}
-    vertices: list[Array] = []
-    index = np.empty(len(points), np.int64)
-    for i, point in enumerate(points):
-        candidates = found.setdefault((int(point[0]), int(point[2])), [])
-        match = next((v for v in candidates if abs(vertices[v][1] - point[1]) <= 2), None)
-        if match is None:
-            match = len(vertices)
-            vertices.append(point)
-            candidates.append(match)
-        index[i] = match
-    return np.array(vertices, np.int64).reshape(-1, 3), index

@@ -81,6 +81,12 @@ def _extent(polygon: Array, count: int, axis: int) -> tuple[float, float]:
 
 
 @compiled_exactly
+def _clamped(cell: int, count: int) -> int:
+    """What lies on the far border belongs to the last cell: outer walls of box-shaped scenes do."""
+    return min(max(cell, 0), count - 1)
+
+
+@compiled_exactly
 def _add_span(
     head: Array,
     low: Array,
@@ -156,20 +162,22 @@ def voxelise(
         nx, ny = e0[1] * e1[2] - e0[2] * e1[1], e0[2] * e1[0] - e0[0] * e1[2]
         nz = e0[0] * e1[1] - e0[1] * e1[0]
         length = np.sqrt(nx * nx + ny * ny + nz * nz)
-        is_walkable = length > 0 and ny / length > steepest
+        is_walkable = ny * (np.float32(1) / length) > steepest
         lowest, highest = _extent(polygon, count, Z)
-        z0 = max(int((lowest - origin[2]) * inverse_size), 0)
-        z1 = min(int((highest - origin[2]) * inverse_size), rows - 1)
+        z0 = _clamped(int((lowest - origin[2]) * inverse_size), rows)
+        z1 = _clamped(int((highest - origin[2]) * inverse_size), rows)
         for z in range(z0, z1 + 1):
-            n_row, count = _divide(polygon, count, Z, origin[2] + np.float32(z + 1) * cell_size, row_part, row_rest)
+            border = (origin[2] + np.float32(z) * cell_size) + cell_size
+            n_row, count = _divide(polygon, count, Z, border, row_part, row_rest)
             polygon, row_rest = row_rest, polygon
             if n_row < 3:
                 continue
             lowest, highest = _extent(row_part, n_row, X)
-            x0 = max(int((lowest - origin[0]) * inverse_size), 0)
-            x1 = min(int((highest - origin[0]) * inverse_size), columns - 1)
+            x0 = _clamped(int((lowest - origin[0]) * inverse_size), columns)
+            x1 = _clamped(int((highest - origin[0]) * inverse_size), columns)
             for x in range(x0, x1 + 1):
-                n, n_row = _divide(row_part, n_row, X, origin[0] + np.float32(x + 1) * cell_size, part, rest)
+                border = (origin[0] + np.float32(x) * cell_size) + cell_size
+                n, n_row = _divide(row_part, n_row, X, border, part, rest)
                 row_part, rest = rest, row_part
                 if n < 3:
                     continue
@@ -292,18 +300,18 @@ def open_cells(spans: Spans, body: int, climb: int) -> OpenCells:
 
 @compiled_exactly
 def boundary_distance(cells: OpenCells) -> Array:
-    """(n,) int32 chamfer distance (2 per straight, 3 per diagonal step) to the nearest cell on the boundary."""
+    """(n,) int32 chamfer distance (2 per straight, 3 per diagonal step) to the nearest cell on the boundary.
+
+    The boundary is where walkable cells meet others, seen from both sides.
+    """
     neighbour, walkable = cells.neighbour, cells.walkable
     n = len(walkable)
     distance = np.full(n, TOP, np.int32)
     for i in range(n):
-        inner = walkable[i]
         for d in range(4):
             j = neighbour[i, d]
             if j == -1 or walkable[j] != walkable[i]:
-                inner = False
-        if not inner:
-            distance[i] = 0
+                distance[i] = 0
     for sweep in range(2):
         for step in range(n):
             i = step if sweep == 0 else n - 1 - step

@@ -1,10 +1,12 @@
-"""The surface a body can walk on, as triangles: built from a scene's mesh by Recast's steps, kept beside the scene.
+"""The surface a body can walk on: convex polygons built from a scene's mesh by Recast's steps, kept beside the scene.
 
-Defaults and steps are habitat-sim's (`PathFinder::build`). Positions are metres in Habitat's frame; the surface
-floats up to one `cell_height` above the real floor, exactly as habitat-sim's does.
+Defaults and steps are those of habitat-sim 0.3.3 (`PathFinder::build`; Recast of March 2021), and so are the results,
+to the last bit of float32. Positions are metres in Habitat's frame; the surface floats up to one `cell_height` above
+the real floor, as habitat-sim's does.
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embodia.envs.homes.navmesh.contours import contours, triangulate
+from embodia.envs.homes.navmesh.contours import outlines
+from embodia.envs.homes.navmesh.detail import detail_mesh
 from embodia.envs.homes.navmesh.heightfield import (
     OpenCells,
     allow_low_obstacles,
@@ -22,11 +25,16 @@ from embodia.envs.homes.navmesh.heightfield import (
     remove_low_ceilings,
     voxelise,
 )
+from embodia.envs.homes.navmesh.polygons import MOST_CORNERS, convex_polygons, neighbours
 from embodia.envs.homes.navmesh.regions import merge_regions, watershed
+from embodia.envs.homes.navmesh.tree import build_tree
 
 Array = NDArray[Any]
 
-GRID_CELL = 0.5  # [m], of the index that finds triangles by place
+NO_AREA = 1e-5  # [m2], habitat-sim's: nobody can walk on a polygon smaller than this
+BORDER, INNER, TWIN = 0, 1, 2
+"""Edges of a triangle: on its polygon's border, inside it, or inside it and looked at from the other triangle."""
+
 MAX_CELLS = 200_000_000  # columns of the heightfield; 10 km2 at the default cell size is a mistake in units
 
 
@@ -48,6 +56,8 @@ class NavMeshSettings:
     region_merge_size: float = 20.0
     edge_max_len: float = 12.0
     edge_max_error: float = 1.3
+    detail_sample_dist: float = 6.0
+    detail_sample_max_error: float = 1.0
     filter_low_hanging_obstacles: bool = True
     filter_ledge_spans: bool = True
     filter_walkable_low_height_spans: bool = True
@@ -56,9 +66,11 @@ class NavMeshSettings:
         for name in ("cell_size", "cell_height", "agent_height"):
             if not getattr(self, name) > 0:
                 raise NavMeshError(f"NavMeshSettings.{name} is {getattr(self, name)}; it must be positive [m].")
-        for name in ("agent_radius", "agent_max_climb", "agent_max_slope", "edge_max_error"):
+        for name in ("agent_radius", "agent_max_climb", "agent_max_slope", "edge_max_error", "detail_sample_max_error"):
             if not getattr(self, name) >= 0:
                 raise NavMeshError(f"NavMeshSettings.{name} is {getattr(self, name)}; it must not be negative.")
+        if not self.detail_sample_dist >= 0.9:
+            raise NavMeshError(f"NavMeshSettings.detail_sample_dist is {self.detail_sample_dist}; the least is 0.9 cells.")
 
     @property
     def body_cells(self) -> int:
@@ -74,17 +86,38 @@ class NavMeshSettings:
 
 
 class NavMesh(NamedTuple):
-    """Triangles of the walkable surface, all turning the same way in the (x, z) plane, and an index by place."""
+    """Convex polygons, the finer triangles that give their heights, and an index by place."""
 
-    vertices: Array  # (V, 3) float64 [m]
-    triangles: Array  # (T, 3) int64
-    neighbours: Array  # (T, 3) int64, beyond the edge from corner k to k + 1; -1 = a wall
-    island: Array  # (T,) int64, islands by falling area
-    bounds: Array  # (2, 3) float64 [m], of the scene
-    climb: float  # [m]
-    grid: Array  # (4,) float64: x0, z0 [m], rows, columns of the index
-    grid_first: Array  # (rows * columns + 1,) int64
-    grid_triangles: Array  # int64
+    vertices: Array  # (V, 3) float32 [m]
+    polygons: Array  # (P, 6) int64 vertices, -1 beyond the last; edge k runs from corner k to the next
+    sides: Array  # (P,) int64 corners of each
+    rings: Array  # (P, 7, 3) float32 [m] its corners, the first again behind the last
+    boxes: Array  # (P, 4) float32 [m] least x and z, greatest x and z
+    neighbours: Array  # (P, 6) int64 polygon beyond each edge; -1 = a wall
+    island: Array  # (P,) int64, islands by falling area
+    area: Array  # (P,) float64 [m2] of its triangles; 0 where it is too small to walk on
+    triangles: Array  # (T, 3, 3) float32 [m] corners
+    edges: Array  # (T, 3) int64 BORDER, INNER or TWIN: the edge from each corner to the next
+    first_triangle: Array  # (P + 1,) int64
+    tree_low: Array  # (2 P, 3) int64 cells, see `Tree`
+    tree_high: Array  # (2 P, 3) int64
+    tree_polygon: Array  # (2 P,) int64
+    tile: Array  # (2, 3) float32 [m], the box that polygons are searched in
+    inverse_size: float  # cells per metre of the tree, float32
+    climb: float  # [m] float32
+    bounds: Array  # (2, 3) float32 [m], of the scene
+
+
+class Surface(NamedTuple):
+    """What a navmesh is made from and kept as: polygons and details in cells of a grid."""
+
+    corners: Array  # (V, 3) int64 cells
+    polygons: Array  # (P, 6) int64
+    points: Array  # (D, 3) float32 [m] from the lowest corner
+    first_point: Array  # (P + 1,) int64
+    triangles: Array  # (T, 4) int64
+    first_triangle: Array  # (P + 1,) int64
+    bounds: Array  # (2, 3) float32 [m]
 
 
 def build_navmesh(
@@ -96,21 +129,59 @@ def build_navmesh(
     message calls it.
     """
     settings = settings or NavMeshSettings()
+    return assemble(walkable_surface(vertices, faces, settings, name), settings)
+
+
+def walkable_surface(vertices: ArrayLike, faces: ArrayLike, settings: NavMeshSettings, name: str = "scene") -> Surface:
+    """Recast's part of `build_navmesh`."""
     points, triangles = np.asarray(vertices, np.float32), np.asarray(faces, np.int64)
     _check(points, triangles, name)
-    used = points[np.unique(triangles)]
-    low, high = used.min(axis=0), used.max(axis=0)
+    finite = points[np.isfinite(points).all(axis=1)]
+    low, high = finite.min(axis=0), finite.max(axis=0)
     cells = _walkable_cells(points, triangles, low, high, settings, name)
     region = merge_regions(
         watershed(cells), cells, int(settings.region_min_size**2), int(settings.region_merge_size**2)
     )
-    outlines = contours(cells, region, settings.edge_max_error, int(settings.edge_max_len / settings.cell_size))
-    corners, mesh = triangulate(*outlines)
-    if not len(mesh):
+    longest = int(np.float32(settings.edge_max_len) / np.float32(settings.cell_size))
+    made = convex_polygons(outlines(cells, region, np.float32(settings.edge_max_error), longest))
+    if not len(made.polygons):
         raise NavMeshError(_nowhere_to_walk(name, settings))
-    scale = np.array([settings.cell_size, settings.cell_height, settings.cell_size])
-    floor = (low + (corners * scale).astype(np.float32)).astype(np.float64)
-    return from_triangles(floor, mesh, np.array([low, high]), settings.agent_max_climb)
+    size, height = np.float32(settings.cell_size), np.float32(settings.cell_height)
+    distance, error = np.float32(settings.detail_sample_dist), np.float32(settings.detail_sample_max_error)
+    detail = detail_mesh(made, cells, region, size, height, size * distance, height * error)
+    return Surface(made.corners, made.polygons, *detail, np.array([low, high]))
+
+
+def assemble(surface: Surface, settings: NavMeshSettings) -> NavMesh:
+    """Positions, neighbours, islands and index of a surface. Raises IndexError if it names corners it has not."""
+    size, height = np.float32(settings.cell_size), np.float32(settings.cell_height)
+    low, polygons, sides = surface.bounds[0], surface.polygons, (surface.polygons >= 0).sum(axis=1)
+    corners = surface.corners.astype(np.float32) * np.array([size, height, size])
+    # Recast lifts details by a cell and polygons not; the index has boxes of the lifted corners.
+    vertices, lifted = low + corners, np.array([low[0], low[1] + height, low[2]])
+    around = polygons[np.arange(len(polygons))[:, None], np.arange(MOST_CORNERS + 1) % sides[:, None]]
+    triangles = _triangles(surface, vertices, surface.points + lifted, sides)
+    area = np.bincount(_owners(surface), triangle_areas(triangles), minlength=len(polygons))
+    beyond, usable = neighbours(polygons), area >= NO_AREA
+    return NavMesh(
+        vertices=vertices,
+        polygons=polygons,
+        sides=sides,
+        rings=vertices[around],
+        boxes=np.concatenate([f(vertices[around], axis=1)[:, [0, 2]] for f in (np.min, np.max)], axis=1),
+        # A last polygon that is none stands for the walls, numbered -1.
+        neighbours=np.where(np.append(usable, False)[beyond], beyond, -1),
+        island=_islands(beyond, area),
+        area=np.where(usable, area, 0.0),
+        triangles=triangles,
+        edges=_edges(surface.triangles),
+        first_triangle=surface.first_triangle,
+        **_tree(corners + lifted, surface.points + lifted, surface, np.float32(1) / size),
+        tile=surface.bounds + np.array([[0, 0, 0], [0, np.float32(settings.body_cells) * height, 0]], np.float32),
+        inverse_size=np.float32(1) / size,
+        climb=np.float32(settings.agent_max_climb),
+        bounds=surface.bounds,
+    )
 
 
 def _check(points: Array, triangles: Array, name: str) -> None:
@@ -134,7 +205,8 @@ def _walkable_cells(
             f"{name} measures {high[0] - low[0]:.1f} x {high[2] - low[2]:.1f} m, {shape[0]} x {shape[1]} cells of "
             f"{settings.cell_size} m: check its unit and which axis points up, or set another cell_size."
         )
-    steepest = np.cos(np.deg2rad(settings.agent_max_slope))
+    radians = np.float32(settings.agent_max_slope) / np.float32(180) * np.float32(np.pi)
+    steepest = np.float32(np.cos(np.float64(radians)))
     spans = voxelise(points, triangles, low, shape, high[1] - low[1], size, height, steepest, settings.climb_cells)
     if settings.filter_low_hanging_obstacles:
         allow_low_obstacles(spans, settings.climb_cells)
@@ -157,82 +229,64 @@ def _nowhere_to_walk(name: str, settings: NavMeshSettings) -> str:
     )
 
 
-def from_triangles(vertices: Array, triangles: Array, bounds: Array, climb: float) -> NavMesh:
-    """Neighbours, islands and index of a surface given as triangles that share vertices."""
-    neighbours = _neighbours(triangles)
-    island = _islands(vertices, triangles, neighbours)
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    columns, rows = (int((high[k] - low[k]) / GRID_CELL) + 1 for k in (0, 2))
-    first, members = _index(vertices[triangles][:, :, [0, 2]], low[[0, 2]], rows, columns)
-    grid = np.array([low[0], low[2], rows, columns], np.float64)
-    return NavMesh(
-        np.ascontiguousarray(vertices, np.float64),
-        np.ascontiguousarray(triangles, np.int64),
-        neighbours,
-        island,
-        np.asarray(bounds, np.float64),
-        float(climb),
-        grid,
-        first,
-        members,
-    )
+def _owners(surface: Surface) -> Array:
+    """(T,) polygon of each triangle."""
+    return np.repeat(np.arange(len(surface.polygons)), np.diff(surface.first_triangle))
 
 
-def _neighbours(triangles: Array) -> Array:
-    """(T, 3) the triangle on the other side of each edge; where more than two share one, it is a wall to the rest."""
-    neighbours = np.full((len(triangles), 3), -1, np.int64)
-    open_edges: dict[tuple[int, int], tuple[int, int]] = {}
-    for t, corners in enumerate(triangles.tolist()):
-        for k in range(3):
-            edge = (corners[k], corners[(k + 1) % 3])
-            other = open_edges.pop(edge[::-1], None)
-            if other is None:
-                open_edges[edge] = (t, k)
-            else:
-                neighbours[t, k] = other[0]
-                neighbours[other] = t
-    return neighbours
+def _triangles(surface: Surface, vertices: Array, points: Array, sides: Array) -> Array:
+    """(T, 3, 3) float32 [m] corners of the triangles."""
+    owner, local = _owners(surface)[:, None], surface.triangles[:, :3]
+    own = vertices[surface.polygons[owner, np.minimum(local, sides[owner] - 1)]]
+    if not len(points):
+        return own
+    is_own = local < sides[owner]
+    extra = points[np.where(is_own, 0, surface.first_point[owner] + local - sides[owner])]
+    return np.where(is_own[..., None], own, extra)
 
 
-def _islands(vertices: Array, triangles: Array, neighbours: Array) -> Array:
-    """(T,) number of each triangle's connected component, the largest area first."""
-    island = np.full(len(triangles), -1, np.int64)
+def _edges(triangles: Array) -> Array:
+    """(T, 3) what each edge of the triangles (T, 4) is."""
+    corners, border = triangles[:, :3], triangles[:, 3:] >> np.arange(3) & 1
+    inner = np.where(corners < np.roll(corners, -1, axis=1), TWIN, INNER)
+    return np.where(border == 1, BORDER, inner)
+
+
+def triangle_areas(corners: Array) -> Array:
+    """Of triangles (T, 3, 3) [m2]."""
+    a, b, c = corners.astype(np.float64).transpose(1, 0, 2)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _islands(beyond: Array, area: Array) -> Array:
+    """(P,) number of each polygon's connected component, the largest area first."""
+    island = np.full(len(beyond), -1, np.int64)
     count = 0
-    for start in range(len(triangles)):
+    for start in range(len(beyond)):
         if island[start] != -1:
             continue
         island[start], stack = count, [start]
         while stack:
-            for t in neighbours[stack.pop()]:
-                if t != -1 and island[t] == -1:
-                    island[t] = count
-                    stack.append(int(t))
+            for p in beyond[stack.pop()]:
+                if p != -1 and island[p] == -1:
+                    island[p] = count
+                    stack.append(int(p))
         count += 1
-    areas = np.bincount(island, triangle_areas(vertices, triangles), minlength=count)
+    areas = np.bincount(island, area, minlength=count)
     rank = np.empty(count, np.int64)
     rank[np.argsort(-areas, kind="stable")] = np.arange(count)
     return rank[island]
 
 
-def triangle_areas(vertices: Array, triangles: Array) -> Array:
-    """(T,) [m2]."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
-
-
-def _index(plan: Array, origin: Array, rows: int, columns: int) -> tuple[Array, Array]:
-    """Triangles (T, 3, 2) by the grid cells that their boxes touch."""
-    low = ((plan.min(axis=1) - origin) / GRID_CELL).astype(int)
-    high = ((plan.max(axis=1) - origin) / GRID_CELL).astype(int)
-    cells = [
-        (z * columns + x, t)
-        for t in range(len(plan))
-        for z in range(low[t, 1], high[t, 1] + 1)
-        for x in range(low[t, 0], high[t, 0] + 1)
+def _tree(corners: Array, points: Array, surface: Surface, inverse_size: float) -> dict[str, Array]:
+    """The index of polygons by the boxes of their corners (V, 3) and extra points (D, 3) [m]."""
+    parts = [
+        np.concatenate([corners[polygon[polygon >= 0]], points[first:last]])
+        for polygon, first, last in zip(surface.polygons, surface.first_point, surface.first_point[1:])
     ]
-    keys, members = np.array(sorted(cells), np.int64).T
-    first = np.searchsorted(keys, np.arange(rows * columns + 1)).astype(np.int64)
-    return first, np.ascontiguousarray(members)
+    boxes = np.array([[part.min(axis=0), part.max(axis=0)] for part in parts])
+    low, high = ((boxes - surface.bounds[0]) * inverse_size).astype(np.int64).clip(0, 0xFFFF).transpose(1, 0, 2)
+    return {f"tree_{name}": part for name, part in build_tree(low, high)._asdict().items()}
 
 
 def mesh_hash(vertices: ArrayLike, faces: ArrayLike) -> str:
@@ -242,20 +296,13 @@ def mesh_hash(vertices: ArrayLike, faces: ArrayLike) -> str:
     return digest.hexdigest()
 
 
-def save_navmesh(path: Path, mesh: NavMesh, settings: NavMeshSettings, source: str) -> None:
-    """Write a navmesh with its settings and the hash of the mesh it was made from."""
+def save_navmesh(path: Path, surface: Surface, settings: NavMeshSettings, source: str) -> None:
+    """Write a surface with its settings and the hash of the mesh it was made from."""
     stored = {"settings": np.array([float(v) for v in asdict(settings).values()]), "source": np.array(source)}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
-        np.savez_compressed(
-            file,
-            vertices=mesh.vertices,
-            triangles=mesh.triangles,
-            bounds=mesh.bounds,
-            climb=np.array(mesh.climb),
-            **stored,  # type: ignore[arg-type]
-        )
+        np.savez_compressed(file, **surface._asdict(), **stored)  # type: ignore[arg-type]
     aside.replace(path)
 
 
@@ -264,17 +311,35 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             data = {name: stored[name] for name in stored.files}
-        mesh = from_triangles(data["vertices"], data["triangles"], data["bounds"], float(data["climb"]))
         defaults = asdict(NavMeshSettings())
         values = {name: type(defaults[name])(v) for name, v in zip(defaults, data["settings"], strict=True)}
         settings = NavMeshSettings(**values)
-        return mesh, settings, str(data["source"])
+        surface = Surface(*(data[name] for name in Surface._fields))
+        _check_surface(surface)
+        return assemble(surface, settings), settings, str(data["source"])
     except FileNotFoundError:
         raise NavMeshError(f"No navmesh at {path}.") from None
     except Exception as error:
         raise NavMeshError(
             f"{path} is not a navmesh of this project ({error}). Delete it to have it rebuilt."
         ) from None
+
+
+def _check_surface(surface: Surface) -> None:
+    """Kernels trust their numbers, so a file's are looked at before they are used. Raises ValueError."""
+    polygons, triangles = surface.polygons, surface.triangles
+    used = polygons >= 0
+    sides = used.sum(axis=1)
+    for first, parts in ((surface.first_point, surface.points), (surface.first_triangle, triangles)):
+        if first.shape != (len(polygons) + 1,) or first[0] != 0 or first[-1] != len(parts) or (np.diff(first) < 0).any():
+            raise ValueError("its polygons do not share out their details")
+    if polygons.shape[1] != MOST_CORNERS or polygons.min() < -1 or polygons.max() >= len(surface.corners):
+        raise ValueError("a polygon names a corner that it has not")
+    if sides.min() < 3 or (used[:, 1:] & ~used[:, :-1]).any():
+        raise ValueError("a polygon has fewer than three corners")
+    known = np.repeat(sides + np.diff(surface.first_point), np.diff(surface.first_triangle))[:, None]
+    if (triangles < 0).any() or (triangles[:, :3] >= known).any():
+        raise ValueError("a triangle names a corner that it has not")
 
 
 def cached_navmesh(
@@ -292,10 +357,8 @@ def cached_navmesh(
                 return mesh
         except NavMeshError:
             pass  # torn or foreign: rebuilt below
-    mesh = build_navmesh(vertices, faces, settings, name)
+    surface = walkable_surface(vertices, faces, settings, name)
     if path is not None:
-        try:
-            save_navmesh(path, mesh, settings, source)
-        except OSError:
-            return mesh
-    return mesh
+        with suppress(OSError):
+            save_navmesh(path, surface, settings, source)
+    return assemble(surface, settings)

@@ -1,55 +1,70 @@
 """habitat-sim's PathFinder on our own navmesh: islands, snapping, random points, geodesics, filtered steps.
 
-Names and results are habitat-sim's; positions are (3,) float32 in Habitat's frame [m]. Chance comes from the
-generator handed in, never from a hidden one.
+Names and results are those of habitat-sim 0.3.3; positions are (3,) float32 in Habitat's frame [m]. Chance comes from
+the generator handed in, never from a hidden one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embodia.envs.homes.navmesh import calls
+from embodia.envs.homes.navmesh.geodesics import LONGEST, Goals, goals_on, nearest_goal
 from embodia.envs.homes.navmesh.navmesh import NavMesh, triangle_areas
+from embodia.envs.homes.navmesh.open_list import room_for
 from embodia.envs.homes.navmesh.shortest_paths import (
     NOWHERE,
     GoalField,
     VisibilityGraph,
     goal_field,
-    nearest_goal,
-    probe_steps,
     seen_buffer,
     visibility_graph,
 )
-from embodia.envs.homes.navmesh.surface import navigable, navigable_grid, project, sample, try_step, wall_distance
+from embodia.envs.homes.navmesh.surface import navigable_grid
 
 Array = NDArray[Any]
+Measure = Literal["detour", "exact"]
 
 
 class Path(NamedTuple):
-    """A shortest path: its length [m] (inf = none), points (P, 3) from start to end, and which end it leads to."""
+    """A path: its length [m] (inf = none), points (P, 3) from start to end, and which end it leads to (-1 = none)."""
 
     geodesic_distance: float
     points: Array
     closest_end: int
 
 
-@dataclass(frozen=True)
+NO_PATH = Path(float("inf"), np.zeros((0, 3), np.float32), -1)
+
+
+@dataclass
 class GoalSet:
     """Some places to go to, prepared for many distance queries."""
 
-    goals: Array  # (G, 3) float32 [m], as asked for
-    field: GoalField
+    goals: Goals
+    field: GoalField | None = field(default=None, repr=False)  # for exact distances, made when first asked for
+
+    def __post_init__(self) -> None:
+        self.parts = tuple(self.goals)
 
 
 class PathFinder:
-    """Navigation queries on one navmesh; several worlds may share one."""
+    """Navigation queries on one navmesh; several worlds may share one.
 
-    def __init__(self, mesh: NavMesh) -> None:
-        self.mesh = mesh
-        self._areas = triangle_areas(mesh.vertices, mesh.triangles)
-        self._seen = seen_buffer(mesh)
+    `geodesics` is how `distance` and `path` measure. "detour", the default, is habitat-sim's search: tasks count
+    success, SPL and rewards with it, its follower and its episode generator use it. "exact" is the shortest path there
+    is; `shortest_distance` and `shortest_path` always find that one, for whoever plans.
+    """
+
+    def __init__(self, mesh: NavMesh, geodesics: Measure = "detour") -> None:
+        if geodesics not in ("detour", "exact"):
+            raise ValueError(f"geodesics={geodesics!r}; choose detour (habitat-sim's search) or exact (shortest paths).")
+        self.mesh, self.geodesics = mesh, geodesics
+        self._search, self._seen = room_for(len(mesh.polygons)), seen_buffer(mesh)
+        self._mesh_parts, self._search_parts = tuple(mesh), tuple(self._search)
 
     @cached_property
     def graph(self) -> VisibilityGraph:
@@ -58,31 +73,35 @@ class PathFinder:
     @property
     def bounds(self) -> Array:
         """(2, 3) lowest and highest corner of the scene [m]."""
-        return self.mesh.bounds.astype(np.float32)
+        return self.mesh.bounds.copy()
 
     @cached_property
     def navigable_area(self) -> float:
-        return float(self._areas.sum())
+        return float(self.mesh.area.sum())
 
     @property
     def num_islands(self) -> int:
         return int(self.mesh.island.max()) + 1
 
     def island_area(self, island: int) -> float:
-        return float(self._areas[self.mesh.island == island].sum())
+        return float(self.mesh.area[self.mesh.island == island].sum())
 
     @cached_property
     def _island_radii(self) -> Array:
         radii = np.zeros(self.num_islands)
         for i in range(len(radii)):
-            points = self.mesh.vertices[self.mesh.triangles[self.mesh.island == i]].reshape(-1, 3)
+            corners = self.mesh.polygons[self.mesh.island == i]
+            points = self.mesh.vertices[corners[corners >= 0]].astype(np.float64)
             radii[i] = np.linalg.norm(points - points.mean(axis=0), axis=1).max()
         return radii
 
+    def _project(self, point: ArrayLike, island: int = -1) -> tuple[int, Array]:
+        return calls.project(self._mesh_parts, _point(point), island)
+
     def get_island(self, point: ArrayLike) -> int:
         """Number of the island below or beside a point, -1 if there is none; 0 is the largest."""
-        triangle = project(self.mesh, _point(point), -1)[0]
-        return -1 if triangle == -1 else int(self.mesh.island[triangle])
+        polygon = self._project(point)[0]
+        return -1 if polygon == -1 else int(self.mesh.island[polygon])
 
     def island_radius(self, point: ArrayLike) -> float:
         """Largest distance of the island's vertices from their mean [m]; 0 off the navmesh."""
@@ -91,16 +110,28 @@ class PathFinder:
 
     def snap_point(self, point: ArrayLike, island_index: int = -1) -> Array:
         """The nearest place on the navmesh (of one island if asked), NaN if there is none within reach."""
-        triangle, place = project(self.mesh, _point(point), island_index)
-        return place.astype(np.float32) if triangle != -1 else np.full(3, np.nan, np.float32)
+        return self._project(point, island_index)[1]
 
     def is_navigable(self, point: ArrayLike, max_y_delta: float = 0.5) -> bool:
-        return bool(navigable(self.mesh, _point(point), max_y_delta))
+        return bool(calls.navigable(self._mesh_parts, _point(point), max_y_delta))
+
+    @cached_property
+    def _triangles(self) -> tuple[Array, Array, Array]:
+        """Corners (T, 3, 3) [m], areas (T,) [m2] and islands (T,) of the triangles."""
+        corners = self.mesh.triangles.astype(np.float64)
+        return corners, triangle_areas(corners), np.repeat(self.mesh.island, np.diff(self.mesh.first_triangle))
 
     def get_random_navigable_point(self, rng: np.random.Generator, island_index: int = -1) -> Array:
         """A point spread evenly over the area of the navmesh, or of one island."""
-        triangles = np.arange(len(self._areas)) if island_index == -1 else self._of_island(island_index)
-        return sample(self.mesh, np.cumsum(self._areas[triangles]), triangles, rng.random(3)).astype(np.float32)
+        corners, areas, island = self._triangles
+        where = np.arange(len(areas)) if island_index == -1 else np.flatnonzero(island == island_index)
+        if not len(where):
+            raise ValueError(f"There is no island {island_index}; this navmesh has {self.num_islands}, counted from 0.")
+        cumulative, (place, aside, along) = np.cumsum(areas[where]), rng.random(3)
+        t = where[min(np.searchsorted(cumulative, place * cumulative[-1], "right"), len(where) - 1)]
+        a, b, c = corners[t]
+        root = np.sqrt(aside)
+        return ((1 - root) * a + root * (1 - along) * b + root * along * c).astype(np.float32)
 
     def get_random_navigable_point_near(
         self,
@@ -114,53 +145,58 @@ class PathFinder:
         center = _point(circle_center)
         for _ in range(max_tries):
             angle, reach = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.random())
-            point = center + reach * np.array([np.cos(angle), 0, np.sin(angle)])
-            triangle, place = project(self.mesh, point, island_index)
-            if triangle != -1 and np.hypot(place[0] - center[0], place[2] - center[2]) <= radius:
-                return place.astype(np.float32)
+            point = self.snap_point(center + reach * np.array([np.cos(angle), 0, np.sin(angle)]), island_index)
+            if np.hypot(point[0] - center[0], point[2] - center[2]) <= radius:
+                return point
         return np.full(3, np.nan, np.float32)
-
-    def _of_island(self, island: int) -> Array:
-        triangles = np.flatnonzero(self.mesh.island == island)
-        if not len(triangles):
-            raise ValueError(f"There is no island {island}; this navmesh has {self.num_islands}, counted from 0.")
-        return triangles
 
     def goal_set(self, goals: ArrayLike) -> GoalSet:
         """Prepare goals (G, 3) or (3,) for `distance` and `path`; those off the navmesh are never reached."""
-        asked = np.atleast_2d(np.asarray(goals, np.float32)).reshape(-1, 3)
-        projected = [project(self.mesh, goal, -1) for goal in asked.astype(np.float64)]
-        triangles = np.array([t for t, _ in projected], np.int64)
-        places = np.array([place for _, place in projected]).reshape(-1, 3)
-        return GoalSet(asked, goal_field(self.mesh, self.graph, places, triangles))
+        return GoalSet(goals_on(self.mesh, np.asarray(goals, np.float32).reshape(-1, 3)))
 
     def distance(self, position: ArrayLike, goals: GoalSet) -> float:
         """Geodesic distance [m] to the nearest goal; inf if none can be reached."""
-        triangle, place = project(self.mesh, _point(position), -1)
-        return self._nearest(triangle, place, goals)[0]
-
-    def _nearest(self, triangle: int, place: Array, goals: GoalSet) -> tuple[float, int]:
-        if triangle == -1:
-            return float("inf"), NOWHERE
-        graph = self.graph
-        return nearest_goal(self.mesh, graph.corner, graph.of_vertex, goals.field, triangle, place, self._seen)
+        if self.geodesics == "exact":
+            return self.shortest_distance(position, goals)
+        return float(calls.distance(self._mesh_parts, self._search_parts, goals.parts, _point(position)))
 
     def path(self, position: ArrayLike, goals: GoalSet) -> Path:
+        """The path to the nearest goal."""
+        if self.geodesics == "exact":
+            return self.shortest_path(position, goals)
+        asked, points = _point(position), np.empty((LONGEST, 3), np.float32)
+        polygon, place = self._project(asked)
+        length, goal, count = nearest_goal(self.mesh, self._search, goals.goals, asked, polygon, place, points)
+        return Path(float(length), points[:count], int(goal))
+
+    def shortest_distance(self, position: ArrayLike, goals: GoalSet) -> float:
+        """Length [m] of the shortest path to the nearest goal; inf if none can be reached."""
+        return float(self._shortest(position, goals)[0])
+
+    def shortest_path(self, position: ArrayLike, goals: GoalSet) -> Path:
         """The shortest path to the nearest goal."""
-        triangle, place = project(self.mesh, _point(position), -1)
-        length, step = self._nearest(triangle, place, goals)
+        length, step, place = self._shortest(position, goals)
         if step == NOWHERE:
             return Path(float("inf"), np.zeros((0, 3), np.float32), -1)
-        points = [place]
+        towards, points = self._field(goals), [place]
         while step >= 0:
             points.append(self.mesh.vertices[self.graph.corner[step]])
-            step = int(goals.field.following[step])
+            step = int(towards.following[step])
         goal = -1 - step
-        points.append(goals.field.goals[goal])
-        return Path(length, np.array(points, np.float32), int(goals.field.goal_index[goal]))
+        points.append(towards.goals[goal])
+        return Path(float(length), np.array(points, np.float32), int(towards.number[goal]))
+
+    def _field(self, goals: GoalSet) -> GoalField:
+        if goals.field is None:
+            goals.field = goal_field(self.mesh, self.graph, goals.goals)
+        return goals.field
+
+    def _shortest(self, position: ArrayLike, goals: GoalSet) -> tuple[float, int, Array]:
+        field, graph = tuple(self._field(goals)), tuple(self.graph)
+        return calls.shortest(self._mesh_parts, graph, field, _point(position), self._seen)
 
     def find_path(self, start: ArrayLike, ends: ArrayLike) -> Path:
-        """The shortest path from `start` (3,) to the nearest of `ends` (3,) or (G, 3)."""
+        """The path from `start` (3,) to the nearest of `ends` (3,) or (G, 3)."""
         return self.path(start, self.goal_set(ends))
 
     def geodesic_distance(self, start: ArrayLike, ends: ArrayLike) -> float:
@@ -168,47 +204,54 @@ class PathFinder:
 
     def try_step(self, start: ArrayLike, end: ArrayLike) -> Array:
         """Where a step ends that slides along walls."""
-        return try_step(self.mesh, _point(start), _point(end), True).astype(np.float32)
+        return calls.try_step(self._mesh_parts, _point(start), _point(end), True)
 
     def try_step_no_sliding(self, start: ArrayLike, end: ArrayLike) -> Array:
         """Where a step ends that stops at the first wall."""
-        return try_step(self.mesh, _point(start), _point(end), False).astype(np.float32)
+        return calls.try_step(self._mesh_parts, _point(start), _point(end), False)
 
     def probe_steps(
         self, start: ArrayLike, targets: Array, goals: GoalSet, sliding: bool, radius: float
     ) -> tuple[Array, Array, Array]:
         """Many steps tried at once from `start` to targets (M, 3): ends (M, 3), distances there to the nearest wall
         (at most `radius`) and to the nearest goal, each (M,) [m]."""
-        graph = self.graph
-        return probe_steps(
-            self.mesh, graph.corner, graph.of_vertex, goals.field, _point(start), targets, sliding, radius, self._seen
-        )
+        aims, mesh, search = np.ascontiguousarray(targets, np.float32), self._mesh_parts, self._search_parts
+        ends, clearance, left = calls.probe_steps(mesh, search, goals.parts, _point(start), aims, sliding, radius)
+        if self.geodesics == "exact":
+            left = np.array([self.shortest_distance(end, goals) for end in ends])
+        return ends, clearance, left
 
     def distance_to_closest_obstacle(self, point: ArrayLike, max_search_radius: float = 2.0) -> float:
-        """Distance in plan to the nearest border of the navmesh [m], at most the search radius."""
-        return float(wall_distance(self.mesh, _point(point), max_search_radius)[0])
+        """Distance in plan to the nearest border of the navmesh [m], at most the search radius; inf off the navmesh."""
+        return float(self._wall(point, max_search_radius)[0])
 
     def closest_obstacle_point(self, point: ArrayLike, max_search_radius: float = 2.0) -> Array:
         """The nearest place on the navmesh's border, NaN beyond the search radius."""
-        return wall_distance(self.mesh, _point(point), max_search_radius)[1].astype(np.float32)
+        return self._wall(point, max_search_radius)[1]
+
+    def _wall(self, point: ArrayLike, radius: float) -> tuple[float, Array]:
+        return calls.wall_distance(self._mesh_parts, self._search_parts, _point(point), radius)
 
     def get_topdown_view(self, meters_per_pixel: float, height: float, eps: float = 0.5) -> Array:
         """(rows along z, columns along x) bool: what is navigable within `eps` of `height` [m]."""
         low, high = self.mesh.bounds
-        rows, columns = (int((high[k] - low[k]) / meters_per_pixel + 1e-4) for k in (2, 0))
-        steps = np.arange(max(rows, columns)) * meters_per_pixel
-        return navigable_grid(self.mesh, low[0] + steps[:columns], height, low[2] + steps[:rows], eps)
+        step = np.float32(meters_per_pixel)
+        zs, xs = (
+            np.cumsum(np.append(low[axis], np.full(int((high[axis] - low[axis]) / step), step)), dtype=np.float32)[:-1]
+            for axis in (2, 0)
+        )
+        return navigable_grid(self.mesh, xs, height, zs, eps)
 
     def free_cells(self, bounds: Array, shape: tuple[int, int], height: float) -> Array:
         """The base grid of a top-down map: `shape` cells over `bounds` (2, 3), sampled at their lower corners."""
         low, high = bounds
         zs = low[2] + np.arange(shape[0]) * (high[2] - low[2]) / shape[0]
         xs = low[0] + np.arange(shape[1]) * (high[0] - low[0]) / shape[1]
-        return navigable_grid(self.mesh, xs, height, zs, 0.5)
+        return navigable_grid(self.mesh, xs.astype(np.float32), height, zs.astype(np.float32), 0.5)
 
 
 def _point(point: ArrayLike) -> Array:
-    place = np.asarray(point, np.float64)
+    place = np.ascontiguousarray(point, np.float32)
     if place.shape != (3,):
         raise ValueError(f"A point has 3 coordinates (x, y, z) in metres; got an array of shape {place.shape}.")
     return place

@@ -2,8 +2,8 @@
 
 A visibility graph over those corners is made once per navmesh, a shortest-path tree once per set of goals (Dijkstra),
 and a distance is then one look around from where the agent stands (Lozano-Perez & Wesley 1979; the look around walks
-from triangle to triangle, as in Cui et al. 2017, "Compromise-free pathfinding on a navigation mesh"). habitat-sim's
-A* over polygons with string pulling finds the same paths or slightly longer ones. Lengths are 3-D.
+from polygon to polygon, as in Cui et al. 2017, "Compromise-free pathfinding on a navigation mesh"). Habitat's own
+geodesics (`geodesics`) are the same paths or slightly longer ones. Lengths are 3-D.
 """
 
 from typing import Any, NamedTuple
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.homes.navmesh.geodesics import Goals
 from embodia.envs.homes.navmesh.navmesh import NavMesh
-from embodia.envs.homes.navmesh.surface import ANY, height_on, project, side, try_step, wall_distance
 
 Array = NDArray[Any]
 
 TOUCH = 1e-6  # [m2], how far beside a line of sight a corner may lie and still be seen
 DEPTH = 1024  # views waiting at once
+ACROSS = 10_000  # polygons that a line of sight may cross
 NOWHERE = -(2**31)
 
 
@@ -36,159 +37,150 @@ class GoalField(NamedTuple):
     """Distances from every corner to the nearest of some goals."""
 
     goals: Array  # (G, 3) float64 [m] on the navmesh
-    goal_triangle: Array  # (G,) int64
-    goal_index: Array  # (G,) int64, which of the goals asked for
+    polygon: Array  # (G,) int64
+    number: Array  # (G,) int64, which of the goals asked for
     distance: Array  # (K,) float64 [m], inf = unreachable
     following: Array  # (K,) int64: next corner, or -1 - g for goal g
 
 
 @compiled_exactly
-def _look(
-    mesh: NavMesh,
-    of_vertex: Array,
-    t: int,
-    edge: int,
-    sx: float,
-    sz: float,
-    rx: float,
-    rz: float,
-    lx: float,
-    lz: float,
-    seen: Array,
-    count: int,
-    stack_t: Array,
-    stack_v: Array,
-) -> int:
-    """Add the corners seen from (sx, sz) through `edge` of triangle t between the rays r and l; returns the count."""
-    stack_t[0, 0], stack_t[0, 1] = t, edge
-    stack_v[0, 0], stack_v[0, 1], stack_v[0, 2], stack_v[0, 3] = rx, rz, lx, lz
-    size = 1
-    while size:
-        size -= 1
-        t, edge = stack_t[size, 0], stack_t[size, 1]
-        rx, rz, lx, lz = stack_v[size, 0], stack_v[size, 1], stack_v[size, 2], stack_v[size, 3]
-        other = mesh.neighbours[t, edge]
-        if other == -1:
-            continue
-        entry = 0
-        while mesh.neighbours[other, entry] != t or mesh.triangles[other, entry] != mesh.triangles[t, (edge + 1) % 3]:
-            entry += 1
-        apex = mesh.triangles[other, (entry + 2) % 3]
-        cx, cz = mesh.vertices[apex, 0] - sx, mesh.vertices[apex, 2] - sz
-        from_right, to_left = rx * cz - rz * cx, cx * lz - cz * lx
-        if of_vertex[apex] != -1 and from_right >= -TOUCH and to_left >= -TOUCH and count < len(seen):
-            seen[count] = of_vertex[apex]
-            count += 1
-        # Beyond the near edge's right end lies the edge right end -> apex, beyond its left end apex -> left end.
-        qx, qz = (cx, cz) if to_left >= 0 else (lx, lz)
-        if rx * qz - rz * qx > 0 and size < DEPTH:
-            stack_t[size, 0], stack_t[size, 1] = other, (entry + 1) % 3
-            stack_v[size, 0], stack_v[size, 1], stack_v[size, 2], stack_v[size, 3] = rx, rz, qx, qz
-            size += 1
-        qx, qz = (cx, cz) if from_right >= 0 else (rx, rz)
-        if qx * lz - qz * lx > 0 and size < DEPTH:
-            stack_t[size, 0], stack_t[size, 1] = other, (entry + 2) % 3
-            stack_v[size, 0], stack_v[size, 1], stack_v[size, 2], stack_v[size, 3] = qx, qz, lx, lz
-            size += 1
-    return count
+def side(ax: float, az: float, bx: float, bz: float, px: float, pz: float) -> float:
+    """Twice the signed area of a, b, p in plan: negative where p lies on the inner side of a polygon's edge ab."""
+    return (bx - ax) * (pz - az) - (px - ax) * (bz - az)
+
+
+@compiled_exactly
+def _entry(mesh: NavMesh, p: int, edge: int) -> int:
+    """The number of edge `edge` of polygon p in the polygon beyond it."""
+    other, end = mesh.neighbours[p, edge], mesh.polygons[p, (edge + 1) % mesh.sides[p]]
+    k = 0
+    while mesh.neighbours[other, k] != p or mesh.polygons[other, k] != end:
+        k += 1
+    return k
 
 
 @compiled_exactly
 def _look_through(
     mesh: NavMesh,
     of_vertex: Array,
-    t: int,
+    p: int,
     edge: int,
     sx: float,
     sz: float,
     seen: Array,
     count: int,
-    stack_t: Array,
+    stack_p: Array,
     stack_v: Array,
 ) -> int:
-    a, b = mesh.triangles[t, edge], mesh.triangles[t, (edge + 1) % 3]
-    rx, rz = mesh.vertices[a, 0] - sx, mesh.vertices[a, 2] - sz
-    lx, lz = mesh.vertices[b, 0] - sx, mesh.vertices[b, 2] - sz
-    return _look(mesh, of_vertex, t, edge, sx, sz, rx, rz, lx, lz, seen, count, stack_t, stack_v)
+    """Add the corners seen from (sx, sz) on polygon p through one of its edges; returns the count.
+
+    A view is an edge to look through between two rays, to its right and left end at first.
+    """
+    a, b = mesh.rings[p, edge], mesh.rings[p, edge + 1]
+    stack_p[0, 0], stack_p[0, 1] = p, edge
+    stack_v[0, 0], stack_v[0, 1], stack_v[0, 2], stack_v[0, 3] = b[0] - sx, b[2] - sz, a[0] - sx, a[2] - sz
+    size = 1
+    while size:
+        size -= 1
+        p, edge = stack_p[size, 0], stack_p[size, 1]
+        rx, rz, lx, lz = stack_v[size, 0], stack_v[size, 1], stack_v[size, 2], stack_v[size, 3]
+        other = mesh.neighbours[p, edge]
+        if other == -1:
+            continue
+        entry, sides = _entry(mesh, p, edge), mesh.sides[other]
+        # From the left end of the edge around the polygon to its right end.
+        for step in range(1, sides):
+            k = (entry + step) % sides
+            a, b = mesh.rings[other, k], mesh.rings[other, k + 1]
+            ax, az, bx, bz = a[0] - sx, a[2] - sz, b[0] - sx, b[2] - sz
+            if step > 1 and count < len(seen):
+                corner_here = of_vertex[mesh.polygons[other, k]]
+                if corner_here != -1 and rx * az - rz * ax >= -TOUCH and ax * lz - az * lx >= -TOUCH:
+                    seen[count] = corner_here
+                    count += 1
+            qx, qz = (bx, bz) if rx * bz - rz * bx >= 0 else (rx, rz)
+            wx, wz = (ax, az) if ax * lz - az * lx >= 0 else (lx, lz)
+            if qx * wz - qz * wx > 0 and size < DEPTH:
+                stack_p[size, 0], stack_p[size, 1] = other, k
+                stack_v[size, 0], stack_v[size, 1], stack_v[size, 2], stack_v[size, 3] = qx, qz, wx, wz
+                size += 1
+    return count
 
 
 @compiled_exactly
-def _inside(mesh: NavMesh, t: int, place: Array) -> tuple[float, float]:
-    """`place`, a hair inside triangle t, so that no line of sight starts along an edge."""
+def _inside(mesh: NavMesh, p: int, place: Array) -> tuple[float, float]:
+    """`place`, a hair inside polygon p, so that no line of sight starts along an edge."""
     x, z = 0.0, 0.0
-    for k in range(3):
-        x += mesh.vertices[mesh.triangles[t, k], 0] / 3
-        z += mesh.vertices[mesh.triangles[t, k], 2] / 3
+    for k in range(mesh.sides[p]):
+        x += mesh.rings[p, k, 0] / mesh.sides[p]
+        z += mesh.rings[p, k, 2] / mesh.sides[p]
     return place[0] + 1e-5 * (x - place[0]), place[2] + 1e-5 * (z - place[2])
 
 
 @compiled_exactly
-def look_around(mesh: NavMesh, of_vertex: Array, t: int, place: Array, seen: Array) -> int:
-    """Corners seen from a place on triangle t: fills `seen` and returns how many (some may come twice)."""
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
-    sx, sz = _inside(mesh, t, place)
+def look_around(mesh: NavMesh, of_vertex: Array, p: int, place: Array, seen: Array) -> int:
+    """Corners seen from a place on polygon p: fills `seen` and returns how many (some may come twice)."""
+    stack_p, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
+    sx, sz = _inside(mesh, p, place)
     count = np.int64(0)
-    for k in range(3):
-        corner = of_vertex[mesh.triangles[t, k]]
-        if corner != -1:
-            seen[count] = corner
+    for k in range(mesh.sides[p]):
+        here = of_vertex[mesh.polygons[p, k]]
+        if here != -1:
+            seen[count] = here
             count += 1
-        count = _look_through(mesh, of_vertex, t, k, sx, sz, seen, count, stack_t, stack_v)
+        count = _look_through(mesh, of_vertex, p, k, sx, sz, seen, count, stack_p, stack_v)
     return int(count)
 
 
 @compiled_exactly
-def line_of_sight(mesh: NavMesh, t: int, place: Array, goal_t: int, goal: Array) -> bool:
-    """Whether the straight line from a place on triangle t to a goal on triangle goal_t stays on the mesh."""
-    sx, sz = _inside(mesh, t, place)
-    gx, gz = _inside(mesh, goal_t, goal)
-    edge = -1
-    for _ in range(10000):
-        if t == goal_t:
+def line_of_sight(mesh: NavMesh, p: int, place: Array, goal_p: int, goal: Array) -> bool:
+    """Whether the straight line from a place on polygon p to a goal on polygon goal_p stays on the mesh."""
+    sx, sz = _inside(mesh, p, place)
+    gx, gz = _inside(mesh, goal_p, goal)
+    entry = -1
+    for _ in range(ACROSS):
+        if p == goal_p:
             return True
         leave = -1
-        for k in range(3):
-            if k == edge:
+        for k in range(mesh.sides[p]):
+            if k == entry:
                 continue
-            a, b = mesh.vertices[mesh.triangles[t, k]], mesh.vertices[mesh.triangles[t, (k + 1) % 3]]
-            right, left = side(sx, sz, gx, gz, a[0], a[2]), side(sx, sz, gx, gz, b[0], b[2])
-            if right <= 0 and left >= 0 and side(a[0], a[2], b[0], b[2], gx, gz) < 0:
+            a, b = mesh.rings[p, k], mesh.rings[p, k + 1]
+            to_left, to_right = side(sx, sz, gx, gz, a[0], a[2]), side(sx, sz, gx, gz, b[0], b[2])
+            if to_left >= 0 and to_right <= 0 and side(a[0], a[2], b[0], b[2], gx, gz) > 0:
                 leave = k
                 break
-        if leave == -1:
-            # The goal lies over this triangle: the same one, or one of another storey.
-            return abs(height_on(mesh, t, gx, gz) - goal[1]) < mesh.climb + 1e-3
-        other = mesh.neighbours[t, leave]
-        if other == -1:
-            return False
-        edge = 0
-        while mesh.neighbours[other, edge] != t or mesh.triangles[other, edge] != mesh.triangles[t, (leave + 1) % 3]:
-            edge += 1
-        t = other
+        if leave == -1 or mesh.neighbours[p, leave] == -1:
+            return False  # at a wall, or over the goal on another storey
+        entry = _entry(mesh, p, leave)
+        p = mesh.neighbours[p, leave]
     return False
 
 
 @compiled_exactly
 def _graph(
-    mesh: NavMesh, corner: Array, of_vertex: Array, fan_first: Array, fan_triangle: Array, fan_corner: Array
+    mesh: NavMesh, vertex: Array, of_vertex: Array, fan_first: Array, fan_polygon: Array, fan_corner: Array
 ) -> tuple[Array, Array, Array]:
-    n = len(corner)
-    stack_t, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
+    n = len(vertex)
+    stack_p, stack_v = np.empty((DEPTH, 2), np.int64), np.empty((DEPTH, 4))
     seen, mark = np.empty(16 * len(mesh.vertices) + 64, np.int64), np.full(n, -1, np.int64)
     first = np.zeros(n + 1, np.int64)
     targets = [np.int64(0)][:0]
     for i in range(n):
-        v = corner[i]
-        sx, sz = mesh.vertices[v, 0], mesh.vertices[v, 2]
+        v = vertex[i]
+        sx, sz = float(mesh.vertices[v, 0]), float(mesh.vertices[v, 2])
         count = np.int64(0)
         for m in range(fan_first[v], fan_first[v + 1]):
-            t, k = fan_triangle[m], fan_corner[m]
-            for step in (1, 2):
-                near = of_vertex[mesh.triangles[t, (k + step) % 3]]
+            p, k = fan_polygon[m], fan_corner[m]
+            sides = mesh.sides[p]
+            for step in range(1, sides):
+                near = of_vertex[mesh.polygons[p, (k + step) % sides]]
                 if near != -1:
                     seen[count] = near
                     count += 1
-            count = _look_through(mesh, of_vertex, t, (k + 1) % 3, sx, sz, seen, count, stack_t, stack_v)
+            for step in range(1, sides - 1):
+                edge = (k + step) % sides
+                count = _look_through(mesh, of_vertex, p, edge, sx, sz, seen, count, stack_p, stack_v)
         mark[i] = i
         for s in range(count):
             j = seen[s]
@@ -200,37 +192,56 @@ def _graph(
     length = np.empty(len(target))
     for i in range(n):
         for e in range(first[i], first[i + 1]):
-            difference = mesh.vertices[corner[i]] - mesh.vertices[corner[target[e]]]
-            length[e] = np.sqrt((difference * difference).sum())
+            a, b = mesh.vertices[vertex[i]], mesh.vertices[vertex[target[e]]]
+            length[e] = _between(a, float(b[0]), float(b[1]), float(b[2]))
     return first, target, length
+
+
+@compiled_exactly
+def _between(place: Array, x: float, y: float, z: float) -> float:
+    """Length of the straight line [m] in float64."""
+    dx, dy, dz = place[0] - x, place[1] - y, place[2] - z
+    return np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
 def visibility_graph(mesh: NavMesh) -> VisibilityGraph:
     """The graph of a navmesh's bending corners: wall vertices with at least a half turn of floor around them."""
-    corner = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int64)
+    vertex = np.flatnonzero(_wall_vertices(mesh) & (_floor_angle(mesh) >= np.pi - 1e-6)).astype(np.int64)
     of_vertex = np.full(len(mesh.vertices), -1, np.int64)
-    of_vertex[corner] = np.arange(len(corner))
-    flat = mesh.triangles.ravel()
-    order = np.argsort(flat, kind="stable").astype(np.int64)
+    of_vertex[vertex] = np.arange(len(vertex))
+    polygon, at = np.nonzero(mesh.polygons >= 0)
+    flat = mesh.polygons[polygon, at]
+    order = np.argsort(flat, kind="stable")
     fan_first = np.searchsorted(flat[order], np.arange(len(mesh.vertices) + 1)).astype(np.int64)
-    first, target, length = _graph(mesh, corner, of_vertex, fan_first, order // 3, order % 3)
-    return VisibilityGraph(corner, of_vertex, first, target, length)
+    first, target, length = _graph(mesh, vertex, of_vertex, fan_first, polygon[order], at[order])
+    return VisibilityGraph(vertex, of_vertex, first, target, length)
+
+
+def _rings(mesh: NavMesh) -> tuple[Array, Array, Array]:
+    """(P, 6) vertex before each corner, at it and behind it; -1 beyond the last corner."""
+    p, k = np.nonzero(mesh.polygons >= 0)
+    before, behind = np.full((2, *mesh.polygons.shape), -1, np.int64)
+    behind[p, k] = mesh.polygons[p, (k + 1) % mesh.sides[p]]
+    before[p, k] = mesh.polygons[p, (k - 1) % mesh.sides[p]]
+    return before, mesh.polygons, behind
 
 
 def _wall_vertices(mesh: NavMesh) -> Array:
+    _, here, behind = _rings(mesh)
+    wall = (mesh.neighbours == -1) & (here >= 0)
     on_wall = np.zeros(len(mesh.vertices), bool)
-    t, k = np.nonzero(mesh.neighbours == -1)
-    on_wall[mesh.triangles[t, k]] = on_wall[mesh.triangles[t, (k + 1) % 3]] = True
+    on_wall[here[wall]] = on_wall[behind[wall]] = True
     return on_wall
 
 
 def _floor_angle(mesh: NavMesh) -> Array:
-    """(V,) sum of the angles [rad] of the triangles at each vertex, in plan."""
-    plan = mesh.vertices[:, [0, 2]][mesh.triangles]
-    to_next, to_last = np.roll(plan, -1, axis=1) - plan, np.roll(plan, 1, axis=1) - plan
-    cross = to_next[..., 0] * to_last[..., 1] - to_next[..., 1] * to_last[..., 0]
+    """(V,) sum of the angles [rad] of the polygons at each vertex, in plan."""
+    before, here, behind = (ring[mesh.polygons >= 0] for ring in _rings(mesh))
+    plan = mesh.vertices[:, [0, 2]].astype(np.float64)
+    to_next, to_last = plan[behind] - plan[here], plan[before] - plan[here]
+    cross = to_next[:, 0] * to_last[:, 1] - to_next[:, 1] * to_last[:, 0]
     angle = np.arctan2(np.abs(cross), (to_next * to_last).sum(axis=-1))
-    return np.bincount(mesh.triangles.ravel(), angle.ravel(), minlength=len(mesh.vertices))
+    return np.bincount(here, angle, minlength=len(mesh.vertices))
 
 
 @compiled_exactly
@@ -238,7 +249,7 @@ def _tree(
     mesh: NavMesh,
     graph: VisibilityGraph,
     goals: Array,
-    triangles: Array,
+    polygons: Array,
     distance: Array,
     following: Array,
     seen: Array,
@@ -246,13 +257,11 @@ def _tree(
     """Dijkstra over the corners, from those that see a goal."""
     count = len(graph.corner)
     for g in range(len(goals)):
-        for s in range(look_around(mesh, graph.of_vertex, triangles[g], goals[g], seen)):
+        for s in range(look_around(mesh, graph.of_vertex, polygons[g], goals[g], seen)):
             c = seen[s]
-            gap = 0.0
-            for k in range(3):
-                gap += (mesh.vertices[graph.corner[c], k] - goals[g, k]) ** 2
-            if np.sqrt(gap) < distance[c]:
-                distance[c], following[c] = np.sqrt(gap), -1 - g
+            gap = _between(mesh.vertices[graph.corner[c]], goals[g, 0], goals[g, 1], goals[g, 2])
+            if gap < distance[c]:
+                distance[c], following[c] = gap, -1 - g
     done = np.zeros(count, np.bool_)
     for _ in range(count):
         i = -1
@@ -268,14 +277,14 @@ def _tree(
                 distance[j], following[j] = distance[i] + graph.length[e], i
 
 
-def goal_field(mesh: NavMesh, graph: VisibilityGraph, goals: Array, triangles: Array) -> GoalField:
-    """Shortest-path tree towards goals (G, 3) that lie on triangles (G,); triangle -1 = not on the mesh, left out."""
-    index = np.flatnonzero(triangles != -1).astype(np.int64)
-    places, on = np.ascontiguousarray(goals[index], np.float64), triangles[index].astype(np.int64)
+def goal_field(mesh: NavMesh, graph: VisibilityGraph, goals: Goals) -> GoalField:
+    """Shortest-path tree towards goals; those off the mesh are left out."""
+    number = np.flatnonzero(goals.polygon != -1).astype(np.int64)
+    places, on = np.ascontiguousarray(goals.place[number], np.float64), goals.polygon[number]
     count = len(graph.corner)
     distance, following = np.full(count, np.inf), np.full(count, NOWHERE, np.int64)
     _tree(mesh, graph, places, on, distance, following, seen_buffer(mesh))
-    return GoalField(places, on, index, distance, following)
+    return GoalField(places, on, number, distance, following)
 
 
 def seen_buffer(mesh: NavMesh) -> Array:
@@ -285,55 +294,31 @@ def seen_buffer(mesh: NavMesh) -> Array:
 
 @compiled_exactly
 def nearest_goal(
-    mesh: NavMesh, corner: Array, of_vertex: Array, field: GoalField, t: int, place: Array, seen: Array
+    mesh: NavMesh, graph: VisibilityGraph, field: GoalField, p: int, place: Array, seen: Array
 ) -> tuple[float, int]:
-    """Distance from a place on triangle t to the nearest goal, and where the path goes first.
+    """Distance from a place (3,) float64 on polygon p to the nearest goal, and where the path goes first.
 
     The step is a corner, -1 - g for goal g in plain sight, or NOWHERE.
     """
     best, step = np.inf, NOWHERE
-    for s in range(look_around(mesh, of_vertex, t, place, seen)):
+    for s in range(look_around(mesh, graph.of_vertex, p, place, seen)):
         c = seen[s]
         if field.distance[c] < best:
-            v = corner[c]
-            dx, dy, dz = mesh.vertices[v, 0] - place[0], mesh.vertices[v, 1] - place[1], mesh.vertices[v, 2] - place[2]
-            length = np.sqrt(dx * dx + dy * dy + dz * dz) + field.distance[c]
+            at = mesh.vertices[graph.corner[c]]
+            length = _between(place, float(at[0]), float(at[1]), float(at[2])) + field.distance[c]
             if length < best:
                 best, step = length, c
     gaps = np.empty(len(field.goals))
     for g in range(len(gaps)):
-        same = mesh.island[field.goal_triangle[g]] == mesh.island[t]
-        gaps[g] = np.sqrt(((field.goals[g] - place) ** 2).sum()) if same else np.inf
+        goal = field.goals[g]
+        same = mesh.island[field.polygon[g]] == mesh.island[p]
+        gaps[g] = _between(place, goal[0], goal[1], goal[2]) if same else np.inf
     while len(gaps):
         g = int(np.argmin(gaps))
         if not gaps[g] < best:
             break
-        if line_of_sight(mesh, t, place, field.goal_triangle[g], field.goals[g]):
+        if line_of_sight(mesh, p, place, field.polygon[g], field.goals[g]):
             best, step = gaps[g], -1 - g
             break
         gaps[g] = np.inf
     return best, step
-
-
-@compiled_exactly
-def probe_steps(
-    mesh: NavMesh,
-    corner: Array,
-    of_vertex: Array,
-    field: GoalField,
-    start: Array,
-    targets: Array,
-    sliding: bool,
-    radius: float,
-    seen: Array,
-) -> tuple[Array, Array, Array]:
-    """Filtered steps from `start` to each target (M, 3): where they end, how far walls are there (at most `radius`
-    [m]), and how far the nearest goal."""
-    ends, clearance, distance = np.empty(targets.shape), np.empty(len(targets)), np.full(len(targets), np.inf)
-    for m in range(len(targets)):
-        ends[m] = try_step(mesh, start, targets[m], sliding)
-        clearance[m] = wall_distance(mesh, ends[m], radius)[0]
-        t, place = project(mesh, ends[m], ANY)
-        if t != -1:
-            distance[m] = nearest_goal(mesh, corner, of_vertex, field, t, place, seen)[0]
-    return ends, clearance, distance

@@ -1,8 +1,8 @@
 """Questions about one place on a navmesh: where it is, where a step leads, how far the next wall is.
 
-These are Detour's `findNearestPoly`, `moveAlongSurface` and `findDistanceToWall` with habitat-sim's use of them
-(`PathFinder::tryStep`), on triangles. Distances in plan are in (x, z); triangles turn so that `_side` of an inner
-point is positive along each edge.
+These are Detour's `findNearestPoly`, `moveAlongSurface` and `findDistanceToWall` and habitat-sim 0.3.3's use of them
+(`PathFinder::tryStep`), in float32 and in their order, so that the answers are equal to the last bit. Places are (3,)
+float32 [m]; distances in plan are in (x, z).
 """
 
 from typing import Any
@@ -11,240 +11,325 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
-from embodia.envs.homes.navmesh.navmesh import GRID_CELL, NavMesh
+from embodia.envs.homes.navmesh.navmesh import BORDER, TWIN, NavMesh
+from embodia.envs.homes.navmesh.open_list import CLOSED, MOST_NODES, UNSEEN, Search, begin, meet, pop, put, state_of
+from embodia.envs.homes.navmesh.tree import box_in_cells, next_polygon
 
 Array = NDArray[Any]
 
 ANY = np.int64(-1)  # island; a NumPy integer, since literals would be compiled for one by one
-REACH = np.array([2.0, 4.0, 2.0])  # [m], half extents of the box in which a point is projected
+REACH = np.array([2, 4, 2], np.float32)  # [m], half extents of the box whose polygons a point is projected on
+MOST_SEEN = 64  # polygons around one step
+MOST_WAITING = 48  # of these at once
+FLAT = np.float32(1e-6)  # [m2], area of a triangle seen from above that has no inside
+PARALLEL = np.float32(1e-6)  # [m2]
+NEAR = np.float32(0.001)  # [m], by which a step's circle is wider than the step
+BESIDE = np.float32(0.001)  # [m] and as a share: more than rounding can move a point
+NUDGE = np.float32(1e-4)  # [m]
+IN_PLACE = np.float32(0.01)  # [m]
+
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+FAR = np.float32(np.finfo(np.float32).max)
 
 
 @compiled_exactly
-def side(ax: float, az: float, bx: float, bz: float, px: float, pz: float) -> float:
-    """Twice the signed area of a, b, p in plan: positive where p lies on the inner side of edge ab."""
-    return (bx - ax) * (pz - az) - (px - ax) * (bz - az)
+def distance_between(a: Array, b: Array) -> float:
+    dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    return np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
 @compiled_exactly
-def contains(mesh: NavMesh, t: int, x: float, z: float) -> bool:
-    """Whether (x, z) lies over triangle t, its edges included."""
-    for k in range(3):
-        a, b = mesh.vertices[mesh.triangles[t, k]], mesh.vertices[mesh.triangles[t, (k + 1) % 3]]
-        if side(a[0], a[2], b[0], b[2], x, z) < 0:
-            return False
-    return True
+def part_way(a: Array, b: Array, share: float) -> tuple[float, float, float]:
+    """x, y, z of the point at a share of the way from a to b."""
+    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share
 
 
 @compiled_exactly
-def height_on(mesh: NavMesh, t: int, x: float, z: float) -> float:
-    """y of triangle t's plane over (x, z) [m]."""
-    a, b, c = (
-        mesh.vertices[mesh.triangles[t, 0]],
-        mesh.vertices[mesh.triangles[t, 1]],
-        mesh.vertices[mesh.triangles[t, 2]],
-    )
-    area = side(a[0], a[2], b[0], b[2], c[0], c[2])
-    wb = side(c[0], c[2], a[0], a[2], x, z) / area
-    wc = side(a[0], a[2], b[0], b[2], x, z) / area
-    return a[1] + wb * (b[1] - a[1]) + wc * (c[1] - a[1])
+def on_segment(place: Array, a: Array, b: Array) -> tuple[float, float]:
+    """Nearest point of a segment in plan: squared distance, and its share of the way from a to b."""
+    ux, uz = b[0] - a[0], b[2] - a[2]
+    length = ux * ux + uz * uz
+    s = ux * (place[0] - a[0]) + uz * (place[2] - a[2])
+    if length > ZERO:
+        s /= length
+    s = min(max(s, ZERO), ONE)
+    dx, dz = a[0] + s * ux - place[0], a[2] + s * uz - place[2]
+    return dx * dx + dz * dz, s
 
 
 @compiled_exactly
-def on_edge(mesh: NavMesh, t: int, k: int, x: float, z: float) -> tuple[float, float]:
-    """Nearest point of edge k of triangle t in plan: squared distance, and its share of the way along the edge."""
-    a, b = mesh.vertices[mesh.triangles[t, k]], mesh.vertices[mesh.triangles[t, (k + 1) % 3]]
-    dx, dz = b[0] - a[0], b[2] - a[2]
-    s = ((x - a[0]) * dx + (z - a[2]) * dz) / (dx * dx + dz * dz)
-    s = min(max(s, 0.0), 1.0)
-    ex, ez = a[0] + s * dx - x, a[2] + s * dz - z
-    return ex * ex + ez * ez, s
+def contains(mesh: NavMesh, p: int, place: Array) -> bool:
+    """Whether a place lies over polygon p; on a border, over some of the polygons that share it."""
+    inside, x, z = False, place[0], place[2]
+    sides, ring = mesh.sides[p], mesh.rings[p]
+    bx, bz = ring[sides - 1, 0], ring[sides - 1, 2]
+    for k in range(sides):
+        ax, az = ring[k, 0], ring[k, 2]
+        if (az > z) != (bz > z) and x < (bx - ax) * (z - az) / (bz - az) + ax:
+            inside = not inside
+        bx, bz = ax, az
+    return inside
 
 
 @compiled_exactly
-def _nearest_on(mesh: NavMesh, t: int, point: Array) -> tuple[float, float, float, float]:
-    """Nearest point of triangle t, and Detour's measure of its distance: free within `climb` above or below."""
-    if contains(mesh, t, point[0], point[2]):
-        y = height_on(mesh, t, point[0], point[2])
-        gap = max(abs(y - point[1]) - mesh.climb, 0.0)
-        return gap * gap, point[0], y, point[2]
-    best, best_k, best_s = np.inf, 0, 0.0
-    for k in range(3):
-        distance, s = on_edge(mesh, t, k, point[0], point[2])
-        if distance < best:
-            best, best_k, best_s = distance, k, s
-    a, b = mesh.vertices[mesh.triangles[t, best_k]], mesh.vertices[mesh.triangles[t, (best_k + 1) % 3]]
-    x, y, z = a[0] + best_s * (b[0] - a[0]), a[1] + best_s * (b[1] - a[1]), a[2] + best_s * (b[2] - a[2])
-    return best + (y - point[1]) ** 2, x, y, z
+def _on_detail_edges(mesh: NavMesh, p: int, place: Array, only_border: bool) -> tuple[float, float, float]:
+    """The nearest point in plan on the edges of polygon p's triangles, or on those of them along its border."""
+    best, share, best_t, best_k = FAR, ZERO, mesh.first_triangle[p], 0
+    for t in range(mesh.first_triangle[p], mesh.first_triangle[p + 1]):
+        for i in range(3):
+            k = (i + 2) % 3  # Detour starts with the last edge
+            if mesh.edges[t, k] == TWIN or (only_border and mesh.edges[t, k] != BORDER):
+                continue
+            distance, s = on_segment(place, mesh.triangles[t, k], mesh.triangles[t, i])
+            if distance < best:
+                best, share, best_t, best_k = distance, s, t, k
+    return part_way(mesh.triangles[best_t, best_k], mesh.triangles[best_t, (best_k + 1) % 3], share)
 
 
 @compiled_exactly
-def project(mesh: NavMesh, point: Array, island: int) -> tuple[int, Array]:
-    """Triangle nearest to a point and the place on it; triangle -1 if none within REACH. island -1 = any."""
-    best, best_t = np.inf, -1
-    x, y, z = np.nan, np.nan, np.nan
-    rows, columns = int(mesh.grid[2]), int(mesh.grid[3])
-    row, column = (
-        int(np.floor((point[2] - mesh.grid[1]) / GRID_CELL)),
-        int(np.floor((point[0] - mesh.grid[0]) / GRID_CELL)),
-    )
-    rings = int(np.ceil(REACH[0] / GRID_CELL)) + 1
-    for ring in range(rings):
-        for r in range(max(row - ring, 0), min(row + ring, rows - 1) + 1):
-            for c in range(max(column - ring, 0), min(column + ring, columns - 1) + 1):
-                if max(abs(r - row), abs(c - column)) != ring:
-                    continue
-                cell = r * columns + c
-                for m in range(mesh.grid_first[cell], mesh.grid_first[cell + 1]):
-                    t = mesh.grid_triangles[m]
-                    if island != -1 and mesh.island[t] != island:
-                        continue
-                    distance, px, py, pz = _nearest_on(mesh, t, point)
-                    if distance < best and abs(py - point[1]) <= REACH[1]:
-                        best, best_t, x, y, z = distance, t, px, py, pz
-        # Whatever lies in the next rings is further away in plan than this ring is wide.
-        if best <= (ring * GRID_CELL) ** 2:
-            break
-    if best_t != -1 and (abs(x - point[0]) > REACH[0] or abs(z - point[2]) > REACH[2]):
-        best_t = -1
-    return best_t, np.array([x, y, z])
+def _height(mesh: NavMesh, p: int, place: Array) -> float:
+    """y of polygon p's triangles at a place over it [m]."""
+    for t in range(mesh.first_triangle[p], mesh.first_triangle[p + 1]):
+        a, b, c = mesh.triangles[t, 0], mesh.triangles[t, 1], mesh.triangles[t, 2]
+        ux, uz, vx, vz = c[0] - a[0], c[2] - a[2], b[0] - a[0], b[2] - a[2]
+        wx, wz = place[0] - a[0], place[2] - a[2]
+        area = ux * vz - uz * vx
+        if abs(area) < FLAT:
+            continue
+        u, v = vz * wx - vx * wz, ux * wz - uz * wx
+        if area < ZERO:
+            area, u, v = -area, -u, -v
+        if u >= ZERO and v >= ZERO and u + v <= area:
+            return a[1] + ((c[1] - a[1]) * u + (b[1] - a[1]) * v) / area
+    return _on_detail_edges(mesh, p, place, False)[1]
 
 
 @compiled_exactly
-def _crossing(ax: float, az: float, bx: float, bz: float, cx: float, cz: float, dx: float, dz: float) -> float:
-    """Share of the way from a to b at which it meets segment cd; -1 if it does not."""
-    denominator = (bx - ax) * (dz - cz) - (bz - az) * (dx - cx)
-    if denominator == 0:
-        return -1.0
-    s = ((cx - ax) * (dz - cz) - (cz - az) * (dx - cx)) / denominator
-    u = ((cx - ax) * (bz - az) - (cz - az) * (bx - ax)) / denominator
-    return s if 0 <= s <= 1 and 0 <= u <= 1 else -1.0
+def _nearest_on(mesh: NavMesh, p: int, place: Array) -> tuple[float, float, float, float]:
+    """Detour's measure of how far polygon p is, free within `climb` above or below, and the nearest point on it."""
+    if contains(mesh, p, place):
+        y = _height(mesh, p, place)
+        gap = abs(place[1] - y) - mesh.climb
+        return (gap * gap if gap > ZERO else ZERO), place[0], y, place[2]
+    x, y, z = _on_detail_edges(mesh, p, place, True)
+    dx, dy, dz = place[0] - x, place[1] - y, place[2] - z
+    return dx * dx + dy * dy + dz * dz, x, y, z
 
 
 @compiled_exactly
-def move_along(mesh: NavMesh, t: int, start: Array, target: Array, sliding: bool) -> tuple[int, Array]:
-    """Walk from `start` on triangle t towards `target`: as near as the walls let (sliding), or up to the first wall.
+def _to_box(mesh: NavMesh, p: int, place: Array) -> float:
+    """Squared distance in plan to the box around polygon p."""
+    box = mesh.boxes[p]
+    dx = max(box[0] - place[0], place[0] - box[2], ZERO)
+    dz = max(box[1] - place[2], place[2] - box[3], ZERO)
+    return dx * dx + dz * dz
 
-    Searches the triangles around the step, as Detour does; returns the last triangle and the place on it.
+
+@compiled_exactly
+def project(mesh: NavMesh, place: Array, island: int) -> tuple[int, Array]:
+    """The polygon nearest to a place and the point on it; polygon -1 and NaN if none is within REACH. -1 = any island.
+
+    A polygon is within reach if its box is, so the point on it may lie further away. Of equally near ones the first
+    in the tree's order counts, so the search ends at the first on which the place lies: most do on some.
     """
-    mx, mz = (start[0] + target[0]) / 2, (start[2] + target[2]) / 2
-    radius = np.hypot(start[0] - target[0], start[2] - target[2]) / 2 + 0.001
-    queue = np.empty(64, np.int64)
-    queue[0] = t
-    size, at = 1, 0
-    best, best_t, x, z = np.inf, t, start[0], start[2]
-    stop, stop_t = -1.0, t
+    best, best_p, point = FAR, np.int64(-1), np.full(3, np.nan, np.float32)
+    touches, box = box_in_cells(place, REACH, mesh.tile, mesh.inverse_size)
+    if not touches:
+        return best_p, point
+    for margin in (BESIDE * BESIDE, FAR):
+        p, node = next_polygon(mesh.tree_low, mesh.tree_high, mesh.tree_polygon, 0, box)
+        while p != -1 and best > ZERO:
+            if mesh.area[p] > 0 and (island == -1 or mesh.island[p] == island):
+                away = _to_box(mesh, p, place)
+                if away <= margin and away <= best * (ONE + BESIDE) + BESIDE * BESIDE:
+                    distance, x, y, z = _nearest_on(mesh, p, place)
+                    if distance < best and (margin == FAR or distance == ZERO):
+                        best, best_p = distance, p
+                        point[0], point[1], point[2] = x, y, z
+            p, node = next_polygon(mesh.tree_low, mesh.tree_high, mesh.tree_polygon, node, box)
+    return best_p, point
+
+
+@compiled_exactly
+def _crossing(a: Array, b: Array, start: Array, end: Array) -> float:
+    """Share of the way from a to b at which the way from start to end crosses it; -1 if it does not."""
+    ux, uz, vx, vz = b[0] - a[0], b[2] - a[2], end[0] - start[0], end[2] - start[2]
+    wx, wz = a[0] - start[0], a[2] - start[2]
+    area = ux * vz - uz * vx
+    if abs(area) < PARALLEL:
+        return -ONE
+    s, t = (vx * wz - vz * wx) / area, (ux * wz - uz * wx) / area
+    return s if ZERO <= s <= ONE and ZERO <= t <= ONE else -ONE
+
+
+@compiled_exactly
+def _stop_at(a: Array, b: Array, start: Array, end: Array, sliding: bool) -> tuple[float, float]:
+    """Where a wall from a to b lets a step get to: squared distance in plan from the step's end, and share of the wall.
+
+    Sliding, that is the point of the wall nearest to the end; else where the step runs into it, FAR if it does not.
+    """
+    if sliding:
+        return on_segment(end, a, b)
+    s = _crossing(a, b, start, end)
+    if s < ZERO:
+        return FAR, s
+    x, _, z = part_way(a, b, s)
+    dx, dz = end[0] - x, end[2] - z
+    return dx * dx + dz * dz, s
+
+
+@compiled_exactly
+def _reaches(a: Array, b: Array, start: Array, end: Array, centre: Array, radius2: float, sliding: bool) -> bool:
+    """Whether a step may pass through an edge: within the circle around the step, and without sliding on its line."""
+    if on_segment(centre, a, b)[0] > radius2:
+        return False
+    return sliding or _crossing(a, b, start, end) >= ZERO
+
+
+@compiled_exactly
+def _number_of(known: Array, count: int, p: int) -> int:
+    n = 0
+    while n < count and known[n] != p:
+        n += 1
+    return n
+
+
+@compiled_exactly
+def move_along(mesh: NavMesh, p: int, start: Array, end: Array, sliding: bool, place: Array) -> int:
+    """Walk from `start` on polygon p towards `end`: as near as walls let (sliding), or up to the first wall.
+
+    Searches the polygons around the step, breadth first. Fills the place it leads to, and returns the polygon under
+    it; -1 if there is none, as where a step along a wall touches no edge.
+    """
+    centre = np.empty(3, np.float32)
+    centre[0], centre[1], centre[2] = part_way(start, end, HALF)
+    radius = distance_between(start, end) / TWO + NEAR
+    known, entered, queue = np.empty(MOST_SEEN, np.int64), np.zeros(MOST_SEEN, np.bool_), np.empty(MOST_SEEN, np.int64)
+    known[0], entered[0], queue[0] = p, True, p
+    count, at, size = 1, 0, 1
+    best, best_p = FAR, np.int64(-1)
     while at < size:
         current = queue[at]
         at += 1
-        if contains(mesh, current, target[0], target[2]):
-            best_t, x, z = current, target[0], target[2]
-            break
-        for k in range(3):
-            other = mesh.neighbours[current, k]
+        if contains(mesh, current, end):
+            place[:] = end
+            return current
+        for i in range(mesh.sides[current]):
+            k = i - 1 if i else mesh.sides[current] - 1  # Detour starts with the last edge
+            a, b, other = mesh.rings[current, k], mesh.rings[current, k + 1], mesh.neighbours[current, k]
             if other == -1:
-                distance, s = on_edge(mesh, current, k, target[0], target[2])
-                a, b = mesh.vertices[mesh.triangles[current, k]], mesh.vertices[mesh.triangles[current, (k + 1) % 3]]
+                distance, share = _stop_at(a, b, start, end, sliding)
                 if distance < best:
-                    best, best_t = distance, current
-                    x, z = a[0] + s * (b[0] - a[0]), a[2] + s * (b[2] - a[2])
-                # Only walls that the step leaves through: whoever touches one may walk away from it.
-                if not sliding and side(a[0], a[2], b[0], b[2], target[0], target[2]) < 0:
-                    share = _crossing(start[0], start[2], target[0], target[2], a[0], a[2], b[0], b[2])
-                    if share > stop:
-                        stop, stop_t = share, current
+                    best, best_p = distance, current
+                    place[0], place[1], place[2] = part_way(a, b, share)
                 continue
-            if size == len(queue):
+            n = _number_of(known, count, other)
+            if n == MOST_SEEN:
                 continue
-            seen = False
-            for q in range(size):
-                seen = seen or queue[q] == other
-            if not seen and on_edge(mesh, current, k, mx, mz)[0] <= radius * radius:
-                queue[size] = other
+            if n == count:
+                known[n] = other
+                count += 1
+            reaches = not entered[n] and _reaches(a, b, start, end, centre, radius * radius, sliding)
+            if reaches and size - at < MOST_WAITING:
+                entered[n], queue[size] = True, other
                 size += 1
-    if stop >= 0:
-        best_t, x, z = stop_t, start[0] + stop * (target[0] - start[0]), start[2] + stop * (target[2] - start[2])
-    return best_t, np.array([x, height_on(mesh, best_t, x, z), z])
+    return best_p
 
 
 @compiled_exactly
-def try_step(mesh: NavMesh, start: Array, target: Array, sliding: bool) -> Array:
-    """Where a step from `start` towards `target` ends (3,); `start` itself if they are not connected."""
-    t, origin = project(mesh, start, ANY)
-    goal_t, _ = project(mesh, target, ANY)
-    if t == -1 or goal_t == -1 or mesh.island[t] != mesh.island[goal_t]:
-        return start
-    last, end = move_along(mesh, t, origin, target, sliding)
-    end_t, _ = project(mesh, end, ANY)
-    if end_t == -1 or mesh.island[end_t] != mesh.island[t]:
-        # On an edge that touches another island: a hair back into the triangle it belongs to.
-        centre = np.zeros(3)
-        for k in range(3):
-            centre += mesh.vertices[mesh.triangles[last, k]] / 3
-        inward = centre - end
-        end = end + 1e-4 * inward / np.sqrt((inward * inward).sum())
-    return end
+def try_step(mesh: NavMesh, start: Array, end: Array, sliding: bool) -> Array:
+    """Where a step from `start` towards `end` leads (3,); `start` itself if they are not connected."""
+    p, origin = project(mesh, start, ANY)
+    goal = project(mesh, end, ANY)[0]
+    if p == -1 or goal == -1 or mesh.island[p] != mesh.island[goal]:
+        return start.copy()
+    place = origin.copy()
+    last = move_along(mesh, p, origin, end, sliding, place)
+    if last == -1:
+        return start.copy()
+    if contains(mesh, last, place):
+        place[1] = _height(mesh, last, place)
+    beside = project(mesh, place, ANY)[0]
+    if beside == -1 or mesh.island[beside] != mesh.island[p]:
+        _nudge_into(mesh, last, place)
+    return place
 
 
 @compiled_exactly
-def wall_distance(mesh: NavMesh, point: Array, radius: float) -> tuple[float, Array]:
-    """Distance to the nearest wall of the island in plan, at most `radius` [m], and the nearest place on it (3,)."""
-    t, place = project(mesh, point, ANY)
-    best = radius * radius
-    hit = np.full(3, np.nan)
-    if t == -1:
-        return radius, hit
-    queue = np.empty(len(mesh.triangles), np.int64)
-    seen = np.zeros(len(mesh.triangles), np.bool_)
-    queue[0], seen[t] = t, True
-    size, at = 1, 0
-    while at < size:
-        current = queue[at]
-        at += 1
-        for k in range(3):
-            distance, s = on_edge(mesh, current, k, place[0], place[2])
-            if distance >= best:
-                continue
-            other = mesh.neighbours[current, k]
-            if other == -1:
-                a, b = mesh.vertices[mesh.triangles[current, k]], mesh.vertices[mesh.triangles[current, (k + 1) % 3]]
+def _nudge_into(mesh: NavMesh, p: int, place: Array) -> None:
+    """Move a place on an edge that touches another island a hair into the polygon it belongs to."""
+    inward = np.zeros(3, np.float32)
+    for k in range(mesh.sides[p]):
+        inward += mesh.rings[p, k]
+    inward = inward / np.float32(mesh.sides[p]) - place
+    length = np.sqrt(inward[0] * inward[0] + inward[1] * inward[1] + inward[2] * inward[2])
+    place += NUDGE * (inward / length)
+
+
+@compiled_exactly
+def _walls_of(mesh: NavMesh, p: int, origin: Array, best: float, hit: Array) -> float:
+    """The squared distance to the nearest wall of polygon p if that is within `best`; its point then is in `hit`."""
+    for i in range(mesh.sides[p]):
+        k = i - 1 if i else mesh.sides[p] - 1
+        if mesh.neighbours[p, k] == -1:
+            a, b = mesh.rings[p, k], mesh.rings[p, k + 1]
+            distance, share = on_segment(origin, a, b)
+            if distance <= best:
                 best = distance
-                hit = a + s * (b - a)
-            elif not seen[other]:
-                seen[other] = True
-                queue[size] = other
-                size += 1
+                hit[0], hit[1], hit[2] = part_way(a, b, share)
+    return best
+
+
+@compiled_exactly
+def wall_distance(mesh: NavMesh, search: Search, place: Array, radius: float) -> tuple[float, Array]:
+    """Distance to the nearest wall of the island in plan, at most `radius` [m], and the nearest point on it (3,).
+
+    Infinite off the navmesh; the point is NaN where no wall is that near.
+    """
+    p, origin = project(mesh, place, ANY)
+    hit = np.full(3, np.nan, np.float32)
+    if p == -1:
+        return np.float32(np.inf), hit
+    best = np.float32(radius) * np.float32(radius)
+    begin(search, p, origin, ZERO)
+    size, nodes = 1, 1
+    while size:
+        current = pop(search, size)
+        size -= 1
+        best = _walls_of(mesh, current, origin, best, hit)
+        for k in range(mesh.sides[current]):
+            other = mesh.neighbours[current, k]
+            if other == -1 or other == search.parent[current]:
+                continue
+            a, b, state = mesh.rings[current, k], mesh.rings[current, k + 1], state_of(search, other)
+            if on_segment(origin, a, b)[0] > best or state == CLOSED or (state == UNSEEN and nodes == MOST_NODES):
+                continue
+            if state == UNSEEN:
+                meet(search, other, a, b)
+                nodes += 1
+            total = search.total[current] + distance_between(search.place[current], search.place[other])
+            if state == UNSEEN or total < search.total[other]:
+                size = put(search, size, other, current, total)
     return np.sqrt(best), hit
 
 
 @compiled_exactly
-def navigable(mesh: NavMesh, point: Array, max_y_delta: float) -> bool:
+def navigable(mesh: NavMesh, place: Array, max_y_delta: float) -> bool:
     """habitat-sim's test: on the mesh to 1 cm in plan and within `max_y_delta` [m] in height."""
-    t, place = project(mesh, point, ANY)
-    if t == -1 or abs(place[1] - point[1]) > max_y_delta:
+    p, point = project(mesh, place, ANY)
+    if p == -1 or abs(point[1] - place[1]) > max_y_delta:
         return False
-    return (place[0] - point[0]) ** 2 + (place[2] - point[2]) ** 2 <= 1e-4
+    dx, dz = place[0] - point[0], place[2] - point[2]
+    return np.sqrt(dx * dx + dz * dz) <= IN_PLACE
 
 
 @compiled_exactly
 def navigable_grid(mesh: NavMesh, xs: Array, y: float, zs: Array, max_y_delta: float) -> Array:
     """(len(zs), len(xs)) bool: where the mesh is, at height y."""
     free = np.zeros((len(zs), len(xs)), np.bool_)
-    point = np.array([0.0, y, 0.0])
+    place = np.full(3, y, np.float32)
     for r in range(len(zs)):
         for c in range(len(xs)):
-            point[0], point[2] = xs[c], zs[r]
-            free[r, c] = navigable(mesh, point, max_y_delta)
+            place[0], place[2] = xs[c], zs[r]
+            free[r, c] = navigable(mesh, place, max_y_delta)
     return free
-
-
-@compiled_exactly
-def sample(mesh: NavMesh, cumulative: Array, t_candidates: Array, uniforms: Array) -> Array:
-    """A point spread evenly over the candidate triangles; three uniform numbers in [0, 1)."""
-    t = t_candidates[min(np.searchsorted(cumulative, uniforms[0] * cumulative[-1], "right"), len(t_candidates) - 1)]
-    root = np.sqrt(uniforms[1])
-    a, b, c = (
-        mesh.vertices[mesh.triangles[t, 0]],
-        mesh.vertices[mesh.triangles[t, 1]],
-        mesh.vertices[mesh.triangles[t, 2]],
-    )
-    return (1 - root) * a + root * (1 - uniforms[2]) * b + root * uniforms[2] * c

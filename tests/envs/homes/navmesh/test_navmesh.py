@@ -15,7 +15,6 @@ from embodia.envs.homes.navmesh.navmesh import (
     cached_navmesh,
     load_navmesh,
     mesh_hash,
-    triangle_areas,
 )
 from embodia.envs.homes.navmesh.pathfinder import PathFinder
 
@@ -151,7 +150,7 @@ def test_a_mesh_with_holes_and_loose_triangles_is_still_walked_on():
     floor = room(4, 3)
     fin = [[0, 6, 7]]
     faces = np.concatenate([floor.faces, floor.faces[:1], [[3, 3, 3]], fin])
-    assert triangle_areas(*build_navmesh(floor.vertices, faces, POINT_BODY)[:2]).sum() > 8
+    assert build_navmesh(floor.vertices, faces, POINT_BODY).area.sum() > 8
 
 
 def test_stored_beside_the_scene_and_used_again(tmp_path):
