@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embodia.envs import Scores
 from embodia.envs.homes.engines.engine import Home
 from embodia.envs.homes.measures.fog_of_war import reveal
 from embodia.envs.homes.measures.top_down_map import MapGrid, map_angle
@@ -14,6 +15,15 @@ Array = NDArray[Any]
 CELL = 0.1  # [m]
 VISIBILITY = 5.0  # [m]
 DONE = 0.9  # share of the floor whose sight counts as success
+EXPLORATION_SCORES: Scores = {
+    "coverage": "higher",
+    "success": "higher",
+    "area_seen": "higher",
+    "num_steps": "lower",
+    "collisions/count": "lower",
+    "collisions/is_collision": "lower",
+}
+"""The scores of an exploration, the one that decides first."""
 
 
 class AreaSeen:
