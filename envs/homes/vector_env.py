@@ -290,6 +290,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         where = f"embodia/{self.task.name}, step {int(self.measures.num_steps.max())}"
         if array.shape != shape:
             raise ValueError(f"{where}: actions have shape {array.shape}; {self.num_envs} worlds need {shape}.")
+        array = np.where(self.over.reshape(-1, *[1] * (array.ndim - 1)), 0, array)  # theirs are ignored
         if not np.isfinite(array).all():
             world = int(np.argwhere(~np.isfinite(array))[0][0])
             raise ValueError(f"{where}: the action of world {world} is not finite: {array[world]}.")
@@ -374,7 +375,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _step_info(self, active: Array, fresh: Array, collided: Array) -> Info:
         everywhere = np.ones(self.num_envs, bool)
-        info = _flagged({"distance_to_goal": self.measures.distance_to_goal, "collided": collided}, everywhere)
+        info = _flagged({"distance_to_goal": self.measures.distance_to_goal}, everywhere)
+        info |= _flagged({"collided": collided}, active)
         if fresh.any():
             info |= {name: value for name, value in self._start_info(fresh).items() if "distance" not in name}
         if self.over.any():

@@ -229,6 +229,7 @@ class DrivingVectorEnv(VectorEnv):
         """(N, 2) acceleration and steering rate."""
         assert self.worlds is not None
         action = torch.as_tensor(np.asarray(actions), device=self.device)
+        action = pick(torch.as_tensor(~self.over, device=self.device), action, torch.zeros_like(action))  # else ignored
         if action.is_floating_point() and not bool(action.isfinite().all()):
             world = int((~action.isfinite()).any(-1).nonzero()[0])
             at = f"world {world}, step {int(self.worlds.t[world])}"
