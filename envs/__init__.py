@@ -21,6 +21,12 @@ tokens int64 (L,)."""
 Info = dict[str, Any]
 """Privileged labels, and on an episode's last step `info["metrics"]: dict[str, float]`, the protocol's scores."""
 
+Better = Literal["higher", "lower"]
+Scores = dict[str, Better]
+"""`metadata["scores"]`: every score of `info["metrics"]` (and `return`, the undiscounted sum of rewards, which every
+episode has) by name, and which way is better. The first heads reports and decides between checkpoints. An environment
+that declares none is judged by its return."""
+
 State = dict[str, Any]
 """An exact snapshot: nested dicts, lists and tuples of arrays, numbers, strings, bytes and None; nothing else."""
 
@@ -40,9 +46,11 @@ class Environment(Protocol):
     """A `gymnasium.Env` whose docstring is its spec sheet (task, actions, reward formula, termination, scores).
 
     `terminated` means the task ended, `truncated` that time ran out. `reset(seed=s)` fixes the episode completely;
-    `reset()` draws the next level of the split from the environment's own generator.
+    `reset()` draws the next level of the split from the environment's own generator. `metadata` holds `scores`
+    (`Scores`), and where actions are discrete `action_names`, a tuple of what each is called.
     """
 
+    metadata: dict[str, Any]
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
 
@@ -69,9 +77,11 @@ class VectorEnvironment(Protocol):
 
     Next-step autoreset, declared in `metadata["autoreset_mode"]`: after a last step the next `step` ignores that
     world's action and gives the new episode's first observation with reward 0. Infos follow Gymnasium's layout:
-    `infos["metrics"][name]` is (N,) and `infos["_metrics"]` the (N,) mask of the worlds that have it.
+    `infos["metrics"][name]` is (N,) and `infos["_metrics"]` the (N,) mask of the worlds that have it. Its `metadata`
+    holds the `scores` and `action_names` of its worlds.
     """
 
+    metadata: dict[str, Any]
     num_envs: int
     single_observation_space: spaces.Dict
     single_action_space: spaces.Space[Any]
@@ -102,10 +112,12 @@ class NoExpert(NotImplementedError):
 
 __all__ = [
     "SPLIT_SIZE",
+    "Better",
     "Environment",
     "Info",
     "NoExpert",
     "Observation",
+    "Scores",
     "Split",
     "State",
     "VectorEnvironment",

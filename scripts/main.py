@@ -39,6 +39,7 @@ ELSEWHERE = (
     ("embodia.agents.training.checkpoint", "CheckpointError"),
     ("embodia.agents.training.rows", "EpisodeError"),
     ("embodia.agents.training.rows", "NonFinite"),
+    ("embodia.agents.training.scores", "ScoreError"),
     ("embodia.envs", "NoExpert"),
     ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
     ("embodia.envs.driving.scenarios.pack", "PackError"),

@@ -18,7 +18,7 @@ class CountingEnv(gym.Env):
     `broken` names what goes wrong at step 3 of any episode: "raise", "nan_obs", "nan_reward", "die", "odd_error".
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "scores": {"success": "higher", "count": "lower"}}  # noqa: RUF012
 
     def __init__(self, length: int = 5, broken: str | None = None, broken_seed: int | None = None):
         self.length, self.broken, self.broken_seed = length, broken, broken_seed
@@ -168,6 +168,8 @@ class IdentityEnv(gym.Env):
 
     The optimum of an episode of `length` steps is `length` where actions are discrete and 0 where they are continuous.
     """
+
+    metadata = {"scores": {"success": "higher"}}  # noqa: RUF012
 
     def __init__(self, n: int = 4, length: int = 8, continuous: bool = False):
         self.n, self.length, self.continuous = n, length, continuous

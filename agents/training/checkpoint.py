@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from embodia.agents.training.scores import SIGN
 from embodia.agents.training.spaces import difference, space_from_json, space_to_json
 from embodia.agents.training.versions import versions
 from embodia.planners.trees import object_array
@@ -303,18 +304,20 @@ def latest(folder: Path | str) -> Path | None:
     return None
 
 
-def score(path: Path) -> float | None:
-    """The evaluation score a checkpoint was saved with."""
+def merit(path: Path) -> float | None:
+    """The evaluation score a checkpoint was saved with, negative where lower is better."""
     try:
-        return json.loads((path / "meta.json").read_text()).get("score")
+        meta = json.loads((path / "meta.json").read_text())
     except (OSError, ValueError):
         return None
+    score = meta.get("score")
+    return None if score is None else SIGN[meta.get("better", "higher")] * score
 
 
 def best(folder: Path | str) -> Path | None:
-    """The checkpoint with the highest score, the newest of equals; the newest of all where none has a score."""
+    """The checkpoint with the best score, the newest of equals; the newest of all where none has a score."""
     paths = list_steps(folder)
-    scored = [(value, path) for path in paths if (value := score(path)) is not None]
+    scored = [(value, path) for path in paths if (value := merit(path)) is not None]
     return max(scored)[1] if scored else (paths[-1] if paths else None)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embodia.agents import Agent, Array, Mode, Row
 from embodia.agents.training.rows import NonFinite, check_finite
+from embodia.agents.training.scores import env_id, warn_of_differences
 from embodia.planners.trees import index, object_array, tree_map
 
 
@@ -97,7 +98,10 @@ def evaluate(agent: Agent, env: Any, seeds: Sequence[int], watch: Watch | None =
         renewed = np.zeros(n, bool)
         for world, run in enumerate(ended):
             if run is not None:
-                episodes[run.number] = _close(run, world_info(info, world))
+                closed = _close(run, world_info(info, world))
+                if not episodes:
+                    warn_of_differences(env, closed.metrics)
+                episodes[run.number] = closed
                 runs[world] = _next(waiting)
                 renewed[world] = runs[world] is not None
         if renewed.any():
@@ -164,12 +168,6 @@ def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, A
         if not is_mask and (mask[world] if mask is not None else not masked):
             info[key] = _of_world(value, world, masked=False) if isinstance(value, Mapping) else value[world]
     return info
-
-
-def env_id(env: Any) -> str:
-    """The registered id of an environment, or its class."""
-    spec = getattr(env, "spec", None)
-    return spec.id if spec is not None else type(env).__name__
 
 
 def _show(watch: Watch, env: Any, runs: Sequence[_Run | None], row: Row, infos: Sequence[dict[str, Any]]) -> None:

@@ -10,15 +10,16 @@ import numpy as np
 
 from embodia.agents import Agent, Buffer
 from embodia.agents.training import checkpoint
-from embodia.agents.training.evaluate import after_step, ask, env_id, make_row, world_info
+from embodia.agents.training.evaluate import after_step, ask, make_row, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.resume import Progress, resume_training, save_training
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import check_finite
+from embodia.agents.training.scores import env_id, warn_of_differences
 
 Evaluate = Callable[[], Mapping[str, float]]
-"""Scores of the agent as it is, by name; the first of `resume.DECIDES` decides which checkpoint is best."""
+"""Scores of the agent as it is, by name; the first that the environment declares decides which checkpoint is best."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,11 @@ def advance(agent: Agent, env: Any, buffer: Buffer, logger: Logger, now: Progres
     now.length = np.where(restarted, 0, now.length + 1)
     now.return_ = np.where(restarted, 0.0, now.return_ + reward)
     check_finite(now.obs, reward, lambda world: where(env, now, world))
-    for world in np.flatnonzero(last):
-        scores = {"return": now.return_[world], "length": now.length[world]}
-        scores |= world_info(info, int(world)).get("metrics", {})
+    ended = {int(world): world_info(info, int(world)).get("metrics", {}) for world in np.flatnonzero(last)}
+    if ended and not now.episodes.any():
+        warn_of_differences(env, next(iter(ended.values())))
+    for world, metrics in ended.items():
+        scores = {"return": now.return_[world], "length": now.length[world], **metrics}
         logger.add({f"episode/{name}": float(value) for name, value in scores.items()})
     now.episodes = now.episodes + last
 

@@ -12,9 +12,7 @@ from embodia.agents import Agent, Array, Buffer, Carry
 from embodia.agents.training import checkpoint
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state
-
-DECIDES = ("score", "success", "return")
-"""The evaluation's score that decides between checkpoints: the first of these that the world has."""
+from embodia.agents.training.scores import deciding, declared_scores
 
 
 @dataclass
@@ -57,9 +55,17 @@ def save_training(
         "rng": rng_state(),
         "progress": {entry.name: getattr(now, entry.name) for entry in fields(now)},
     }
-    judged = (now.scores[name] for name in DECIDES if name in now.scores and now.evaluated == now.step)
-    meta = {"score": next(judged, None), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
+    meta = {**judgement(env, now), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
     return checkpoint.save(folder, now.step, agent, training, meta)
+
+
+def judgement(env: Any, now: Progress) -> dict[str, Any]:
+    """What decides between checkpoints, as `checkpoint.best` reads it: the score, its name, which way is better."""
+    declared = declared_scores(env)
+    name = deciding(declared, now.scores) if now.evaluated == now.step else None
+    if name is None:
+        return {"score": None}
+    return {"score": now.scores[name], "decides": name, "better": declared[name]}
 
 
 def snapshot(env: Any) -> dict[str, Any] | None:

@@ -43,10 +43,14 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
 
     Reward: 1 on reaching the goal, else 0. Termination: within 4.5 pixels of the goal; truncated after `max_steps`.
 
-    Scores: `success`, `return`, `distance` [pixels] to the goal at the end.
+    Scores: `success`, which decides, `return`, and `distance` [pixels] to the goal at the end, where lower is better.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+    metadata = {  # noqa: RUF012 (Gymnasium's own form)
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+        "scores": {"success": "higher", "return": "higher", "distance": "lower"},
+    }
 
     def __init__(
         self,

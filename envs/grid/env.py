@@ -51,10 +51,15 @@ class GridEnv(gym.Env[Observation, int]):
     Scores, in `info["metrics"]` on the last step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
     (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own length counts where
     it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the obstacles stands for
-    the expert's.
+    the expert's. `success` decides; higher is better in all.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+    metadata = {  # noqa: RUF012 (Gymnasium's own form)
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+        "scores": {"success": "higher", "return": "higher", "path_efficiency": "higher"},
+        "action_names": ("left", "right", "forward", "pick up", "drop", "toggle", "done"),
+    }
 
     def __init__(
         self,

@@ -36,8 +36,9 @@ class HomesEnv(gym.Env[Observation, Any]):
 
     Termination: stop. Truncation: `max_steps`, 500 (ImageNav and InstanceImageNav 1000) unless given.
 
-    Scores, in `info["metrics"]` on the last step, under Habitat's names: distance_to_goal, success, spl, soft_spl,
-    num_steps, collisions/count, ... Exploration: success (90 % of the floor seen), coverage, area_seen [m2].
+    Scores, in `info["metrics"]` on the last step, under Habitat's names: success, which decides, spl, soft_spl,
+    distance_to_goal, num_steps, collisions/count, ... (`NAVIGATION_SCORES` says which way is better).
+    Exploration: coverage, which decides, success (90 % of the floor seen), area_seen [m2].
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
@@ -45,6 +46,7 @@ class HomesEnv(gym.Env[Observation, Any]):
     def __init__(self, **options: Any) -> None:
         """Options of `HomesVectorEnv`. Raises ValueError for an impossible one."""
         self.vector = HomesVectorEnv(num_envs=1, **options)
+        self.metadata = {key: value for key, value in self.vector.metadata.items() if key != "autoreset_mode"}
         self.observation_space: spaces.Dict = self.vector.single_observation_space  # type: ignore[assignment]
         self.action_space: spaces.Space[Any] = self.vector.single_action_space
         self.render_mode = self.vector.render_mode

@@ -24,12 +24,13 @@ from embodia.envs.homes.episodes.dataset import (
 )
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE, generate_episode
 from embodia.envs.homes.experts.expert import DiscreteExpert, ExplorationGoals, velocity_action
-from embodia.envs.homes.measures.exploration import DONE, AreaSeen
-from embodia.envs.homes.measures.navigation import NavigationMeasures, has_moved
+from embodia.envs.homes.measures.exploration import DONE, EXPLORATION_SCORES, AreaSeen
+from embodia.envs.homes.measures.navigation import NAVIGATION_SCORES, NavigationMeasures, has_moved
 from embodia.envs.homes.measures.top_down_map import TopDownMap
 from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
 from embodia.envs.homes.picture import map_goals, picture
 from embodia.envs.homes.tasks.navigation import (
+    ACTION_NAMES,
     FORWARD,
     LEFT,
     LOOK_DOWN,
@@ -105,10 +106,12 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         kept = min(max(64, num_scenes), MOST_KEPT) if cache_size is None else cache_size
         self.engine = self._open_engine(engine, kept, threads)
         self.single_observation_space = self.suite.space()
-        looks = 6 if base.tilt else 4
-        self.single_action_space = (
-            spaces.Discrete(looks) if actions == "discrete" else spaces.Box(-1.0, 1.0, (2,), np.float32)
-        )
+        self.metadata = {**self.metadata, "scores": EXPLORATION_SCORES if base.goal == "none" else NAVIGATION_SCORES}
+        if actions == "discrete":
+            self.metadata["action_names"] = ACTION_NAMES[: base.num_actions]
+            self.single_action_space = spaces.Discrete(base.num_actions)
+        else:
+            self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._make_worlds()
@@ -287,6 +290,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         where = f"embodia/{self.task.name}, step {int(self.measures.num_steps.max())}"
         if array.shape != shape:
             raise ValueError(f"{where}: actions have shape {array.shape}; {self.num_envs} worlds need {shape}.")
+        array = np.where(self.over.reshape(-1, *[1] * (array.ndim - 1)), 0, array)  # theirs are ignored
         if not np.isfinite(array).all():
             world = int(np.argwhere(~np.isfinite(array))[0][0])
             raise ValueError(f"{where}: the action of world {world} is not finite: {array[world]}.")
@@ -371,7 +375,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _step_info(self, active: Array, fresh: Array, collided: Array) -> Info:
         everywhere = np.ones(self.num_envs, bool)
-        info = _flagged({"distance_to_goal": self.measures.distance_to_goal, "collided": collided}, everywhere)
+        info = _flagged({"distance_to_goal": self.measures.distance_to_goal}, everywhere)
+        info |= _flagged({"collided": collided}, active)
         if fresh.any():
             info |= {name: value for name, value in self._start_info(fresh).items() if "distance" not in name}
         if self.over.any():

@@ -8,10 +8,10 @@ from typing import Any
 
 import tyro
 
+from embodia.agents.training.scores import SIGN, Better
 from embodia.scripts.assembly import runs
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.chart import span
-from embodia.scripts.report.evaluation import headline
 from embodia.scripts.report.report import chance, plainly
 from embodia.scripts.report.statistics import Comparison, compare
 
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     if not 0 < args.confidence < 1:
         raise Mistake(f"--confidence is {args.confidence}; give a number between 0 and 1, such as 0.95")
     folders = [find(each, args.runs) for each in (args.a, args.b)]
-    setting, played = same_setting(folders), [episodes(folder) for folder in folders]
+    reports = same_setting(folders)
+    better: dict[str, Better] = {name: way for made in reports for name, way in made.get("better", {}).items()}
+    played = [episodes(folder) for folder in folders]
     seeds = sorted(set(played[0]) & set(played[1]))
     names = [name for name in played[0][seeds[0]] if name in played[1][seeds[0]]] if seeds else []
     if not names:
@@ -49,13 +51,16 @@ def main(arguments: Sequence[str]) -> int:
     found = {}
     for name in names:
         a, b = ([each[seed][name] for seed in seeds] for each in played)
-        found[name] = compare(a, b, args.confidence)
+        found[name] = compare(a, b, args.confidence, better.get(name, "higher"))
+    setting = f"{reports[0]['env']}, {reports[0]['split']} levels"
     print(f"A = {folders[0]}\nB = {folders[1]}\n{len(seeds)} common seeds of {setting}, A - B:\n")
-    print(table(found, played, seeds))
-    print(f"\n{verdict(headline(names), found, args.confidence)}")
+    print(table(found, played, seeds, better))
+    headline = reports[0]["headline"] if reports[0]["headline"] in found else names[0]
+    print(f"\n{verdict(headline, found[headline], better.get(headline, 'higher'), args.confidence)}")
     if args.json:
         scores = {name: plainly(each) for name, each in found.items()}
-        print(json.dumps({"a": str(folders[0]), "b": str(folders[1]), "seeds": len(seeds), "scores": scores}))
+        sides = {"a": str(folders[0]), "b": str(folders[1])}
+        print(json.dumps({**sides, "seeds": len(seeds), "headline": headline, "better": better, "scores": scores}))
     return 0
 
 
@@ -71,8 +76,8 @@ def find(target: str, under: Path) -> Path:
     return run
 
 
-def same_setting(folders: Sequence[Path]) -> str:
-    """Environment and split in words. Raises Mistake where the two differ: then equal seeds are not equal levels."""
+def same_setting(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The reports of both. Raises Mistake where environment or split differ: then equal seeds are not equal levels."""
     reports = []
     for folder in folders:
         try:
@@ -86,7 +91,7 @@ def same_setting(folders: Sequence[Path]) -> str:
                 f"the two were not played on the same levels: {field} is {a} in {folders[0]}, {b} in {folders[1]}; "
                 "embodia eval with --env and --split makes them comparable"
             )
-    return f"{reports[0]['env']}, {reports[0]['split']} levels"
+    return reports
 
 
 def episodes(folder: Path) -> Played:
@@ -103,22 +108,25 @@ def episodes(folder: Path) -> Played:
     return played
 
 
-def table(found: dict[str, Comparison], played: Sequence[Played], seeds: Sequence[int]) -> str:
+def table(
+    found: dict[str, Comparison], played: Sequence[Played], seeds: Sequence[int], better: dict[str, Better]
+) -> str:
+    """A line a score; of one that no report gives a direction (length), A is not called better or worse."""
     width = max(map(len, found))
-    lines = [f"{'':{width}}  {'A':>8} {'B':>8}   {'difference':<26} A better/worse  test"]
+    lines = [f"{'':{width}}  {'A':>8} {'B':>8}   {'difference':<26} better  A better/worse  test"]
     for name, each in found.items():
         means = [sum(one[seed][name] for seed in seeds) / len(seeds) for one in played]
         low, high = each.difference.low, each.difference.high
+        counts = f"{each.better}/{each.worse}" if name in better else "-"
         lines.append(
             f"{name:{width}}  {means[0]:8.3f} {means[1]:8.3f}   {span(each.difference.value, low, high):<26} "
-            f"{f'{each.better}/{each.worse}':<15} {each.test}, {chance(each.p_value)}"
+            f"{better.get(name, '-'):<7} {counts:<15} {each.test}, {chance(each.p_value)}"
         )
     return "\n".join(lines)
 
 
-def verdict(name: str, found: dict[str, Comparison], confidence: float) -> str:
+def verdict(name: str, found: Comparison, better: Better, confidence: float) -> str:
     """What the headline score says."""
-    each = found[name]
-    if each.p_value >= 1 - confidence:
-        return f"{name}: the difference may be noise ({chance(each.p_value)})."
-    return f"{name}: {'A' if each.difference.value > 0 else 'B'} is better ({chance(each.p_value)})."
+    if found.p_value >= 1 - confidence:
+        return f"{name}: the difference may be noise ({chance(found.p_value)})."
+    return f"{name}: {'A' if SIGN[better] * found.difference.value > 0 else 'B'} is better ({chance(found.p_value)})."

@@ -17,6 +17,7 @@ from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import train
+from embodia.agents.training.scores import declared_scores
 from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import Config, check, fitting
 from embodia.scripts.assembly.config import write as write_config
@@ -174,7 +175,7 @@ def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: 
 
     try:
         if data is not None:
-            offline.learn(agent, data, config, run, logger, judged, again)
+            offline.learn(agent, data, config, run, logger, judged, declared_scores(judges), again)
         else:
             about = {"hash": config_hash(config)}
             train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)

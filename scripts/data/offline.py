@@ -14,8 +14,8 @@ from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Evaluate, Schedule
 from embodia.agents.training.recorded import RecordedBatches
-from embodia.agents.training.resume import DECIDES
 from embodia.agents.training.rows import flatten
+from embodia.agents.training.scores import Better
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.data.recordings import Matched, Reader, Stamp, reader, stamp
@@ -148,9 +148,16 @@ def opened(found: Remembered, run: Path) -> list[Reader]:
 
 
 def learn(
-    agent: Agent, found: Remembered, config: Config, run: Path, logger: Logger, evaluate: Evaluate, resume: bool
+    agent: Agent,
+    found: Remembered,
+    config: Config,
+    run: Path,
+    logger: Logger,
+    evaluate: Evaluate,
+    declared: Mapping[str, Better],
+    resume: bool,
 ) -> None:
-    """Train `agent` on the run's data for `config.schedule.steps` updates."""
+    """Train `agent` on the run's data for `config.schedule.steps` updates; the first `declared` score decides."""
     pieces, schedule = wanted(agent), config.schedule
     sets = matched(opened(found, run), agent, pieces, found.options)
     capacity = int(found.options.data_memory * 2**30 / row_bytes(sets))
@@ -163,7 +170,8 @@ def learn(
         fit_config(schedule, pieces),
         run,
         logger=logger,
-        evaluate=lambda: deciding_first(evaluate()),
+        evaluate=evaluate,
+        decides=first_score(declared),
         resume=resume,
         meta={"config": {"hash": config_hash(config)}},
     )
@@ -187,9 +195,10 @@ def row_bytes(sets: Sequence[Matched]) -> int:
     return max(sum(np.asarray(leaf)[0].nbytes for leaf in flatten(each.rows(0)).values()) for each in sets)
 
 
-def deciding_first(scores: Mapping[str, float]) -> dict[str, float]:
-    """The score that decides between checkpoints before the others."""
-    return {**{name: scores[name] for name in DECIDES if name in scores}, **scores}
+def first_score(declared: Mapping[str, Better]) -> str:
+    """The score that decides between checkpoints, as `fit` takes it: `-NAME` where lower is better."""
+    name, better = next(iter(declared.items()))
+    return name if better == "higher" else f"-{name}"
 
 
 def facts(run: Path) -> dict[str, Any]:

@@ -3,22 +3,21 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from embodia.agents import Agent, Row
 from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
+from embodia.agents.training.scores import Better, deciding, declared_scores
 from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
-from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions, known_id
+from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
@@ -28,10 +27,7 @@ from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
 
-GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
-HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
-PREFERRED = ("score", "success", "spl")
-CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
+CURVES = ("eval/", "episode/return", "loss", "accuracy", "entropy")
 
 
 class Ticker:
@@ -96,13 +92,10 @@ class Film:
             self.video.__exit__(KeyboardInterrupt, None, None)
 
 
-def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
-    """What discrete actions are called: the environment's own `action_names`, those of grids and homes, or nothing."""
-    if hasattr(env, "action_names"):
-        return dict(enumerate(env.action_names))
-    entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
-    names = {"embodia.envs.grid": GRID_ACTIONS, "embodia.envs.homes": HOME_ACTIONS}
-    return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
+def action_names(env: Any) -> Mapping[int, str] | None:
+    """What the discrete actions of an environment are called, where its metadata say so."""
+    names = env.metadata.get("action_names")
+    return None if names is None else {number: name.replace("_", " ") for number, name in enumerate(names)}
 
 
 def play(
@@ -146,10 +139,13 @@ def scores(episodes: Sequence[Episode]) -> dict[str, list[float]]:
     return {**found, "return": [episode.return_ for episode in episodes]}
 
 
-def headline(names: Iterable[str]) -> str:
-    """The score a policy is judged by: success and its kin, or whatever the protocol names first."""
-    known = list(names)
-    return next((name for name in PREFERRED if name in known), known[0])
+def declared(env: EnvConfig, split: Split) -> dict[str, Better]:
+    """The scores that an environment declares, the one that heads reports first, and which way is better."""
+    vector = build.worlds(env, split, 1, evaluation=True)
+    try:
+        return declared_scores(vector)
+    finally:
+        vector.close()
 
 
 def film(
@@ -157,7 +153,7 @@ def film(
 ) -> tuple[list[Path], list[Episode]]:
     """Play each seed again in one world and film it."""
     vector = build.worlds(env, split, 1, evaluation=True)
-    watch = Film(folder, name, action_names(vector, env.id), fps)
+    watch = Film(folder, name, action_names(vector), fps)
     try:
         return watch.paths, evaluate(agent, vector, seeds, watch)
     finally:
@@ -175,12 +171,13 @@ def draws(env: EnvConfig, split: Split) -> bool:
         vector.close()
 
 
-def clips(agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path) -> list[Clip]:
+def clips(
+    agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path, headline: str, better: Better
+) -> list[Clip]:
     """Films of the worst and the best episodes by the headline score."""
-    values = scores(episodes)
-    name = headline(values)
     films = config.evaluation.films if draws(config.env, split) else 0
-    chosen = report.worst_and_best(values[name], [episode.length for episode in episodes], films)
+    values = scores(episodes)[headline]
+    chosen = report.worst_and_best(values, [episode.length for episode in episodes], films, better)
     found = []
     for kind, i in chosen:
         (path,), (again,) = film(agent, config.env, [episodes[i].seed], split, folder, kind)
@@ -207,10 +204,11 @@ def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split:
     report.replace(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def curves(metrics: Path) -> list[Curve]:
-    """The curves worth showing out of a `metrics.jsonl`; evaluations of successes with their interval."""
+def curves(metrics: Path, headline: str) -> list[Curve]:
+    """The curves worth showing out of a `metrics.jsonl`: evaluations, returns, the headline score, losses."""
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
-    names = dict.fromkeys(name for line in lines for name in line if any(part in name for part in CURVES))
+    wanted = (*CURVES, f"episode/{headline}")
+    names = dict.fromkeys(name for line in lines for name in line if any(part in name for part in wanted))
     found = []
     for name in names:
         pairs = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
@@ -257,7 +255,9 @@ def judge(
     episodes = {"agent": mine, **references(config, seeds, split)}
     write_episodes(folder / "episodes.jsonl", episodes, split)
     policies = {name: scores(each) for name, each in episodes.items()}
-    lines = curves(metrics) if metrics else []
+    better = declared(config.env, split)
+    headline = deciding(better, policies["agent"]) or "return"
+    lines = curves(metrics, headline) if metrics else []
     card = Card(
         title=title,
         env=config.env.id,
@@ -265,9 +265,10 @@ def judge(
         seeds=seeds,
         policies=policies,
         lengths=[episode.length for episode in mine],
-        headline=headline(policies["agent"]),
+        headline=headline,
+        better={name: better.get(name, "higher") for name in policies["agent"]},
         curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
-        clips=clips(agent, config, mine, split, folder / "videos"),
+        clips=clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher")),
         config=plain(config),
         provenance=provenance(config, **facts),
         confidence=config.evaluation.confidence,
@@ -277,10 +278,11 @@ def judge(
 
 def say(made: Mapping[str, Any], folder: Path) -> None:
     """The report in a few lines on the console."""
-    width = max(len(name) for name in made["scores"]["agent"])
-    for score in made["scores"]["agent"]:
+    names = {score: score + report.lower(made, score) for score in made["scores"]["agent"]}
+    width = max(map(len, names.values()))
+    for score, said in names.items():
         parts = [f"{name} {report.spell(each[score])}" for name, each in made["scores"].items() if score in each]
-        print(f"  {score:<{width}}  {'   '.join(parts)}")
+        print(f"  {said:<{width}}  {'   '.join(parts)}")
     print(f"  report  {folder / 'report.html'}")
     for clip in made["videos"]:
         print(f"  film    {folder / clip['path']}  ({clip['caption']})")

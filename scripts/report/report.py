@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from embodia.agents.training.scores import SIGN, Better
 from embodia.scripts.report.chart import Curve, Whisker, curve, span, whiskers
 from embodia.scripts.report.statistics import Comparison, binary, compare, interval
 
@@ -66,6 +67,7 @@ class Card:
     policies: Mapping[str, Scores]
     lengths: Sequence[int]
     headline: str
+    better: Mapping[str, Better] = field(default_factory=dict)  # of a score that is not named, higher is better
     curves: Sequence[Curve] = ()
     clips: Sequence[Clip] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +102,7 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         "env": card.env,
         "split": card.split,
         "headline": card.headline,
+        "better": dict(card.better),
         "confidence": card.confidence,
         "scores": {
             name: {
@@ -109,7 +112,7 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
             for name, scores in card.policies.items()
         },
         "against": {
-            other: plainly(compare(card.policies["agent"][card.headline], scores[card.headline], card.confidence))
+            other: plainly(against(card, scores[card.headline]))
             for other, scores in card.policies.items()
             if other != "agent" and card.headline in scores
         },
@@ -127,6 +130,12 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
 def having(card: Card, score: str) -> list[Scores]:
     """The policies that were given this score."""
     return [scores for scores in card.policies.values() if score in scores]
+
+
+def against(card: Card, others: Sequence[float]) -> Comparison:
+    """The agent's headline score against another policy's."""
+    mine, better = card.policies["agent"][card.headline], card.better.get(card.headline, "higher")
+    return compare(mine, others, card.confidence, better)
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -148,9 +157,11 @@ def episodes(card: Card) -> list[dict[str, Any]]:
     ]
 
 
-def worst_and_best(values: Sequence[float], lengths: Sequence[int], n: int = 2) -> list[tuple[str, int]]:
+def worst_and_best(
+    values: Sequence[float], lengths: Sequence[int], n: int = 2, better: Better = "higher"
+) -> list[tuple[str, int]]:
     """("worst" or "best", index) of n episodes each, without repetition; ties: long is worst, short is best."""
-    order = np.lexsort((-np.asarray(lengths), np.asarray(values)))
+    order = np.lexsort((-np.asarray(lengths), SIGN[better] * np.asarray(values)))
     worst = [int(i) for i in order[:n]]
     best = [int(i) for i in order[::-1][:n] if int(i) not in worst]
     return [*(("worst", i) for i in worst), *(("best", i) for i in best)]
@@ -160,17 +171,24 @@ def verdict(report: Mapping[str, Any]) -> str:
     """The headline in one sentence, with what may be claimed against random."""
     headline, scores = report["headline"], report["scores"]
     said = [f"{name} <b>{spell(each[headline])}</b>" for name, each in scores.items() if headline in each]
-    text = f"{escape(headline.replace('_', ' ')).capitalize()} over {len(report['seeds'])} episodes: {', '.join(said)}."
+    name = escape(headline.replace("_", " ")).capitalize()
+    text = f"{name}{lower(report, headline)} over {len(report['seeds'])} episodes: {', '.join(said)}."
     if "random" in report["against"]:
         mine, random = scores["agent"][headline], scores["random"][headline]
         p = report["against"]["random"]["p_value"]
-        if mine["low"] > random["high"]:
+        ahead = SIGN[report["better"].get(headline, "higher")] * report["against"]["random"]["difference"]["value"] > 0
+        if ahead and (mine["low"] > random["high"] or mine["high"] < random["low"]):
             text += f" The agent beats random: the intervals do not meet (paired test {chance(p)})."
-        elif p < 0.05 and report["against"]["random"]["difference"]["value"] > 0:
+        elif ahead and p < 0.05:
             text += f" The intervals meet, but on the same levels the agent beats random (paired test {chance(p)})."
         else:
             text += f" Nothing shows that the agent beats random (paired test {chance(p)})."
     return text
+
+
+def lower(report: Mapping[str, Any], score: str) -> str:
+    """What is said beside a score's name where lower is better."""
+    return " (lower is better)" if report["better"].get(score) == "lower" else ""
 
 
 def spell(each: Mapping[str, float]) -> str:
@@ -218,7 +236,7 @@ def score_charts(report: Mapping[str, Any]) -> str:
             for name, each in report["scores"].items()
             if score in each
         ]
-        charts.append(f"<div><h3>{escape(score.replace('_', ' '))}</h3>{whiskers(rows)}</div>")
+        charts.append(f"<div><h3>{escape(score.replace('_', ' '))}{lower(report, score)}</h3>{whiskers(rows)}</div>")
     return f'<div class="scores">{"".join(charts)}</div>'
 
 

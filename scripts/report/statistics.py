@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, ndtr, ndtri  # not scipy.stats, whose import takes a second
 
+from embodia.agents.training.scores import Better
+
 Floats = NDArray[np.float64]
 CHUNK = 4_000_000
 """Resampled values held at once."""
@@ -31,7 +33,7 @@ class Comparison(NamedTuple):
     p_value: float
     test: Literal["mcnemar", "sign-flip"]
     n: int
-    better: int  # pairs in which A scored higher
+    better: int  # pairs in which A scored better
     worse: int
 
 
@@ -60,7 +62,7 @@ def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = 10_0
     """Bias-corrected and accelerated interval of the mean of values (n,) (Efron 1987). Raises ValueError if empty."""
     x = finite(values)
     mean = float(x.mean())
-    if len(x) == 1 or np.ptp(x) == 0:
+    if len(x) == 1 or np.ptp(x) <= 1e-12 * np.abs(x).max():  # equal but for rounding: there is nothing to resample
         return Interval(mean, mean, mean, "bca")
     means = resampled_means(x, resamples, np.random.default_rng(seed))
     # Ties count half, so that a score with few distinct values is not shifted.
@@ -82,16 +84,20 @@ def interval(values: ArrayLike, confidence: float = 0.95, successes: bool | None
     return bootstrap(x, confidence)
 
 
-def compare(a: ArrayLike, b: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Comparison:
-    """A against B, a[i] and b[i] scored on the same seed. Raises ValueError for unequal lengths."""
+def compare(
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, better: Better = "higher", seed: int = 0
+) -> Comparison:
+    """A against B, a[i] and b[i] scored on the same seed, `better` being which way. Raises ValueError if they differ
+    in length."""
     x, y = finite(a), finite(b)
     if len(x) != len(y):
         raise ValueError(f"a paired comparison needs the same seeds: {len(x)} against {len(y)} scores")
-    better, worse = int((x > y).sum()), int((x < y).sum())
+    more, less = int((x > y).sum()), int((x < y).sum())
+    counts = (more, less) if better == "higher" else (less, more)
     if binary(x) and binary(y):
-        return Comparison(newcombe(x, y, confidence), mcnemar(better, worse), "mcnemar", len(x), better, worse)
+        return Comparison(newcombe(x, y, confidence), mcnemar(more, less), "mcnemar", len(x), *counts)
     difference = bootstrap(x - y, confidence, seed=seed)
-    return Comparison(difference, sign_flip(x - y, seed=seed), "sign-flip", len(x), better, worse)
+    return Comparison(difference, sign_flip(x - y, seed=seed), "sign-flip", len(x), *counts)
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +17,7 @@ from embodia.envs import Info, NoExpert, Observation, Split, State, level_seed
 from embodia.envs.driving.learning.log_expert import LogExpert, local_poses
 from embodia.envs.driving.learning.manoeuvre import (
     ACCELERATION,
+    MANOEUVRES,
     STEERING_RATE,
     TRAJECTORY_TIMES,
     ActionKind,
@@ -27,6 +28,7 @@ from embodia.envs.driving.learning.manoeuvre import (
 )
 from embodia.envs.driving.learning.observation import observation_space, observe
 from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.scores import Rules, declared
 from embodia.envs.driving.metrics.closed_loop_scores import MULTIPLIERS, WEIGHTS, score_history, weighted_score
 from embodia.envs.driving.pictures.render import BirdsEye, View
 from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES, Scenario
@@ -47,7 +49,6 @@ from embodia.envs.driving.simulation.simulator import (
 from embodia.envs.driving.types import STATE_SIZE, EgoState, Scene, StateColumn, Tracks
 from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
 
-Rules = Literal["learning", "nuplan"]
 MakePlanner = Callable[[Scenario], Planner]
 PROGRESS, FAILURE, DANGER, DISCOMFORT, OVERSPEED = 1.0, 1.0, 0.3, 0.02, 0.02
 COMFORT_JERK, COMFORT_ACCELERATION = 8.0, 3.0  # [m/s^3], [m/s^2]
@@ -83,7 +84,8 @@ class DrivingVectorEnv(VectorEnv):
     what was driven, its progress over the expert's whole scenario. By default test scenarios are under nuPlan's rules.
 
     Truncation: the scenario's end. Scores, in `info["metrics"]` on the last step, under nuPlan's names: `score` and
-    its parts, and `success` (1 where no multiplier is 0).
+    its parts, and `success` (1 where no multiplier is 0); higher is better in all. `score` decides; under "learning"
+    on both splits it is `ego_progress_along_expert_route` (see `scores.declared`).
 
     Expert: the logged driver, or a planner (`expert`, made for a scenario) that is asked in the state at hand.
     """
@@ -125,6 +127,9 @@ class DrivingVectorEnv(VectorEnv):
         self.device = torch.device(device)
         self.single_observation_space = observation_space(self.keys)
         self.single_action_space = action_space(action)
+        self.metadata = {**self.metadata, "scores": declared(rules)}
+        if action == "manoeuvre":
+            self.metadata["action_names"] = MANOEUVRES
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.arrays = TorchArrays(scenarios, max_agents, self.device)
@@ -224,6 +229,7 @@ class DrivingVectorEnv(VectorEnv):
         """(N, 2) acceleration and steering rate."""
         assert self.worlds is not None
         action = torch.as_tensor(np.asarray(actions), device=self.device)
+        action = pick(torch.as_tensor(~self.over, device=self.device), action, torch.zeros_like(action))  # else ignored
         if action.is_floating_point() and not bool(action.isfinite().all()):
             world = int((~action.isfinite()).any(-1).nonzero()[0])
             at = f"world {world}, step {int(self.worlds.t[world])}"
@@ -518,6 +524,7 @@ class DrivingEnv(gym.Env[Observation, Any]):
 
     def __init__(self, render_mode: str | None = "rgb_array", **options: Any):
         self.vector = DrivingVectorEnv(1, **options)
+        self.metadata = {key: value for key, value in self.vector.metadata.items() if key != "autoreset_mode"}
         self.render_mode = render_mode
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space

@@ -15,6 +15,12 @@ from embodia.envs.driving.vehicle.lqr import fit_reference, lqr_commands
 ActionKind = Literal["continuous", "manoeuvre", "trajectory"]
 ACCELERATION, STEERING_RATE = 3.0, 0.5  # [m/s^2], [rad/s] at action 1
 SPEED_CHANGES = (-2.0, 0.0, 2.0)  # [m/s] of the target speed
+MANOEUVRES = (
+    *("slower", "keep", "faster"),
+    *("left, slower", "left", "left, faster"),
+    *("right, slower", "right", "right, faster"),
+)
+"""What each action is called: 3 * side + speed."""
 SIDE_STEP = 0.35  # [m] a manoeuvre moves its target offset by, each 0.1 s
 MAX_SIDE = 7.0  # [m] two lanes
 LOOKAHEAD_TIME, MIN_LOOKAHEAD = 1.0, 5.0  # [s], [m] of pure pursuit

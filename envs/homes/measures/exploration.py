@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embodia.envs import Scores
 from embodia.envs.homes.engines.engine import Home
 from embodia.envs.homes.measures.fog_of_war import reveal
 from embodia.envs.homes.measures.top_down_map import MapGrid, map_angle
@@ -14,6 +15,15 @@ Array = NDArray[Any]
 CELL = 0.1  # [m]
 VISIBILITY = 5.0  # [m]
 DONE = 0.9  # share of the floor whose sight counts as success
+EXPLORATION_SCORES: Scores = {
+    "coverage": "higher",
+    "success": "higher",
+    "area_seen": "higher",
+    "num_steps": "lower",
+    "collisions/count": "lower",
+    "collisions/is_collision": "lower",
+}
+"""The scores of an exploration, the one that decides first."""
 
 
 class AreaSeen:
@@ -24,11 +34,11 @@ class AreaSeen:
         self.height = float(np.asarray(position)[1])
         low, high = home.pathfinder.bounds.astype(np.float64)
         self.grid = MapGrid.of((low, high), max(int(min(high[0] - low[0], high[2] - low[2]) / CELL), 1))
-        key = ("floor", round(self.height, 2))
+        level = round(self.height, 2)  # the map of a floor may not depend on who asks for it first
+        key = ("floor", level)
         if key not in home.memory:
-            free = home.pathfinder.free_cells(self.grid.bounds, self.grid.shape, self.height)
-            home.memory[key] = _reachable(free, self.grid.to_grid(*np.asarray(position)[[0, 2]]))
-        self.free = home.memory[key]
+            home.memory[key] = _parts(home.pathfinder.free_cells(self.grid.bounds, self.grid.shape, level))
+        self.free = _reachable(home.memory[key], self.grid.to_grid(*np.asarray(position)[[0, 2]]))
         self.mask = np.zeros(self.free.shape, np.uint8)
         self.field_of_view = field_of_view
         rows, columns = self.grid.shape
@@ -59,11 +69,16 @@ class AreaSeen:
         return np.array([(x, self.height, z) for z, x in middle]).reshape(-1, 3)
 
 
-def _reachable(free: Array, start: tuple[int, int]) -> Array:
-    """The part of the free cells that hangs together with the start, uint8."""
+def _parts(free: Array) -> Array:
+    """The free cells, those that hang together under one number from 1 on; 0 elsewhere."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(free, structure=np.ones((3, 3)))
-    row, column = (min(max(c, 0), n - 1) for c, n in zip(start, free.shape))
+    return parts
+
+
+def _reachable(parts: Array, start: tuple[int, int]) -> Array:
+    """The part that the start is in, uint8; all of them where it is in none."""
+    row, column = (min(max(c, 0), n - 1) for c, n in zip(start, parts.shape))
     mine = parts[row, column]
-    return (parts == mine if mine else free).astype(np.uint8)
+    return (parts == mine if mine else parts > 0).astype(np.uint8)

@@ -10,10 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodia.envs import Scores
+
 Array = NDArray[Any]
 
 SLACK_REWARD = -0.01
 SUCCESS_REWARD = 2.5
+NAVIGATION_SCORES: Scores = {
+    "success": "higher",
+    "spl": "higher",
+    "soft_spl": "higher",
+    "distance_to_goal": "lower",
+    "num_steps": "lower",
+    "collisions/count": "lower",
+    "collisions/is_collision": "lower",
+    "distance_to_goal_reward": "higher",
+}
+"""The scores of `NavigationMeasures.metrics`, the one that decides first."""
 
 
 def has_moved(previous: Array, position: Array) -> Array:

@@ -286,9 +286,7 @@ def _off_mesh(p: Array, points: Array, triangles: Array, count: int) -> float:
     """The least of `_off_triangle` over a triangulation."""
     least = FAR
     for t in range(count):
-        least = min(
-            least, _off_triangle(p, points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]])
-        )
+        least = min(least, _off_triangle(p, points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]]))
     return least
 
 

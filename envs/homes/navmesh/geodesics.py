@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.navmesh import NavMesh
-from embodia.envs.homes.navmesh.open_list import CLOSED, MOST_NODES, UNSEEN, Search, begin, meet, pop, put, state_of
+from embodia.envs.homes.navmesh.open_list import MOST_NODES, UNSEEN, Search, begin, meet, pop, put, state_of
 from embodia.envs.homes.navmesh.surface import (
     ANY,
     contains,
@@ -68,7 +68,9 @@ def _way_to(mesh: NavMesh, search: Search, p: int, corridor: Array) -> int:
 
 
 @compiled_exactly
-def find_corridor(mesh: NavMesh, search: Search, p: int, start: Array, goal_p: int, goal: Array, corridor: Array) -> int:
+def find_corridor(
+    mesh: NavMesh, search: Search, p: int, start: Array, goal_p: int, goal: Array, corridor: Array
+) -> int:
     """Polygons from p to goal_p, between places on them; fills `corridor` and returns how many, 0 if none leads there."""
     begin(search, p, start, distance_between(start, goal) * GREED)
     size, nodes, too_many = 1, 1, False

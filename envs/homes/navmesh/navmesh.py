@@ -70,7 +70,9 @@ class NavMeshSettings:
             if not getattr(self, name) >= 0:
                 raise NavMeshError(f"NavMeshSettings.{name} is {getattr(self, name)}; it must not be negative.")
         if not self.detail_sample_dist >= 0.9:
-            raise NavMeshError(f"NavMeshSettings.detail_sample_dist is {self.detail_sample_dist}; the least is 0.9 cells.")
+            raise NavMeshError(
+                f"NavMeshSettings.detail_sample_dist is {self.detail_sample_dist}; the least is 0.9 cells."
+            )
 
     @property
     def body_cells(self) -> int:
@@ -331,7 +333,12 @@ def _check_surface(surface: Surface) -> None:
     used = polygons >= 0
     sides = used.sum(axis=1)
     for first, parts in ((surface.first_point, surface.points), (surface.first_triangle, triangles)):
-        if first.shape != (len(polygons) + 1,) or first[0] != 0 or first[-1] != len(parts) or (np.diff(first) < 0).any():
+        if (
+            first.shape != (len(polygons) + 1,)
+            or first[0] != 0
+            or first[-1] != len(parts)
+            or (np.diff(first) < 0).any()
+        ):
             raise ValueError("its polygons do not share out their details")
     if polygons.shape[1] != MOST_CORNERS or polygons.min() < -1 or polygons.max() >= len(surface.corners):
         raise ValueError("a polygon names a corner that it has not")

@@ -61,7 +61,9 @@ class PathFinder:
 
     def __init__(self, mesh: NavMesh, geodesics: Measure = "detour") -> None:
         if geodesics not in ("detour", "exact"):
-            raise ValueError(f"geodesics={geodesics!r}; choose detour (habitat-sim's search) or exact (shortest paths).")
+            raise ValueError(
+                f"geodesics={geodesics!r}; choose detour (habitat-sim's search) or exact (shortest paths)."
+            )
         self.mesh, self.geodesics = mesh, geodesics
         self._search, self._seen = room_for(len(mesh.polygons)), seen_buffer(mesh)
         self._mesh_parts, self._search_parts = tuple(mesh), tuple(self._search)

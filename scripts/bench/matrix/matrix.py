@@ -1,8 +1,9 @@
 """Encoder x model x planner x agent in the three worlds: chosen combinations, each trained and judged by one procedure.
 
 A row is a `Config` like any other: a world, how pictures are read, and an agent's configuration (whose `model` and
-`planner` are its own choice). Encoders that are pretrained learn from episodes recorded in the same world. Every row is
-a line of `matrix.jsonl` as soon as it is done, and is not run twice; what was interrupted is resumed.
+`planner` are its own choice). The score that heads its world's reports judges it. Encoders that are pretrained learn
+from episodes recorded in the same world. Every row is a line of `matrix.jsonl` as soon as it is done, and is not run
+twice; what was interrupted is resumed.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig
 from embodia.agents.training.loop import Schedule
 from embodia.agents.training.rows import EpisodeWriter, episode_files
+from embodia.agents.training.scores import SIGN, declared_scores
 from embodia.planners.models.rssm import RSSMConfig
 from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import (
@@ -47,7 +49,7 @@ from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.matrix import matrix_plot
 from embodia.scripts.commands import pretrain, train
 from embodia.scripts.commands.collect import Keep
-from embodia.scripts.report.evaluation import Ticker, play, scores
+from embodia.scripts.report.evaluation import Ticker, declared, play, scores
 from embodia.scripts.report.statistics import interval
 
 OUT = Path("runs/bench-matrix")
@@ -63,9 +65,6 @@ WORLDS = {
         "embodia/Driving-v0", RoadOptions(("ego", "route", "bev"), rules="learning", num_scenarios=32), 8
     ),
 }
-METRICS = {"grid": "success", "homes": "coverage", "roads": "ego_progress_along_expert_route"}
-"""What a row is judged by, 0 to 1: finding the goal, the share of the floor seen, the share of the expert's way driven
-before a failure ends it. nuPlan's score multiplies by every failure: 3,000 steps leave it at 0.00 to 0.07."""
 REFERENCES = ("random", "constant", "expert")
 """Floors and bar: chance, the best action that never changes, the expert."""
 PICTURE = ImageConfig("conv", dim=64, width=16)
@@ -192,10 +191,10 @@ def judged(row: Row, budget: Budget, out: Path) -> Line:
 
 
 def scored(agent: Agent, world: str, budget: Budget) -> Line:
-    """An agent's score on test levels."""
-    name = METRICS[world]
+    """An agent's score on test levels: the one that heads the world's reports."""
+    name, better = next(iter(declared(WORLDS[world], "test").items()))
     value = interval(scores(play(agent, WORLDS[world], range(budget.episodes), "test"))[name])
-    found = {"metric": name, "score": value.value, "interval": [value.low, value.high]}
+    found = {"metric": name, "better": better, "score": value.value, "interval": [value.low, value.high]}
     return {**found, "episodes": budget.episodes}
 
 
@@ -214,8 +213,9 @@ def best_constant(world: str, env: Any, episodes: int = 10) -> Constant:
     if isinstance(space, spaces.Box):
         return Constant(env.single_observation_space, space, (space.low + space.high) / 2)
     tried = [Constant(env.single_observation_space, space, space.start + k) for k in range(space.n)]
-    found = [scores(play(agent, WORLDS[world], range(episodes), "train"))[METRICS[world]] for agent in tried]
-    return tried[int(np.argmax([np.mean(each) for each in found]))]
+    name, better = next(iter(declared_scores(env).items()))
+    found = [scores(play(agent, WORLDS[world], range(episodes), "train"))[name] for agent in tried]
+    return tried[int(np.argmax([SIGN[better] * np.mean(each) for each in found]))]
 
 
 def configuration(row: Row, budget: Budget, out: Path) -> Config:

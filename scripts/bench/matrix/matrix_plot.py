@@ -26,8 +26,9 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             y, colour = places[said(row)], COLOURS[row["agent"]]
             axes.plot(row["interval"], (y, y), color=colour, linewidth=2, alpha=0.5)
             axes.plot(row["score"], y, "o", color=colour, markersize=5)
-        metric = next(row["metric"] for row in rows if row["world"] == world)
-        axes.set(title=f"{world}: {metric.replace('_', ' ')}", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
+        metric, better = next((row["metric"], row.get("better")) for row in rows if row["world"] == world)
+        lower = " (lower is better)" if better == "lower" else ""
+        axes.set(title=f"{world}: {metric.replace('_', ' ')}{lower}", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
         axes.title.set_fontsize(9)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False, labelsize=8)

@@ -172,7 +172,7 @@ def cut(path):
 
 SCRIPT = """
 import sys
-from embodia.agents.loop import train
+from embodia.agents.training.loop import train
 from embodia.tests.agents.test_resume import SCHEDULE, build
 train(*build("ppo"), SCHEDULE, sys.argv[1])
 """

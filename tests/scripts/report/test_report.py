@@ -123,6 +123,24 @@ def test_worst_and_best_are_told_apart_by_length_where_scores_tie():
     assert report.worst_and_best([1.0], [3]) == [("worst", 0)]
 
 
+def test_where_lower_is_better_the_lower_one_wins(card, tmp_path):
+    near, far = list(np.linspace(1, 2, N)), list(np.linspace(5, 6, N))
+    both = {"distance_to_goal": "lower", "return": "higher"}
+    policies = {"agent": {"distance_to_goal": near}, "random": {"distance_to_goal": far}}
+    said = Card(**{**vars(card), "policies": policies, "headline": "distance_to_goal", "better": both})
+    made = report.summary(said, tmp_path)
+    assert made["better"] == both
+    assert (made["against"]["random"]["better"], made["against"]["random"]["worse"]) == (N, 0)
+    assert made["against"]["random"]["difference"]["value"] == pytest.approx(-4), "A - B stays what it is"
+    text = report.verdict(made)
+    assert text.startswith(f"Distance to goal (lower is better) over {N} episodes")
+    assert "The agent beats random" in text
+    assert "distance to goal (lower is better)" in report.page(said, made)
+    swapped = Card(**{**vars(said), "policies": {"agent": policies["random"], "random": policies["agent"]}})
+    assert "Nothing shows that the agent beats random" in report.verdict(report.summary(swapped, tmp_path))
+    assert report.worst_and_best([3, 1, 2], [1, 1, 1], 1, "lower") == [("worst", 0), ("best", 1)]
+
+
 def test_charts_place_what_they_show():
     text = whiskers([Whisker("agent", 0.5, 0.25, 0.75), Whisker("random", 0, 0, 0)])
     assert "left:25.00%;width:50.00%" in text

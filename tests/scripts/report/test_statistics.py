@@ -112,3 +112,17 @@ def test_noise_is_called_noise_and_a_difference_a_difference():
     assert alarms <= 6, "two of forty comparisons of equals may look like a difference"
     with pytest.raises(ValueError, match="same seeds"):
         compare(a, b[:-1])
+
+
+def test_differences_equal_but_for_rounding_are_one_number():
+    a = np.linspace(1, 2, 40)
+    found = compare(a, a + 4.0).difference
+    assert (found.value, found.low, found.high) == pytest.approx((-4, -4, -4))
+
+
+def test_the_lower_of_two_is_better_where_it_is_said_so():
+    a, b = np.array([1.0, 2.0, 5.0]), np.array([2.0, 3.0, 4.0])
+    higher, lower = compare(a, b), compare(a, b, better="lower")
+    assert (higher.better, higher.worse) == (1, 2)
+    assert (lower.better, lower.worse) == (2, 1)
+    assert (higher.difference, higher.p_value) == (lower.difference, lower.p_value)

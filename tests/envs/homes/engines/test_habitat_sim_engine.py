@@ -14,6 +14,7 @@ from embodia.envs.homes.observations import SensorSuite
 from embodia.envs.homes.tasks.navigation import TASKS, Camera
 from embodia.envs.homes.vector_env import HomesVectorEnv
 from embodia.tests.envs.homes.engines import fake_habitat_sim
+from embodia.tests.envs.test_batch_equals_alone import check
 
 APARTMENT = Path(__file__).parents[1] / "data" / "apartment"
 SMALL = {"width": 32, "height": 24}
@@ -39,6 +40,11 @@ def scene(tmp_path):
 
 def make(task="PointNav"):
     return HabitatSimEngine(TASKS[task], Camera(24, 32), gpu_device_id=-1)
+
+
+def test_worlds_that_share_one_simulator_equal_worlds_alone(scene):
+    sensors = ("rgb", "depth", "semantic", "gps", "compass")
+    check("embodia/ObjectNav-v0", engine="habitat-sim", scenes=[scene], sensors=sensors, max_steps=6, **SMALL)
 
 
 @pytest.mark.parametrize("task", ["PointNav", "ObjectNav"])

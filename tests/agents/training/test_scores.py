@@ -1,0 +1,117 @@
+"""What an environment declares of its scores decides between checkpoints, and what it does not declare is said."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+from embodia.agents.references.random import Random
+from embodia.agents.training import checkpoint
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.loop import Schedule, train
+from embodia.agents.training.scores import ScoreError, deciding, declared_scores
+from embodia.envs.vector import SyncVector
+from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
+
+
+def declaring(scores, base=CountingEnv):
+    """Two worlds of an environment that declares these scores."""
+    kind = type("Declaring", (base,), {"metadata": {"scores": scores} if scores else {}})
+    return SyncVector([kind] * 2)
+
+
+def random(env):
+    return Random(env.single_observation_space, env.single_action_space)
+
+
+def test_an_environment_that_declares_nothing_is_judged_by_its_return():
+    assert declared_scores(gym.make("CartPole-v1")) == {"return": "higher"}
+    assert declared_scores(gym.make_vec("CartPole-v1", 2)) == {"return": "higher"}
+    assert declared_scores(declaring(None)) == {"return": "higher"}
+
+
+def test_the_first_declared_score_that_is_reported_decides():
+    assert deciding({"spl": "higher", "success": "higher"}, ["return", "success", "spl"]) == "spl"
+    assert deciding({"spl": "higher", "success": "higher"}, ["return", "success"]) == "success"
+    assert deciding({"spl": "higher"}, ["return"]) is None
+
+
+@pytest.mark.parametrize("wrong", [["success"], {"success": "up"}, {"success": 1}])
+def test_a_wrong_declaration_is_refused_at_the_first_finished_episode(wrong):
+    env = declaring(wrong)
+    with pytest.raises(ScoreError, match=r"SyncVector: metadata\[.scores.\] is .*such as"):
+        train(random(env), env, Schedule(steps=100))
+    with pytest.raises(ScoreError, match="such as"):
+        evaluate(random(env), env, [0])
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_best_checkpoint_is_the_declared_ones(tmp_path, better):
+    env = declaring({"distance": better, "success": "higher"})
+    distances = iter([5.0, 1.0, 9.0, 4.0])
+    train(
+        CountingAgent(env.single_observation_space, env.single_action_space),
+        env,
+        Schedule(steps=40, eval_every=10, keep=1),
+        tmp_path,
+        evaluate=lambda: {"success": 0.5, "distance": next(distances)},
+    )
+    best = checkpoint.best(tmp_path / "checkpoints")
+    assert int(best.name) == {"higher": 30, "lower": 20}[better]
+    meta = checkpoint.load(best).meta
+    assert (meta["decides"], meta["better"], meta["score"]) == (
+        "distance",
+        better,
+        {"higher": 9.0, "lower": 1.0}[better],
+    )
+
+
+def test_lower_is_no_better_where_all_checkpoints_are_equal(tmp_path):
+    for step, score in enumerate([3.0, 2.0, 2.0, 4.0, None], 1):
+        checkpoint.save(tmp_path, step, random(declaring(None)), {}, {"score": score, "better": "lower"})
+    assert int(checkpoint.best(tmp_path).name) == 3, "the newest of equals"
+    checkpoint.prune(tmp_path, 1)
+    assert [int(path.name) for path in checkpoint.list_steps(tmp_path)] == [3, 5]
+
+
+SAID = {
+    "declares too much": (
+        {"spl": "higher", "success": "higher", "count": "lower"},
+        'SyncVector, metadata["scores"]: an episode ended without spl; success decides',
+    ),
+    "declares too little": (
+        {"success": "higher"},
+        'SyncVector, metadata["scores"]: count undeclared, so higher is taken for better; success decides',
+    ),
+    "declares nothing": (
+        None,
+        'SyncVector, metadata["scores"]: success, count undeclared, so higher is taken for better; return decides',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+@pytest.mark.parametrize("how", ["train", "evaluate"])
+def test_differences_are_said_once_in_one_line(case, how):
+    declared, said = SAID[case]
+    env = declaring(declared)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if how == "train":
+            train(random(env), env, Schedule(steps=60))
+        else:
+            evaluate(random(env), env, range(6))
+    texts = [str(each.message) for each in caught if "scores" in str(each.message)]
+    assert texts == [said]
+
+
+@pytest.mark.parametrize("scores", [{"success": "higher", "count": "lower", "return": "higher", "length": "lower"}])
+def test_nothing_is_said_of_what_every_episode_has(scores):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(random(declaring(scores)), declaring(scores), range(3))
+        env = SyncVectorEnv([IdentityEnv] * 2, autoreset_mode="NextStep")
+        assert declared_scores(env) == {"success": "higher"}, "Gymnasium's own vector passes metadata on"
+        assert np.isfinite(env.reset(seed=0)[0]["shown"]).all()
