@@ -41,6 +41,10 @@ class Environment(Protocol):
 
     `terminated` means the task ended, `truncated` that time ran out. `reset(seed=s)` fixes the episode completely;
     `reset()` draws the next level of the split from the environment's own generator.
+
+    Its class may name two things more, for the command line: `Options`, a frozen dataclass of what the constructor lets
+    one choose (every field is a flag, `--env.options.FIELD`, and a keyword argument; None leaves the argument out), and
+    `action_names`, what discrete actions are called in films.
     """
 
     observation_space: spaces.Dict

@@ -79,6 +79,8 @@ class BC(Agent):
         offline: learn from recorded rows only; the environment's expert is never asked.
     """
 
+    needs_expert: tuple[Mode, ...] = ("train",)
+
     def __init__(
         self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
     ):
@@ -86,7 +88,8 @@ class BC(Agent):
         if self.config.memory and self.config.sequence == 1:
             raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
-        self.needs_expert = () if offline else ("train",)
+        if offline:
+            self.needs_expert = ()
         self.device = choose_device(self.config.device)
         c = self.config
         self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)

@@ -1,7 +1,6 @@
 """Image encoders by name: built fresh, or read from what `embodia pretrain` wrote."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,26 +13,12 @@ from safetensors.torch import load_file
 from embodia.agents.training import checkpoint
 from embodia.agents.training.pretraining import ABOUT, ENCODER
 from embodia.agents.training.spaces import space_from_json, space_to_json
-from embodia.perception import Encoder
-from embodia.perception.encoders.conv_net import ConvNet
 from embodia.perception.encoders.image_encoder import ImageEncoder
-from embodia.perception.encoders.nature_cnn import NatureCNN
 from embodia.perception.encoders.observation import kind
-from embodia.perception.encoders.patch_cnn import PatchCNN
-from embodia.perception.encoders.resnet import ResNet
-from embodia.perception.encoders.vit import ViT
-from embodia.perception.objects.slot_attention import SlotAutoEncoder
+from embodia.scripts.assembly.tables.encoders import ENCODERS
 from embodia.scripts.mistake import Mistake
 
 ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
-IMAGE: dict[str, Callable[..., Encoder]] = {
-    "resnet": ResNet,
-    "nature_cnn": NatureCNN,
-    "patch_cnn": PatchCNN,
-    "vit": ViT,
-    "conv": ConvNet,
-    "slot_attention": SlotAutoEncoder,
-}
 
 
 @dataclass(frozen=True)
@@ -66,21 +51,15 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "nature_cnn": {"dim": c.dim},
         "patch_cnn": {"dim": c.dim},
         "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
-        "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
+        "conv": {"dim": c.dim, "width": c.width},
         "slot_attention": {"dim": c.dim, "width": c.width, "slots": c.slots},
     }
     try:
-        made = IMAGE[c.net](space, **settings[c.net])
+        made = ENCODERS[c.net](space, **settings[c.net])
     except ValueError as error:
         raise Mistake(f"encoder.net {c.net}: {error}") from error
     assert isinstance(made, ImageEncoder)
     return made
-
-
-def strides(space: spaces.Dict) -> tuple[int, ...]:
-    """Of conv: one halving more for pictures of 64 pixels and above."""
-    side = min((next(iter(space.values())).shape or (0,))[:2])
-    return (1, 2, 1, 2, 2) if side < 64 else (2, 2, 1, 2, 2)
 
 
 def describe(encoder: ImageConfig, space: spaces.Dict, **more: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from embodia.agents.training import checkpoint
-from embodia.scripts.assembly.config import Config, read
+from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.image_encoders import find as find_encoder
+from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.mistake import Mistake, nearest
 
 CONFIG = "config.json"
@@ -84,9 +85,12 @@ def weights(run: Path, which: str = "best") -> Path:
     return path
 
 
-def config(run: Path) -> Config:
-    """A run's configuration; its pretrained encoder is the copy that the run carries."""
-    found: Config = read(run / CONFIG)
+def config(run: Path, named: Named | None = None) -> Config:
+    """A run's configuration; its pretrained encoder is the copy that the run carries.
+
+    Raises Mistake where it holds a class of the user's own that is not `named`.
+    """
+    found = read(run / CONFIG, Config, named)
     if found.encoder.pretrained is None:
         return found
     return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))

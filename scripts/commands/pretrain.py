@@ -13,8 +13,6 @@ from embodia.agents.training.logger import Logger
 from embodia.agents.training.pretraining import Pretraining, PretrainingConfig, pretrain
 from embodia.agents.training.rng import seed_all
 from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.config import read
-from embodia.scripts.assembly.config import write as write_config
 from embodia.scripts.assembly.image_encoders import ImageConfig, describe, find, make
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
@@ -25,6 +23,8 @@ from embodia.scripts.assembly.self_supervision import (
     clip_frames,
     method,
 )
+from embodia.scripts.assembly.stored import read
+from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake, nearest

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from embodia.agents import Agent, Row
-from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
-from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions, known_id
+from embodia.scripts.assembly.config import Config
+from embodia.scripts.assembly.environments import EnvConfig, class_of
+from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain, versions
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
@@ -27,8 +26,6 @@ from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
 
-GRID_ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
-HOME_ACTIONS = ("stop", "move forward", "turn left", "turn right", "look up", "look down")
 PREFERRED = ("score", "success", "spl")
 CURVES = ("eval/", "episode/return", "episode/success", "loss", "accuracy", "entropy")
 
@@ -95,15 +92,6 @@ class Film:
             self.video.__exit__(KeyboardInterrupt, None, None)
 
 
-def action_names(env: Any, env_id: str) -> Mapping[int, str] | None:
-    """What discrete actions are called: the environment's own `action_names`, those of grids and homes, or nothing."""
-    if hasattr(env, "action_names"):
-        return dict(enumerate(env.action_names))
-    entry = str(gym.spec(known_id(env_id).rpartition(":")[2]).entry_point)
-    names = {"embodia.envs.grid": GRID_ACTIONS, "embodia.envs.homes": HOME_ACTIONS}
-    return next((dict(enumerate(each)) for start, each in names.items() if entry.startswith(start)), None)
-
-
 def play(
     agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, num_envs: int = 16, watch: Watch | None = None
 ) -> list[Episode]:
@@ -119,7 +107,7 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
     """Random's episodes, and the expert's where the task has one; a planner is held against the logged driver."""
     found: dict[str, list[Episode]] = {}
     env = config.env
-    if isinstance(config.agent, ExpertConfig) and isinstance(env.options, RoadOptions):
+    if AGENT.name(config.agent) == "expert" and hasattr(env.options, "expert"):
         env = replace(env, options=replace(env.options, expert="log"))
     for name in ("random", "expert"):
         vector = build.worlds(env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
@@ -156,7 +144,8 @@ def film(
 ) -> tuple[list[Path], list[Episode]]:
     """Play each seed again in one world and film it."""
     vector = build.worlds(env, split, 1, evaluation=True)
-    watch = Film(folder, name, action_names(vector, env.id), fps)
+    actions = dict(enumerate(getattr(class_of(env.id), "action_names", ())))
+    watch = Film(folder, name, actions, fps)
     try:
         return watch.paths, evaluate(agent, vector, seeds, watch)
     finally:
@@ -235,7 +224,7 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
-        "hardware": hardware(str(choose_device(config.agent.device))),
+        "hardware": hardware(str(choose_device(getattr(config.agent, "device", "cpu")))),
         "versions": versions(),
     }
 

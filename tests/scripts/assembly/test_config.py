@@ -8,19 +8,10 @@ import pytest
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3 import PPOConfig
-from embodia.scripts.assembly import config as configuration
-from embodia.scripts.assembly.config import (
-    Config,
-    EnvConfig,
-    GridOptions,
-    NoOptions,
-    check,
-    fitting,
-    known_id,
-    make_options,
-    problems,
-    read,
-)
+from embodia.envs.grid.options import GridOptions
+from embodia.scripts.assembly import stored
+from embodia.scripts.assembly.config import Config, check, problems
+from embodia.scripts.assembly.environments import EnvConfig, NoOptions, arguments, fitting, known_id
 from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.commands.train import Args, shortened
 from embodia.scripts.mistake import Mistake
@@ -30,8 +21,8 @@ from embodia.scripts.presets.table import PRESETS, preset
 @pytest.mark.parametrize("each", PRESETS, ids=lambda each: each.name)
 def test_every_preset_is_sound_and_survives_json(each, tmp_path):
     check(each.config)
-    configuration.write(each.config, tmp_path / "config.json", preset=each.name)
-    again = read(tmp_path / "config.json")
+    stored.write(each.config, tmp_path / "config.json", preset=each.name)
+    again = stored.read(tmp_path / "config.json", Config)
     assert again == each.config
     assert config_hash(again) == config_hash(each.config)
 
@@ -56,8 +47,8 @@ def test_ids_are_found_by_any_of_their_names_and_misspellings_are_met():
 
 def test_our_environments_are_told_the_split_and_those_from_elsewhere_to_draw():
     ours, foreign = EnvConfig("embodia/MiniGrid-Empty-8x8-v0"), EnvConfig("CartPole-v1", NoOptions())
-    assert make_options(ours, "test")["split"] == "test"
-    assert make_options(foreign, "test") == {"render_mode": "rgb_array"}
+    assert arguments(ours, "test")["split"] == "test"
+    assert arguments(foreign, "test") == {"render_mode": "rgb_array"}
 
 
 def test_options_follow_the_world():
@@ -108,21 +99,21 @@ def test_short_flags_reach_every_seed():
 )
 def test_a_config_of_another_version_is_named(change, says, tmp_path):
     path = tmp_path / "config.json"
-    configuration.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
+    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(Mistake) as caught:
-        read(path)
+        stored.read(path, Config)
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_truncated_config_is_named(tmp_path):
     path = tmp_path / "config.json"
-    configuration.write(preset("ppo-empty"), path)
+    stored.write(preset("ppo-empty"), path)
     path.write_text(path.read_text()[:-30])
     with pytest.raises(Mistake, match=r"config\.json cannot be read"):
-        read(path)
+        stored.read(path, Config)
     with pytest.raises(Mistake, match="is no run"):
-        read(tmp_path / "elsewhere" / "config.json")
+        stored.read(tmp_path / "elsewhere" / "config.json", Config)

@@ -17,9 +17,11 @@ from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3 import PPOConfig
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rows import EpisodeWriter
+from embodia.envs.grid.options import GridOptions
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly import build, image_encoders, runs
-from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions
+from embodia.scripts.assembly.config import Config, EncoderConfig
+from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.self_supervision import METHODS
 from embodia.scripts.data.frames import Pool
 from embodia.scripts.main import main

@@ -1,0 +1,79 @@
+"""Configurations and flags as earlier versions wrote them, in today's words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from embodia.scripts.assembly.kinds import MODEL, OBJECTIVE, PLANNER
+from embodia.scripts.assembly.parts import configured
+
+Data = dict[str, Any]
+
+FLAGS = {
+    "--encoder.width": "--encoder.image.width",
+    "--agent.search.": "--agent.planner.",
+    "--agent.rssm.": "--agent.model.",
+    "--agent.dino-wm.": "--agent.model.",
+    "--agent.substeps": "--agent.model.substeps",
+    "--agent.quadratic.": "--agent.objective.",
+    "--agent.discount": "--agent.objective.discount",
+}
+"""How flags begin that have other names now."""
+
+
+def flags(arguments: Sequence[str]) -> list[str]:
+    """The same arguments under today's names."""
+    return [renamed(argument) for argument in arguments]
+
+
+def renamed(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    name = name.replace("_", "-") if name.startswith("--") else name
+    for old, new in FLAGS.items():
+        if name == old or (old.endswith(".") and name.startswith(old)):
+            return f"{new}{name.removeprefix(old)}{equals}{value}"
+    return argument
+
+
+def renewed(data: Any) -> Any:
+    """A configuration as JSON holds it, in today's form."""
+    if isinstance(data, list):
+        return [renewed(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    data = {name: renewed(value) for name, value in data.items()}
+    return FORMS.get(data.get("kind", ""), lambda same: same)(data)
+
+
+def encoder(data: Data) -> Data:
+    """The width was that of one of the networks, whose token was as wide as the fused one."""
+    width = data.pop("width", None)
+    if width is not None and data.get("image") == "conv":
+        data["image"] = {"kind": "conv_net", "dim": data["dim"], "width": width}
+    return data
+
+
+def mpc(data: Data) -> Data:
+    """Options of all models, planners and objectives stood beside each other."""
+    if "search" not in data:
+        return data
+    models, quadratic = {"rssm": data.pop("rssm"), "dino-wm": data.pop("dino_wm")}, data.pop("quadratic")
+    search, discount, substeps = data.pop("search"), data.pop("discount"), data.pop("substeps")
+    if data["model"] in models:
+        data["model"] = models[data["model"]]
+    elif data["model"] != "simulator":
+        data["model"] = configured(MODEL, data["model"], substeps=substeps)
+    chosen = {name: value for name, value in search.items() if name != "kind" and value is not None}
+    data["planner"] = configured(PLANNER, data["planner"], **chosen)
+    if data["objective"] == "return":
+        data["objective"] = configured(OBJECTIVE, "return", discount=discount)
+    elif data["objective"] == "quadratic":
+        weights = {name: tuple(value) if isinstance(value, list) else value for name, value in quadratic.items()}
+        data["objective"] = configured(OBJECTIVE, "quadratic", **{k: v for k, v in weights.items() if k != "kind"})
+    return data
+
+
+FORMS: dict[str, Callable[[Data], Any]] = {
+    "EncoderConfig": encoder,
+    "ExpertConfig": lambda data: "expert",
+    "MPCConfig": mpc,
+}

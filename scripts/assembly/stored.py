@@ -1,0 +1,114 @@
+"""A configuration as JSON. Reading one imports no code: a class of the user's own has to be named again."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from embodia.scripts.assembly import environments, own
+from embodia.scripts.assembly.earlier import renewed
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.parts import flag, kind_of, parts
+from embodia.scripts.assembly.provenance import plain
+from embodia.scripts.mistake import Mistake, nearest
+
+Root = TypeVar("Root")
+Named = Mapping[str, str]
+"""Path of a part -> the module:Class that the command line names for it; `env.id` -> the id."""
+
+
+def write(config: Any, path: Path, **more: Any) -> None:
+    """The configuration, and what else is to be remembered beside it."""
+    path.write_text(json.dumps({**more, "config": plain(config)}, indent=2))
+
+
+def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
+    """What `write` wrote. Raises Mistake naming file and field where it cannot be read, or the flag that is missing."""
+    try:
+        data = renewed(json.loads(path.read_text())["config"])
+    except FileNotFoundError as error:
+        raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
+    named = named or {}
+    config = Reader(path, named, dict(types(root))).restore(data, "config")
+    if not isinstance(config, root):
+        raise Mistake(f"{path}: config is a {type(config).__name__}, not a {root.__name__}")
+    there = {where: kind.name(value) for where, kind, value in parts(config)}
+    for where, name in named.items():
+        if where != "env.id" and name != there.get(where):
+            raise Mistake(f"{flag(where)} {name}: {path} says {there.get(where, 'nothing of the kind')}; leave it out")
+    return config
+
+
+def types(root: Any) -> Iterator[tuple[str, type]]:
+    """Every dataclass that a configuration may hold without a class of the user's, by name."""
+    if kind := kind_of(root):
+        for method in kind.table.values():
+            yield from types(kind.options(method))
+    elif dataclasses.is_dataclass(root) and isinstance(root, type):
+        yield root.__name__, root
+        for hint in typing.get_type_hints(root, include_extras=True).values():
+            yield from types(hint)
+    for part in typing.get_args(root):
+        yield from types(part)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Plain JSON to dataclasses and tuples."""
+
+    path: Path
+    named: Named
+    known: Mapping[str, type]
+
+    def restore(self, value: Any, where: str, hint: Any = None) -> Any:
+        """`where` is the place in words, `hint` the type of the field that held the value."""
+        if isinstance(value, list):
+            return tuple(self.restore(each, where) for each in value)
+        if not isinstance(value, dict):
+            return value
+        kind = self.kind(str(value.get("kind")), where, hint)
+        typed = typing.get_type_hints(kind, include_extras=True)
+        if unknown := set(value) - typed.keys() - {"kind"}:
+            names = ", ".join(sorted(unknown))
+            raise Mistake(f"{self.path}: {where}: {kind.__name__} has no {names}; it was written by another version")
+        given = {name: each for name, each in value.items() if name != "kind"}
+        if kind is EnvConfig:
+            typed["options"] = self.world(given)
+        fields = {name: self.restore(each, f"{where}.{name}", typed[name]) for name, each in given.items()}
+        try:
+            return kind(**fields)
+        except TypeError as error:
+            raise Mistake(f"{self.path}: {where}: {error}; it was written by another version") from error
+
+    def kind(self, name: str, where: str, hint: Any) -> Any:
+        """The type of that name. Raises Mistake for one that there is not, or that has to be named."""
+        if own.is_own(name):
+            part = where.removeprefix("config.")
+            kind = kind_of(hint)
+            if kind is not None and self.named.get(part) == name:
+                return type(own.configuration(kind, name, flag(part)))
+            self.refuse(where, name, part)
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and hint.__name__ == name:
+            return hint
+        if name not in self.known:
+            hints = nearest(name, self.known)
+            raise Mistake(f"{self.path}: {where}: {name!r} is no part of a configuration. {hints}")
+        return self.known[name]
+
+    def world(self, env: dict[str, Any]) -> Any:
+        """What the environment's class lets one choose; nothing where another environment will take its place."""
+        name, said = str(env.get("id")), self.named.get("env.id")
+        if environments.is_own(name) and said != name:
+            if said is None:
+                self.refuse("config.env.id", name, "env.id")
+            env["options"] = None
+            return None
+        return environments.options_of(name) if "id" in env else None
+
+    def refuse(self, where: str, name: str, part: str) -> None:
+        raise Mistake(f"{self.path}: {where} is {name}; a run never imports code by itself: add {flag(part)} {name}")

@@ -1,0 +1,28 @@
+"""Agents: `--agent NAME`."""
+
+from collections.abc import Callable
+
+from embodia.agents import Agent
+from embodia.agents.imitation.bc import BC
+from embodia.agents.imitation.dagger import DAgger
+from embodia.agents.references.expert import Expert
+from embodia.agents.references.random import Random
+from embodia.agents.references.wander import Wander
+from embodia.agents.reinforcement.dreamer import Dreamer
+from embodia.agents.reinforcement.mpc import MPC
+from embodia.agents.reinforcement.sb3 import A2C, DQN, PPO
+from embodia.agents.reinforcement.td_mpc2 import TDMPC2
+
+AGENTS: dict[str, Callable[..., Agent]] = {
+    "ppo": PPO,
+    "a2c": A2C,
+    "dqn": DQN,
+    "bc": BC,
+    "dagger": DAgger,
+    "dreamer": Dreamer,
+    "mpc": MPC,
+    "td-mpc2": TDMPC2,
+    "random": Random,
+    "wander": Wander,
+    "expert": Expert,
+}
