@@ -62,12 +62,18 @@ def keywords(method: Method, given: Sequence[str]) -> Iterator[tuple[str, Any, A
     typed, said = hints(plain(method)), documented(plain(method))
     for name, parameter in inspect.signature(method).parameters.items():
         value = tuple(parameter.default) if isinstance(parameter.default, list) else parameter.default
-        hint = expressible(typed.get(name, type(value)))
+        hint = expressible(typed.get(name, of_value(value)))
         if name in given or value is parameter.empty or hint in (None, types.NoneType):
             continue
         about = [tyro.conf.arg(help=said[name])] if name in said else []
         whole = [tyro.conf.FlagConversionOff] if hint is bool else []
         yield name, functools.reduce(lambda kind, more: Annotated[kind, more], [*about, *whole], hint), value
+
+
+def of_value(value: Any) -> Any:
+    """The type of a default, where none is written."""
+    inner = {type(each) for each in value} if isinstance(value, tuple) else ()
+    return tuple.__class_getitem__((*inner, ...)) if len(inner) == 1 else type(value)
 
 
 def expressible(hint: Any) -> Any:

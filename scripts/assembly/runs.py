@@ -85,12 +85,21 @@ def weights(run: Path, which: str = "best") -> Path:
     return path
 
 
-def config(run: Path, named: Named | None = None) -> Config:
+def config(run: Path, named: Named | None = None, env: str | None = None) -> Config:
     """A run's configuration; its pretrained encoder is the copy that the run carries.
 
-    Raises Mistake where it holds a class of the user's own that is not `named`.
+    Args:
+        run: its folder.
+        named: classes of the user's own, by the path of the part that each is.
+        env: the id of another environment that will take the place of the run's.
+
+    Raises:
+        Mistake: where it cannot be read, or holds a class of the user's own that is not named.
     """
-    found = read(run / CONFIG, Config, named)
+    named = dict(named or {})
+    found = read(run / CONFIG, Config, {**named, "env.id": env} if env else named)
+    if named.get("env.id", found.env.id) != found.env.id:
+        raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {found.env.id}; leave it out")
     if found.encoder.pretrained is None:
         return found
     return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from embodia.scripts.assembly import environments, own
 from embodia.scripts.assembly.earlier import renewed
 from embodia.scripts.assembly.environments import EnvConfig
-from embodia.scripts.assembly.parts import flag, kind_of, parts
+from embodia.scripts.assembly.parts import flag, kind_of
 from embodia.scripts.assembly.provenance import plain
 from embodia.scripts.mistake import Mistake, nearest
 
@@ -33,15 +33,35 @@ def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
         raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
-    named = named or {}
+    named = dict(named or {})
+    check_named(path, data, named)
     config = Reader(path, named, dict(types(root))).restore(data, "config")
     if not isinstance(config, root):
         raise Mistake(f"{path}: config is a {type(config).__name__}, not a {root.__name__}")
-    there = {where: kind.name(value) for where, kind, value in parts(config)}
-    for where, name in named.items():
-        if where != "env.id" and name != there.get(where):
-            raise Mistake(f"{flag(where)} {name}: {path} says {there.get(where, 'nothing of the kind')}; leave it out")
     return config
+
+
+def check_named(path: Path, data: Any, named: Named) -> None:
+    """Raises Mistake where the command line names other classes than the run's, or not all of them."""
+    theirs = dict(of_users(data))
+    if missing := [f"{flag(where)} {name}" for where, name in theirs.items() if where not in named]:
+        raise Mistake(f"{path}: a run never imports code by itself; name again what is yours: {' '.join(missing)}")
+    for where, name in named.items():
+        if where != "env.id" and name != theirs.get(where):
+            there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no class of yours as {where}"
+            raise Mistake(f"{flag(where)} {name}: {path} {there}")
+
+
+def of_users(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, module:Class) of every part that is the user's own; (env.id, id) of an environment that is."""
+    if isinstance(data, dict):
+        kind, name = str(data.get("kind")), str(data.get("id"))
+        if own.is_own(kind):
+            yield path, kind
+        if kind == EnvConfig.__name__ and environments.is_own(name):
+            yield f"{path}.id", name
+        for field, value in data.items():
+            yield from of_users(value, f"{path}.{field}" if path else field)
 
 
 def types(root: Any) -> Iterator[tuple[str, type]]:
@@ -86,13 +106,10 @@ class Reader:
             raise Mistake(f"{self.path}: {where}: {error}; it was written by another version") from error
 
     def kind(self, name: str, where: str, hint: Any) -> Any:
-        """The type of that name. Raises Mistake for one that there is not, or that has to be named."""
-        if own.is_own(name):
+        """The type of that name. Raises Mistake for one that there is not."""
+        if own.is_own(name) and (kind := kind_of(hint)) is not None:
             part = where.removeprefix("config.")
-            kind = kind_of(hint)
-            if kind is not None and self.named.get(part) == name:
-                return type(own.configuration(kind, name, flag(part)))
-            self.refuse(where, name, part)
+            return type(own.configuration(kind, name, flag(part)))
         if dataclasses.is_dataclass(hint) and isinstance(hint, type) and hint.__name__ == name:
             return hint
         if name not in self.known:
@@ -102,13 +119,8 @@ class Reader:
 
     def world(self, env: dict[str, Any]) -> Any:
         """What the environment's class lets one choose; nothing where another environment will take its place."""
-        name, said = str(env.get("id")), self.named.get("env.id")
-        if environments.is_own(name) and said != name:
-            if said is None:
-                self.refuse("config.env.id", name, "env.id")
+        name = str(env.get("id"))
+        if environments.is_own(name) and self.named["env.id"] != name:
             env["options"] = None
             return None
         return environments.options_of(name) if "id" in env else None
-
-    def refuse(self, where: str, name: str, part: str) -> None:
-        raise Mistake(f"{self.path}: {where} is {name}; a run never imports code by itself: add {flag(part)} {name}")

@@ -113,7 +113,7 @@ def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | Non
     run = None
     if (config := untrained(who)) is None:
         run = runs.find(who.policy, who.runs)
-        config = runs.config(run, {**(named or {}), **({"env.id": who.env} if who.env else {})})
+        config = runs.config(run, named, who.env)
         config = moved(config, who.env) if who.env else config
         if who.device and hasattr(config.agent, "device"):
             config = replace(config, agent=replace(config.agent, device=who.device))

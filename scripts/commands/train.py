@@ -132,8 +132,6 @@ def shortened(args: Args) -> Config:
 def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
     config = runs.config(run, named)
-    if named.get("env.id", config.env.id) != config.env.id:
-        raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {config.env.id}; leave it out")
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     check(config)

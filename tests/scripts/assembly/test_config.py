@@ -117,3 +117,43 @@ def test_a_truncated_config_is_named(tmp_path):
         stored.read(path, Config)
     with pytest.raises(Mistake, match="is no run"):
         stored.read(tmp_path / "elsewhere" / "config.json", Config)
+
+
+# Runs made before ------------------------------------------------------------------------------------------------
+
+EARLIER = sorted((Path(__file__).parent / "earlier").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_configurations_written_by_earlier_versions_are_read(path):
+    """Each was written when the options of all models, planners and objectives stood side by side."""
+    assert settled(stored.read(path, Config)) == settled(preset(path.stem))
+
+
+def test_an_earlier_convolutional_encoder_is_as_wide_as_it_was(tmp_path):
+    path = tmp_path / "config.json"
+    data = json.loads(EARLIER[0].read_text())
+    data["config"]["encoder"] |= {"image": "conv", "dim": 64, "width": 16}
+    path.write_text(json.dumps(data))
+    assert stored.read(path, Config).encoder.image == configured(ENCODER, "conv", dim=64, width=16)
+
+
+def test_flags_of_earlier_versions_mean_what_they_meant():
+    given = ["--agent.search.samples", "8", "--agent.dino_wm.depth=2", "--encoder.width", "4", "--agent.searching", "x"]
+    wanted = ["--agent.planner.samples", "8", "--agent.model.depth=2", "--encoder.image.width", "4"]
+    assert flags(given) == [*wanted, "--agent.searching", "x"]
+
+
+# Weights ---------------------------------------------------------------------------------------------------------
+
+WEIGHTS = {
+    "ppo-empty": (181304, 12864.558247380188),
+    "dqn-empty": (129710, 8007.34951852769),
+    "dagger-fourrooms-memory": (168727, 8634.54186950042),
+    "dagger-pointnav": (228500, 8351.282942959342),
+    "ppo-pointnav": (312437, 11158.414904160658),
+    "ppo-driving": (258826, 15454.0),
+    "dreamer-pendulum": (341827, 13318996255.576591),
+    "td-mpc2-pendulum": (534211, 266208.4942278115),
+    "mpc-rssm-empty": (433252, 6659512172.975974),
+}
