@@ -11,13 +11,17 @@ yields exactly these rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Array = NDArray[Any]
 Carry = dict[str, Any]
@@ -52,6 +56,26 @@ class Buffer(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The batches of recorded rows that an agent's `update` takes."""
+
+    number: int
+    """Pieces in a batch (B)."""
+    length: int | None = None
+    """Consecutive rows of a piece (T): a batch is rows (T, B, ...) with `mask` (T, B), False in last rows. None for
+    single rows (B, ...), of which none is last."""
+    crossing: bool = False
+    """Whether a piece may run on into another episode, as `first` says; else `mask` is False behind the episode."""
+    keys: Sequence[str] | None = None
+    """The observations that `update` reads; None for all."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a piece."""
+        return self.length or 1
+
+
 class Agent(ABC):
     """Decides, and learns from rows. It keeps weights and optimizers; memory of an episode travels in the carry."""
 
@@ -82,6 +106,10 @@ class Agent(ABC):
     def update(self, batch: Batch) -> dict[str, float]:
         """One learning step; the numbers to log."""
 
+    def offline(self) -> Pieces | None:
+        """How `update` learns from rows that others recorded, without acting; None where it cannot (the default)."""
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write `agent.safetensors` (all that `act` needs) into an existing folder."""
@@ -104,12 +132,64 @@ class Agent(ABC):
         episode_start: Array | None = None,
         deterministic: bool = True,
     ) -> tuple[Array, Carry]:
-        """`act` as SB3 calls it, so that the ecosystem's tools accept every agent; batched observations only."""
-        n = len(next(iter(observation.values())))
-        first = np.ones(n, bool) if episode_start is None else np.asarray(episode_start, bool)
+        """`act` with SB3's signature: on one unbatched observation, or on a batch of n.
+
+        Args:
+            observation: each key shaped as `observation_space` says, or (n, ...).
+            state: the memory that the last call gave back; None at the start.
+            episode_start: (n,) bool, where a new episode begins; None: nowhere, but at the start (`state` None).
+            deterministic: act as in evaluation; else as in training.
+
+        Returns:
+            The action, batched as the observation is, and the memory, which is always batched.
+        """
+        key = next(iter(self.observation_space))
+        single = np.shape(observation[key]) == self.observation_space[key].shape
+        batch = {name: np.asarray(value)[None] if single else value for name, value in observation.items()}
+        n = len(batch[key])
+        first = np.full(n, state is None) if episode_start is None else np.broadcast_to(episode_start, n).astype(bool)
         carry = self.initial(n) if state is None else state
-        action, carry, _ = self.act(observation, carry, first, "eval" if deterministic else "train")
-        return action, carry
+        action, carry, _ = self.act(batch, carry, first, "eval" if deterministic else "train")
+        return (action[0] if single else action), carry
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Mode", "Row"]
+class Learner(Protocol):
+    """An `nn.Module` that `agents.training.fit` trains on data: encoders, detectors, generative and world models.
+
+    `loss` is all it needs. A module without `after_update` has nothing to do there; without `kept`, all of it is kept.
+    Two more attributes are optional:
+
+    - `steady: Mapping[str, float]`: submodules whose learning rate is not annealed, each with how many times as high
+      as the others' it is.
+    - `update(batch) -> {name: number}` with `optimizers`, a sequence of them: for parts with optimizers of their own (a
+      discriminator beside a policy). `fit` calls `update` in place of `loss`, scales the optimizers' learning rates by
+      its schedule and saves their states with the weights.
+
+    An `Agent` learns from data too: `fit` calls its `update`, and saves and resumes it as the loop in worlds does.
+    """
+
+    def loss(self, batch: Any) -> "tuple[Tensor, dict[str, Tensor]]":
+        """A batch as the learner's data gives it -> scalar loss, and the numbers to log, each a scalar tensor."""
+
+    def after_update(self) -> None:
+        """Called after each optimizer step: a momentum teacher moves."""
+
+    @property
+    def kept(self) -> "nn.Module":
+        """What is saved as the result of training."""
+
+
+class Data(Protocol):
+    """What a learner learns from, in batches, for ever."""
+
+    def batch(self, n: int) -> Any:
+        """The next n examples, as the learner takes them: a nested dict of arrays or tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the data stand: the next batches after `load_state_dict` are those that would have come."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Pieces", "Row"]

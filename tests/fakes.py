@@ -206,3 +206,29 @@ class IdentityEnv(gym.Env):
         self.target, self.steps = state["target"], state["steps"]
         self.np_random.bit_generator.state = state["rng"]
         return {"shown": self.target if self.continuous else np.eye(self.n, dtype=np.float32)[self.target]}
+
+
+class CueEnv(gym.Env):
+    """A cue is shown once, at the start; three steps later it must be named. Only memory can do it."""
+
+    def __init__(self):
+        self.observation_space = spaces.Dict({"cue": spaces.Box(0, 1, (3,), np.float32)})
+        self.action_space = spaces.Discrete(2)
+
+    def _obs(self):
+        shown = self.steps == 0
+        return {"cue": np.array([shown and self.cue == 0, shown and self.cue == 1, self.steps == 3], np.float32)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.cue = 0, int(self.np_random.integers(2))
+        return self._obs(), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == 4
+        right = float(action == self.cue)
+        return self._obs(), right if over else 0.0, over, False, {"metrics": {"success": right}} if over else {}
+
+    def expert_action(self):
+        return self.cue

@@ -97,6 +97,23 @@ def test_nothing_is_called_utils():
             assert path.name not in forbidden, f"{path.relative_to(ROOT)}: name what it is"
 
 
+LOOPS = {
+    "agents/training/optimization.py": "the one that trains on data",
+    "agents/imitation/bc.py": "an agent's update",
+    "agents/reinforcement/dreamer.py": "an agent's update",
+    "agents/reinforcement/mpc.py": "an agent's update",
+    "agents/reinforcement/td_mpc2.py": "an agent's update",
+    "perception/scores/probe.py": "linear probes, by LBFGS on all data at once",
+    "scripts/bench/planning/update_rate.py": "times bare updates on noise",
+}
+"""Who may call `backward()`, and why."""
+
+
+def test_there_is_no_second_training_loop():
+    found = {str(path.relative_to(ROOT)) for path in modules() if ".backward()" in path.read_text()}
+    assert found == set(LOOPS), "train with agents.training.fit; a rule with optimizers of its own has an `update`"
+
+
 def test_imports_stay_light():
     program = (
         "import sys, embodia, embodia.envs; "

@@ -10,7 +10,7 @@ import torch
 from gymnasium import Space
 from torch import Tensor
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
 from embodia.agents.heads import ClassHead
 from embodia.agents.policy import Policy
 from embodia.agents.training.buffers import DatasetBuffer
@@ -67,7 +67,7 @@ class BCConfig:
 
 
 class BC(Agent):
-    """Clones the expert from episodes the expert drives, or from recorded ones (`buffer().extend(rows)`).
+    """Clones the expert from episodes the expert drives, or from recorded ones.
 
     The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
     hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
@@ -76,20 +76,15 @@ class BC(Agent):
         encoder: reads the observations; its `space` is the agent's.
         action_space: Discrete, MultiDiscrete or Box.
         config: the settings.
-        offline: learn from recorded rows only; the environment's expert is never asked.
     """
 
     needs_expert: tuple[Mode, ...] = ("train",)
 
-    def __init__(
-        self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
-    ):
+    def __init__(self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None):
         self.config = config or BCConfig()
         if self.config.memory and self.config.sequence == 1:
             raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
-        if offline:
-            self.needs_expert = ()
         self.device = choose_device(self.config.device)
         c = self.config
         self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
@@ -149,13 +144,21 @@ class BC(Agent):
         c = self.config
         return DatasetBuffer(
             c.batch_size,
-            c.sequence or (32 if c.memory else None),
+            self.length,
             every=c.every,
             updates=c.updates,
             learning_starts=c.learning_starts,
             capacity=c.capacity,
             seed=c.seed,
         )
+
+    @property
+    def length(self) -> int | None:
+        """Rows of a piece; None for single rows."""
+        return self.config.sequence or (32 if self.config.memory else None)
+
+    def offline(self) -> Pieces:
+        return Pieces(self.config.batch_size, self.length, keys=self.policy.encoder.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of AdamW on rows (B, ...) or pieces (T, B, ...) with `mask`; loss and accuracy (or error)."""

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
 from embodia.agents.reinforcement.laprop import LaProp
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.checkpoint import load_weights, save_weights
@@ -191,6 +191,10 @@ class Dreamer(Agent):
     def buffer(self) -> TrainRatioReplay:
         c = self.config
         return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
+
+    def offline(self) -> Pieces:
+        """The model learns from the rows, actor and critic in what it imagines from them."""
+        return Pieces(self.config.batch_size, self.config.length, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         rows = to_torch(

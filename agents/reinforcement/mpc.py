@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode
+from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Pieces
 from embodia.agents.references.untrained import write_nothing
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.buffers import NoBuffer
@@ -202,6 +202,11 @@ class MPC(Agent):
             return NoBuffer()
         s = self.settings
         return TrainRatioReplay(s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys)
+
+    def offline(self) -> Pieces | None:
+        """The model learns what others' actions led to; a model without weights has nothing to learn."""
+        s = self.settings
+        return None if self.optimizer is None else Pieces(s.batch_size, s.length, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of the model on rows (T, B, ...)."""

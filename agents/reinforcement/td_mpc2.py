@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from embodia.agents import Batch, Buffer
+from embodia.agents import Batch, Buffer, Pieces
 from embodia.agents.reinforcement.mpc import MPC, ROWS, MPCSettings, plain
 from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
 from embodia.agents.training.rows import to_torch
@@ -95,6 +95,10 @@ class TDMPC2(MPC):
         c = self.config
         length = c.horizon + 1
         return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, length, c.learning_starts, c.seed, self.keys)
+
+    def offline(self) -> Pieces:
+        """Model, critics and policy, all off-policy; nothing corrects values of actions that nobody recorded."""
+        return Pieces(self.config.batch_size, self.config.horizon + 1, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> dict[str, float]:
         rows = to_torch({key: batch[key] for key in ROWS}, self.device)

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gymnasium import Space, spaces
+from gymnasium import Space
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -34,10 +34,8 @@ FORMAT = 1
 KIND = "__kind__"
 
 
-class Learner(Protocol):
-    """What a checkpoint holds: an `Agent`, or an encoder under pretraining, which has no actions."""
-
-    observation_space: spaces.Dict
+class Saved(Protocol):
+    """What a checkpoint holds: an `Agent` with its spaces, or a learner, which has none."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -149,7 +147,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save(
-    folder: Path, step: int, agent: Learner, training: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    folder: Path, step: int, agent: Saved, training: Mapping[str, Any], meta: Mapping[str, Any] | None = None
 ) -> Path:
     """Write `folder/<step>` and return it; one that is already there and whole is kept.
 
@@ -208,7 +206,7 @@ def _save_state(state: Any, path: Path) -> None:
             raise
 
 
-def _about(agent: Learner, step: int) -> dict[str, Any]:
+def _about(agent: Saved, step: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "step": step,
@@ -218,7 +216,7 @@ def _about(agent: Learner, step: int) -> dict[str, Any]:
     }
 
 
-def _spaces(agent: Learner) -> dict[str, Space[Any]]:
+def _spaces(agent: Saved) -> dict[str, Space[Any]]:
     names = ("observation_space", "action_space")
     return {name: getattr(agent, name) for name in names if hasattr(agent, name)}
 
@@ -337,7 +335,7 @@ def prune(folder: Path | str, keep: int) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def check_fits(checkpoint: Checkpoint, agent: Learner) -> None:
+def check_fits(checkpoint: Checkpoint, agent: Saved) -> None:
     """Whether a checkpoint was written by such an agent for such spaces.
 
     Raises:

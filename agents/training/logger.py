@@ -38,8 +38,9 @@ class Logger:
         self._events: Any = None
         self._console = Console(console_seconds) if console else None
         self._sums: dict[str, list[float]] = {}  # name -> [sum, count]
-        self._seconds = 0.0  # trained before this process
-        self._began = time.perf_counter()
+        self._pending: dict[Any, list[tuple[str, Any]]] = {}  # device -> tensors that were not read yet
+        self._seconds, self._cpu_seconds = 0.0, 0.0  # of earlier processes
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._last = (0, 0.0)  # step and time of the last write
         self._resumed = 0
 
@@ -48,21 +49,44 @@ class Logger:
         """Wall time of the run so far, earlier processes included [s]."""
         return self._seconds + time.perf_counter() - self._began
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the processes that trained so far, without their children [s]."""
+        return self._cpu_seconds + time.process_time() - self._cpu_began
+
     def start(self, step: int, total: int) -> None:
         """Training begins at `step` of `total`."""
         self._last = (step, self.seconds)
         if self._console:
             self._console.start(step, total)
 
-    def add(self, numbers: Mapping[str, float]) -> None:
-        """Count numbers into the means of the next `write`."""
+    def add(self, numbers: Mapping[str, Any]) -> None:
+        """Count numbers into the means of the next `write`. Scalar tensors stay on their device until then."""
         for name, value in numbers.items():
-            entry = self._sums.setdefault(name, [0.0, 0])
-            entry[0] += float(value)
-            entry[1] += 1
+            if hasattr(value, "detach"):
+                self._pending.setdefault(value.device, []).append((name, value.detach().float().clone()))
+            else:
+                self._count(name, float(value))
+
+    def _count(self, name: str, value: float) -> None:
+        entry = self._sums.setdefault(name, [0.0, 0])
+        entry[0] += value
+        entry[1] += 1
+
+    def _read(self) -> None:
+        """Fetch what is pending, all tensors of a device at once."""
+        if self._pending:
+            import torch
+
+            for tensors in self._pending.values():
+                names, values = zip(*tensors, strict=True)
+                for name, value in zip(names, torch.stack(values).tolist(), strict=True):
+                    self._count(name, value)
+            self._pending.clear()
 
     def write(self, step: int) -> dict[str, float]:
         """Write the means since the last write, and the speed; gives what was written."""
+        self._read()
         numbers = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums.clear()
         last_step, last_time = self._last
@@ -76,7 +100,8 @@ class Logger:
         """Write these numbers now, as a line of their own."""
         if self._file is not None:
             plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            line = {"step": step, "time/seconds": round(self.seconds, 3), **plain}
+            times = {"time/seconds": round(self.seconds, 3), "time/cpu_seconds": round(self.cpu_seconds, 3)}
+            line = {"step": step, **times, **plain}
             self._file.write((json.dumps(line) + "\n").encode())
             self._file.flush()
         if self._tensorboard:
@@ -104,9 +129,11 @@ class Logger:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the file ends and what is counted but not written."""
+        self._read()
         end = self._file.tell() if self._file is not None else 0
         sums = {name: tuple(entry) for name, entry in self._sums.items()}
-        return {"bytes": end, "sums": sums, "seconds": self.seconds, "step": self._last[0]}
+        times = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        return {"bytes": end, "sums": sums, **times, "step": self._last[0]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: lines written after the checkpoint are taken back."""
@@ -114,8 +141,16 @@ class Logger:
             self._file.truncate(min(state["bytes"], self._file.seek(0, 2)))
             self._file.seek(0, 2)
         self._sums = {name: list(entry) for name, entry in state["sums"].items()}
+        self._pending.clear()
         self._seconds, self._began = state["seconds"], time.perf_counter()
+        self._cpu_seconds, self._cpu_began = state.get("cpu_seconds", 0.0), time.process_time()
         self._resumed = state["step"]
+
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._file is not None:

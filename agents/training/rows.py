@@ -207,6 +207,10 @@ class EpisodeWriter:
                 continue
 
 
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What NumPy raises for an archive that is cut off or corrupt."""
+
+
 def read_episode(path: Path | str) -> StoredEpisode:
     """Read one episode file.
 
@@ -224,9 +228,30 @@ def read_episode(path: Path | str) -> StoredEpisode:
         header = json.loads(members.pop("header").tobytes().decode())
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise EpisodeError(f"{path}: {name}: cut off or corrupt ({error}); record this episode again") from error
+    except UNREADABLE as error:
+        raise _unreadable(path, name, error) from error
     return _checked(path, header, unflatten(members))
+
+
+def read_header(path: Path | str) -> tuple[dict[str, Any], list[str]]:
+    """What was written beside the rows, with `length`, and the names of the rows' fields (`obs/image`, `reward`, ...).
+
+    Raises:
+        EpisodeError: where the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            header = json.loads(archive["header"].tobytes().decode())
+            return {**header, "length": int(header["length"])}, [name for name in archive.files if name != "header"]
+    except FileNotFoundError:
+        raise
+    except (TypeError, *UNREADABLE) as error:
+        raise _unreadable(path, "header", error) from error
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> EpisodeError:
+    return EpisodeError(f"{path}: {name}: cut off or corrupt ({error}); record this episode again")
 
 
 def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> StoredEpisode:

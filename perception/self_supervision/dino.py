@@ -52,6 +52,9 @@ class DINOSettings:
 class DINOHead(nn.Module):
     """MLP, length 1, and cosine similarities to K prototypes, (N, D) -> (N, K)."""
 
+    frozen = False
+    """Whether the prototypes take no gradient."""
+
     def __init__(self, inputs: int, settings: DINOSettings):
         super().__init__()
         layers: list[nn.Module] = []
@@ -65,8 +68,9 @@ class DINOHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
+        prototypes = self.prototypes.detach() if self.frozen else self.prototypes
         with torch.autocast(x.device.type, enabled=False):  # cosines at a temperature of 0.04 need their digits
-            return F.normalize(self.mlp(x.float()), dim=1) @ F.normalize(self.prototypes, dim=1).T
+            return F.normalize(self.mlp(x.float()), dim=1) @ F.normalize(prototypes, dim=1).T
 
 
 class DINO(JointEmbedding):
@@ -86,13 +90,13 @@ class DINO(JointEmbedding):
         self.settings = settings or DINOSettings()
         self.head = DINOHead(encoder.dim, self.settings)
         self.teacher = Teacher(Embedder(encoder, self.head), self.settings.momentum, self.settings.steps)
-        self.head.prototypes.requires_grad_(self.settings.frozen_updates == 0)
         self.register_buffer("centre", torch.zeros(self.settings.prototypes))
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         source, later = self.views.sources(self.encoder, batch)
         large = [self.views.change(source), self.views.change(later)]
         small = [self._small(source) for _ in range(self.settings.local_crops)]
+        self.head.frozen = self.teacher.steps_taken.item() < self.settings.frozen_updates
         representations = [self.encoder.summary(view) for view in (*large, *small)]
         scores = [self.head(h) for h in representations]
         logits = self._teacher_scores(large)
@@ -138,8 +142,6 @@ class DINO(JointEmbedding):
 
     def after_update(self) -> None:
         self.teacher.follow(Embedder(self.encoder, self.head))
-        learns = self.teacher.steps_taken.item() >= self.settings.frozen_updates
-        self.head.prototypes.requires_grad_(bool(learns))
 
 
 def sinkhorn(logits: Tensor, rounds: int = 3) -> Tensor:

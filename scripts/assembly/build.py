@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gymnasium as gym
 from gymnasium import spaces
@@ -127,4 +128,19 @@ def trained(config: Config, folder: Path, env: Any) -> Agent:
     found = checkpoint.load(folder)
     checkpoint.check_fits(found, made)
     made.load(folder)
+    return made
+
+
+LOADED: WeakKeyDictionary[Agent, Config] = WeakKeyDictionary()
+"""The run's configuration of each agent that `loaded` gave."""
+
+
+def loaded(config: Config, folder: Path) -> Agent:
+    """As `trained`, in worlds made only to see their spaces; remembered in `LOADED`."""
+    env = worlds(config.env, "test", 1, evaluation=True)
+    try:
+        made = trained(config, folder, env)
+    finally:
+        env.close()
+    LOADED[made] = config
     return made

@@ -82,13 +82,16 @@ class Preset:
     config: Config
 
 
-def check(config: Config) -> None:
-    """Refuse what cannot work, before anything is built. Raises Mistake naming the flag and what to do."""
-    for problem in problems(config):
+def check(config: Config, acts: bool = True) -> None:
+    """Refuse what cannot work, before anything is built. Raises Mistake naming the flag and what to do.
+
+    `acts`: whether the agent learns in worlds, where it may need the expert, and not from recorded rows.
+    """
+    for problem in problems(config, acts):
         raise Mistake(problem)
 
 
-def problems(config: Config) -> Iterator[str]:
+def problems(config: Config, acts: bool = True) -> Iterator[str]:
     known_id(config.env.id)
     at_least = {
         "env.num_envs": (config.env.num_envs, 1),
@@ -107,10 +110,10 @@ def problems(config: Config) -> Iterator[str]:
         yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
     if config.encoder.pretrained is not None:
         find_encoder(config.encoder.pretrained)
-    yield from agent_problems(config)
+    yield from agent_problems(config, acts)
 
 
-def agent_problems(config: Config) -> Iterator[str]:
+def agent_problems(config: Config, acts: bool) -> Iterator[str]:
     agent, method = settled(config).agent, AGENT.method(settled(config).agent)
     device, rate = getattr(agent, "device", "auto"), getattr(agent, "learning_rate", 1e-3)
     if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
@@ -120,5 +123,5 @@ def agent_problems(config: Config) -> Iterator[str]:
     if hasattr(agent, "problems"):
         yield from agent.problems(config.env.num_envs)
     task = known_id(config.env.id).removeprefix("embodia:embodia/")
-    if "train" in getattr(method, "needs_expert", ()) and task in NO_EXPERT:
+    if acts and "train" in getattr(method, "needs_expert", ()) and task in NO_EXPERT:
         yield f"{AGENT.name(agent)} asks the expert, and {task} has none: {NO_EXPERT[task]}"

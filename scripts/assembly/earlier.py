@@ -76,4 +76,5 @@ FORMS: dict[str, Callable[[Data], Any]] = {
     "EncoderConfig": encoder,
     "ExpertConfig": lambda data: "expert",
     "MPCConfig": mpc,
+    "PretrainingConfig": lambda data: {**data, "kind": "FitConfig"},
 }

@@ -11,12 +11,15 @@ from gymnasium import Space, spaces
 from safetensors.torch import load_file
 
 from embodia.agents.training import checkpoint
-from embodia.agents.training.pretraining import ABOUT, ENCODER
 from embodia.agents.training.spaces import space_from_json, space_to_json
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.encoders.observation import kind
 from embodia.scripts.assembly.tables.encoders import ENCODERS
 from embodia.scripts.mistake import Mistake
+
+NAME = "encoder"
+ENCODER, ABOUT = f"{NAME}.safetensors", f"{NAME}.json"
+"""What a pretrained encoder lies in: its weights, and how to build it again."""
 
 ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
 

@@ -95,7 +95,7 @@ def exchanged(kind: Kind, old: Any, name: str, said: str) -> Any:
     fresh = type(old)()
     both = [each for each in kind.shared if hasattr(old, each) and hasattr(new, each)]
     changed = {each: getattr(old, each) for each in both if getattr(old, each) != getattr(fresh, each)}
-    return replace(new, **changed)
+    return settled(replace(new, **changed))
 
 
 def names(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

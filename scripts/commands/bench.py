@@ -70,6 +70,14 @@ class Wall(Measurement):
     """Seeds, kept in runs/wall as they are done."""
 
 
+@dataclass(frozen=True)
+class Presets(Seeded):
+    """What the headline presets reach on levels they never saw, on several seeds; two hours for three of each."""
+
+    only: tuple[str, ...] = ()
+    """These presets, by name."""
+
+
 class Ssl(Seeded):
     """Seven self-supervised methods beside their controls, and how two of them collapse."""
 
@@ -101,7 +109,19 @@ class Matrix(Measurement):
 
 
 MEASUREMENTS = (
-    Train | Video | Homes | Driving | Planners | Planning | Wall | Ssl | HomesProbe | Discovery | Chain | Matrix
+    Train
+    | Video
+    | Homes
+    | Driving
+    | Planners
+    | Planning
+    | Wall
+    | Ssl
+    | HomesProbe
+    | Discovery
+    | Chain
+    | Matrix
+    | Presets
 )
 
 
@@ -118,6 +138,7 @@ MODULES: dict[type, str] = {
     Discovery: "discovery.discovery",
     Chain: "world_models.chain",
     Matrix: "matrix.matrix",
+    Presets: "learning.presets",
 }
 """Where each is measured, under `embodia.scripts.bench`."""
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     config, run = resolve(args.who, named)
     check(config)
     for each in args.to:  # before an hour of playing
-        need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5", "lerobot": "15"}[each])
+        need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5.4", "lerobot": "15"}[each])
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
     folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")

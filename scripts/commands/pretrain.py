@@ -9,11 +9,13 @@ from typing import Annotated
 
 import tyro
 
+from embodia.agents.training.device import choose_device
+from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
-from embodia.agents.training.pretraining import Pretraining, PretrainingConfig, pretrain
 from embodia.agents.training.rng import seed_all
+from embodia.perception import SelfSupervised
 from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.image_encoders import ImageConfig, describe, find, make
+from embodia.scripts.assembly.image_encoders import NAME, ImageConfig, describe, find, make
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
     METHODS,
@@ -66,7 +68,7 @@ class PretrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     encoder: ImageConfig = field(default_factory=ImageConfig)
     views: PositivesConfig = field(default_factory=PositivesConfig)
-    training: PretrainingConfig = field(default_factory=PretrainingConfig)
+    training: FitConfig = field(default_factory=FitConfig)
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,11 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{name} is no method. {nearest(name, METHODS)}")
     args = parsed(name, arguments[1:])
     config = settled(args)
-    learner, clips = build(config)  # what cannot be is refused before a folder is made
+    built = build(config)  # what cannot be is refused before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(learner, clips, run)
+    return carry_out(config, *built, run)
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
@@ -149,35 +151,35 @@ def resume(args: Resume) -> int:
     config = read(args.resume / runs.CONFIG, PretrainConfig)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    return carry_out(*build(config), args.resume, again=True)
+    return carry_out(config, *build(config), args.resume, again=True)
 
 
-def build(config: PretrainConfig) -> tuple[Pretraining, Pool]:
+def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     """Learner and clips, from the run's seed. Raises Mistake for what does not go together."""
     d, t = config.data, config.training
     seed_all(t.seed)
     frames = clip_frames(config.method, config.views)
     clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
+        choose_device(t.device)
         encoder = make(config.encoder, clips.space)
-        teaches = method(config.method, encoder, config.views, t.steps)
-        about = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
-        return Pretraining(teaches, t, about), clips
+        return method(config.method, encoder, config.views, t.steps), clips
     except ValueError as error:
         raise Mistake(f"this cannot be built: {error}") from error
 
 
-def carry_out(learner: Pretraining, clips: Pool, run: Path, again: bool = False) -> int:
+def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run: Path, again: bool = False) -> int:
     """Pretrain into `run`; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
+    about = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
     with one_at_a_time(run):
         logger = Logger(run)
         try:
-            made = pretrain(learner, clips, run, logger=logger, resume=again)
+            now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
         finally:
             logger.close()
-    if made < learner.config.steps:
-        print(f"stopped at update {made:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
+    if now.updates < config.training.steps:
+        print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
         return 130
     say(run, clips)
     return 0

@@ -26,12 +26,15 @@ from embodia.scripts.assembly.parts import chosen, help_of, names, take
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
 from embodia.scripts.assembly.stored import Named
 from embodia.scripts.assembly.stored import write as write_config
+from embodia.scripts.data import offline
+from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
 from embodia.scripts.report.evaluation import judge, say, scores
 
 HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
+       embodia train PRESET --data PATH [--data PATH]
        embodia train --resume RUN [--steps N]
 
 Train a preset and judge it on test levels against random and the expert. The run folder, runs/PRESET-seedN unless
@@ -41,6 +44,12 @@ report.html. Ctrl-C leaves a checkpoint from which --resume goes on, on a CPU bi
 A preset's parts are exchanged by name (`embodia list agents`), or for a class of your own, module:Class, whose module
 is found from the current folder. --resume, eval, record and collect then want the same flag again, for a run never
 imports code by itself.
+
+With --data an agent learns from recorded rows without stepping a world, and is judged in the preset's: cloning does as
+the recorded expert did (or as was done, where nobody advised), world models learn what actions led to. PATH is a
+folder of `embodia collect`, a Minari data set (or its name) or a LeRobotDataset v3 folder. A step is then one update,
+of which 2,000 are made unless --steps says otherwise. Dreamer, TD-MPC2 and DQN improve on what was done, but believe
+in actions that nobody recorded: give them data of many kinds of behaviour.
 
 presets:
 {presets}"""
@@ -63,6 +72,7 @@ class Args:
     """Where run folders lie."""
     report: bool = True
     """Judge the trained agent and write the report card."""
+    recorded: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Resume:
     """Where run folders lie."""
     report: bool = True
     """Judge the trained agent and write the report card."""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Where the recorded sets it learns from lie now, if they were moved; all of them, in the same order."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,6 +102,8 @@ def main(arguments: Sequence[str]) -> int:
         return resume(tyro.cli(Resume, args=rest, prog="embodia train"), named)
     name = arguments[0]
     rest, default = composed(arguments[1:], preset(name))
+    if offline.asked(rest):
+        default = offline.defaults(default)
     args = tyro.cli(
         Args,
         args=rest,
@@ -101,10 +115,13 @@ def main(arguments: Sequence[str]) -> int:
     config = shortened(args)
     if issubclass(AGENT.made(config.agent), Untrained):
         raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
-    check(config)
+    check(config, acts=not args.recorded.data)
+    data = recorded(config, args.recorded)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
     write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
     runs.carry(config, run)
+    if data is not None:
+        offline.remember(data, run)
     return carry_out(config, run, name, args.report)
 
 
@@ -129,12 +146,25 @@ def shortened(args: Args) -> Config:
     return replace(config, env=fitting(config.env))
 
 
+def recorded(config: Config, options: DataOptions) -> Remembered | None:
+    """The data to learn from, opened and held against the agent; None where it learns in worlds."""
+    if not options.data:
+        return None
+    env = build.worlds(config.env, "train", 1)
+    try:
+        return offline.check(build.agent(config, env), options)
+    finally:
+        env.close()
+
+
 def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
     config = runs.config(run, named)
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
-    check(config)
+    if args.data:
+        offline.moved(run, args.data)
+    check(config, acts=offline.remembered(run) is None)
     return carry_out(config, run, run.name, args.report, again=True)
 
 
@@ -142,10 +172,11 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
     """Train into `run`, then judge; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     with one_at_a_time(run):
-        env = build.worlds(config.env, "train")
+        data = offline.remembered(run)
+        env = build.worlds(config.env, "train", 1 if data else None)
         agent = build.agent(config, env)
         try:
-            learn(agent, env, config, run, again)
+            learn(agent, env, config, run, again, data)
             steps = int(json.loads((runs.weights(run, "last") / "meta.json").read_text())["step"])
         finally:
             env.close()
@@ -157,22 +188,21 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
     return 0
 
 
-def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool) -> None:
-    """The training loop with this run's log, checkpoints and evaluations."""
+def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: Remembered | None = None) -> None:
+    """The training loop, in worlds or on `data`, with this run's log, checkpoints and evaluations."""
     logger = Logger(run)
     judges = build.worlds(config.env, "train", min(config.evaluation.num_envs, config.evaluation.during), True)
     began, used = time.time(), cpu_minutes()
+
+    def judged() -> dict[str, float]:
+        return validate(agent, judges, config)
+
     try:
-        train(
-            agent,
-            env,
-            config.schedule,
-            run,
-            logger=logger,
-            evaluate=lambda: validate(agent, judges, config),
-            resume=again,
-            config={"hash": config_hash(config)},
-        )
+        if data is not None:
+            offline.learn(agent, data, config, run, logger, judged, again)
+        else:
+            about = {"hash": config_hash(config)}
+            train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
     finally:
         logger.close()
         judges.close()
@@ -197,6 +227,7 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
     agent.load(chosen)
     minutes = sum(float(session["cpu_minutes"]) for session in sessions(run))
     facts: dict[str, Any] = {"checkpoint": f"best of those kept, step {int(chosen.name):,}", **wall(run)}
+    facts |= offline.facts(run)
     name = f"{title}, seed {config.schedule.seed}"
     made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", minutes=minutes, **facts)
     print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")

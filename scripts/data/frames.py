@@ -180,8 +180,8 @@ class Pool:
         self.places: list[tuple[int, int]] = []  # (file, number) of each clip held
         self._stream: Iterator[tuple[tuple[int, int], Array]] | None = None
 
-    def batch(self, n: int) -> dict[str, Array]:
-        """n clips as rows, {key: (T, n, ...)}. Raises Mistake where there is no clip at all."""
+    def batch(self, n: int) -> dict[str, Any]:
+        """n clips as rows, {"obs": {key: (T, n, ...)}}. Raises Mistake where there is no clip at all."""
         if not self.clips:
             self._fill()
         drawn = self.rng.permutation(len(self.clips))[:n]
@@ -191,7 +191,7 @@ class Pool:
         if not self.whole:
             for i in np.unique(drawn):
                 self.places[i], self.clips[i] = self._next()
-        return {self.key: rows}
+        return {"obs": {self.key: rows}}
 
     def _fill(self) -> None:
         while len(self.clips) < self.capacity:

@@ -1,8 +1,9 @@
 """Recorded episodes in the LeRobotDataset v3.0 layout.
 
-A frame is an observation with the action it led to, and the reward and end that followed; an episode's closing
-observation led to no action and is left out. Pictures become H.264 films, all episodes of a camera in one; everything
-else is a column of `data/`, one row group per episode.
+A frame is an observation with the action it led to, and the reward and end that followed. Pictures become H.264 films,
+all episodes of a camera in one; everything else is a column of `data/`, one row group per episode. An episode's closing
+observation led to no action and is no frame; it is kept in `meta/episodes`, in columns `closing/FEATURE` that LeRobot
+passes over, so that `from_lerobot` gives back the rows that were written.
 """
 
 import json
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ FIRST = {"chunk_index": 0, "file_index": 0}
 PICTURES = 32
 INDICES = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
            "task_index": "int64"}  # fmt: skip
+NEXT = {"next.reward": "float32", "next.done": "bool", "next.truncated": "bool"}
+"""What follows a frame, under LeRobot's names."""
 
 
 def task(episode: StoredEpisode) -> str:
@@ -64,6 +68,9 @@ def to_lerobot(files: Sequence[Path], folder: Path, fps: int = 10) -> Path:
             frames = {**to_frames(episode), **indices(len(episode) - 1, number, start, index, fps)}
             metas.append(meta(number, task(episode), start, len(episode) - 1, cameras, fps))
             metas[-1] |= {f"stats/{key}": statistics(value, key in cameras) for key, value in frames.items()}
+            metas[-1] |= {
+                f"closing/{key}": closing(value, key in cameras) for key, value in observed(episode, -1).items()
+            }
             for key, film in films.items():
                 for picture in frames.pop(key):
                     film.add(picture)
@@ -98,7 +105,9 @@ def describe(episode: StoredEpisode, fps: int) -> dict[str, dict[str, Any]]:
             features[plain_key(key)] = column(str(space.dtype), space.shape or (1,))
     action = episode.action_space
     features["action"] = column(str(action.dtype), action.shape or (1,))
-    features |= {"next.reward": column("float32", (1,)), "next.done": column("bool", (1,))}
+    features |= {name: column(dtype, (1,)) for name, dtype in NEXT.items()}
+    for key, value in flatten(episode.rows["extras"]).items():
+        features[extra(key)] = column(str(value.dtype), value.shape[1:] or (1,))
     return {**features, **{key: column(dtype, (1,)) for key, dtype in INDICES.items()}}
 
 
@@ -110,16 +119,38 @@ def plain_key(key: str) -> str:
     return f"observation.{key.replace('/', '.')}"
 
 
+def extra(key: str) -> str:
+    return f"extras.{key.replace('/', '.')}"
+
+
+def observed(episode: StoredEpisode, t: int | slice) -> dict[str, Array]:
+    """The observations at `t` by the names of their features."""
+    names = flatten(episode.observation_space.spaces)
+    return {
+        camera(key) if is_picture(names[key]) else plain_key(key): value[t]
+        for key, value in flatten(episode.rows["obs"]).items()
+    }
+
+
 def to_frames(episode: StoredEpisode) -> dict[str, Array]:
     """The T frames of an episode, each (T, ...)."""
-    rows, names = episode.rows, flatten(episode.observation_space.spaces)
-    seen = {
-        camera(key) if is_picture(names[key]) else plain_key(key): value[:-1]
-        for key, value in flatten(rows["obs"]).items()
+    rows = episode.rows
+    last = rows["last"][1:]
+    return {
+        **observed(episode, slice(0, -1)),
+        "action": rows["action"][:-1].astype(episode.action_space.dtype),
+        "next.reward": rows["reward"][1:],
+        "next.done": last,
+        "next.truncated": last & ~rows["terminal"][1:],
+        **{extra(key): value[:-1] for key, value in flatten(rows["extras"]).items()},
     }
-    dtype = episode.action_space.dtype
-    action = rows["action"][:-1].astype(dtype)
-    return {**seen, "action": action, "next.reward": rows["reward"][1:], "next.done": rows["last"][1:]}
+
+
+def closing(value: Array, picture: bool) -> Any:
+    """One observation as a cell of a table: a picture (H, W, 3) as PNG, anything else as a flat list."""
+    if picture:
+        return cv2.imencode(".png", np.ascontiguousarray(value[:, :, ::-1]))[1].tobytes()
+    return value.ravel().tolist()
 
 
 def indices(n: int, number: int, start: int, task_index: int, fps: int) -> dict[str, Array]:

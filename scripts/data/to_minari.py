@@ -1,7 +1,7 @@
 """Recorded episodes as a Minari dataset.
 
 A row holds what was seen and what was then done, so T transitions are T + 1 rows: the reward of transition t is that
-of row t + 1, and the last row's observation closes the episode.
+of row t + 1, and the last row's observation closes the episode. Pictures are kept without loss.
 """
 
 import os
@@ -14,6 +14,9 @@ from typing import Any
 
 from embodia.agents.training.rows import StoredEpisode, flatten, read_episode
 from embodia.scripts.mistake import Mistake
+
+EXTRAS = "embodia_extras"
+"""Of the data set's metadata: the shape of each of the rows' extras, which lie flat among the infos."""
 
 
 def need(module: str, version: str) -> Any:
@@ -30,7 +33,7 @@ def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
 
     Raises Mistake where minari is missing or the dataset exists, EpisodeError for a file that cannot be read.
     """
-    minari = need("minari", "0.5")
+    minari = need("minari", "0.5.4")
     need("pyarrow", "15")
     if (folder / name).exists():
         raise Mistake(f"{folder / name} exists already, and a dataset is never overwritten; give another name")
@@ -50,7 +53,8 @@ def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
             code_permalink="none",
             description=f"{len(episodes)} episodes of {head.env_id}, {head.header.get('split', 'train')} levels",
             data_format="arrow",
-        )
+            jpeg_encoding=False,
+        ).storage.update_metadata({EXTRAS: {key: value.shape[1:] for key, value in extras(head).items()}})
     return folder / name
 
 
@@ -85,7 +89,6 @@ def specification(episode: StoredEpisode) -> Any:
 def buffer(minari: Any, number: int, episode: StoredEpisode) -> Any:
     """One episode as Minari's transitions: T + 1 observations, T of everything else."""
     rows = episode.rows
-    extras = flatten(rows["extras"])
     return minari.data_collector.EpisodeBuffer(
         id=number,
         seed=episode.seed,
@@ -95,5 +98,10 @@ def buffer(minari: Any, number: int, episode: StoredEpisode) -> Any:
         terminations=rows["terminal"][1:],
         truncations=(rows["last"] & ~rows["terminal"])[1:],
         # Minari's Arrow storage cannot read infos of one axis back.
-        infos={key.replace("/", "."): value.reshape(len(value), -1) for key, value in extras.items()} or None,
+        infos={key: value.reshape(len(value), -1) for key, value in extras(episode).items()} or None,
     )
+
+
+def extras(episode: StoredEpisode) -> dict[str, Any]:
+    """What else the rows hold, each (T + 1, ...), by the names of Minari's infos."""
+    return {key.replace("/", "."): value for key, value in flatten(episode.rows["extras"]).items()}

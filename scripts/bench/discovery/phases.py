@@ -1,6 +1,7 @@
 """The complex autoencoder on outlined shapes: pixels of one object come to share a phase."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,19 +13,20 @@ from embodia.perception.pictures.outlined_shapes import TWO_SHAPES, Shape, outli
 from embodia.perception.pictures.scenes import OVERLAP, Scenes
 from embodia.perception.scores.clustering_scores import ari
 from embodia.scripts.bench.discovery.records import (
+    ADAM,
     COMPILES,
     DEVICE,
     PICTURES,
     TEST,
     Array,
     Record,
-    batches,
-    budget_of,
     in_pieces,
     record,
+    trained,
 )
-from embodia.scripts.bench.harness.short_training import ShortTraining, warm_up
 from embodia.scripts.report import mask_picture
+
+TRAINING = replace(ADAM, batch_size=64, precision="bfloat16", compile=COMPILES, eval_every=500)
 
 
 def complex_autoencoder(
@@ -40,11 +42,9 @@ def complex_autoencoder(
     model = ComplexAutoEncoder(train.space(), slots=len(shapes) + 1, chi=chi)
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = Scenes(test.images[:200], test.labels[:200])
-    rate = warm_up(1e-3, 500, steps)
-    training = ShortTraining(out / name, steps, rate, 500, seed, compiled=COMPILES, bf16=True)
-    curve = training.run(model, batches(train, seed), lambda: phase_scores(model, few)[0])
+    config = replace(TRAINING, steps=steps, seed=seed)
+    budget = trained(model, train, config, out / name, lambda: phase_scores(model, few)[0])
     scores, found = phase_scores(model, test)
-    budget = budget_of(curve)
     if chi == 1:  # its phases mean nothing, so its features are clustered
         scores, found = feature_scores(model, test)
     mask_picture.write(out / f"{name}.png", test, found, f"{name}: {budget}, ARI-BG {scores['ARI-BG']:.3f}")

@@ -1,13 +1,17 @@
-"""What the parts of the discovery bench share: records, batches that can be drawn again, and scores of masks."""
+"""What the parts of the discovery bench share: records, batches that can be drawn again, training, scores of masks."""
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embodia.agents.training.fit import Evaluate, FitConfig, fit
+from embodia.agents.training.logger import Logger
+from embodia.perception import SelfSupervised
 from embodia.perception.pictures.scenes import Scenes
 from embodia.perception.scores.clustering_scores import ari, mean_iou
 
@@ -33,18 +37,46 @@ def record(
     return found | {"intervals": intervals or {}}
 
 
-def batches(scenes: Scenes, seed: int, size: int = 64) -> Callable[[int], dict[str, Any]]:
-    """Of step s the same pictures every time."""
+class NumberedBatches:
+    """Update u draws its pictures, and torch whatever the learner draws of them, from generators seeded with (seed, u).
 
-    def of(step: int) -> dict[str, Any]:
-        chosen = np.random.default_rng((seed, step)).integers(len(scenes.images), size=size)
-        return {"obs": {"image": torch.from_numpy(scenes.images[chosen]).to(DEVICE)}}
+    Args:
+        scenes: the pictures.
+        seed: of all of them.
+    """
 
-    return of
+    def __init__(self, scenes: Scenes, seed: int):
+        self.scenes, self.seed, self.update = scenes, seed, 0
+
+    def batch(self, n: int) -> dict[str, Any]:
+        torch.manual_seed(self.seed * 10**9 + self.update)
+        chosen = np.random.default_rng((self.seed, self.update)).integers(len(self.scenes.images), size=n)
+        self.update += 1
+        return {"obs": {"image": self.scenes.images[chosen]}}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"update": self.update}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.update = state["update"]
 
 
-def budget_of(curve: list[dict[str, float]]) -> str:
-    return f"{curve[-1]['step']:.0f} steps, {curve[-1]['cpu_s'] / 60:.0f} CPU-minutes"
+ADAM = FitConfig(
+    optimizer="adam", schedule="trapezoid", warmup=500, weight_decay=0.0, clip=None, fused=False, log_every=500
+)
+"""What all trainings of this bench begin from; one kernel for all weights would round otherwise."""
+
+
+def trained(
+    learner: SelfSupervised, scenes: Scenes, config: FitConfig, folder: Path, evaluate: Evaluate | None = None
+) -> str:
+    """Train from where the folder stands; gives the budget in words. Raises KeyboardInterrupt where it was stopped."""
+    data = NumberedBatches(scenes, config.seed)
+    with Logger(folder, tensorboard=False) as logger:
+        now = fit(learner, data, config, folder, logger=logger, evaluate=evaluate, resume=True)
+        if now.updates < config.steps:
+            raise KeyboardInterrupt
+        return f"{now.updates} steps, {logger.cpu_seconds / 60:.0f} CPU-minutes"
 
 
 def in_pieces(work: Callable[..., torch.Tensor], model: Any, images: Array, labels: Array, size: int = 100) -> Array:

@@ -1,31 +1,43 @@
 """Slot attention on Tetrominoes: slots compete for pieces, beside what colours alone can do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from embodia.agents.training.fit import FitConfig
 from embodia.perception.objects.k_means import k_means
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
 from embodia.perception.pictures.scenes import Scenes
 from embodia.perception.pictures.tetrominoes import tetrominoes
 from embodia.perception.scores.clustering_scores import ari
 from embodia.scripts.bench.discovery.records import (
+    ADAM,
     COMPILES,
     DEVICE,
     PICTURES,
     TEST,
     Array,
     Record,
-    batches,
-    budget_of,
     in_pieces,
     objects_scores,
     record,
+    trained,
 )
-from embodia.scripts.bench.harness.short_training import ShortTraining, warm_up
 from embodia.scripts.report import mask_picture
 
+BRIEF = replace(ADAM, steps=15_000, batch_size=32, clip=1.0, precision="bfloat16", compile=COMPILES, eval_every=500)
+PAPER = replace(
+    BRIEF,
+    steps=40_000,
+    batch_size=64,
+    learning_rate=4e-4,
+    schedule="constant",
+    warmup=2_000,
+    clip=None,
+    eval_every=2_000,
+)
 TETROMINOES, SMALL = "Tetrominoes 35x35, 3 pieces", "Tetrominoes 16x16, 2 pieces"
 
 
@@ -37,9 +49,7 @@ def small_slots(out: Path, seed: int, name: str) -> list[Record]:
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), slots=2, dim=32, width=16, hidden=64)
-    rate = warm_up(1e-3, 500, 15_000)
-    training = ShortTraining(out / name, 15_000, rate, 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
-    return slots(out, SMALL, model, training, train, test, batch=32)
+    return slots(out, SMALL, name, model, replace(BRIEF, seed=seed), train, test)
 
 
 def paper_slots(out: Path, seed: int, name: str) -> list[Record]:
@@ -47,18 +57,17 @@ def paper_slots(out: Path, seed: int, name: str) -> list[Record]:
     train, test = tetrominoes(50_000, seed), tetrominoes(320, TEST + seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), slots=4)
-    training = ShortTraining(out / name, 40_000, warm_up(4e-4, 2000), 2000, seed, compiled=True, bf16=True)
-    return slots(out, TETROMINOES, model, training, train, test)
+    return slots(out, TETROMINOES, name, model, replace(PAPER, seed=seed), train, test)
 
 
 def slots(
     out: Path,
     dataset: str,
+    name: str,
     model: SlotAutoEncoder,
-    training: ShortTraining,
+    config: FitConfig,
     train: Scenes,
     test: Scenes,
-    batch: int = 64,
 ) -> list[Record]:
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -66,9 +75,8 @@ def slots(
         found = in_pieces(lambda images, _: model.segment(images).argmax(1), model, test.images, test.labels)
         return pieces_scores(test, found), found
 
-    curve = training.run(model, batches(train, training.seed, batch), lambda: score()[0])
+    budget = trained(model, train, config, out / name, lambda: score()[0])
     scores, found = score()
-    budget, name = budget_of(curve), training.folder.name
     pieces = np.where(test.labels > 0, found + 1, 0)  # FG-ARI leaves the ground out
     mask_picture.write(out / f"{name}.png", test, pieces, f"{name}: {budget}, FG-ARI {scores['FG-ARI']:.3f}")
     return [record(dataset, "slot attention", scores, budget)]

@@ -1,1 +1,1 @@
-"""What measurements share: jobs done once, stopwatches, short trainings."""
+"""What measurements share: jobs done once, stopwatches."""

@@ -23,8 +23,8 @@ from embodia.agents.reinforcement.mpc import MPCConfig
 from embodia.agents.reinforcement.sb3 import PPOConfig
 from embodia.agents.training.checkpoint import list_steps
 from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.fit import FitConfig
 from embodia.agents.training.loop import Schedule
-from embodia.agents.training.pretraining import PretrainingConfig
 from embodia.agents.training.rows import EpisodeWriter, episode_files
 from embodia.envs.driving.options import RoadOptions
 from embodia.envs.grid.options import GridOptions
@@ -230,13 +230,13 @@ def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path
     again = (run / runs.CONFIG).exists()
     if again and list_steps(run / "checkpoints")[-1:] == [run / "checkpoints" / f"{budget.updates:09d}"]:
         return run
-    training = PretrainingConfig(steps=budget.updates, batch_size=budget.batch, precision="bfloat16", device="cpu")
+    training = FitConfig(steps=budget.updates, batch_size=budget.batch, precision="bfloat16", device="cpu")
     data = pretrain.DataConfig(str(recorded(world, budget.recorded, out)))
     config = pretrain.PretrainConfig(METHOD, data, PICTURE, positives, training)
     if not again:
         run.mkdir(parents=True, exist_ok=True)
         write(config, run / runs.CONFIG, config_hash=config_hash(config))
-    if pretrain.carry_out(*pretrain.build(config), run, again=again):
+    if pretrain.carry_out(config, *pretrain.build(config), run, again=again):
         raise KeyboardInterrupt
     return run
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.perception.encoders.attention_map import attention_pictures, mass_mask
 from embodia.perception.encoders.vit import ViT
@@ -22,7 +23,7 @@ from embodia.perception.self_supervision.views import Views
 
 CHANGES = Augmentation(scale=(0.4, 1.0), colour=0.2, brightness=0.1, grey=0.1)
 SETTINGS = DINOSettings(prototypes=256, momentum=0.99, local_scale=(0.25, 0.5), local_size=32, frozen_updates=50)
-TRAINING = PretrainingConfig(steps=1_200, batch_size=64, learning_rate=5e-4, device="cpu")
+TRAINING = FitConfig(steps=1_200, batch_size=64, learning_rate=5e-4, device="cpu")
 TRAIN, TEST = 4_000, 400  # pictures
 
 
@@ -34,18 +35,19 @@ def vit(scenes: Scenes) -> ViT:
     return ViT(scenes.space(), patch=8, dim=64, depth=3, heads=4)
 
 
-def attention(steps: int, out: Path, training: PretrainingConfig = TRAINING) -> dict[str, Any]:
+def attention(steps: int, out: Path, training: FitConfig = TRAINING) -> dict[str, Any]:
     """IoU of the best head after `steps` updates of DINO, 0 for the untrained ViT; and a picture in `out`."""
     seed_all(0)
     train, test = one_sprite(TRAIN, 0), one_sprite(TEST, 1)
     encoder = vit(train)
     if steps:
         settings = replace(SETTINGS, steps=steps)
-        learner = Pretraining(DINO(encoder, Views(CHANGES), settings), replace(training, steps=steps))
-        rng = np.random.default_rng(0)
-        for _ in range(steps):
-            learner.update({"image": train.images[rng.integers(len(train.images), size=training.batch_size)]})
-        kept = learner.encoder
+        learner = DINO(encoder, Views(CHANGES), settings)
+        pictures = RandomBatches(
+            lambda rng, n: {"obs": {"image": train.images[rng.integers(len(train.images), size=n)]}}
+        )
+        fit(learner, pictures, replace(training, steps=steps))
+        kept = learner.kept
         assert isinstance(kept, ViT)
         encoder = kept
     encoder.eval()

@@ -6,7 +6,7 @@ encoder learns to name the home and forgets the room, unless the colours of its 
 `homes.jsonl` is written as soon as it is done, and is not run twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.envs.homes.walks import Walks, walks
 from embodia.perception.encoders.image_encoder import ImageEncoder
@@ -33,7 +34,7 @@ OUT = Path("runs/bench-homes-probe")
 TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk
 SPACE = picture_space((64, 64, 3))
 ENCODER = ImageConfig("conv", dim=128, width=16)
-TRAINING = PretrainingConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
+TRAINING = FitConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
 CHANGES = Augmentation((0.5, 1.0), colour=0.2, brightness=0.15, grey=0.1)
 COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
 VIEWS = {
@@ -72,7 +73,7 @@ def scored(job: Callable[[], Read], test: Walks, homes: int) -> Line:
 
 
 def jobs(
-    seeds: int, training: PretrainingConfig, train: Walks, test: Walks, homes: int
+    seeds: int, training: FitConfig, train: Walks, test: Walks, homes: int
 ) -> Iterator[tuple[str, Callable[[], Read]]]:
     """Each makes a reader of pictures."""
     yield "PCA-64 of pixels, seed 0", partial(pixels, test, homes)
@@ -88,38 +89,49 @@ def untrained(seed: int) -> Read:
     return reader(make(ENCODER, SPACE))
 
 
-def pretrained(views: PositivesConfig, training: PretrainingConfig, train: Walks) -> Read:
+def pretrained(views: PositivesConfig, training: FitConfig, train: Walks) -> Read:
     seed_all(training.seed)
-    encoder = make(ENCODER, SPACE)
-    learner = Pretraining(method(METHODS[METHOD], encoder, views, training.steps), training)
-    rng, (steps, number) = np.random.default_rng(training.seed), train.rgb.shape[:2]
+    learner = method(METHODS[METHOD], make(ENCODER, SPACE), views, training.steps)
+    steps, number = train.rgb.shape[:2]
     apart = views.gap if views.frames == 2 else 0
-    for _ in range(training.steps):
-        t, i = rng.integers(steps - apart, size=training.batch_size), rng.integers(number, size=training.batch_size)
-        learner.update({"rgb": np.stack([train.rgb[t + k, i] for k in ((0, apart) if apart else (0,))])})
-    kept = learner.encoder
+
+    def draw(rng: np.random.Generator, n: int) -> Line:
+        t, i = rng.integers(steps - apart, size=n), rng.integers(number, size=n)
+        return {"obs": {"rgb": np.stack([train.rgb[t + k, i] for k in ((0, apart) if apart else (0,))])}}
+
+    fit(learner, RandomBatches(draw, training.seed), training)
+    kept = learner.kept
     assert isinstance(kept, ImageEncoder)
     return reader(kept)
 
 
-def supervised(training: PretrainingConfig, train: Walks) -> Read:
+class Supervised(nn.Module):
+    """An encoder with a linear layer that is told room and objects."""
+
+    def __init__(self, encoder: ImageEncoder, outputs: int):
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(encoder.dim, outputs)
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        images, _ = self.encoder.images(batch["obs"])
+        features = self.encoder.summary(CHANGES(images))
+        with torch.autocast(features.device.type, enabled=False):
+            return taught(self.head(features.float()), batch["room"], batch["objects"]), {}
+
+
+def supervised(training: FitConfig, train: Walks) -> Read:
     """The same encoder, pictures and changes, taught room and objects by their labels."""
     seed_all(training.seed)
     encoder = make(ENCODER, SPACE)
-    head = nn.Linear(encoder.dim, len(train.rooms) + train.objects.shape[2])
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], training.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, training.steps)
-    rng, (steps, number) = np.random.default_rng(training.seed), train.rgb.shape[:2]
-    for _ in range(training.steps):
-        t, i = rng.integers(steps, size=training.batch_size), rng.integers(number, size=training.batch_size)
-        with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bfloat16"):
-            images, _ = encoder.images({"rgb": torch.from_numpy(train.rgb[t, i])})
-            features = encoder.summary(CHANGES(images))
-        loss = taught(head(features.float()), torch.from_numpy(train.room[t, i]), torch.from_numpy(train.objects[t, i]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    learner = Supervised(encoder, len(train.rooms) + train.objects.shape[2])
+    steps, number = train.rgb.shape[:2]
+
+    def draw(rng: np.random.Generator, n: int) -> Line:
+        t, i = rng.integers(steps, size=n), rng.integers(number, size=n)
+        return {"obs": {"rgb": train.rgb[t, i]}, "room": train.room[t, i], "objects": train.objects[t, i]}
+
+    config = replace(training, schedule="one_cycle", weight_decay=0.01, decay_all=True, clip=None)
+    fit(learner, RandomBatches(draw, training.seed), config)
     return reader(encoder)
 
 

@@ -1,6 +1,8 @@
 """What a masked autoencoder is judged by: how well it paints what is hidden, and what fine-tuning gains by it."""
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,11 +10,16 @@ import torch.nn.functional as F
 from scipy.interpolate import griddata
 from torch import Tensor, nn
 
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.mae import MAE, normalised
 
-FEW, UPDATES, BATCH, RATE = 2_000, 1_000, 100, 1e-3  # labels, and how they are fine-tuned on
+FEW, UPDATES = 2_000, 1_000  # labels, and how long they are fine-tuned on
+TUNING = FitConfig(
+    batch_size=100, schedule="one_cycle", weight_decay=0.05, decay_all=True, clip=None, device="cpu", log_every=100
+)
 
 
 @torch.no_grad()
@@ -47,6 +54,22 @@ def interpolated(mae: MAE, images: Tensor, order: Tensor) -> Tensor:
     return filled
 
 
+class Classifier(nn.Module):
+    """An encoder with a linear layer that names the class of a picture."""
+
+    def __init__(self, encoder: ImageEncoder, classes: int, changes: Augmentation):
+        super().__init__()
+        self.encoder, self.head, self.changes = encoder, nn.Linear(encoder.dim, classes), changes
+
+    def forward(self, pictures: Tensor, changed: bool = False) -> Tensor:
+        """(N, H, W, C) -> logits (N, classes)."""
+        images, _ = self.encoder.images({self.encoder.keys[0]: pictures})
+        return self.head(self.encoder.summary(self.changes(images) if changed else images))
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        return F.cross_entropy(self(batch["pictures"], changed=True), batch["labels"]), {}
+
+
 def fine_tuned(
     encoder: ImageEncoder,
     pictures: Tensor,
@@ -57,20 +80,13 @@ def fine_tuned(
     updates: int = UPDATES,
 ) -> float:
     """Test accuracy after all of a copy of the encoder learnt a few labels."""
-    learner = copy.deepcopy(encoder).train()
-    head = nn.Linear(learner.dim, int(labels.max()) + 1)
-    optimizer = torch.optim.AdamW([*learner.parameters(), *head.parameters()], RATE, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, updates)
-    key = learner.keys[0]
-    for _ in range(updates):
-        chosen = torch.randint(len(labels), (BATCH,))
-        images = changes(learner.images({key: pictures[chosen]})[0])
-        loss = F.cross_entropy(head(learner.summary(images)), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    learner.eval()
+    learner = Classifier(copy.deepcopy(encoder), int(labels.max()) + 1, changes)
+
+    def draw(_: np.random.Generator, n: int) -> dict[str, Tensor]:
+        chosen = torch.randint(len(labels), (n,))
+        return {"pictures": pictures[chosen], "labels": labels[chosen]}
+
+    fit(learner, RandomBatches(draw), replace(TUNING, steps=updates))
     with torch.no_grad():
-        found = torch.cat([head(learner.summary(learner.images({key: part})[0])) for part in test.split(256)])
+        found = torch.cat([learner(part) for part in test.split(256)])
     return (found.argmax(1) == test_labels).float().mean().item()

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
+from embodia.perception import SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.pictures.shapes10 import SPACE, shapes10
 from embodia.perception.scores.collapse import effective_rank
@@ -39,7 +41,7 @@ TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures
 TURNING = Augmentation((0.65, 1.1), 0.2, 180.0, flip=0.5, colour=0.3, brightness=0.2, grey=0.3, blur=0.0, noise=0.02)
 CONV = ImageConfig("conv", dim=64, width=16)
 VIT = ImageConfig("vit", dim=64, patch=4, depth=4, heads=4, pool="mean")
-BASE = PretrainingConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
+BASE = FitConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
 SLOW = replace(BASE, steps=3_000)  # without negatives or decorrelation, dimensions are learnt one after the other
 SGD = replace(BASE, steps=500, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)
 PAINTED = ("masked_mse", "interpolated_mse", "tuned", "scratch")
@@ -62,7 +64,7 @@ class Recipe:
     """A method with the budget it needs."""
 
     settings: MethodSettings
-    training: PretrainingConfig = BASE
+    training: FitConfig = BASE
     encoder: ImageConfig = CONV
     changes: Augmentation = TURNING
 
@@ -157,12 +159,12 @@ def trained(recipe: Recipe, seed: int) -> Line:
     """Pretrain, then probe."""
     train, labels, test, test_labels = data(seed)
     learner, logged = pretrained(recipe, train, seed)
-    encoder = learner.encoder
+    encoder = learner.kept
     assert isinstance(encoder, ImageEncoder)
     found = scored(summaries(encoder, {"image": train}), summaries(encoder, {"image": test}), labels, test_labels)
-    if isinstance(learner.method, MAE):
+    if isinstance(learner, MAE):
         few = (train[:FEW], labels[:FEW], test, test_labels, TURNING)
-        found |= painting(learner.method, test[:500])
+        found |= painting(learner, test[:500])
         for name, start in (("tuned", encoder), ("scratch", make(recipe.encoder, SPACE))):
             found[name] = fine_tuned(start, *few, updates=min(UPDATES, recipe.training.steps))
     return {**found, "steps": recipe.training.steps, "recipe": asdict(recipe), "last": logged[-1]}
@@ -176,16 +178,14 @@ def collapse(recipe: Recipe) -> Line:
     return {"curve": curve, "recipe": asdict(recipe)}
 
 
-def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[Pretraining, list[dict[str, float]]]:
+def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[SelfSupervised, list[dict[str, float]]]:
+    """The method after its training, and what it logged at every update."""
     seed_all(seed)
     positives = PositivesConfig(augmentation=recipe.changes)
-    made = method(recipe.settings, make(recipe.encoder, SPACE), positives, recipe.training.steps)
-    learner = Pretraining(made, replace(recipe.training, seed=seed))
-    rng, size = np.random.default_rng(seed), recipe.training.batch_size
-    logged = []
-    for _ in range(recipe.training.steps):
-        logged.append(learner.update({"image": train[rng.integers(len(train), size=size)]}))
-    return learner, logged
+    learner = method(recipe.settings, make(recipe.encoder, SPACE), positives, recipe.training.steps)
+    pictures = RandomBatches(lambda rng, n: {"obs": {"image": train[rng.integers(len(train), size=n)]}}, seed)
+    now = fit(learner, pictures, replace(recipe.training, seed=seed, log_every=1))
+    return learner, now.lines
 
 
 # What is shown ----------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ from embodia.agents.references.wander import Wander
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
 from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import after_step, evaluate
-from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.envs import Split
 from embodia.envs.homes.episodes.near_goals import near_goals
@@ -47,7 +48,6 @@ from embodia.planners.search.cem import CEM
 from embodia.planners.search.objective import ObservedGoal, Return
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.bench.harness.once import once
-from embodia.scripts.bench.harness.short_training import ticks
 from embodia.scripts.bench.world_models.chain_film import draw
 from embodia.scripts.bench.world_models.kept_tokens import learn_on_kept_tokens
 from embodia.scripts.bench.world_models.true_moves import TrueMoves
@@ -164,8 +164,9 @@ class Chain:
         encoder, rows = self.encoder(kind), self.video()
         seed_all(self.seed)
         model = new_model(encoder)
-        pairs = partial(whole_windows, rows["first"], 2, 64, np.random.default_rng(self.seed))
-        share = learn_on_kept_tokens(model, rows["rgb"], rows["action"], pairs, self.budget.model_updates, bf16=True)
+        updates = self.budget.model_updates
+        pairs = partial(whole_windows, rows["first"], 2)
+        share = learn_on_kept_tokens(model, rows["rgb"], rows["action"], pairs, updates, self.seed, "bfloat16")
         save_weights(model, self.path("model", kind))
         return {"of_no_change": round(share, 3)}
 
@@ -237,19 +238,28 @@ def wander(first_home: int, budget: Budget, seed: int) -> dict[str, Array]:
 
 def taught(net: ResNet, rows: dict[str, Tensor], updates: int, seed: int, clips: int = 16, frames: int = 8) -> Line:
     """Time-contrastive learning on clips of the video."""
-    config = PretrainingConfig(
-        updates, learning_rate=2e-3, warmup=30, seed=seed, precision="bfloat16", device="cpu", clip=100.0
+    config = FitConfig(
+        steps=updates,
+        batch_size=clips,
+        learning_rate=2e-3,
+        warmup=30,
+        clip=100.0,
+        precision="bfloat16",
+        seed=seed,
+        device="cpu",
+        log_every=1,
     )
-    learner = Pretraining(TimeContrastive(net, reach=2, margin=3), config)
-    rng, logged = np.random.default_rng(seed), {}
-    for _ in ticks("encoder", updates):
-        i, t = whole_windows(rows["first"], frames, clips, rng)
-        logged = learner.update({"rgb": torch.stack([rows["rgb"][t + k, i] for k in range(frames)])})
-    net.requires_grad_(False).eval()
-    return {name: round(float(logged[name]), 3) for name in ("nearest_is_positive", "effective_rank")}
+
+    def draw(rng: np.random.Generator, n: int) -> Line:
+        i, t = whole_windows(rows["first"], frames, rng, n)
+        return {"obs": {"rgb": torch.stack([rows["rgb"][t + k, i] for k in range(frames)])}}
+
+    now = fit(TimeContrastive(net, reach=2, margin=3), RandomBatches(draw, seed), config)
+    net.requires_grad_(False)
+    return {name: round(now.lines[-1][name], 3) for name in ("nearest_is_positive", "effective_rank")}
 
 
-def whole_windows(first: Tensor, length: int, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def whole_windows(first: Tensor, length: int, rng: np.random.Generator, count: int) -> tuple[Array, Array]:
     """Worlds and times (count,) at which windows of `length` rows begin that cross no episode's border."""
     inside = torch.stack([first[k : len(first) - length + 1 + k] for k in range(1, length)])
     times, worlds = (~inside.any(0)).nonzero(as_tuple=True)

@@ -11,7 +11,7 @@ import itertools
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
 from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.envs.control import wall
 from embodia.envs.vector import make
@@ -38,7 +40,6 @@ from embodia.planners.search.cem import CEM
 from embodia.planners.search.gradient import GradientPlanner
 from embodia.planners.search.objective import ObservedGoal
 from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.short_training import ticks
 from embodia.scripts.bench.world_models.kept_tokens import learn_on_kept_tokens
 from embodia.scripts.report.statistics import wilson
 
@@ -181,30 +182,37 @@ def random_data(trajectories: int, seed: int) -> tuple[Tensor, Tensor]:
     return pictures, actions
 
 
+TEACHING = FitConfig(
+    batch_size=96,
+    learning_rate=2e-3,
+    schedule="linear",
+    warmup=30,
+    weight_decay=0.01,
+    decay_all=True,
+    clip=None,
+    fused=False,
+    device="cpu",
+)
+
+
 def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
     """Patch-wise VICReg of frames two apart: tokens that change slowly."""
-    method = PatchVICReg(net, Views(augmentation=None, gap=2))
-    optimizer = torch.optim.AdamW(method.parameters())
-    rng = np.random.default_rng(seed)
-    for step in ticks("encoder", updates):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, step / 30) * (1 - 0.95 * step / updates)
-        i, t = rng.integers(len(pictures), size=96), rng.integers(pictures.shape[1] - 2, size=96)
-        rows = torch.stack([pictures[i, t + later] for later in range(3)])
-        loss, _ = method.loss({"obs": {"rgb": rows}})
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+
+    def draw(rng: np.random.Generator, n: int) -> dict[str, Any]:
+        i, t = rng.integers(len(pictures), size=n), rng.integers(pictures.shape[1] - 2, size=n)
+        return {"obs": {"rgb": torch.stack([pictures[i, t + later] for later in range(3)])}}
+
+    learner = PatchVICReg(net, Views(augmentation=None, gap=2))
+    fit(learner, RandomBatches(draw, seed), replace(TEACHING, steps=updates, seed=seed))
 
 
 def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: int) -> None:
     """One-step prediction of the recorded frames."""
-    rng = np.random.default_rng(seed)
 
-    def draw() -> tuple[Array, Array]:
-        return rng.integers(len(pictures), size=64), rng.integers(actions.shape[1], size=64)
+    def draw(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        return rng.integers(len(pictures), size=n), rng.integers(actions.shape[1], size=n)
 
-    share = learn_on_kept_tokens(model, pictures.transpose(0, 1), actions.transpose(0, 1), draw, updates, bf16=False)
+    share = learn_on_kept_tokens(model, pictures.transpose(0, 1), actions.transpose(0, 1), draw, updates, seed)
     print(f"model: prediction error over that of no change {share:.3f}", file=sys.stderr)
 
 

@@ -1,17 +1,15 @@
 """Behaviour cloning: learns a toy, from the expert online and from recorded rows; remembers; resumes exactly."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 from embodia.agents.imitation.bc import BC, BCConfig
 from embodia.agents.imitation.dagger import DAgger, DAggerConfig
 from embodia.agents.training.evaluate import after_step, ask, evaluate, make_row
 from embodia.envs.vector import SyncVector
 from embodia.perception.encoders.mlp import MLPEncoder
-from embodia.tests.fakes import IdentityEnv
+from embodia.tests.fakes import CueEnv, IdentityEnv
 
 
 def train(agent, env, rows, buffer=None, seed=0, start=None):
@@ -32,32 +30,6 @@ def train(agent, env, rows, buffer=None, seed=0, start=None):
         obs, reward, terminated, truncated, _ = env.step(action)
         seen = after_step(seen, reward, terminated, truncated)
     return buffer, (obs, seen, carry), logs
-
-
-class CueEnv(gym.Env):
-    """A cue is shown once, at the start; three steps later it must be named. Only memory can do it."""
-
-    def __init__(self):
-        self.observation_space = spaces.Dict({"cue": spaces.Box(0, 1, (3,), np.float32)})
-        self.action_space = spaces.Discrete(2)
-
-    def _obs(self):
-        shown = self.steps == 0
-        return {"cue": np.array([shown and self.cue == 0, shown and self.cue == 1, self.steps == 3], np.float32)}
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps, self.cue = 0, int(self.np_random.integers(2))
-        return self._obs(), {}
-
-    def step(self, action):
-        self.steps += 1
-        over = self.steps == 4
-        right = float(action == self.cue)
-        return self._obs(), right if over else 0.0, over, False, {"metrics": {"success": right}} if over else {}
-
-    def expert_action(self):
-        return self.cue
 
 
 def make(env, agent=BC, config=BCConfig, **settings):
@@ -106,23 +78,6 @@ def test_memory_is_needed_and_enough(agent, config):
         train(learner, env, 160)
     assert success(remembering, env) == 1.0
     assert success(without, env) < 0.8
-
-
-def test_learns_from_recorded_rows_without_an_expert():
-    env = worlds()
-    recorded, _, _ = train(make(env, learning_starts=10**9), env, 60)
-    episodes = [{**episode, "extras": {}} for episode in recorded.episodes]  # no advice: the action is the label
-    torch.manual_seed(0)
-    learner = BC(
-        MLPEncoder(env.single_observation_space), env.single_action_space, BCConfig(device="cpu"), offline=True
-    )
-    assert learner.needs_expert == ()
-    buffer = learner.buffer()
-    buffer.extend(episodes)
-    for _ in range(30):
-        for batch in buffer.epoch():
-            learner.update(batch)
-    assert success(learner, env) == 1.0
 
 
 def test_the_expert_is_never_asked_in_evaluation():

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from embodia.agents.training.interrupt import stop_on_signals
@@ -49,6 +50,35 @@ def test_lines_behind_a_checkpoint_are_taken_back_and_open_means_go_on(tmp_path)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
     assert lines(tmp_path)[1]["loss"] == 2.0
     assert lines(tmp_path)[1]["time/seconds"] >= round(state["seconds"], 3)
+
+
+def test_tensors_are_counted_as_they_were_when_they_were_added(tmp_path):
+    logger = Logger(tmp_path, tensorboard=False, console=False)
+    weight = torch.tensor(1.0, requires_grad=True)
+    logger.add({"weight": weight, "half": torch.tensor(0.5, dtype=torch.bfloat16), "plain": 2})
+    with torch.no_grad():
+        weight.fill_(3.0)
+    logger.add({"weight": weight, "half": 1.5})
+    state = logger.state_dict()
+    logger.add({"weight": torch.tensor(99.0)})
+    logger.load_state_dict(state)
+    assert logger.write(1) | {"time/steps_per_second": 0} == {
+        **{"weight": 2.0, "half": 1.0, "plain": 2.0},
+        "time/steps_per_second": 0,
+    }
+    logger.close()
+
+
+def test_processor_time_goes_on_after_a_resume(tmp_path):
+    logger = Logger(tmp_path, tensorboard=False, console=False)
+    state = {**logger.state_dict(), "cpu_seconds": 100.0}
+    logger.load_state_dict(state)
+    logger.record(1, {})
+    assert 100 <= lines(tmp_path)[0]["time/cpu_seconds"] < 101
+    del state["cpu_seconds"]  # as checkpoints made before have it
+    logger.load_state_dict(state)
+    assert logger.cpu_seconds < 1
+    logger.close()
 
 
 def test_tensorboard_reads_the_same_numbers(tmp_path):

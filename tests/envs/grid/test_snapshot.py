@@ -10,6 +10,7 @@ import torch
 
 from embodia.envs.grid.env import GridEnv
 from embodia.envs.grid.ids import MINIGRID_IDS, NEED_SOURCE
+from embodia.tests.envs.grid.played import episode
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date")
 
@@ -151,19 +152,6 @@ def test_a_state_of_another_task_or_of_unknown_things_is_refused():
         env.set_state(state)
     with pytest.raises(RuntimeError, match="get_state before reset"):
         other.get_state()
-
-
-def episode(task):
-    """The bytes of a seeded episode."""
-    env = GridEnv(task)
-    observation, info = env.reset(seed=7)
-    seen = [sorted((key, value.tobytes()) for key, value in observation.items()), info]
-    for action in np.random.default_rng(1).integers(env.action_space.n, size=30):
-        observation, *rest = env.step(int(action))
-        seen.append((sorted((key, value.tobytes()) for key, value in observation.items()), rest))
-        if rest[1] or rest[2]:
-            break
-    return seen
 
 
 def test_a_seed_fixes_the_episode_here_and_in_another_process():

@@ -77,7 +77,7 @@ def test_who_plans_in_the_truth_arrives(env):
 def test_windows_cross_no_border():
     first = torch.zeros(10, 3, dtype=torch.bool)
     first[0], first[4, 1], first[7, 2] = True, True, True
-    worlds, times = bench_chain.whole_windows(first, 4, 500, np.random.default_rng(0))
+    worlds, times = bench_chain.whole_windows(first, 4, np.random.default_rng(0), 500)
     assert len({*zip(worlds.tolist(), times.tolist(), strict=True)}) == 7 + 4 + 4
     for world, time in zip(worlds, times, strict=True):
         assert not first[time + 1 : time + 4, world].any()

@@ -1,13 +1,13 @@
 """The discovery bench: trainings resume exactly, truths from simulators, pictures, and the table of what is done."""
 
 import json
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from embodia.agents.training.rows import NonFinite
 from embodia.perception.encoders.vit import ViT
 from embodia.perception.objects.complex_autoencoder import ComplexAutoEncoder
 from embodia.perception.pictures.outlined_shapes import outlined_shapes
@@ -15,7 +15,7 @@ from embodia.perception.pictures.scenes import OVERLAP, Scenes
 from embodia.perception.pictures.sprites import sprites
 from embodia.scripts.bench.discovery import discovery as bench_discovery
 from embodia.scripts.bench.discovery.cuts import best_side, cuts, enlarged, middle_box, small_vit
-from embodia.scripts.bench.discovery.records import batches
+from embodia.scripts.bench.discovery.records import ADAM, NumberedBatches, trained
 from embodia.scripts.bench.discovery.sets import (
     any_whole,
     drawn,
@@ -26,57 +26,44 @@ from embodia.scripts.bench.discovery.sets import (
     road_share,
 )
 from embodia.scripts.bench.discovery.slots import slots_controls
-from embodia.scripts.bench.harness.short_training import ShortTraining, warm_up
 from embodia.scripts.report import mask_picture
 
 
-def trained(folder, steps):
+def learned(folder, steps, schedule="trapezoid"):
     scenes = outlined_shapes(40, 0)
     torch.manual_seed(0)
     model = ComplexAutoEncoder(scenes.space(), hidden=4, bottleneck=8)
-    training = ShortTraining(folder, steps, warm_up(1e-2, 4), every=3)
-    curve = training.run(model, batches(scenes, 0, size=8), lambda: {"training": float(model.training)})
-    return model, curve
+    config = replace(ADAM, steps=steps, batch_size=8, learning_rate=1e-2, schedule=schedule, warmup=4, log_every=3)
+    budget = trained(model, scenes, config, folder, lambda: {"training": float(model.training)})
+    return model, budget
 
 
-def test_a_stopped_training_goes_on_as_if_nothing_had_been(tmp_path):
-    whole, curve = trained(tmp_path / "whole", 8)
-    assert [line["step"] for line in curve] == [3, 6, 8]
-    assert [line["training"] for line in curve] == [0, 0, 0]  # measured in evaluation mode
-    assert curve[-1]["loss"] < curve[0]["loss"]
-    trained(tmp_path / "parts", 5)
-    parts, again = trained(tmp_path / "parts", 8)
+def test_a_stopped_training_goes_on_and_a_finished_one_is_only_read(tmp_path):
+    whole, budget = learned(tmp_path / "whole", 8, "constant")
+    assert budget == "8 steps, 0 CPU-minutes"
+    learned(tmp_path / "parts", 5, "constant")
+    torch.manual_seed(9)
+    parts, _ = learned(tmp_path / "parts", 8, "constant")
+    read, again = learned(tmp_path / "parts", 8, "constant")
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, parts.state_dict()[name]), name
-    assert [line["step"] for line in again] == [3, 5, 6, 8]
-    done, same = trained(tmp_path / "parts", 8)  # nothing left to do
-    assert torch.equal(done.output.weight, parts.output.weight)
-    assert same == again
+        assert torch.equal(weight, read.state_dict()[name]), name
+    assert again == budget
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [3, 5, 6, 8]
+    assert [line["eval/training"] for line in lines if "loss" not in line] == [0.0, 0.0], "in evaluation mode"
 
 
-def test_a_loss_that_is_no_number_ends_a_training_and_keeps_what_was(tmp_path):
-    scenes = outlined_shapes(40, 0)
+def test_a_training_that_somebody_stops_ends_the_bench(tmp_path, monkeypatch):
+    def stopping(data, n):
+        signal.raise_signal(signal.SIGTERM)
+        return whole(data, n)
 
-    class Breaks(ComplexAutoEncoder):
-        def loss(self, batch):
-            loss, logs = super().loss(batch)
-            return loss * (float("nan") if self.broken else 1.0), logs
-
-    model = Breaks(scenes.space(), hidden=4, bottleneck=8)
-    training = ShortTraining(tmp_path, 6, warm_up(1e-2, 4), every=2)
-    model.broken = False
-    replace(training, steps=4).run(model, batches(scenes, 0, size=8))
-    model.broken = True
-    with pytest.raises(NonFinite, match="loss is nan at update 6"):
-        training.run(model, batches(scenes, 0, size=8))
-    kept_state = torch.load(tmp_path / "training.pt", weights_only=True)
-    assert kept_state["step"] == 4
-    assert all(weight.isfinite().all() for weight in kept_state["model"].values())
-
-
-def test_warm_up():
-    rate = warm_up(2.0, 4)
-    assert [rate(step) for step in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
+    whole = NumberedBatches.batch
+    monkeypatch.setattr(NumberedBatches, "batch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        learned(tmp_path, 8)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000000001"]
 
 
 def test_instances_leave_small_and_foreign_things_out():

@@ -149,7 +149,7 @@ def test_a_missing_extra_is_one_line(files, tmp_path, monkeypatch):
         raise ImportError(module)
 
     monkeypatch.setattr(minari_module, "import_module", absent)
-    with pytest.raises(Mistake, match=r"pip install 'minari>=0\.5'"):
+    with pytest.raises(Mistake, match=r"pip install 'minari>=0\.5\.4'"):
         to_minari(files, tmp_path / "m", "toy/b-v0")
 
 

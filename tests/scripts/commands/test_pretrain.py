@@ -4,6 +4,8 @@ import itertools
 import json
 import shutil
 import signal
+import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -113,6 +115,25 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
     assert main(["pretrain", "--resume", str(place)]) == 0
     straight, halves = (load_file(image_encoders.find(each) / "encoder.safetensors") for each in (run, place))
     assert all(torch.equal(straight[name], halves[name]) for name in straight)
+
+
+def test_a_run_made_before_there_was_fit_goes_on(tmp_path):
+    """Eight updates of BYOL that the loop before `fit` stopped after four, and what it came to itself."""
+    with zipfile.ZipFile(Path(__file__).parent / "run_before_fit.zip") as archive:
+        archive.extractall(tmp_path)
+    for i, picture in enumerate(shapes10(12, 0)[0].numpy()):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), picture)
+    config = tmp_path / "config.json"
+    assert '"PretrainingConfig"' in config.read_text()
+    config.write_text(config.read_text().replace('"/pictures"', json.dumps(str(tmp_path / "pictures"))))
+    assert main(["pretrain", "--resume", str(tmp_path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert lines[-1]["loss"] == pytest.approx(4.1387, abs=0.01)
+    found = load_file(image_encoders.find(tmp_path) / "encoder.safetensors")
+    for name, value in load_file(tmp_path / "expected.safetensors").items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)  # another processor rounds otherwise
 
 
 @pytest.mark.parametrize("name", METHODS)

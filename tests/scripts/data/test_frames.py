@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, 
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * (i + 1), np.uint8))
     (tmp_path / "1.png").write_bytes(b"not a picture")
     pool = Pool(Pictures(tmp_path, 16), 8)
-    seen = {int(picture.mean()) for _ in range(6) for picture in pool.batch(4)["rgb"][0]}
+    seen = {int(picture.mean()) for _ in range(6) for picture in pool.batch(4)["obs"]["rgb"][0]}
     assert seen == {50, 150}
     assert [path.rsplit("/")[-1] for path in pool.skipped] == ["1.png"]
     assert capsys.readouterr().err.count("passed over") == 1
@@ -78,12 +78,12 @@ def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, 
 def test_a_small_data_set_is_held_whole_and_a_large_one_streams_every_clip_once(tmp_path):
     files = Episodes(episodes(tmp_path, (6, 6, 6)))
     whole = Pool(files, capacity=100)
-    assert whole.batch(18)["depth"].shape == (1, 18, 16, 16, 1)
+    assert whole.batch(18)["obs"]["depth"].shape == (1, 18, 16, 16, 1)
     assert whole.whole
-    assert sorted(told(whole.batch(18)["depth"][0])) == [10 * e + t for e in range(3) for t in range(6)]
+    assert sorted(told(whole.batch(18)["obs"]["depth"][0])) == [10 * e + t for e in range(3) for t in range(6)]
 
     streamed = Pool(files, capacity=5, seed=3)
-    drawn = [told(streamed.batch(1)["depth"][0])[0] for _ in range(18 - 5)]
+    drawn = [told(streamed.batch(1)["obs"]["depth"][0])[0] for _ in range(18 - 5)]
     assert not streamed.whole
     held = [told(clip)[0] for clip in streamed.clips]
     assert sorted(drawn + held) == [10 * e + t for e in range(3) for t in range(6)]
@@ -98,10 +98,10 @@ def test_a_pool_goes_on_where_it_stood(tmp_path, capacity):
         pool.batch(3)
     state = pool.state_dict()
     assert not any(isinstance(value, np.ndarray) and value.dtype == np.float32 for value in state.values())
-    after = [told(pool.batch(3)["depth"][0]) for _ in range(9)]
+    after = [told(pool.batch(3)["obs"]["depth"][0]) for _ in range(9)]
     again = Pool(files, capacity, seed=1)
     again.load_state_dict(state)
-    assert [told(again.batch(3)["depth"][0]) for _ in range(9)] == after
+    assert [told(again.batch(3)["obs"]["depth"][0]) for _ in range(9)] == after
     (tmp_path / "episode-000003.npz").write_bytes((tmp_path / "episode-000000.npz").read_bytes())
     with pytest.raises(Mistake, match="other files"):
         Pool(Episodes(tmp_path, frames=2), capacity, seed=1).load_state_dict(state)
@@ -114,7 +114,7 @@ def test_films_stream_and_a_broken_one_does_not_stop_the_others(tmp_path):
     films = source(tmp_path, frames=2, gap=3, size=16, fps=10)
     assert isinstance(films, Films)
     pool = Pool(films, 16)
-    clips = pool.batch(12)["rgb"]
+    clips = pool.batch(12)["obs"]["rgb"]
     assert clips.shape == (2, 12, 16, 16, 3)
     apart = clips[1].mean((1, 2, 3)) - clips[0].mean((1, 2, 3))
     np.testing.assert_allclose(apart, 3, atol=1.5)

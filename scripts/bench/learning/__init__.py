@@ -1,0 +1,1 @@
+"""What presets learn, on several seeds."""

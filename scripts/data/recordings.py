@@ -1,0 +1,227 @@
+"""Recorded data sets by path or name, as the rows that an environment would have given: what `train --data` reads."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import Space, spaces
+
+from embodia.agents import Array, Row
+from embodia.agents.training.rows import EpisodeError, episode_files, flatten, read_episode, read_header, unflatten
+from embodia.scripts.data.from_lerobot import LeRobot
+from embodia.scripts.data.from_minari import Minari
+from embodia.scripts.data.to_lerobot import is_picture
+from embodia.scripts.mistake import Mistake, nearest
+
+LOCAL = Path(".minari/datasets")
+"""Where Minari keeps its data sets in the user's home."""
+
+
+class Reader(Protocol):
+    """A data set of one format."""
+
+    path: Path
+    lengths: Sequence[int]
+    """Rows of each episode, the closing one included."""
+    observed: Sequence[str]
+    """What was observed, nested names with a slash."""
+    advised: bool
+    """Whether rows hold the extra `expert_action`."""
+
+    def where(self, number: int) -> str:
+        """The file of an episode, for messages."""
+
+    def read(self, number: int, names: Sequence[str]) -> dict[str, Any]:
+        """The rows of an episode, each leaf (T, ...), of what was observed only `names`. Raises EpisodeError."""
+
+
+class Rows:
+    """Episodes that `embodia collect` or an `EpisodeWriter` wrote."""
+
+    def __init__(self, folder: Path):
+        self.path, self.files = folder, episode_files(folder)
+        found = [read_header(path) for path in self.files]
+        self.lengths: Sequence[int] = [header["length"] for header, _ in found]
+        self.observed: Sequence[str] = [name.removeprefix("obs/") for name in found[0][1] if name.startswith("obs/")]
+        self.advised = any("extras/expert_action" in names for _, names in found)
+
+    def where(self, number: int) -> str:
+        return str(self.files[number])
+
+    def read(self, number: int, names: Sequence[str]) -> dict[str, Any]:
+        rows = read_episode(self.files[number]).rows
+        obs = flatten(rows["obs"])
+        if missing := [name for name in names if name not in obs]:
+            raise EpisodeError(f"{self.where(number)}: obs/{missing[0]}: missing, {self.files[0].name} has it")
+        return {**rows, "obs": {name: obs[name] for name in names}}
+
+
+def reader(name: str) -> Reader:
+    """The data set at a path, or the local Minari data set of that name. Raises Mistake."""
+    path = Path(name)
+    for folder in (path, path / "rows"):
+        if episode_files(folder):
+            return Rows(folder)
+    if (path / "meta" / "info.json").is_file():
+        return LeRobot(path)
+    minari = Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / LOCAL))
+    for folder in (path, minari / name):
+        if (folder / "data" / "metadata.json").is_file():
+            return Minari(folder)
+    if path.exists():
+        kinds = "episode-*.npz, a Minari data set (data/metadata.json) or a LeRobotDataset (meta/info.json)"
+        raise Mistake(f"--data {name}: none of {kinds} lies there")
+    known = [each.parent.parent.relative_to(minari).as_posix() for each in minari.rglob("data/metadata.json")]
+    raise Mistake(
+        f"--data {name}: there is no such path, and no Minari data set of that name in {minari}. "
+        f"{nearest(name, known)} `minari download NAME` fetches one"
+    )
+
+
+class Matched:
+    """A data set as rows of an environment: its names, shapes and types, its numbers checked. A `Recording`.
+
+    Args:
+        reader: the data set.
+        observation_space: of the environment.
+        action_space: of the environment.
+        keys: observations that are read; by default all.
+        columns: observation key (nested ones with a slash) -> what it is called in the data; by default the same name,
+            perhaps behind `observation.` or `observation.images.`, as LeRobot has it.
+
+    Raises:
+        Mistake: where an observation is missing.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        observation_space: spaces.Dict,
+        action_space: Space[Any],
+        keys: Sequence[str] | None = None,
+        columns: Mapping[str, str] | None = None,
+    ):
+        self.reader, self.action_space = reader, action_space
+        self.name, self.lengths, self.advised = str(reader.path), reader.lengths, reader.advised
+        read = {key: observation_space[key] for key in keys or observation_space}
+        self.spaces: dict[str, Space[Any]] = flatten(read)
+        self.names = {key: self._called(key, columns or {}) for key in self.spaces}
+
+    def _called(self, key: str, columns: Mapping[str, str]) -> str:
+        plain = key.replace("/", ".")
+        wanted = (
+            [columns[key]] if key in columns else [key, plain, f"observation.{plain}", f"observation.images.{plain}"]
+        )
+        for name in wanted:
+            if name in self.reader.observed:
+                return name
+        raise Mistake(
+            f"{self.name}: {wanted[0]} was not recorded; there are {', '.join(self.reader.observed)}. "
+            f"--columns {key}=NAME says which of them the environment calls {key}"
+        )
+
+    def rows(self, number: int) -> Row:
+        found, where = self.reader.read(number, list(self.names.values())), self.reader.where(number)
+        obs = {
+            key: fitted(found["obs"][name], self.spaces[key], f"{where}: {name}") for key, name in self.names.items()
+        }
+        extras = dict(found["extras"])
+        if "expert_action" in extras:
+            extras["expert_action"] = self._actions(extras["expert_action"], f"{where}: expert_action")
+        if not np.isfinite(found["reward"]).all():
+            raise EpisodeError(f"{where}: reward: not a finite number in row {_first(~np.isfinite(found['reward']))}")
+        return Row(
+            obs=unflatten(obs),
+            reward=found["reward"].astype(np.float32),
+            first=found["first"],
+            last=found["last"],
+            terminal=found["terminal"],
+            action=self._actions(found["action"], f"{where}: action"),
+            extras=extras,
+        )
+
+    def _actions(self, value: Array, where: str) -> Array:
+        """The closing row's, which was never carried out, may be anything; it becomes the same as that before it where
+        it is none of the space's."""
+        done = fitted(value[:-1], self.action_space, where)
+        try:
+            return np.concatenate([done, fitted(value[-1:], self.action_space, where)])
+        except EpisodeError:
+            if len(done) == 0:
+                raise
+            return np.concatenate([done, done[-1:]])
+
+
+def fitted(value: Array, space: Space[Any], where: str) -> Array:
+    """Values (T, ...) as samples of `space`: of its shape and type, numbers, and of discrete ones none out of range.
+
+    One number may be recorded as (T, 1) or (T,). A picture may have a row or a column more, where it was made even for
+    a film. Floats become the space's floats, integers its integers.
+
+    Raises:
+        EpisodeError: where they are something else.
+    """
+    value = np.asarray(value)
+    shape, dtype = tuple(space.shape or ()), np.dtype(space.dtype)
+    if {value.shape[1:], shape} == {(), (1,)}:
+        value = value.reshape(len(value), *shape)
+    if is_picture(space) and value.shape[1:] == (*(size + size % 2 for size in shape[:2]), 3):
+        value = value[:, : shape[0], : shape[1]]
+    if value.shape[1:] != shape:
+        raise EpisodeError(f"{where}: shape {value.shape[1:]}, the environment's is {shape}")
+    if value.dtype.kind not in {"f": "f", "i": "iub", "u": "iub", "b": "b"}[dtype.kind]:
+        raise EpisodeError(f"{where}: {value.dtype}, the environment's is {dtype}")
+    if dtype.kind == "f" and np.isnan(value).any():
+        raise EpisodeError(f"{where}: NaN in row {_first(np.isnan(value))}")
+    low, high = _range(space, dtype)
+    if dtype.kind in "iu" and ((value < low) | (value > high)).any():
+        raise EpisodeError(f"{where}: {value[_first((value < low) | (value > high))]} is not in {space}")
+    return value.astype(dtype)
+
+
+def _range(space: Space[Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and greatest integers; a Box has those of its type, for bounds are rarely kept to."""
+    if isinstance(space, spaces.Discrete):
+        return space.start, space.start + space.n - 1
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    return (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 0)
+
+
+def _first(bad: Array) -> int:
+    """The first row in which something is set."""
+    return int(np.flatnonzero(bad.reshape(len(bad), -1).any(1))[0])
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a run learned from: enough to say it, and to notice that it is no longer there."""
+
+    path: str
+    episodes: int
+    rows: int
+    fingerprint: str
+    """Of the names, sizes and last 4 KiB of all files."""
+
+
+def stamp(reader: Reader) -> Stamp:
+    return Stamp(str(reader.path.resolve()), len(reader.lengths), int(sum(reader.lengths)), fingerprint(reader.path))
+
+
+def fingerprint(folder: Path) -> str:
+    """Twelve hex digits of the names, sizes and last 4 KiB of all files of a data set.
+
+    The ends of .npz, Parquet and Arrow files hold checksums or statistics of the rest.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith(".")):
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            file.seek(max(0, size - 4096))
+            digest.update(json.dumps([path.relative_to(folder).as_posix(), size]).encode() + file.read())
+    return digest.hexdigest()[:12]
