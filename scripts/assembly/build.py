@@ -54,7 +54,8 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
         raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
     chosen: dict[str, Callable[..., Encoder]] = dict.fromkeys(pictures, partial(image_encoder, config.image))
     if config.pretrained:
-        chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained)
+        named = ("encoder.image", ENCODER.name(config.image))
+        chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained, named=named)
     if config.frozen:
         chosen = {key: partial(frozen, maker) for key, maker in chosen.items()}
     for key in keys:

@@ -11,8 +11,8 @@ from embodia.agents.training.loop import Schedule
 from embodia.envs.grid.expert import NO_EXPERT
 from embodia.perception import Encoder
 from embodia.scripts.assembly.environments import EnvConfig, known_id
-from embodia.scripts.assembly.image_encoders import find as find_encoder
-from embodia.scripts.assembly.kinds import AGENT
+from embodia.scripts.assembly.image_encoders import configuration
+from embodia.scripts.assembly.kinds import AGENT, ENCODER
 from embodia.scripts.assembly.parts import settled
 from embodia.scripts.mistake import Mistake
 
@@ -109,7 +109,7 @@ def problems(config: Config, acts: bool = True) -> Iterator[str]:
     if config.env.workers is not None and config.env.vectorization != "subprocess":
         yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
     if config.encoder.pretrained is not None:
-        find_encoder(config.encoder.pretrained)
+        configuration(config.encoder.pretrained, ("encoder.image", ENCODER.name(config.encoder.image)))
     yield from agent_problems(config, acts)
 
 

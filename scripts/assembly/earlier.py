@@ -1,14 +1,15 @@
 """Configurations and flags as earlier versions wrote them, in today's words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from embodia.scripts.assembly.kinds import MODEL, OBJECTIVE, PLANNER
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER
 from embodia.scripts.assembly.parts import configured
 
 Data = dict[str, Any]
 
-FLAGS = {
+TRAIN = {
     "--encoder.width": "--encoder.image.width",
     "--agent.search.": "--agent.planner.",
     "--agent.rssm.": "--agent.model.",
@@ -17,18 +18,19 @@ FLAGS = {
     "--agent.quadratic.": "--agent.objective.",
     "--agent.discount": "--agent.objective.discount",
 }
-"""How flags begin that have other names now."""
+"""How flags of `train` begin that have other names now."""
+PRETRAIN = {"--encoder.net": "--encoder"}
 
 
-def flags(arguments: Sequence[str]) -> list[str]:
+def flags(arguments: Sequence[str], names: Mapping[str, str] = TRAIN) -> list[str]:
     """The same arguments under today's names."""
-    return [renamed(argument) for argument in arguments]
+    return [renamed(argument, names) for argument in arguments]
 
 
-def renamed(argument: str) -> str:
+def renamed(argument: str, names: Mapping[str, str]) -> str:
     name, equals, value = argument.partition("=")
     name = name.replace("_", "-") if name.startswith("--") else name
-    for old, new in FLAGS.items():
+    for old, new in names.items():
         if name == old or (old.endswith(".") and name.startswith(old)):
             return f"{new}{name.removeprefix(old)}{equals}{value}"
     return argument
@@ -72,9 +74,37 @@ def mpc(data: Data) -> Data:
     return data
 
 
+def image_encoder(data: Data) -> Any:
+    """Options of all encoders stood beside each other."""
+    data.pop("kind")
+    net = data.pop("net")
+    known = {each.name for each in fields(IMAGE_ENCODER.options(IMAGE_ENCODER.named(net)))}
+    return configured(IMAGE_ENCODER, net, **{name: value for name, value in data.items() if name in known})
+
+
+def learner(name: str) -> Callable[[Data], Any]:
+    """A learner's options stood in a class called NAMESettings."""
+
+    def renew(data: Data) -> Any:
+        chosen = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return configured(LEARNER, name, **{key: value for key, value in chosen.items() if key != "kind"})
+
+    return renew
+
+
 FORMS: dict[str, Callable[[Data], Any]] = {
     "EncoderConfig": encoder,
+    "ImageConfig": image_encoder,
     "ExpertConfig": lambda data: "expert",
     "MPCConfig": mpc,
     "PretrainingConfig": lambda data: {**data, "kind": "FitConfig"},
+    "SimCLRSettings": learner("simclr"),
+    "BYOLSettings": learner("byol"),
+    "SimSiamSettings": learner("simsiam"),
+    "VICRegSettings": learner("vicreg"),
+    "BarlowTwinsSettings": learner("barlow-twins"),
+    "DINOSettings": learner("dino"),
+    "MAESettings": learner("mae"),
+    "TimeContrastiveSettings": learner("time-contrastive"),
+    "SlotAttentionSettings": learner("slot-attention"),
 }

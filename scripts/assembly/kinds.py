@@ -4,17 +4,20 @@ A field of a configuration that holds a method is annotated with its contract, o
 not be imported: `Annotated[Any, Planner]`.
 """
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embodia.agents import Agent
-from embodia.perception import Encoder
+from embodia.perception import Encoder, SelfSupervised
+from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.planners import DrivingPlanner, Objective, Planner, WorldModel
 from embodia.scripts.assembly.options import Method, method_of, options, plain
 from embodia.scripts.assembly.tables.agents import AGENTS
 from embodia.scripts.assembly.tables.drivers import DRIVERS
-from embodia.scripts.assembly.tables.encoders import ENCODERS
+from embodia.scripts.assembly.tables.encoders import ENCODERS, PRETRAINED
+from embodia.scripts.assembly.tables.learners import LEARNERS
 from embodia.scripts.assembly.tables.models import MODELS
 from embodia.scripts.assembly.tables.objectives import OBJECTIVES
 from embodia.scripts.assembly.tables.planners import PLANNERS
@@ -56,9 +59,9 @@ class Kind:
         return found or next(each for each in self.table.values() if self.options(each) is type(config))
 
     def made(self, config: Any) -> type:
-        """The class of what a configuration stands for; for a function, the contract."""
+        """The class of what a configuration stands for."""
         method = plain(self.method(config))
-        return method if isinstance(method, type) else self.contract
+        return method if isinstance(method, type) else typing.get_type_hints(method)["return"]
 
     def name(self, config: Any) -> str:
         """What the method is called on the command line."""
@@ -84,6 +87,8 @@ AGENT = Kind(
     shared=("seed", "device"),
 )
 ENCODER = Kind("encoder", Encoder, ("forward",), ENCODERS, given=("space", "keys"), sets=("keys", "num_tokens", "dim"))
+IMAGE_ENCODER = Kind("image encoder", ImageEncoder, ("encode",), PRETRAINED, ENCODER.given, ENCODER.sets)
+LEARNER = Kind("learner", SelfSupervised, ("loss",), LEARNERS, given=("encoder", "space", "views", "steps"))
 MODEL = Kind(
     "world model",
     WorldModel,
@@ -101,4 +106,4 @@ PLANNER = Kind(
 )
 OBJECTIVE = Kind("objective", Objective, ("__call__",), OBJECTIVES, given=())
 DRIVER = Kind("driving planner", DrivingPlanner, ("initial", "plan"), DRIVERS, given=("scenario", "log"))
-KINDS = (AGENT, ENCODER, MODEL, PLANNER, OBJECTIVE, DRIVER)
+KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, MODEL, PLANNER, OBJECTIVE, DRIVER)

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from embodia.scripts.assembly import environments, own
 from embodia.scripts.assembly.earlier import renewed
@@ -41,11 +41,34 @@ def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
     return config
 
 
+def part(path: Path, data: Any, contract: type, named: tuple[str, str]) -> Any:
+    """The configuration of one method, as a file holds it.
+
+    Args:
+        path: of the file, for messages.
+        data: what it holds.
+        contract: of the method.
+        named: path of the flag that names a class of the user's own, and what it names.
+
+    Raises:
+        Mistake: as `read` does.
+    """
+    where, name = named
+    if own.is_own(kind := str(data.get("kind"))) and kind != name:
+        refuse(path, [f"{flag(where)} {kind}"])
+    hint = Annotated[Any, contract]
+    return Reader(path, {where: name}, dict(types(hint))).restore(renewed(data), where, hint)
+
+
+def refuse(path: Path, missing: Sequence[str]) -> None:
+    raise Mistake(f"{path}: a run never imports code by itself; name again what is yours: {' '.join(missing)}")
+
+
 def check_named(path: Path, data: Any, named: Named) -> None:
     """Raises Mistake where the command line names other classes than the run's, or not all of them."""
     theirs = dict(of_users(data))
     if missing := [f"{flag(where)} {name}" for where, name in theirs.items() if where not in named]:
-        raise Mistake(f"{path}: a run never imports code by itself; name again what is yours: {' '.join(missing)}")
+        refuse(path, missing)
     for where, name in named.items():
         if where != "env.id" and name != theirs.get(where):
             there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no class of yours as {where}"

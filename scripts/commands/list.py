@@ -14,12 +14,12 @@ import tyro
 
 import embodia  # noqa: F401 (registers the ids)
 from embodia.envs.grid.expert import NO_EXPERT
-from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, MODEL, OBJECTIVE, PLANNER, Kind
+from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
 from embodia.scripts.assembly.options import Method, config_of, plain, summary
-from embodia.scripts.assembly.self_supervision import METHODS
 from embodia.scripts.presets.table import PRESETS
 
-What = Literal["all", "presets", "envs", "agents", "encoders", "models", "planners", "objectives", "drivers", "methods"]
+Methods = Literal["agents", "encoders", "learners", "models", "planners", "objectives", "drivers"]
+What = Literal["all", "presets", "envs"] | Methods
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,6 @@ def flags(options: Any) -> str:
     return f"{count} flag{'' if count == 1 else 's'}" if count else "no flags"
 
 
-def pretraining() -> dict[str, str]:
-    return {name: summary(type(settings)) for name, settings in METHODS.items()}
-
-
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "presets": presets,
     "envs": environments,
@@ -97,5 +93,5 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "planners": partial(methods, PLANNER),
     "objectives": partial(methods, OBJECTIVE),
     "drivers": partial(methods, DRIVER),
-    "methods": pretraining,
+    "learners": partial(methods, LEARNER),
 }

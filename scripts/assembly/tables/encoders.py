@@ -1,6 +1,7 @@
 """Encoders of pictures: `--encoder.image NAME`, and `--encoder NAME` of `embodia pretrain`."""
 
 from collections.abc import Callable
+from functools import partial
 
 from embodia.perception.encoders.conv_net import conv_net
 from embodia.perception.encoders.image_encoder import ImageEncoder
@@ -18,3 +19,12 @@ ENCODERS: dict[str, Callable[..., ImageEncoder]] = {
     "conv": conv_net,
     "slot_attention": SlotAutoEncoder,
 }
+
+PRETRAINED: dict[str, Callable[..., ImageEncoder]] = {
+    **ENCODERS,
+    "resnet": partial(ResNet, dim=128, tokens="grid"),
+    "nature_cnn": partial(NatureCNN, dim=128),
+    "vit": partial(ViT, dim=128, depth=4, heads=4),
+    "slot_attention": partial(SlotAutoEncoder, slots=6),
+}
+"""The same with the sizes that pretraining begins with."""

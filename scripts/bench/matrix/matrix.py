@@ -33,11 +33,10 @@ from embodia.planners.models.rssm import RSSMConfig
 from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationConfig, check
 from embodia.scripts.assembly.environments import EnvConfig
-from embodia.scripts.assembly.image_encoders import ImageConfig
-from embodia.scripts.assembly.kinds import ENCODER, PLANNER
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, PLANNER
 from embodia.scripts.assembly.parts import configured
 from embodia.scripts.assembly.provenance import config_hash, hardware
-from embodia.scripts.assembly.self_supervision import METHODS, PositivesConfig
+from embodia.scripts.assembly.self_supervision import PositivesConfig
 from embodia.scripts.assembly.stored import write
 from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.matrix import matrix_plot
@@ -64,17 +63,16 @@ METRICS = {"grid": "success", "homes": "coverage", "roads": "ego_progress_along_
 before a failure ends it. nuPlan's score multiplies by every failure: 3,000 steps leave it at 0.00 to 0.07."""
 REFERENCES = ("random", "constant", "expert")
 """Floors and bar: chance, the best action that never changes, the expert."""
-PICTURE = ImageConfig("conv", dim=64, width=16)
-CONV = configured(ENCODER, "conv", dim=64, width=16)
+PICTURE = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
-    "end to end": (EncoderConfig(dim=64, image=CONV), None),
-    "random, frozen": (EncoderConfig(dim=64, image=CONV, frozen=True), None),
+    "end to end": (EncoderConfig(dim=64, image=PICTURE), None),
+    "random, frozen": (EncoderConfig(dim=64, image=PICTURE, frozen=True), None),
     "by augmentation, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig()),
     "by time, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig("temporal", 3)),
     "by time, fine-tuned": (EncoderConfig(dim=64), PositivesConfig("temporal", 3)),
 }
 """How pictures are read, and what a pretrained one takes for the same picture."""
-METHOD = METHODS["vicreg"]
+METHOD = configured(LEARNER, "vicreg")
 
 CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))

@@ -5,7 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from embodia.scripts.assembly import runs
@@ -149,3 +151,49 @@ def test_a_class_that_will_not_do_is_one_line(flags, says, beside, capsys):
     assert says in said
     assert "Traceback" not in said
     assert not (beside / "runs").exists() or not any((beside / "runs").glob("*/checkpoints"))
+
+
+LEARNER, NETWORK = ["toy_learner:Brightness"], ["--encoder", "toy_network:Wide"]
+FEW = ["--data.size", "32", "--training.batch-size", "8", "--training.log-every", "5", "--device", "cpu"]
+
+
+@pytest.fixture
+def pictures(beside):
+    """Twelve pictures, each of one grey."""
+    folder = beside / "pictures"
+    folder.mkdir()
+    for i in range(12):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), 20 * i, np.uint8))
+    return folder
+
+
+def test_a_learner_of_one_file_pretrains_resumes_and_is_read_by_an_agent(pictures, beside, capsys):
+    run, agent = beside / "run", beside / "agent"
+    data, more = ["--data", str(pictures)], ["--method.hidden", "4", "--encoder.dim", "8", "--steps", "30"]
+    assert main(["pretrain", *LEARNER, *NETWORK, *data, *more, *FEW, "--out", str(run)]) == 0
+    lines = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1] < lines[0]
+    assert main(["pretrain", "--resume", str(run), "--steps", "40"]) == 2
+    assert "--method toy_learner:Brightness --encoder toy_network:Wide" in capsys.readouterr().err
+    again = ["--method", *LEARNER, *NETWORK]
+    assert main(["pretrain", "--resume", str(run), "--steps", "40", *again]) == 0
+    reading = ["train", "bc-doorkey", *WORLD, "--encoder.keys", "rgb", "--encoder.pretrained", str(run), *SHORT]
+    assert main([*reading, "--steps", "40", "--no-report", "--out", str(agent)]) == 2
+    assert "--encoder.image toy_network:Wide" in capsys.readouterr().err
+    assert not agent.exists()
+    named = ["--encoder.image", "toy_network:Wide"]
+    assert main([*reading, *named, "--steps", "40", "--no-report", "--out", str(agent)]) == 0
+    flags = [*named, *WORLD, "--episodes", "2", "--films", "0"]
+    assert main(["eval", str(agent), *flags, "--out", str(beside / "eval")]) == 0
+    classes = beside / "classes"
+    for name in ("dark", "light"):
+        shutil.copytree(pictures, classes / name)
+    assert main(["probe", str(run), "--data", str(classes)]) == 2
+    assert main(["probe", str(run), "--data", str(classes), *NETWORK]) == 0
+
+
+def test_a_learner_without_a_loss_is_one_line(pictures, capsys):
+    assert main(["pretrain", "toy_encoder:Flat", "--data", str(pictures)]) == 2
+    assert "Flat lacks loss: what every learner has" in capsys.readouterr().err
+    assert main(["pretrain", *LEARNER, "--encoder", "toy_encoder:Flat", "--data", str(pictures)]) == 2
+    assert "Flat lacks encode: what every image encoder has" in capsys.readouterr().err
