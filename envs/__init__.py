@@ -48,6 +48,9 @@ class Environment(Protocol):
     `terminated` means the task ended, `truncated` that time ran out. `reset(seed=s)` fixes the episode completely;
     `reset()` draws the next level of the split from the environment's own generator. `metadata` holds `scores`
     (`Scores`), and where actions are discrete `action_names`, a tuple of what each is called.
+
+    Its class may name one thing more, for the command line: `Options`, a frozen dataclass of what the constructor lets
+    one choose. Every field is a flag, `--env.options.FIELD`, and a keyword argument; None leaves the argument out.
     """
 
     metadata: dict[str, Any]

@@ -1,6 +1,5 @@
 """An agent that does what the environment's privileged expert does: the bar of every comparison."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,16 +7,6 @@ from gymnasium import spaces
 
 from embodia.agents import Array, Carry, Mode
 from embodia.agents.references.untrained import Untrained
-
-
-@dataclass(frozen=True)
-class ExpertConfig:
-    """The environment's expert itself; it learns nothing."""
-
-    seed: int = 0
-    """Unused: an expert draws nothing."""
-    device: str = "cpu"
-    """Unused: an expert has no network."""
 
 
 class Expert(Untrained):

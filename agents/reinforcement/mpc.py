@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from gymnasium import spaces
@@ -54,6 +54,18 @@ class MPCSettings:
     """Replayed rows per row of experience."""
 
 
+@dataclass(frozen=True)
+class MPCConfig(MPCSettings):
+    """Model predictive control: any model, any planner, any objective."""
+
+    model: Annotated[Any, WorldModel] = "rssm"
+    """What it plans in; rssm and dino-wm are learned, simulator is the environment itself, through its snapshots."""
+    planner: Annotated[Any, Planner] = "cem"
+    """How it searches."""
+    objective: Annotated[Any, Objective] = "return"
+    """What it wants: predicted rewards, the goal that is observed, or the least cost."""
+
+
 class MPC(Agent):
     """Plans in any world model with any planner for any objective.
 
@@ -67,12 +79,14 @@ class MPC(Agent):
         model: a `WorldModel`.
         planner: a `Planner` made for `action_space`.
         objective: an `Objective`, or `ObservedGoal`.
-        settings: see there.
+        config: how it acts, and how a model with weights learns.
         keys: observations kept for learning; by default all.
 
     Raises:
-        TypeError: where the model does not predict what the objective scores.
+        TypeError: where the model does not predict what the objective scores, or observes what is not there.
     """
+
+    Config = MPCConfig
 
     def __init__(
         self,
@@ -81,11 +95,11 @@ class MPC(Agent):
         model: WorldModel,
         planner: Planner,
         objective: Objective | ObservedGoal,
-        settings: MPCSettings | None = None,
+        config: MPCSettings | None = None,
         keys: Sequence[str] | None = None,
     ):
         self.observation_space, self.action_space = observation_space, action_space
-        self.settings = settings or MPCSettings()
+        self.settings = config or MPCSettings()
         self.device = choose_device(self.settings.device if isinstance(model, nn.Module) else "cpu")
         self.model = model.to(self.device) if isinstance(model, nn.Module) else model
         self.planner, self.objective, self.keys = planner, objective, keys
@@ -97,6 +111,12 @@ class MPC(Agent):
             self.optimizer = torch.optim.AdamW(trained, self.settings.learning_rate)
         self.updates = 0
         self.needs_snapshot = getattr(model, "needs_snapshot", False)
+        seen = getattr(model, "observation_key", None)
+        if seen is not None and seen not in observation_space.spaces:
+            raise TypeError(
+                f"{type(model).__name__} observes {seen}, and the environment shows "
+                f"{', '.join(observation_space.spaces)}; choose a learned model, such as rssm"
+            )
         said = model.predict(model.initial(1))
         if (key := getattr(objective, "key", None)) is not None and key not in said:
             raise TypeError(

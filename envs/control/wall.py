@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import truncnorm
 
 from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs.control.options import WallOptions
 
 SIZE = 64  # [pixels] of the square picture
 BORDER = 5.0  # [pixels] from the picture's edge to the outer wall
@@ -51,6 +52,7 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         "render_fps": 10,
         "scores": {"success": "higher", "return": "higher", "distance": "lower"},
     }
+    Options = WallOptions
 
     def __init__(
         self,

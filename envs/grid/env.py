@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from typing import Any, Literal
+from typing import Any, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -14,12 +14,12 @@ from embodia.envs.grid import draw
 from embodia.envs.grid.expert import Expert, make_expert
 from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
 from embodia.envs.grid.mission import WORDS, encode_mission, mission_length
+from embodia.envs.grid.options import GridOptions, View
 from embodia.envs.grid.snapshot import load_world, save_world
 from embodia.envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
 from embodia.envs.grid.world import make_world
 
-View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full"]
-VIEWS: tuple[View, ...] = ("symbolic", "symbolic_full", "rgb", "rgb_full")
+VIEWS: tuple[View, ...] = get_args(View)
 
 
 class GridEnv(gym.Env[Observation, int]):
@@ -60,6 +60,7 @@ class GridEnv(gym.Env[Observation, int]):
         "scores": {"success": "higher", "return": "higher", "path_efficiency": "higher"},
         "action_names": ("left", "right", "forward", "pick up", "drop", "toggle", "done"),
     }
+    Options = GridOptions
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, State
+from embodia.envs.homes.options import HomesOptions
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
 
@@ -42,6 +43,7 @@ class HomesEnv(gym.Env[Observation, Any]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
+    Options = HomesOptions
 
     def __init__(self, **options: Any) -> None:
         """Options of `HomesVectorEnv`. Raises ValueError for an impossible one."""

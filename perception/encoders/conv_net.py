@@ -45,3 +45,16 @@ class ConvNet(ImageEncoder):
 
     def encode(self, images: Tensor) -> Tensor:
         return self.body(images).flatten(2).transpose(1, 2)
+
+
+def conv_net(space: spaces.Dict, dim: int = 128, width: int = 32) -> ConvNet:
+    """The five convolutions that self-supervised losses are compared on.
+
+    Args:
+        space: observations with images and depth of one size; those of 64 pixels and above are halved once more.
+        dim: width of a token.
+        width: channels of the first convolution.
+    """
+    side = min(min((space[key].shape or (0, 0))[:2]) for key in space)
+    first = 1 if side < 64 else 2
+    return ConvNet(space, (width, 2 * width, 2 * width, 4 * width, dim), (first, 2, 1, 2, 2))

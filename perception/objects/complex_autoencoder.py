@@ -190,3 +190,20 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
     def encode(self, images: Tensor) -> Tensor:
         hidden, output = self._decoded(images)
         return pooled(hidden.chunk(3)[2], self._masks(output))
+
+
+def complex_net(space: spaces.Dict, slots: int = 3, dim: int = 64, width: int = 32) -> ComplexAutoEncoder:
+    """The network of the complex autoencoder, in the words of the other encoders.
+
+    Args:
+        space: observations with an image whose sides are multiples of 8.
+        slots: how many objects there may be, the ground among them.
+        dim: width of the bottleneck.
+        width: channels of the outer layers, and width of a token.
+    """
+    return ComplexAutoEncoder(space, slots, hidden=width, bottleneck=dim)
+
+
+def complex_autoencoder(encoder: ComplexAutoEncoder) -> ComplexAutoEncoder:
+    """Phases that bind what belongs together: the network is its own encoder."""
+    return encoder

@@ -207,6 +207,17 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         return self.draw(self.slots(images)[0])[1]
 
 
+def slot_attention(encoder: SlotAutoEncoder, implicit: bool = False) -> SlotAutoEncoder:
+    """Slots that teach themselves: the network is its own encoder.
+
+    Args:
+        encoder: is trained and kept.
+        implicit: the gradient goes through the last iteration alone (Chang et al. 2022).
+    """
+    encoder.slot_attention.implicit |= implicit
+    return encoder
+
+
 def bounded(x: Tensor, slope: float = 0.02) -> Tensor:
     """x where it lies within -1 to 1; beyond, only `slope` of the way."""
     inside = x.clamp(-1, 1)

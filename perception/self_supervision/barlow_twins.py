@@ -1,7 +1,5 @@
 """Barlow Twins: the cross-correlation of two views is the identity (Zbontar et al. 2021)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -22,14 +20,19 @@ def barlow_loss(one: Tensor, other: Tensor, redundancy: float) -> Tensor:
 class BarlowTwins(JointEmbedding):
     """Each dimension agrees with itself across views and with no other.
 
-    `scale` multiplies the loss, as in the authors' code, because it grows with the dimension.
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        widths: of the projector's layers.
+        redundancy: weight of the correlations off the diagonal.
+        scale: of the whole loss, as in the authors' code, because it grows with the dimension.
     """
 
     def __init__(
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (512, 512),
+        widths: tuple[int, ...] = (512, 512),
         redundancy: float = 5e-3,
         scale: float = 1 / 32,
     ):

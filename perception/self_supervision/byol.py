@@ -1,7 +1,5 @@
 """BYOL: predict what a slowly following teacher makes of the other view; no negatives (Grill et al. 2020)."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,14 +21,24 @@ class BYOL(JointEmbedding):
     Two things of its successors keep a small network from the one or two dimensions that are easiest to predict, onto
     which it falls within 100 updates otherwise: a BatchNorm ends the projector (Chen, Xie & He 2021, MoCo v3), and the
     predictor learns `predictor_rate` times as fast, so that it is near optimal for what it predicts (section 5).
-    `momentum` 0 with `predict` off is the collapsing ablation.
+
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        widths: of the projector's layers.
+        hidden: width of the predictor's hidden layer.
+        momentum: of the teacher at the start; it rises to 1. The paper's 0.99 and 0.996 are for a hundred times the
+            updates.
+        steps: updates of the whole training; 0 keeps the momentum.
+        predict: without a predictor (and momentum 0) it collapses.
+        predictor_rate: learning rate of the predictor, in those of the rest.
     """
 
     def __init__(
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (512, 128),
+        widths: tuple[int, ...] = (512, 128),
         hidden: int = 512,
         momentum: float = 0.99,
         steps: int = 0,

@@ -17,7 +17,7 @@ from embodia.perception.self_supervision.views import Views
 
 
 @dataclass(frozen=True)
-class DINOSettings:
+class DINOConfig:
     """DINO (Caron et al. 2021, section 3 and table 7)."""
 
     prototypes: int = 1024
@@ -55,17 +55,17 @@ class DINOHead(nn.Module):
     frozen = False
     """Whether the prototypes take no gradient."""
 
-    def __init__(self, inputs: int, settings: DINOSettings):
+    def __init__(self, inputs: int, config: DINOConfig):
         super().__init__()
         layers: list[nn.Module] = []
-        for width in (inputs, settings.hidden):
-            layers += [nn.Linear(width, settings.hidden)]
-            layers += [nn.BatchNorm1d(settings.hidden)] if settings.batch_norm else []
+        for width in (inputs, config.hidden):
+            layers += [nn.Linear(width, config.hidden)]
+            layers += [nn.BatchNorm1d(config.hidden)] if config.batch_norm else []
             layers += [nn.GELU()]
-        layers += [nn.Linear(settings.hidden, settings.bottleneck)]
-        layers += [nn.BatchNorm1d(settings.bottleneck, affine=False)] if settings.batch_norm else []
+        layers += [nn.Linear(config.hidden, config.bottleneck)]
+        layers += [nn.BatchNorm1d(config.bottleneck, affine=False)] if config.batch_norm else []
         self.mlp = nn.Sequential(*layers)
-        self.prototypes = nn.Parameter(torch.randn(settings.prototypes, settings.bottleneck))
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
         prototypes = self.prototypes.detach() if self.frozen else self.prototypes
@@ -82,26 +82,31 @@ class DINO(JointEmbedding):
     """
 
     centre: Tensor
+    crops = True
+    """Its views have to be changed by an augmentation: small crops are cut."""
 
-    def __init__(self, encoder: ImageEncoder, views: Views | None = None, settings: DINOSettings | None = None):
+    def __init__(
+        self, encoder: ImageEncoder, views: Views | None = None, config: DINOConfig | None = None, steps: int = 0
+    ):
+        """`steps` stands for `config.steps` where this is 0."""
         super().__init__(encoder, views)
         if self.views.augmentation is None:
             raise ValueError("DINO crops its views: give views an augmentation")
-        self.settings = settings or DINOSettings()
-        self.head = DINOHead(encoder.dim, self.settings)
-        self.teacher = Teacher(Embedder(encoder, self.head), self.settings.momentum, self.settings.steps)
-        self.register_buffer("centre", torch.zeros(self.settings.prototypes))
+        self.config = config or DINOConfig()
+        self.head = DINOHead(encoder.dim, self.config)
+        self.teacher = Teacher(Embedder(encoder, self.head), self.config.momentum, self.config.steps or steps)
+        self.register_buffer("centre", torch.zeros(self.config.prototypes))
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         source, later = self.views.sources(self.encoder, batch)
         large = [self.views.change(source), self.views.change(later)]
-        small = [self._small(source) for _ in range(self.settings.local_crops)]
-        self.head.frozen = self.teacher.steps_taken.item() < self.settings.frozen_updates
+        small = [self._small(source) for _ in range(self.config.local_crops)]
+        self.head.frozen = self.teacher.steps_taken.item() < self.config.frozen_updates
         representations = [self.encoder.summary(view) for view in (*large, *small)]
         scores = [self.head(h) for h in representations]
         logits = self._teacher_scores(large)
         targets = [self.sharpened(one) for one in logits]
-        loss = distillation(targets, scores, self.settings.student_temperature)
+        loss = distillation(targets, scores, self.config.student_temperature)
         self._move_centre(torch.cat(logits))
         entropy = torch.special.entr(torch.cat(targets)).sum(1).mean()
         return loss, {
@@ -109,7 +114,7 @@ class DINO(JointEmbedding):
             "effective_rank": effective_rank(representations[0]),
             "embedding_std": sphere_std(scores[0]),
             "teacher_entropy": entropy,  # 0: one prototype each; log K: all alike
-            "kl_to_uniform": torch.tensor(float(self.settings.prototypes)).log() - entropy,
+            "kl_to_uniform": torch.tensor(float(self.config.prototypes)).log() - entropy,
         }
 
     @property
@@ -121,8 +126,8 @@ class DINO(JointEmbedding):
 
     def _small(self, images: Tensor) -> Tensor:
         assert self.views.augmentation is not None
-        crop = replace(self.views.augmentation, scale=self.settings.local_scale)
-        return crop(images, self.settings.local_size)
+        crop = replace(self.views.augmentation, scale=self.config.local_scale)
+        return crop(images, self.config.local_size)
 
     @torch.no_grad()
     def _teacher_scores(self, large: list[Tensor]) -> list[Tensor]:
@@ -130,15 +135,15 @@ class DINO(JointEmbedding):
 
     def sharpened(self, scores: Tensor) -> Tensor:
         """The teacher's distribution (N, K): at a low temperature, and centred."""
-        if self.settings.centring == "sinkhorn":
-            return sinkhorn(scores / self.settings.teacher_temperature)
-        centre = self.centre if self.settings.centring == "mean" else torch.zeros_like(self.centre)
-        return ((scores - centre) / self.settings.teacher_temperature).softmax(1)
+        if self.config.centring == "sinkhorn":
+            return sinkhorn(scores / self.config.teacher_temperature)
+        centre = self.centre if self.config.centring == "mean" else torch.zeros_like(self.centre)
+        return ((scores - centre) / self.config.teacher_temperature).softmax(1)
 
     @torch.no_grad()
     def _move_centre(self, scores: Tensor) -> None:
         """Towards the mean of this batch, after the loss (equation 4)."""
-        self.centre.lerp_(scores.mean(0), 1 - self.settings.centre_momentum)
+        self.centre.lerp_(scores.mean(0), 1 - self.config.centre_momentum)
 
     def after_update(self) -> None:
         self.teacher.follow(Embedder(self.encoder, self.head))

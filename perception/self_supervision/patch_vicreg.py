@@ -4,11 +4,14 @@ Each patch agrees with itself in the other view, varies over the batch, and no t
 views a moment apart in time patches learn what changes slowly: where things are.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.joint_embedding import JointEmbedding
 from embodia.perception.self_supervision.views import Views
 
@@ -17,10 +20,26 @@ class PatchVICReg(JointEmbedding):
     """VICReg on the tokens themselves; views must show the same places (time or colour, no crops).
 
     Without an expander, decorrelation weighs little: at full weight every further dimension must change faster.
+
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        weights: of invariance, variance and covariance.
+
+    Raises:
+        ValueError: where views move pictures.
     """
+
+    positives = "temporal"
+    """What counts as the same picture, unless somebody says otherwise."""
 
     def __init__(self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 0.05)):
         super().__init__(encoder, views)
+        if (changed := views.augmentation) is not None and changed != still(changed):
+            raise ValueError(
+                "patches are compared in the same place: --positives temporal, or without moving pictures: "
+                "--views.augmentation.scale 1 1 --views.augmentation.flip 0"
+            )
         self.weights = weights
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,6 +50,11 @@ class PatchVICReg(JointEmbedding):
             loss = loss + spread * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2
             loss = loss + decorrelation * covariance(z)
         return loss, z1.mean(1), z1.mean(1)
+
+
+def still(augmentation: Augmentation) -> Augmentation:
+    """The same, every picture staying in its place."""
+    return replace(augmentation, scale=(1.0, 1.0), shift=0.0, rotation=0.0, flip=0.0)
 
 
 def covariance(z: Tensor) -> Tensor:

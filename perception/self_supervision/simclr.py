@@ -1,7 +1,5 @@
 """SimCLR: a view is nearer to the other view of its picture than to any other picture (Chen et al. 2020)."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,13 +20,20 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 class SimCLR(JointEmbedding):
-    """Contrast of two views against all other pictures of the batch."""
+    """Contrast of two views against all other pictures of the batch.
+
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        widths: of the projector's layers.
+        temperature: of the contrast.
+    """
 
     def __init__(
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (256, 128),
+        widths: tuple[int, ...] = (256, 128),
         temperature: float = 0.2,
     ):
         super().__init__(encoder, views)

@@ -1,7 +1,5 @@
 """SimSiam: one view predicts the other, whose gradient is stopped; nothing else prevents collapse (Chen & He 2021)."""
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,16 +16,24 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 class SimSiam(JointEmbedding):
     """Symmetric prediction between two views (equation 4).
 
-    `stop_gradient` and `predict` off are the paper's ablations: without either, everything falls into one point. The
-    predictor's learning rate stays, as in the paper, so that it can follow the representation to the end;
-    `predictor_rate` is how many times as high as the others' it is (BYOL says why).
+    The predictor's learning rate stays, as in the paper, so that it can follow the representation to the end.
+
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        widths: of the projector's layers.
+        bottleneck: width of the predictor's hidden layer.
+        stop_gradient: without, it collapses.
+        predict: without a predictor it collapses.
+        predictor_rate: learning rate of the predictor, in those of the rest: the paper's 1 under SGD; 10 under AdamW
+            (BYOL says why).
     """
 
     def __init__(
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (256, 128),
+        widths: tuple[int, ...] = (256, 128),
         bottleneck: int = 64,
         stop_gradient: bool = True,
         predict: bool = True,

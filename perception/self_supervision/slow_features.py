@@ -7,7 +7,8 @@ to get from one to the other and back (commute time: Qiu & Hancock 2007): throug
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,31 @@ from torch import Tensor
 from embodia.perception import Obs, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.scores.collapse import effective_rank, sphere_std
+from embodia.perception.self_supervision.views import Views
+
+
+@dataclass(frozen=True)
+class SlowNetConfig:
+    """Slow features of another encoder's tokens, as `embodia pretrain slow-features` leaves them."""
+
+    encoder: Annotated[Any, ImageEncoder] = "resnet"
+    """Whose tokens."""
+    dim: int = 8
+    """Features kept of each token, the slowest first."""
+
+
+@dataclass(frozen=True)
+class SlowFeaturesConfig:
+    """Slow feature analysis (Wiskott & Sejnowski 2002) of a frozen encoder's tokens, in a metric of time."""
+
+    pretrained: str | None = None
+    """That encoder, as `embodia pretrain` wrote it; None for a random one."""
+    features: int = 8
+    """Kept of each token, the slowest first."""
+
+    def kept(self, encoder: Any) -> SlowNetConfig:
+        """The configuration of what is learned about an encoder of this configuration."""
+        return SlowNetConfig(encoder, self.features)
 
 
 class SlowFeatures(ImageEncoder):
@@ -78,6 +104,8 @@ class SlowFeatureAnalysis(SelfSupervised):
 
     encoder: SlowFeatures
     optimizers = ()
+    positives = "temporal"
+    """What counts as the same picture."""
     seen: Tensor
     steps: Tensor
     total: Tensor
@@ -128,6 +156,27 @@ class SlowFeatureAnalysis(SelfSupervised):
         self.total += flat.sum(1)
         self.products += flat.mT @ flat
         self.changes += change.mT @ change
+
+
+def slow_net(encoder: ImageEncoder, config: SlowNetConfig) -> SlowFeatures:
+    """Slow features of the tokens of `encoder`, still to be solved or loaded."""
+    return SlowFeatures(encoder, config.dim)
+
+
+def slow_features(encoder: ImageEncoder, views: Views, config: SlowFeaturesConfig) -> SlowFeatureAnalysis:
+    """Slow feature analysis of an encoder that stays as it is.
+
+    Args:
+        encoder: whose tokens are read.
+        views: frames as they follow each other.
+        config: how many features are kept.
+
+    Raises:
+        ValueError: where views change pictures.
+    """
+    if views.augmentation is not None:
+        raise ValueError("frames are read as they follow each other: leave --positives at temporal")
+    return SlowFeatureAnalysis(SlowFeatures(encoder, config.features))
 
 
 def covariance(centred: Tensor) -> Tensor:

@@ -28,17 +28,20 @@ class TimeContrastive(SelfSupervised):
         reach: a positive lies at most so many frames away; drawn anew for each frame and update.
         margin: frames nearer than this are no negatives either, being neither near nor far; at least `reach`.
         temperature: of the contrast at the start; it is learned.
+        frames: of the clips that it asks of its data.
     """
 
     encoder: ImageEncoder
 
-    def __init__(self, encoder: ImageEncoder, reach: int = 1, margin: int = 2, temperature: float = 0.1):
+    def __init__(
+        self, encoder: ImageEncoder, reach: int = 1, margin: int = 2, temperature: float = 0.1, frames: int = 8
+    ):
         super().__init__(encoder.space)
         if not 1 <= reach <= margin:
             raise ValueError(
                 f"positives reach {reach} frames and negatives begin beyond {margin}; give 1 <= reach <= margin"
             )
-        self.encoder, self.reach, self.margin = encoder, reach, margin
+        self.encoder, self.reach, self.margin, self.frames = encoder, reach, margin, frames
         self.keys, self.num_tokens, self.dim = encoder.keys, encoder.num_tokens, encoder.dim
         self.sharpness = nn.Parameter(torch.tensor(-math.log(temperature)))
 

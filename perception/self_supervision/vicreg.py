@@ -1,7 +1,5 @@
 """VICReg: views agree, every dimension varies, no two dimensions say the same (Bardes, Ponce & LeCun 2022)."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,13 +22,20 @@ def covariance(z: Tensor) -> Tensor:
 
 
 class VICReg(JointEmbedding):
-    """Invariance, variance and covariance with the paper's weights 25, 25, 1."""
+    """Invariance, variance and covariance with the paper's weights.
+
+    Args:
+        encoder: is trained and kept.
+        views: what counts as the same picture.
+        widths: of the expander's layers.
+        weights: of invariance, variance and covariance.
+    """
 
     def __init__(
         self,
         encoder: ImageEncoder,
         views: Views | None = None,
-        widths: Sequence[int] = (512, 512),
+        widths: tuple[int, ...] = (512, 512),
         weights: tuple[float, float, float] = (25.0, 25.0, 1.0),
     ):
         super().__init__(encoder, views)

@@ -109,6 +109,25 @@ class Quadratic:
         return -(running + self.final(states[..., -1, :]) + quadratic_form(actions, self.r).sum(-1))
 
 
+def diagonal(
+    state: tuple[float, ...] = (1.0, 1.0, 0.1),
+    action: tuple[float, ...] = (0.001,),
+    target: tuple[float, ...] = (1.0, 0.0, 0.0),
+    final: float = 1.0,
+) -> Quadratic:
+    """The least quadratic cost, its weights diagonal; the default holds a pendulum upright.
+
+    Args:
+        state: weights on the model's features.
+        action: weights on the action.
+        target: features to be reached.
+        final: weight of the last state, as a multiple of the others'.
+    """
+    q = torch.tensor(state, dtype=torch.float64).diag()
+    effort = torch.tensor(action, dtype=torch.float64).diag()
+    return Quadratic(q, effort, final * q, torch.tensor(target, dtype=torch.float64))
+
+
 def quadratic_form(x: Tensor, matrix: Tensor) -> Tensor:
     """x' M x over the last axis: (*B, S) -> (*B,)."""
     return ((x @ matrix) * x).sum(-1)

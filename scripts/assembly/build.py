@@ -1,24 +1,15 @@
-"""From a configuration to worlds, encoder and agent: the one place where parts are chosen."""
+"""From a configuration to worlds, encoder and agent."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gymnasium as gym
-from gymnasium import Space, spaces
+from gymnasium import spaces
 
 from embodia.agents import Agent
-from embodia.agents.imitation.bc import BC, BCConfig
-from embodia.agents.imitation.dagger import DAgger, DAggerConfig
-from embodia.agents.references.expert import Expert, ExpertConfig
-from embodia.agents.references.random import Random
-from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
-from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
-from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
-from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
-from embodia.agents.reinforcement.td_mpc2 import TDMPC2, TDMPC2Config
 from embodia.agents.training import checkpoint
 from embodia.agents.training.rng import seed_all
 from embodia.envs import Split
@@ -30,19 +21,11 @@ from embodia.perception.encoders.frozen import Frozen
 from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.point_goal import PointGoalEncoder
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
-from embodia.scripts.assembly.config import (
-    AgentConfig,
-    Config,
-    EncoderConfig,
-    EnvConfig,
-    RoadOptions,
-    known_id,
-    make_options,
-)
-from embodia.scripts.assembly.drivers import DRIVERS
-from embodia.scripts.assembly.image_encoders import IMAGE, ImageConfig, matching_key, pretrained
-from embodia.scripts.assembly.image_encoders import make as make_image
-from embodia.scripts.assembly.planning import MPCConfig, mpc
+from embodia.scripts.assembly.config import Config, EncoderConfig
+from embodia.scripts.assembly.environments import EnvConfig, arguments, known_id
+from embodia.scripts.assembly.image_encoders import matching_key, pretrained
+from embodia.scripts.assembly.kinds import AGENT, ENCODER
+from embodia.scripts.assembly.parts import Given, build
 from embodia.scripts.mistake import Mistake
 
 
@@ -50,13 +33,8 @@ def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation
     """N worlds side by side. Raises Mistake for an unknown id or an option the environment does not know."""
     vectorization = "auto" if evaluation else env.vectorization
     workers = None if evaluation else env.workers
-    options = make_options(env, split)
-    if isinstance(env.options, RoadOptions):
-        options["expert"] = DRIVERS[env.options.expert]
-        if env.options.reactive is None:
-            del options["reactive"]
     try:
-        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **arguments(env, split))
     except (TypeError, ValueError) as error:
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
@@ -74,12 +52,10 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     pictures = [key for key in keys if kind(space[key]) in ("image", "depth")]
     if (config.frozen or config.pretrained) and not pictures:
         raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
-    picture: Callable[..., Encoder] = IMAGE[config.image]
-    if config.image == "conv":  # the network that pretraining makes, so that the two can be compared
-        picture = partial(make_image, ImageConfig("conv", config.dim, config.width))
-    chosen = dict.fromkeys(pictures, picture)
+    chosen: dict[str, Callable[..., Encoder]] = dict.fromkeys(pictures, partial(image_encoder, config.image))
     if config.pretrained:
-        chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained)
+        named = ("encoder.image", ENCODER.name(config.image))
+        chosen[matching_key(config.pretrained, space, keys)] = partial(pretrained, config.pretrained, named=named)
     if config.frozen:
         chosen = {key: partial(frozen, maker) for key, maker in chosen.items()}
     for key in keys:
@@ -93,6 +69,11 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     return CombinedEncoder(space, config.dim, chosen, config.fuse, keys)
 
 
+def image_encoder(config: Any, space: spaces.Dict) -> Encoder:
+    """What reads the one picture of `space`."""
+    return build(ENCODER, config, {"space": lambda: space, "keys": lambda: None})
+
+
 def frozen(make: Callable[[spaces.Dict], Encoder], space: spaces.Dict) -> Encoder:
     return Frozen(make(space))
 
@@ -101,37 +82,35 @@ def agent(config: Config, env: Any) -> Agent:
     """A fresh agent for the spaces of `env`, its weights drawn from the run's seed. Raises Mistake."""
     seed_all(config.schedule.seed)
     try:
-        return learner(config.agent, config, env.single_observation_space, env.single_action_space)
+        return build(AGENT, config.agent, given(config, env.single_observation_space, env.single_action_space))
     except (TypeError, ValueError) as error:
-        raise Mistake(f"{type(config.agent).__name__} cannot be built for {config.env.id}: {error}") from error
+        raise Mistake(f"{AGENT.name(config.agent)} cannot be built for {config.env.id}: {error}") from error
 
 
-def learner(kind: AgentConfig, config: Config, observed: spaces.Dict, actions: Space[Any]) -> Agent:
-    if isinstance(kind, ExpertConfig):
-        return Expert(observed, actions)
-    reads = encoder(config.encoder, observed)
-    match kind:
-        case PPOConfig():
-            return PPO(reads, actions, kind)
-        case A2CConfig():
-            return A2C(reads, actions, kind)
-        case DQNConfig():
-            return DQN(reads, actions, kind)
-        case DreamerConfig():
-            return Dreamer(observed, actions, reads, kind)
-        case TDMPC2Config():
-            return TDMPC2(observed, actions, reads, kind)
-        case MPCConfig():
-            return mpc(kind, reads, observed, actions, partial(simulator, config.env))
-        case DAggerConfig():
-            return DAgger(reads, actions, kind)
-        case BCConfig():
-            return BC(reads, actions, kind)
+def given(config: Config, observed: spaces.Dict, actions: spaces.Space[Any]) -> Given:
+    """What agents, world models and planners may ask for; there is one encoder, whoever asks for it."""
+    reads = cache(partial(encoder, config.encoder, observed))
+    return {
+        "observation_space": lambda: observed,
+        "action_space": lambda: actions,
+        "actions": partial(number_of, actions),
+        "encoder": reads,
+        "keys": lambda: reads().keys,
+        "space": lambda: spaces.Dict({key: observed[key] for key in reads().keys}),
+        "simulator": partial(simulator, config.env),
+    }
+
+
+def number_of(actions: spaces.Space[Any]) -> int:
+    """How many actions there are to choose from."""
+    if not isinstance(actions, spaces.Discrete):
+        raise TypeError(f"this planner chooses among discrete actions; for {actions} take cem")
+    return int(actions.n)
 
 
 def simulator(env: EnvConfig) -> Any:
     """One world to plan in. Raises Mistake where it gives no snapshots."""
-    world = gym.make(known_id(env.id), **make_options(env, "train")).unwrapped
+    world = gym.make(known_id(env.id), **arguments(env, "train")).unwrapped
     if not hasattr(world, "set_state"):
         raise Mistake(f"agent.model simulator needs get_state and set_state, which {env.id} does not have")
     world.reset(seed=0)
@@ -140,9 +119,8 @@ def simulator(env: EnvConfig) -> Any:
 
 def reference(name: str, env: Any) -> Agent:
     """The floor or the bar of a comparison: `random` or `expert`."""
-    if name == "random":
-        return Random(env.single_observation_space, env.single_action_space)
-    return Expert(env.single_observation_space, env.single_action_space)
+    observed, actions = env.single_observation_space, env.single_action_space
+    return build(AGENT, name, {"observation_space": lambda: observed, "action_space": lambda: actions})
 
 
 def trained(config: Config, folder: Path, env: Any) -> Agent:

@@ -1,10 +1,8 @@
 """Image encoders by name: built fresh, or read from what `embodia pretrain` wrote."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -14,92 +12,30 @@ from safetensors.torch import load_file
 from embodia.agents.training import checkpoint
 from embodia.agents.training.spaces import space_from_json, space_to_json
 from embodia.agents.training.versions import versions
-from embodia.perception import Encoder
-from embodia.perception.encoders.conv_net import ConvNet
 from embodia.perception.encoders.image_encoder import ImageEncoder
-from embodia.perception.encoders.nature_cnn import NatureCNN
 from embodia.perception.encoders.observation import kind
-from embodia.perception.encoders.patch_cnn import PatchCNN
-from embodia.perception.encoders.resnet import ResNet
-from embodia.perception.encoders.vit import ViT
-from embodia.perception.objects.complex_autoencoder import ComplexAutoEncoder
-from embodia.perception.objects.slot_attention import SlotAutoEncoder
-from embodia.perception.self_supervision.slow_features import SlowFeatures
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER
+from embodia.scripts.assembly.parts import build
+from embodia.scripts.assembly.provenance import plain
+from embodia.scripts.assembly.stored import part
 from embodia.scripts.mistake import Mistake
 
 NAME = "encoder"
 ENCODER, ABOUT = f"{NAME}.safetensors", f"{NAME}.json"
 """What a pretrained encoder lies in: its weights, and how to build it again."""
 
-ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention", "complex_autoencoder"]
-IMAGE: dict[str, Callable[..., Encoder]] = {
-    "resnet": ResNet,
-    "nature_cnn": NatureCNN,
-    "patch_cnn": PatchCNN,
-    "vit": ViT,
-    "conv": ConvNet,
-    "slot_attention": SlotAutoEncoder,
-    "complex_autoencoder": ComplexAutoEncoder,
-}
 
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """An image encoder."""
-
-    net: ImageKind = "resnet"
-    """Which network; attention maps need vit, MAE too; slot-attention is a network and a method."""
-    dim: int = 128
-    """Width of a token; of conv the last width, of resnet the projection, of complex_autoencoder the bottleneck."""
-    width: int = 32
-    """Channels of the first stage of resnet and conv, of the outer layers of complex_autoencoder, of all of
-    slot_attention."""
-    patch: int = 8
-    """Side of a patch of vit [pixels]."""
-    depth: int = 4
-    """Blocks of vit."""
-    heads: int = 4
-    """Attention heads of vit."""
-    pool: Literal["cls", "mean"] = "cls"
-    """What stands for a whole picture in vit: the class token, or the patches' mean, which MAE needs."""
-    slots: int = 6
-    """Of slot_attention and complex_autoencoder: how many objects there may be, the ground among them."""
-    slow: int = 0
-    """Slow features in place of each token, so many; 0 for the token itself. `pretrain slow-features` sets it."""
-
-
-def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
+def image_encoder(config: Any, space: spaces.Dict) -> ImageEncoder:
     """A fresh one for the pictures of `space`. Raises Mistake where it cannot read them."""
-    c = config
-    settings: dict[str, dict[str, Any]] = {
-        "resnet": {"dim": c.dim, "width": c.width, "tokens": "grid"},
-        "nature_cnn": {"dim": c.dim},
-        "patch_cnn": {"dim": c.dim},
-        "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
-        "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
-        "slot_attention": {"dim": c.dim, "width": c.width, "slots": c.slots},
-        "complex_autoencoder": {"bottleneck": c.dim, "hidden": c.width, "slots": c.slots},
-    }
     try:
-        made = IMAGE[c.net](space, **settings[c.net])
+        return build(IMAGE_ENCODER, config, {"space": lambda: space, "keys": lambda: None})
     except ValueError as error:
-        raise Mistake(f"encoder.net {c.net}: {error}") from error
-    assert isinstance(made, ImageEncoder)
-    return SlowFeatures(made, c.slow) if c.slow else made
+        raise Mistake(f"--encoder {IMAGE_ENCODER.name(config)}: {error}") from error
 
 
-def strides(space: spaces.Dict) -> tuple[int, ...]:
-    """Of conv: one halving more for pictures of 64 pixels and above."""
-    side = min((next(iter(space.values())).shape or (0,))[:2])
-    return (1, 2, 1, 2, 2) if side < 64 else (2, 2, 1, 2, 2)
-
-
-def describe(encoder: ImageConfig, space: spaces.Dict, **more: Any) -> dict[str, Any]:
+def describe(encoder: Any, space: spaces.Dict, **more: Any) -> dict[str, Any]:
     """What `encoder.json` holds: enough to build the encoder again, and where it comes from."""
-    return {"encoder": vars(encoder), "space": space_to_json(space), **more, "versions": versions()}
-
-
-# What was pretrained ----------------------------------------------------------------------------------------------
+    return {"encoder": plain(encoder), "space": space_to_json(space), **more, "versions": versions()}
 
 
 def find(where: str | Path) -> Path:
@@ -118,11 +54,29 @@ def about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     try:
         found = json.loads(path.read_text())
-        ImageConfig(**found["encoder"])
+        assert isinstance(found["encoder"], dict)
         space_from_json(found["space"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); pretrain again, or take it from a whole run") from error
     return found
+
+
+OWN = ("encoder", "")
+"""No class of the user's own; one would be named by --encoder."""
+
+
+def configuration(where: str | Path, named: tuple[str, str] = OWN) -> Any:
+    """That of the encoder that lies there.
+
+    Args:
+        where: a run of `embodia pretrain`, or a folder with encoder.json.
+        named: path of the flag that names a class of the user's own, and what it names.
+
+    Raises:
+        Mistake: where it cannot be read, or is a class of the user's own that is not named.
+    """
+    folder = find(where)
+    return part(folder / ABOUT, {"kind": "ImageConfig", **about(folder)["encoder"]}, ImageEncoder, named)
 
 
 def pictures_of(where: str | Path) -> spaces.Dict:
@@ -132,16 +86,15 @@ def pictures_of(where: str | Path) -> spaces.Dict:
     return found
 
 
-def pretrained(where: str | Path, space: spaces.Dict | None = None) -> ImageEncoder:
+def pretrained(where: str | Path, space: spaces.Dict | None = None, named: tuple[str, str] = OWN) -> ImageEncoder:
     """The encoder that lies there, for pictures of `space` (one key, of any name); by default those it learnt from.
 
     Raises:
         Mistake: naming file and field where it is missing or does not fit.
     """
     folder = find(where)
-    said = about(folder)
-    learnt_from: Any = space_from_json(said["space"])
-    made = make(ImageConfig(**said["encoder"]), space or learnt_from)
+    learnt_from: Any = space_from_json(about(folder)["space"])
+    made = image_encoder(configuration(where, named), space or learnt_from)
     try:
         weights = load_file(folder / ENCODER)
     except Exception as error:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from embodia.agents.training import checkpoint
-from embodia.scripts.assembly.config import Config, read
+from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.image_encoders import find as find_encoder
+from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.mistake import Mistake, nearest
 
 CONFIG = "config.json"
@@ -84,9 +85,21 @@ def weights(run: Path, which: str = "best") -> Path:
     return path
 
 
-def config(run: Path) -> Config:
-    """A run's configuration; its pretrained encoder is the copy that the run carries."""
-    found: Config = read(run / CONFIG)
+def config(run: Path, named: Named | None = None, env: str | None = None) -> Config:
+    """A run's configuration; its pretrained encoder is the copy that the run carries.
+
+    Args:
+        run: its folder.
+        named: classes of the user's own, by the path of the part that each is.
+        env: the id of another environment that will take the place of the run's.
+
+    Raises:
+        Mistake: where it cannot be read, or holds a class of the user's own that is not named.
+    """
+    named = dict(named or {})
+    found = read(run / CONFIG, Config, {**named, "env.id": env} if env else named)
+    if named.get("env.id", found.env.id) != found.env.id:
+        raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {found.env.id}; leave it out")
     if found.encoder.pretrained is None:
         return found
     return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))

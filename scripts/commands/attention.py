@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia attention")
     encoder, files = opened(args)
     if not isinstance(encoder, ViT):
-        raise Mistake(f"{args.run} is a {type(encoder).__name__}, which attends to nothing: --encoder.net vit")
+        raise Mistake(f"{args.run} is a {type(encoder).__name__}, which attends to nothing: --encoder vit")
     vit, (key,) = encoder, encoder.keys
 
     def draw(frames: Frame) -> Frame:

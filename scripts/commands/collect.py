@@ -1,7 +1,7 @@
 """`embodia collect`: episodes of a policy as rows on disk, for Minari, and in the LeRobotDataset v3 layout."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,8 +11,9 @@ from embodia.agents import Row
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.rows import EpisodeWriter, episode_files
 from embodia.envs import Split
-from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly import build, environments, runs
 from embodia.scripts.assembly.config import check
+from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import need, to_minari
@@ -41,8 +42,9 @@ class Args:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="embodia collect")
-    config, run = resolve(args.who)
+    rest, named = names(arguments)
+    args = tyro.cli(Args, args=rest, prog="embodia collect")
+    config, run = resolve(args.who, named)
     check(config)
     for each in args.to:  # before an hour of playing
         need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5.4", "lerobot": "15"}[each])
@@ -52,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     seeds = range(args.first_seed, args.first_seed + args.episodes)
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)
-    header = {"agent": policy, "split": args.split, "env_options": {**asdict(config.env.options), "split": args.split}}
+    options = environments.arguments(config.env, args.split)
+    options = {name: value for name, value in options.items() if not callable(value)}
+    header = {"agent": policy, "split": args.split, "env_options": options}
     env_id = env.spec.id if env.spec else config.env.id
     writer = EpisodeWriter(folder / "rows", env_id, env.single_observation_space, env.single_action_space, **header)
     try:

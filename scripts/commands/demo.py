@@ -11,8 +11,9 @@ from typing import Any
 import tyro
 
 from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.config import Config, check, write
+from embodia.scripts.assembly.config import Config, check
 from embodia.scripts.assembly.provenance import config_hash
+from embodia.scripts.assembly.stored import write
 from embodia.scripts.commands.train import carry_out
 from embodia.scripts.presets.table import preset
 from embodia.scripts.report import video

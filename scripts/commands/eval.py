@@ -9,15 +9,18 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from embodia.agents import Agent
-from embodia.agents.references.expert import ExpertConfig
+from embodia.agents.references.untrained import Untrained
 from embodia.envs import Split
-from embodia.scripts.assembly import build, runs
-from embodia.scripts.assembly.config import Config, EnvConfig, HomesOptions, RoadOptions, check, fitting
+from embodia.envs.homes.options import HomesOptions
+from embodia.scripts.assembly import build, own, runs
+from embodia.scripts.assembly.config import Config, check
+from embodia.scripts.assembly.environments import EnvConfig, fitting
+from embodia.scripts.assembly.kinds import AGENT, DRIVER
+from embodia.scripts.assembly.parts import names, put
+from embodia.scripts.assembly.stored import Named
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
 from embodia.scripts.report.evaluation import judge, say
-
-REFERENCES = ("random", "expert")
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,11 @@ class Policy:
     """Who plays, and where."""
 
     policy: tyro.conf.Positional[str]
-    """A run (its folder, its name, or the preset it was trained from), a preset without anything to train (idm), or
-    `random` or `expert`."""
+    """A run (its folder, its name, or the preset it was trained from); a preset without anything to train (idm); an
+    agent that learns nothing, such as random or expert; or a class of your own that is one, or a planner on roads, as
+    module:Class. Parts of a run that are classes of your own are named again: --agent module:Class."""
     env: str | None = None
-    """Another environment than the run's, by id or preset; random and expert need one."""
+    """Another environment than the run's, by id or preset; agents that learn nothing need one."""
     checkpoint: str = "best"
     """Of the run: best, last, or a step."""
     runs: Path = Path("runs")
@@ -86,8 +90,9 @@ class Args:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="embodia eval")
-    config, run = resolve(args.who)
+    rest, named = names(arguments)
+    args = tyro.cli(Args, args=rest, prog="embodia eval")
+    config, run = resolve(args.who, named)
     seeds = args.seeds or tuple(range(args.episodes))
     config = replace(config, evaluation=replace(config.evaluation, episodes=len(seeds), films=args.films))
     check(config)
@@ -103,38 +108,46 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def resolve(who: Policy) -> tuple[Config, Path | None]:
+def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | None]:
     """The configuration to play under, and the run if the policy is one. Raises Mistake."""
     run = None
-    if who.policy in REFERENCES:
-        if who.env is None:
-            raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
-        config = Config(EnvConfig(who.env), PRESETS[0].config.agent)
-        config = moved(config, who.env)
-    elif (planner := untrained(who.policy)) is not None:
-        config = planned(planner, who)
-    else:
+    if (config := untrained(who)) is None:
         run = runs.find(who.policy, who.runs)
-        config = runs.config(run)
-        if who.device:
-            config = replace(config, agent=replace(config.agent, device=who.device))
+        config = runs.config(run, named, who.env)
         config = moved(config, who.env) if who.env else config
+        if who.device and hasattr(config.agent, "device"):
+            config = replace(config, agent=replace(config.agent, device=who.device))
     return replace(config, env=who.homes.into(config.env)), run
 
 
-def untrained(name: str) -> Config | None:
-    """The preset of this name, if it needs no training."""
-    found = (each.config for each in PRESETS if each.name == name)
-    return next((config for config in found if isinstance(config.agent, ExpertConfig)), None)
+def untrained(who: Policy) -> Config | None:
+    """Of a policy that needs no training: a preset's, an agent that learns nothing in the environment asked for, or a
+    planner on roads. None for what must be a run."""
+    name = who.policy
+    found = next((each.config for each in PRESETS if each.name == name), None)
+    if found is not None:
+        return driving(found, who) if AGENT.name(found.agent) == "expert" else None
+    if own.is_own(name):
+        if not DRIVER.lacks(own.class_of(name, "POLICY")):
+            planner = own.configuration(DRIVER, name, "POLICY")
+            return driving(put(preset("idm"), "env.options.expert", planner), who)
+        return idle(own.configuration(AGENT, name, "POLICY"), who)
+    return idle(name, who) if name in AGENT.table and issubclass(AGENT.made(name), Untrained) else None
 
 
-def planned(config: Config, who: Policy) -> Config:
-    """A planner's preset, perhaps on other roads, where it stays the expert. Raises Mistake elsewhere."""
+def idle(agent: Any, who: Policy) -> Config:
+    """An agent that learns nothing, in the environment asked for. Raises Mistake where there is none."""
+    if who.env is None:
+        raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
+    return moved(Config(EnvConfig(who.env), agent), who.env)
+
+
+def driving(config: Config, who: Policy) -> Config:
+    """A planner as the expert of its preset's roads, or of others. Raises Mistake elsewhere."""
     there = moved(config, who.env) if who.env else config
-    planner, roads = config.env.options, there.env.options
-    if not isinstance(planner, RoadOptions) or not isinstance(roads, RoadOptions):
+    if not hasattr(there.env.options, "expert"):
         raise Mistake(f"{who.policy} drives on roads only, not in {there.env.id}; `embodia list envs` names all")
-    return replace(there, env=replace(there.env, options=replace(roads, expert=planner.expert)))
+    return put(there, "env.options.expert", config.env.options.expert)
 
 
 def moved(config: Config, env: str) -> Config:
@@ -147,7 +160,7 @@ def moved(config: Config, env: str) -> Config:
 def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, Any]]:
     """The agent, and what the report should say of it."""
     if run is None:
-        return build.reference(who.policy, env), {"policy": who.policy}
+        return build.agent(config, env), {"policy": who.policy}
     chosen = runs.weights(run, who.checkpoint)
     return build.trained(config, chosen, env), {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
 

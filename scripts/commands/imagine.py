@@ -23,6 +23,7 @@ from embodia.perception.encoders.observation import kind
 from embodia.planners.trees import tree_map
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import check
+from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.mistake import Mistake
 
@@ -51,8 +52,9 @@ class Args:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="embodia imagine")
-    config, run = resolve(args.who)
+    rest, named = names(arguments)
+    args = tyro.cli(Args, args=rest, prog="embodia imagine")
+    config, run = resolve(args.who, named)
     if run is None:
         raise Mistake(f"{args.who.policy} has no world model; name a run of dreamer or mpc")
     path = args.out or run / "imagination.png"

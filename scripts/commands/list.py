@@ -1,26 +1,32 @@
-"""`embodia list`: presets, environments (with and without an expert), agents, encoders, methods of pretraining."""
+"""`embodia list`: presets, environments (with and without an expert), and the methods of every kind."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Literal
 
 import gymnasium as gym
 import tyro
 
 import embodia  # noqa: F401 (registers the ids)
 from embodia.envs.grid.expert import NO_EXPERT
-from embodia.scripts.assembly.config import AgentConfig
-from embodia.scripts.assembly.image_encoders import IMAGE
-from embodia.scripts.assembly.self_supervision import METHODS
+from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
+from embodia.scripts.assembly.options import Method, config_of, plain, summary
 from embodia.scripts.presets.table import PRESETS
+
+Methods = Literal["agents", "encoders", "learners", "models", "planners", "objectives", "drivers"]
+What = Literal["all", "presets", "envs"] | Methods
 
 
 @dataclass(frozen=True)
 class Args:
     """Name what can be chosen."""
 
-    what: tyro.conf.Positional[Literal["all", "presets", "envs", "agents", "encoders", "methods"]] = "all"
+    what: tyro.conf.Positional[What] = "all"
     """Which of them."""
     match: str = ""
     """Only names that contain this."""
@@ -57,22 +63,35 @@ def expert_of(spec: Any) -> str:
     return f"no expert: {reason}" if reason else "expert"
 
 
-def agents() -> dict[str, str]:
-    kinds = {kind.__name__.removesuffix("Config").lower(): summary(kind) for kind in get_args(AgentConfig)}
-    return {**kinds, "random": "Actions drawn from the action space.", "expert": "The environment's own expert."}
+def methods(kind: Kind) -> dict[str, str]:
+    """What each is, and how many flags it has."""
+    modules = Counter(plain(method).__module__ for method in kind.table.values())
+    return {
+        name: f"{says(method, modules[plain(method).__module__] == 1)} [{flags(kind.options(method))}]"
+        for name, method in kind.table.items()
+    }
 
 
-def encoders() -> dict[str, str]:
-    return {name: summary(kind) for name, kind in IMAGE.items()}
+def says(method: Method, alone: bool) -> str:
+    """The sentence of its module, which is about one idea; of a method that shares one, its own."""
+    if alone:
+        return str(sys.modules[plain(method).__module__].__doc__).splitlines()[0]
+    return re.split(r"(?<=\.)\s(?=[A-Z])", summary(config_of(method) or method))[0]
 
 
-def methods() -> dict[str, str]:
-    return {name: summary(type(settings)) for name, settings in METHODS.items()}
+def flags(options: Any) -> str:
+    count = len(fields(options))
+    return f"{count} flag{'' if count == 1 else 's'}" if count else "no flags"
 
 
-def summary(kind: Any) -> str:
-    """The first sentence of a docstring."""
-    return str(kind.__doc__).split("\n\n")[0].replace("\n", " ").strip()
-
-
-LISTS = {"presets": presets, "envs": environments, "agents": agents, "encoders": encoders, "methods": methods}
+LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    "presets": presets,
+    "envs": environments,
+    "agents": partial(methods, AGENT),
+    "encoders": partial(methods, ENCODER),
+    "models": partial(methods, MODEL),
+    "planners": partial(methods, PLANNER),
+    "objectives": partial(methods, OBJECTIVE),
+    "drivers": partial(methods, DRIVER),
+    "learners": partial(methods, LEARNER),
+}

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
-from gymnasium import spaces
 
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.fit import FitConfig, fit
@@ -16,34 +15,41 @@ from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import seed_all
 from embodia.perception import SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
-from embodia.perception.self_supervision.slow_features import SlowFeatures
-from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.config import read
-from embodia.scripts.assembly.config import write as write_config
-from embodia.scripts.assembly.image_encoders import NAME, ImageConfig, about, describe, find, make, pretrained
+from embodia.scripts.assembly import own, runs
+from embodia.scripts.assembly.earlier import PRETRAIN, flags
+from embodia.scripts.assembly.image_encoders import NAME, describe, find
+from embodia.scripts.assembly.kinds import LEARNER
+from embodia.scripts.assembly.parts import chosen, configured, help_of, names
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
-    METHODS,
-    MethodSettings,
     Positives,
     PositivesConfig,
-    SlowFeaturesSettings,
     clip_frames,
+    first_encoder,
+    first_positives,
+    kept,
     method,
+    standing,
 )
+from embodia.scripts.assembly.stored import Named, read
+from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.frames import Pool, source
-from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.mistake import Mistake
 
-HELP = """usage: embodia pretrain METHOD --data PATH [--flags]      embodia pretrain METHOD --help names every flag
+HELP = """usage: embodia pretrain LEARNER --data PATH [--flags]      embodia pretrain LEARNER --help names every flag
+       embodia pretrain LEARNER --data PATH --encoder NAME
        embodia pretrain --resume RUN [--steps N]
 
 Train an image encoder without labels on what lies in PATH: episodes of `embodia collect`, a folder of pictures, a
-folder of films, or an Ego-Exo4D release. The run folder, runs/METHOD-NAME-seedN unless --out names another, holds
+folder of films, or an Ego-Exo4D release. The run folder, runs/LEARNER-NAME-seedN unless --out names another, holds
 config.json, metrics.jsonl and TensorBoard events (with effective_rank and embedding_std, which tell a collapse), and
 checkpoints with encoder.safetensors and encoder.json. `embodia train PRESET --encoder.pretrained RUN` reads it.
 
-methods: {methods}"""
+A learner or encoder of your own is named as module:Class; --resume wants --method module:Class and --encoder
+module:Class again, for a run never imports code by itself.
+
+learners: {learners}"""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,9 @@ class DataConfig:
 class PretrainConfig:
     """A pretraining run. Every leaf is a flag."""
 
-    method: MethodSettings
+    method: Annotated[Any, SelfSupervised]
     data: DataConfig = field(default_factory=DataConfig)
-    encoder: ImageConfig = field(default_factory=ImageConfig)
+    encoder: Annotated[Any, ImageEncoder] = "resnet"
     views: PositivesConfig = field(default_factory=PositivesConfig)
     training: FitConfig = field(default_factory=FitConfig)
 
@@ -91,14 +97,14 @@ class Args:
     device: str | None = None
     """Sets training.device."""
     out: Path | None = None
-    """The run folder; by default runs/METHOD-NAME-seedN, or the next free name."""
+    """The run folder; by default runs/LEARNER-NAME-seedN, or the next free name."""
     runs: Path = Path("runs")
     """Where run folders lie."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its newest whole checkpoint."""
+    """Go on with a run from its newest whole checkpoint. Classes of your own are named again: --method module:Class."""
 
     resume: Path
     """The run folder."""
@@ -109,13 +115,12 @@ class Resume:
 def main(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(methods=", ".join(METHODS)))
+        print(HELP.format(learners=", ".join(LEARNER.table)))
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
-        return resume(tyro.cli(Resume, args=arguments, prog="embodia pretrain"))
+        rest, named = names(arguments)
+        return resume(tyro.cli(Resume, args=rest, prog="embodia pretrain"), named)
     name = arguments[0]
-    if name not in METHODS:
-        raise Mistake(f"{name} is no method. {nearest(name, METHODS)}")
     args = parsed(name, arguments[1:])
     config = settled(args)
     built = build(config)  # what cannot be is refused before a folder is made
@@ -126,49 +131,39 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
-    """The flags of one method. MAE needs patches, so it begins with a vision transformer; some are networks too."""
-    networks = {
-        "mae": ImageConfig("vit"),
-        "slot-attention": ImageConfig("slot_attention", dim=64),
-        "complex-autoencoder": ImageConfig("complex_autoencoder", dim=64, slots=3),
-    }
-    views = PositivesConfig("temporal" if name in ("patch-vicreg", "slow-features") else "augmentation")
-    default = PretrainConfig(METHODS[name], encoder=networks.get(name, ImageConfig()), views=views)
+    """The flags of one learner, which begins with the first encoder of the table that it can train."""
+    learner = own.configuration(LEARNER, name, "LEARNER") if own.is_own(name) else configured(LEARNER, name)
+    views = PositivesConfig(first_positives(learner))
+    default = PretrainConfig(learner, encoder=first_encoder(learner), views=views)
+    rest, default = chosen(flags(arguments, PRETRAIN), default)
     return tyro.cli(
         Args,
-        args=arguments,
+        args=rest,
         default=Args(default, tyro.MISSING),
         prog=f"embodia pretrain {name}",
+        description=f"{Args.__doc__}\n\n{help_of(default)}",
         config=(tyro.conf.AvoidSubcommands,),
     )
 
 
 def settled(args: Args) -> PretrainConfig:
     """The configuration with what the short flags say."""
-    config = standing(args.config)
+    config = args.config
+    learner, encoder = standing(config.method, config.encoder)
     given = {name: value for name in ("steps", "seed", "device") if (value := getattr(args, name)) is not None}
     views = config.views if args.positives is None else replace(config.views, by=args.positives)
     return replace(
         config,
+        method=learner,
+        encoder=encoder,
         data=replace(config.data, path=str(args.data.resolve())),
         training=replace(config.training, **given),
         views=views,
     )
 
 
-def standing(config: PretrainConfig) -> PretrainConfig:
-    """The same, where slow features are to stand on a pretrained encoder with that encoder's network."""
-    if not isinstance(config.method, SlowFeaturesSettings):
-        return config
-    encoder, settings = config.encoder, config.method
-    if settings.pretrained is not None:
-        encoder = ImageConfig(**about(find(settings.pretrained))["encoder"])
-        settings = replace(settings, pretrained=str(Path(settings.pretrained).resolve()))
-    return replace(config, method=settings, encoder=replace(encoder, slow=settings.features))
-
-
-def resume(args: Resume) -> int:
-    config = read(args.resume / runs.CONFIG, PretrainConfig)
+def resume(args: Resume, named: Named) -> int:
+    config = read(args.resume / runs.CONFIG, PretrainConfig, named)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
     return carry_out(config, *build(config), args.resume, again=True)
@@ -182,25 +177,18 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
     try:
         choose_device(t.device)
-        return method(config.method, network(config, clips.space), config.views, t.steps), clips
     except ValueError as error:
         raise Mistake(f"this cannot be built: {error}") from error
-
-
-def network(config: PretrainConfig, space: spaces.Dict) -> ImageEncoder:
-    """What is to be trained; slow features stand on what was pretrained before."""
-    encoder, below = make(config.encoder, space), getattr(config.method, "pretrained", None)
-    if isinstance(encoder, SlowFeatures) and below is not None:
-        encoder.encoder.load_state_dict(pretrained(below, space).state_dict())
-    return encoder
+    return method(config.method, config.encoder, clips.space, config.views, t.steps), clips
 
 
 def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run: Path, again: bool = False) -> int:
     """Pretrain into `run`; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
-    said = describe(config.encoder, clips.space, config=plain(config), config_hash=config_hash(config))
+    left = kept(config.method, config.encoder)
+    about = describe(left, clips.space, config=plain(config), config_hash=config_hash(config))
     with one_at_a_time(run), Logger(run) as logger:
-        now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=said)
+        now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
         return 130

@@ -17,7 +17,7 @@ from torch import Tensor
 from embodia.agents.training.rng import seed_all
 from embodia.envs.homes.walks import walks
 from embodia.perception.scores.probe import knn_probe, linear_probe, principal_axes
-from embodia.scripts.assembly.image_encoders import ImageConfig, about, find, make, pretrained
+from embodia.scripts.assembly.image_encoders import OWN, configuration, image_encoder, pretrained
 from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
 from embodia.scripts.data.frames import PICTURES, BadFile, read_picture
 from embodia.scripts.mistake import Mistake
@@ -32,6 +32,8 @@ class Args:
 
     run: tyro.conf.Positional[Path]
     """A run of `embodia pretrain`, or a folder with encoder.json."""
+    encoder: str | None = None
+    """The run's encoder, where that is a class of your own: module:Class."""
     data: str = "homes"
     """homes: walks through generated homes of the test split, with room, things in view, distance and own motion. Or a
     folder with one folder of pictures for each class."""
@@ -49,12 +51,13 @@ class Args:
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia probe")
-    encoder = pretrained(args.run)
+    named = ("encoder", args.encoder) if args.encoder else OWN
+    encoder = pretrained(args.run, named=named)
     height, width, channels = next(iter(encoder.space.values())).shape or (0, 0, 0)
     if channels != 3 or height != width:
         raise Mistake(f"{args.run} reads {height}x{width} pictures of {channels} channels; probes show square RGB ones")
     seed_all(args.seed)
-    fresh = make(ImageConfig(**about(find(args.run))["encoder"]), encoder.space)
+    fresh = image_encoder(configuration(args.run, named), encoder.space)
     readers = {"pretrained": reader(encoder), "random": reader(fresh)}
     rows = home_rows(args, readers, height) if args.data == "homes" else class_rows(args, readers, height)
     names = list(next(iter(rows.values())))

@@ -10,6 +10,7 @@ import tyro
 from embodia.envs import Split
 from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import check
+from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.evaluation import draws, film
@@ -31,8 +32,9 @@ class Args:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = tyro.cli(Args, args=list(arguments), prog="embodia record")
-    config, run = resolve(args.who)
+    rest, named = names(arguments)
+    args = tyro.cli(Args, args=rest, prog="embodia record")
+    config, run = resolve(args.who, named)
     check(config)
     env = build.worlds(config.env, args.split, 1, evaluation=True)
     agent, _ = load(args.who, config, run, env)

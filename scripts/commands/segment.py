@@ -54,7 +54,7 @@ def discovery(args: Args, encoder: ImageEncoder) -> ImageDiscovery:
     if not isinstance(encoder, PatchEncoder):
         raise Mistake(
             f"{args.run} is a {type(encoder).__name__}, which has neither slots nor patches: pretrain slot-attention, "
-            "or dino with --encoder.net vit"
+            "or dino with --encoder vit"
         )
     if args.by == "token-cut":
         return TokenCut(encoder, centred=True)

@@ -13,15 +13,20 @@ from typing import Annotated, Any
 import tyro
 
 from embodia.agents import Agent
-from embodia.agents.references.expert import ExpertConfig
+from embodia.agents.references.untrained import Untrained
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import train
 from embodia.agents.training.scores import declared_scores
 from embodia.scripts.assembly import build, runs
-from embodia.scripts.assembly.config import Config, check, fitting
-from embodia.scripts.assembly.config import write as write_config
+from embodia.scripts.assembly.config import Config, check
+from embodia.scripts.assembly.earlier import flags
+from embodia.scripts.assembly.environments import fitting
+from embodia.scripts.assembly.kinds import AGENT
+from embodia.scripts.assembly.parts import chosen, help_of, names, take
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
+from embodia.scripts.assembly.stored import Named
+from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.data import offline
 from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
@@ -29,12 +34,17 @@ from embodia.scripts.presets.table import PRESETS, preset
 from embodia.scripts.report.evaluation import judge, say, scores
 
 HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
+       embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
        embodia train PRESET --data PATH [--data PATH]
        embodia train --resume RUN [--steps N]
 
 Train a preset and judge it on test levels against random and the expert. The run folder, runs/PRESET-seedN unless
 --out names another, holds config.json, metrics.jsonl, TensorBoard events, checkpoints, episodes.jsonl, films and
 report.html. Ctrl-C leaves a checkpoint from which --resume goes on, on a CPU bit for bit.
+
+A preset's parts are exchanged by name (`embodia list agents`), or for a class of your own, module:Class, whose module
+is found from the current folder. --resume, eval, record and collect then want the same flag again, for a run never
+imports code by itself.
 
 With --data an agent learns from recorded rows without stepping a world, and is judged in the preset's: cloning does as
 the recorded expert did (or as was done, where nobody advised), world models learn what actions led to. PATH is a
@@ -68,7 +78,7 @@ class Args:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its newest whole checkpoint."""
+    """Go on with a run from its newest whole checkpoint. A class of your own is named again: --agent module:Class."""
 
     resume: str
     """The run: its folder, its name, or its preset."""
@@ -89,19 +99,22 @@ def main(arguments: Sequence[str]) -> int:
         print(HELP.format(presets="\n".join(f"  {each.name:<{width}}  {each.says}" for each in PRESETS)))
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
-        return resume(tyro.cli(Resume, args=arguments, prog="embodia train"))
-    name, default = arguments[0], preset(arguments[0])
-    if offline.asked(arguments):
+        rest, named = names(arguments)
+        return resume(tyro.cli(Resume, args=rest, prog="embodia train"), named)
+    name = arguments[0]
+    rest, default = composed(arguments[1:], preset(name))
+    if offline.asked(rest):
         default = offline.defaults(default)
     args = tyro.cli(
         Args,
-        args=arguments[1:],
+        args=rest,
         default=Args(default),
         prog=f"embodia train {name}",
+        description=f"{Args.__doc__}\n\n{help_of(default)}",
         config=(tyro.conf.AvoidSubcommands,),
     )
     config = shortened(args)
-    if isinstance(config.agent, ExpertConfig):
+    if issubclass(AGENT.made(config.agent), Untrained):
         raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
     check(config, learns=not args.recorded.data)
     data = recorded(config, args.recorded)
@@ -113,12 +126,24 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(config, run, name, args.report)
 
 
+def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
+    """Take out of the arguments which world and which parts they name: the rest, and the configuration of these."""
+    rest = flags(arguments)
+    if found := take(rest, "env.id"):
+        name, rest = found
+        config = replace(config, env=fitting(replace(config.env, id=name)))
+    return chosen(rest, config)
+
+
 def shortened(args: Args) -> Config:
     """The configuration with what --seed, --steps and --device say, its options those of its world."""
     config = args.config
-    schedule = {name: value for name in ("seed", "steps") if (value := getattr(args, name)) is not None}
-    agent = {name: value for name in ("seed", "device") if (value := getattr(args, name)) is not None}
-    config = replace(config, schedule=replace(config.schedule, **schedule), agent=replace(config.agent, **agent))
+    given = {name: value for name in ("seed", "steps", "device") if (value := getattr(args, name)) is not None}
+    schedule, agent = (
+        replace(part, **{name: value for name, value in given.items() if hasattr(part, name)})
+        for part in (config.schedule, config.agent)
+    )
+    config = replace(config, schedule=schedule, agent=agent)
     return replace(config, env=fitting(config.env))
 
 
@@ -133,9 +158,9 @@ def recorded(config: Config, options: DataOptions) -> Remembered | None:
         env.close()
 
 
-def resume(args: Resume) -> int:
+def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
-    config = runs.config(run)
+    config = runs.config(run, named)
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     if args.data:

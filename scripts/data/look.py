@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.image_encoders import pictures_of, pretrained
+from embodia.scripts.assembly.image_encoders import OWN, pictures_of, pretrained
 from embodia.scripts.data.frames import BadFile, Source, source
 from embodia.scripts.report.video import Video
 
@@ -30,6 +30,8 @@ class Look:
     """A run of `embodia pretrain`, or a folder with encoder.json."""
     data: Path
     """Recorded episodes, films, or pictures: each episode or film becomes a film, pictures become one sheet."""
+    encoder: str | None = None
+    """The run's encoder, where that is a class of your own: module:Class."""
     key: str | None = None
     """Of episodes: the picture to read; by default that of the same name as the encoder learnt from."""
     size: int | None = None
@@ -54,7 +56,8 @@ def opened(args: Look) -> tuple[ImageEncoder, Source]:
     size = args.size or height
     square = size if args.size or height == width else None
     files = source(args.data, size=size, fps=args.fps, key=args.key or key, episode_size=square)
-    return pretrained(args.run, files.space).eval(), files
+    named = ("encoder", args.encoder) if args.encoder else OWN
+    return pretrained(args.run, files.space, named).eval(), files
 
 
 def draw_all(args: Look, name: str, files: Source, draw: Draw) -> None:

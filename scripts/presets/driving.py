@@ -1,21 +1,12 @@
 """Presets of the roads."""
 
-from typing import Any
-
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule
-from embodia.scripts.assembly.config import (
-    Config,
-    EncoderConfig,
-    EnvConfig,
-    EvaluationConfig,
-    Preset,
-    RoadOptions,
-    learned,
-)
+from embodia.envs.driving.options import RoadOptions
+from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationConfig, Preset, learned
+from embodia.scripts.assembly.environments import EnvConfig
 
 SEEN = RoadOptions(observation=("ego", "agents", "route"), num_scenarios=440)
 PLANS = EnvConfig("embodia/DrivingTrajectory-v0", SEEN, 32)
@@ -38,9 +29,9 @@ REWARDED = PPOConfig(
 SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
-def planned(driver: Any) -> Config:
+def planned(driver: str) -> Config:
     """A planner, asked by the environment as its expert."""
-    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), ExpertConfig())
+    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), "expert")
 
 
 DRIVING: tuple[Preset, ...] = (

@@ -9,11 +9,13 @@ from embodia.agents.reinforcement.sb3.a2c import A2CConfig
 from embodia.agents.reinforcement.sb3.dqn import DQNConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule
-from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions, Preset
+from embodia.envs.grid.options import GridOptions, View
+from embodia.scripts.assembly.config import Config, EncoderConfig, Preset
+from embodia.scripts.assembly.environments import EnvConfig
 
 
-def grid(task: str, observation: str = "symbolic", num_envs: int = 8) -> EnvConfig:
-    return EnvConfig(f"embodia/MiniGrid-{task}-v0", GridOptions(observation), num_envs)  # type: ignore[arg-type]
+def grid(task: str, observation: View = "symbolic", num_envs: int = 8) -> EnvConfig:
+    return EnvConfig(f"embodia/MiniGrid-{task}-v0", GridOptions(observation), num_envs)
 
 
 FULL = EncoderConfig(keys=("symbolic", "carrying"))

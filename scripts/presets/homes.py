@@ -3,7 +3,9 @@
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
-from embodia.scripts.assembly.config import EncoderConfig, EnvConfig, HomesOptions, Preset, learned
+from embodia.envs.homes.options import HomesOptions
+from embodia.scripts.assembly.config import EncoderConfig, Preset, learned
+from embodia.scripts.assembly.environments import EnvConfig
 
 SEARCH = ("rgb", "depth", "objectgoal", "compass", "gps")
 DEPTH = ("depth", "pointgoal_with_gps_compass")

@@ -3,19 +3,15 @@
 from dataclasses import replace
 
 from embodia.agents.reinforcement.dreamer import DreamerConfig
+from embodia.agents.reinforcement.mpc import MPCConfig
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2Config
 from embodia.agents.training.loop import Schedule
+from embodia.envs.grid.options import GridOptions
 from embodia.planners.models.rssm import RSSMConfig
-from embodia.scripts.assembly.config import (
-    Config,
-    EncoderConfig,
-    EnvConfig,
-    EvaluationConfig,
-    GridOptions,
-    NoOptions,
-    Preset,
-)
-from embodia.scripts.assembly.planning import MPCConfig, SearchOptions
+from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationConfig, Preset
+from embodia.scripts.assembly.environments import EnvConfig, NoOptions
+from embodia.scripts.assembly.kinds import OBJECTIVE, PLANNER
+from embodia.scripts.assembly.parts import configured
 
 VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""
@@ -70,7 +66,7 @@ MODELS: tuple[Preset, ...] = (
             MPCConfig(
                 model="pendulum",
                 objective="quadratic",
-                search=SearchOptions(horizon=45, samples=96, elites=10, iterations=4),
+                planner=configured(PLANNER, "cem", horizon=45, samples=96, elites=10, iterations=4),
             ),
             schedule=Schedule(steps=200),
             evaluation=SWING,
@@ -82,9 +78,9 @@ MODELS: tuple[Preset, ...] = (
         Config(
             PENDULUM,
             MPCConfig(
-                rssm=SMALL,
+                model=SMALL,
                 execute=3,
-                search=SearchOptions(horizon=30, samples=64, elites=8, iterations=3),
+                planner=configured(PLANNER, "cem", horizon=30, samples=64, elites=8, iterations=3),
             ),
             EncoderConfig(dim=64),
             Schedule(steps=6_000, eval_every=2_000, log_every=400),
@@ -97,9 +93,9 @@ MODELS: tuple[Preset, ...] = (
         Config(
             CLOSE,
             MPCConfig(
-                rssm=SMALL,
+                model=SMALL,
                 learning_starts=500,
-                search=SearchOptions(horizon=10, samples=64, elites=8, iterations=3),
+                planner=configured(PLANNER, "cem", horizon=10, samples=64, elites=8, iterations=3),
             ),
             VIEW,
             Schedule(steps=4_000, eval_every=1_000, log_every=400),
@@ -113,8 +109,8 @@ MODELS: tuple[Preset, ...] = (
             replace(CLOSE, num_envs=1),
             MPCConfig(
                 model="simulator",
-                discount=0.95,
-                search=SearchOptions(horizon=10, samples=48, elites=6, iterations=3),
+                objective=configured(OBJECTIVE, "return", discount=0.95),
+                planner=configured(PLANNER, "cem", horizon=10, samples=48, elites=6, iterations=3),
             ),
             VIEW,
             Schedule(steps=10),

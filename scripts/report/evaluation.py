@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from embodia.agents import Agent, Row
-from embodia.agents.references.expert import ExpertConfig
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
 from embodia.agents.training.scores import Better, deciding, declared_scores
 from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
-from embodia.scripts.assembly.config import Config, EnvConfig, RoadOptions
+from embodia.scripts.assembly.config import Config
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
@@ -113,7 +114,7 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
     """Random's episodes, and the expert's where the task has one; a planner is held against the logged driver."""
     found: dict[str, list[Episode]] = {}
     env = config.env
-    if isinstance(config.agent, ExpertConfig) and isinstance(env.options, RoadOptions):
+    if AGENT.name(config.agent) == "expert" and hasattr(env.options, "expert"):
         env = replace(env, options=replace(env.options, expert="log"))
     for name in ("random", "expert"):
         vector = build.worlds(env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
@@ -234,7 +235,7 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
-        "hardware": hardware(str(choose_device(config.agent.device))),
+        "hardware": hardware(str(choose_device(getattr(config.agent, "device", "cpu")))),
         "versions": versions(),
     }
 

@@ -29,7 +29,7 @@ from embodia.envs.homes.episodes.dataset import EpisodeDataset
 from embodia.envs.homes.ids import HOME_IDS
 from embodia.envs.homes.vector_env import HomesVectorEnv
 from embodia.envs.vector import Vectorization, make
-from embodia.scripts.assembly.drivers import idm
+from embodia.planners.driving.idm import IdmPlanner
 from embodia.tests.envs.driving.road import car, ego_history, join, scenario_on, synthetic_road
 
 EPISODES = 3
@@ -328,7 +328,13 @@ def test_manoeuvres_among_traffic_that_reacts(rules, roads):
 
 @pytest.mark.parametrize(("action", "rules"), [("Trajectory", "learning"), ("Reactive", "nuplan")])
 def test_roads_with_a_planner_as_the_expert(action, rules, roads):
-    check(f"embodia/Driving{action}-v0", scenarios=roads, rules=rules, expert=idm, observation=("ego", "agents"))
+    check(
+        f"embodia/Driving{action}-v0",
+        scenarios=roads,
+        rules=rules,
+        expert=lambda scenario: IdmPlanner(),
+        observation=("ego", "agents"),
+    )
 
 
 @pytest.mark.slow

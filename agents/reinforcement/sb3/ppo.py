@@ -1,5 +1,6 @@
 """Proximal policy optimization (Schulman et al. 2017) by Stable-Baselines3."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,12 @@ class PPOConfig:
     """Greatest norm of the gradient."""
     target_kl: float | None = None
     """Ends the passes over a rollout early above 1.5 times this divergence; None never does."""
+
+    def problems(self, num_envs: int) -> Iterator[str]:
+        """What cannot work with so many worlds side by side."""
+        rows = self.n_steps * num_envs
+        if self.batch_size > rows:
+            yield f"agent.batch_size is {self.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rows} rows"
 
 
 class PPO(OnPolicy):

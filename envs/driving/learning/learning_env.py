@@ -30,6 +30,7 @@ from embodia.envs.driving.learning.observation import observation_space, observe
 from embodia.envs.driving.learning.pool import scenario_pool
 from embodia.envs.driving.learning.scores import Rules, declared
 from embodia.envs.driving.metrics.closed_loop_scores import MULTIPLIERS, WEIGHTS, score_history, weighted_score
+from embodia.envs.driving.options import RoadOptions
 from embodia.envs.driving.pictures.render import BirdsEye, View
 from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES, Scenario
 from embodia.envs.driving.simulation.closed_loop import History, Planner, PlannerError
@@ -521,6 +522,7 @@ class DrivingEnv(gym.Env[Observation, Any]):
     """One world of `DrivingVectorEnv`, which is its spec sheet; the same options."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    Options = RoadOptions
 
     def __init__(self, render_mode: str | None = "rgb_array", **options: Any):
         self.vector = DrivingVectorEnv(1, **options)

@@ -118,7 +118,7 @@ def _spread(patch: Patch, cells: OpenCells, i: int) -> bool:
 
 @compiled_exactly
 def _own_heights(patch: Patch, cells: OpenCells, region: Array, number: int, queue: Array) -> int:
-    """Heights of the region's cells. Returns how many of them, now in `queue`, lie at its border; -1 if there are none."""
+    """Heights of the region's cells. Returns how many, now in `queue`, lie at its border; -1 if there are none."""
     count, empty = 0, True
     for row in range(patch.height.shape[0]):
         for column in range(patch.height.shape[1]):

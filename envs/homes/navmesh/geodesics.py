@@ -71,7 +71,7 @@ def _way_to(mesh: NavMesh, search: Search, p: int, corridor: Array) -> int:
 def find_corridor(
     mesh: NavMesh, search: Search, p: int, start: Array, goal_p: int, goal: Array, corridor: Array
 ) -> int:
-    """Polygons from p to goal_p, between places on them; fills `corridor` and returns how many, 0 if none leads there."""
+    """Polygons from p to goal_p, between places on them; fills `corridor` and returns how many, 0 if no way leads."""
     begin(search, p, start, distance_between(start, goal) * GREED)
     size, nodes, too_many = 1, 1, False
     while size:

@@ -152,9 +152,10 @@ def watershed(cells: OpenCells) -> Array:
         _grow(waiting[s], size[s], level, region, steps, cells)
         for w in range(size[s]):
             i = waiting[s, w]
-            if i != -1 and region[i] == 0:
-                if _flood(i, max(level - 2, 0), new, region, steps, distance, cells, stack):
-                    new += 1
+            if i == -1 or region[i] != 0:
+                continue
+            if _flood(i, max(level - 2, 0), new, region, steps, distance, cells, stack):
+                new += 1
     _sort_by_level(np.int64(0), distance, region, walkable, waiting, size)
     _grow(waiting[0], size[0], np.int64(0), region, steps, cells)
     return region

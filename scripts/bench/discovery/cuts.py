@@ -22,7 +22,7 @@ from embodia.perception.pictures.scenes import Scenes
 from embodia.perception.pictures.sprites import sprites
 from embodia.perception.scores.clustering_scores import ari, average_precision, box_iou, box_of, corloc, mask_iou
 from embodia.perception.self_supervision.augmentation import Augmentation
-from embodia.perception.self_supervision.dino import DINO, DINOSettings
+from embodia.perception.self_supervision.dino import DINO, DINOConfig
 from embodia.perception.self_supervision.views import Views
 from embodia.scripts.bench.discovery.records import (
     ADAM,
@@ -225,7 +225,7 @@ def home_dino(out: Path, train: Scenes, steps: int, seed: int) -> tuple[ViT, str
     after 300 updates.
     """
     views = Views(Augmentation(scale=(0.75, 1.0), colour=0.1, brightness=0.1, grey=0.1, blur=0.0))
-    settings = DINOSettings(
+    settings = DINOConfig(
         prototypes=64, batch_norm=True, momentum=0.98, steps=steps, local_crops=0, frozen_updates=steps
     )
     model = DINO(small_vit(train, seed=seed), views, settings)

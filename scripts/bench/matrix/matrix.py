@@ -20,6 +20,7 @@ from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.references.constant import Constant
 from embodia.agents.reinforcement.dreamer import DreamerConfig
+from embodia.agents.reinforcement.mpc import MPCConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.checkpoint import list_steps
 from embodia.agents.training.evaluate import evaluate
@@ -27,24 +28,18 @@ from embodia.agents.training.fit import FitConfig
 from embodia.agents.training.loop import Schedule
 from embodia.agents.training.rows import EpisodeWriter, episode_files
 from embodia.agents.training.scores import SIGN, declared_scores
+from embodia.envs.driving.options import RoadOptions
+from embodia.envs.grid.options import GridOptions
+from embodia.envs.homes.options import HomesOptions
 from embodia.planners.models.rssm import RSSMConfig
 from embodia.scripts.assembly import build, runs
-from embodia.scripts.assembly.config import (
-    AgentConfig,
-    Config,
-    EncoderConfig,
-    EnvConfig,
-    EvaluationConfig,
-    GridOptions,
-    HomesOptions,
-    RoadOptions,
-    check,
-    write,
-)
-from embodia.scripts.assembly.image_encoders import ImageConfig
-from embodia.scripts.assembly.planning import MPCConfig, SearchOptions
+from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationConfig, check
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, PLANNER
+from embodia.scripts.assembly.parts import configured
 from embodia.scripts.assembly.provenance import config_hash, hardware
-from embodia.scripts.assembly.self_supervision import METHODS, PositivesConfig
+from embodia.scripts.assembly.self_supervision import PositivesConfig
+from embodia.scripts.assembly.stored import write
 from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.matrix import matrix_plot
 from embodia.scripts.commands import pretrain, train
@@ -67,16 +62,16 @@ WORLDS = {
 }
 REFERENCES = ("random", "constant", "expert")
 """Floors and bar: chance, the best action that never changes, the expert."""
-PICTURE = ImageConfig("conv", dim=64, width=16)
+PICTURE = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
-    "end to end": (EncoderConfig(dim=64, image="conv", width=16), None),
-    "random, frozen": (EncoderConfig(dim=64, image="conv", width=16, frozen=True), None),
+    "end to end": (EncoderConfig(dim=64, image=PICTURE), None),
+    "random, frozen": (EncoderConfig(dim=64, image=PICTURE, frozen=True), None),
     "by augmentation, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig()),
     "by time, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig("temporal", 3)),
     "by time, fine-tuned": (EncoderConfig(dim=64), PositivesConfig("temporal", 3)),
 }
 """How pictures are read, and what a pretrained one takes for the same picture."""
-METHOD = METHODS["vicreg"]
+METHOD = configured(LEARNER, "vicreg")
 
 CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))
@@ -85,10 +80,9 @@ SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
 FEW: Any = {"learning_starts": 500, "train_ratio": 24.0, "batch_size": 8, "length": 16}
 """Small batches: at 3,000 steps they allow 470 updates, each for a quarter of the usual price."""
 DREAMING = DreamerConfig(model=SMALL, learning_rate=1e-3, warmup=20, imagine_last=8, **FEW)
-SEARCH = SearchOptions(horizon=8, samples=48, elites=8, iterations=3)
-PLANNING = MPCConfig(rssm=SMALL, execute=4, search=SEARCH, **FEW)
-SMOOTH = SearchOptions(horizon=8, samples=48, elites=16, iterations=3)
-WEIGHING = replace(PLANNING, planner="mppi", search=SMOOTH)
+SEARCH: Any = {"horizon": 8, "samples": 48, "iterations": 3}
+PLANNING = MPCConfig(model=SMALL, execute=4, planner=configured(PLANNER, "cem", elites=8, **SEARCH), **FEW)
+WEIGHING = replace(PLANNING, planner=configured(PLANNER, "mppi", elites=16, **SEARCH))
 """MPPI averages continuous actions, which roads alone have."""
 
 
@@ -98,7 +92,7 @@ class Row:
 
     world: str
     encoder: str
-    agent: AgentConfig
+    agent: Any
 
     @property
     def name(self) -> str:

@@ -18,11 +18,11 @@ from embodia.perception.pictures.scenes import Scenes
 from embodia.perception.pictures.sprites import sprites
 from embodia.perception.scores.clustering_scores import mask_iou
 from embodia.perception.self_supervision.augmentation import Augmentation
-from embodia.perception.self_supervision.dino import DINO, DINOSettings
+from embodia.perception.self_supervision.dino import DINO, DINOConfig
 from embodia.perception.self_supervision.views import Views
 
 CHANGES = Augmentation(scale=(0.4, 1.0), colour=0.2, brightness=0.1, grey=0.1)
-SETTINGS = DINOSettings(prototypes=256, momentum=0.99, local_scale=(0.25, 0.5), local_size=32, frozen_updates=50)
+SETTINGS = DINOConfig(prototypes=256, momentum=0.99, local_scale=(0.25, 0.5), local_size=32, frozen_updates=50)
 TRAINING = FitConfig(steps=1_200, batch_size=64, learning_rate=5e-4, device="cpu")
 TRAIN, TEST = 4_000, 400  # pictures
 

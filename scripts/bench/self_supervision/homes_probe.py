@@ -23,9 +23,11 @@ from embodia.agents.training.rng import seed_all
 from embodia.envs.homes.walks import Walks, walks
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.self_supervision.augmentation import Augmentation
-from embodia.scripts.assembly.image_encoders import ImageConfig, make, picture_space
+from embodia.scripts.assembly.image_encoders import image_encoder, picture_space
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER
+from embodia.scripts.assembly.parts import configured
 from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.assembly.self_supervision import METHODS, PositivesConfig, method
+from embodia.scripts.assembly.self_supervision import PositivesConfig, method
 from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
 from embodia.scripts.report.statistics import bootstrap
@@ -33,7 +35,7 @@ from embodia.scripts.report.statistics import bootstrap
 OUT = Path("runs/bench-homes-probe")
 TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk
 SPACE = picture_space((64, 64, 3))
-ENCODER = ImageConfig("conv", dim=128, width=16)
+ENCODER = configured(IMAGE_ENCODER, "conv", dim=128, width=16)
 TRAINING = FitConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
 CHANGES = Augmentation((0.5, 1.0), colour=0.2, brightness=0.15, grey=0.1)
 COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
@@ -86,12 +88,12 @@ def jobs(
 
 def untrained(seed: int) -> Read:
     seed_all(seed)
-    return reader(make(ENCODER, SPACE))
+    return reader(image_encoder(ENCODER, SPACE))
 
 
 def pretrained(views: PositivesConfig, training: FitConfig, train: Walks) -> Read:
     seed_all(training.seed)
-    learner = method(METHODS[METHOD], make(ENCODER, SPACE), views, training.steps)
+    learner = method(configured(LEARNER, METHOD), ENCODER, SPACE, views, training.steps)
     steps, number = train.rgb.shape[:2]
     apart = views.gap if views.frames == 2 else 0
 
@@ -122,7 +124,7 @@ class Supervised(nn.Module):
 def supervised(training: FitConfig, train: Walks) -> Read:
     """The same encoder, pictures and changes, taught room and objects by their labels."""
     seed_all(training.seed)
-    encoder = make(ENCODER, SPACE)
+    encoder = image_encoder(ENCODER, SPACE)
     learner = Supervised(encoder, len(train.rooms) + train.objects.shape[2])
     steps, number = train.rgb.shape[:2]
 

@@ -25,11 +25,13 @@ from embodia.perception.pictures.shapes10 import SPACE, shapes10
 from embodia.perception.scores.collapse import effective_rank
 from embodia.perception.scores.probe import knn_probe, linear_probe, principal_axes, summaries
 from embodia.perception.self_supervision.augmentation import Augmentation
-from embodia.perception.self_supervision.dino import DINOSettings
+from embodia.perception.self_supervision.dino import DINOConfig
 from embodia.perception.self_supervision.mae import MAE
-from embodia.scripts.assembly.image_encoders import ImageConfig, make
+from embodia.scripts.assembly.image_encoders import image_encoder
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER
+from embodia.scripts.assembly.parts import configured
 from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.assembly.self_supervision import METHODS, MethodSettings, PositivesConfig, SimSiamSettings, method
+from embodia.scripts.assembly.self_supervision import PositivesConfig, method
 from embodia.scripts.bench.harness.once import once
 from embodia.scripts.bench.self_supervision.attention_scores import TRAINING as ATTENTION
 from embodia.scripts.bench.self_supervision.attention_scores import attention
@@ -39,15 +41,15 @@ from embodia.scripts.report.statistics import bootstrap
 OUT = Path("runs/bench-ssl")
 TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures
 TURNING = Augmentation((0.65, 1.1), 0.2, 180.0, flip=0.5, colour=0.3, brightness=0.2, grey=0.3, blur=0.0, noise=0.02)
-CONV = ImageConfig("conv", dim=64, width=16)
-VIT = ImageConfig("vit", dim=64, patch=4, depth=4, heads=4, pool="mean")
+CONV = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
+VIT = configured(IMAGE_ENCODER, "vit", dim=64, patch=4, depth=4, heads=4, pool="mean")
 BASE = FitConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
 SLOW = replace(BASE, steps=3_000)  # without negatives or decorrelation, dimensions are learnt one after the other
 SGD = replace(BASE, steps=500, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)
 PAINTED = ("masked_mse", "interpolated_mse", "tuned", "scratch")
 # Equal shares of few prototypes, because centring by the mean falls onto one dimension under these changes; a student
 # as unsure as they are hard to predict (at 0.1 it stays worse than a guess); no small crops, which hold no whole shape.
-BALANCED = DINOSettings(
+BALANCED = DINOConfig(
     prototypes=64,
     batch_norm=True,
     centring="sinkhorn",
@@ -63,30 +65,30 @@ Line = dict[str, Any]
 class Recipe:
     """A method with the budget it needs."""
 
-    settings: MethodSettings
+    settings: Any
     training: FitConfig = BASE
-    encoder: ImageConfig = CONV
+    encoder: Any = CONV
     changes: Augmentation = TURNING
 
 
 RECIPES = {
-    "SimCLR": Recipe(METHODS["simclr"]),
-    "VICReg": Recipe(METHODS["vicreg"]),
-    "Barlow Twins": Recipe(METHODS["barlow-twins"]),
-    "BYOL": Recipe(METHODS["byol"], SLOW),
+    "SimCLR": Recipe(configured(LEARNER, "simclr")),
+    "VICReg": Recipe(configured(LEARNER, "vicreg")),
+    "Barlow Twins": Recipe(configured(LEARNER, "barlow-twins")),
+    "BYOL": Recipe(configured(LEARNER, "byol"), SLOW),
     # AdamW, not the paper's SGD: 32 % after 500 updates, where SGD at 0.1 was at chance after 450
-    "SimSiam": Recipe(SimSiamSettings((512, 128), bottleneck=128, predictor_rate=10.0), SLOW),
+    "SimSiam": Recipe(configured(LEARNER, "simsiam", widths=(512, 128), bottleneck=128, predictor_rate=10.0), SLOW),
     "DINO": Recipe(BALANCED, SLOW),
-    "MAE": Recipe(METHODS["mae"], replace(SLOW, precision="float32"), VIT),
+    "MAE": Recipe(configured(LEARNER, "mae"), replace(SLOW, precision="float32"), VIT),
 }
 # Milder than TURNING, which is too hard to predict in so few updates: with all its parts DINO would stay uniform too.
 MILD = replace(TURNING, scale=(0.8, 1.1), rotation=30.0, colour=0.1, brightness=0.1, grey=0.1)
 QUICK = replace(BASE, steps=300, batch_size=64)
 CENTRED = replace(BALANCED, centring="mean", student_temperature=0.1, frozen_updates=20)
 COLLAPSE = {
-    "SimSiam": Recipe(SimSiamSettings(), SGD),
-    "SimSiam without stop-gradient": Recipe(SimSiamSettings(stop_gradient=False), SGD),
-    "SimSiam without predictor": Recipe(SimSiamSettings(predict=False), SGD),
+    "SimSiam": Recipe(configured(LEARNER, "simsiam"), SGD),
+    "SimSiam without stop-gradient": Recipe(configured(LEARNER, "simsiam", stop_gradient=False), SGD),
+    "SimSiam without predictor": Recipe(configured(LEARNER, "simsiam", predict=False), SGD),
     "DINO": Recipe(CENTRED, QUICK, changes=MILD),
     "DINO without centring": Recipe(replace(CENTRED, centring="off"), QUICK, changes=MILD),
     "DINO without sharpening": Recipe(replace(CENTRED, teacher_temperature=0.1), QUICK, changes=MILD),
@@ -138,10 +140,10 @@ def pca(seed: int) -> Line:
     return scored(ours, theirs, labels, test_labels)
 
 
-def untrained(encoder: ImageConfig, seed: int) -> Line:
+def untrained(encoder: Any, seed: int) -> Line:
     train, labels, test, test_labels = data(seed)
     seed_all(seed)
-    made = make(encoder, SPACE)
+    made = image_encoder(encoder, SPACE)
     return scored(summaries(made, {"image": train}), summaries(made, {"image": test}), labels, test_labels)
 
 
@@ -165,7 +167,7 @@ def trained(recipe: Recipe, seed: int) -> Line:
     if isinstance(learner, MAE):
         few = (train[:FEW], labels[:FEW], test, test_labels, TURNING)
         found |= painting(learner, test[:500])
-        for name, start in (("tuned", encoder), ("scratch", make(recipe.encoder, SPACE))):
+        for name, start in (("tuned", encoder), ("scratch", image_encoder(recipe.encoder, SPACE))):
             found[name] = fine_tuned(start, *few, updates=min(UPDATES, recipe.training.steps))
     return {**found, "steps": recipe.training.steps, "recipe": asdict(recipe), "last": logged[-1]}
 
@@ -182,7 +184,7 @@ def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[SelfSupervised
     """The method after its training, and what it logged at every update."""
     seed_all(seed)
     positives = PositivesConfig(augmentation=recipe.changes)
-    learner = method(recipe.settings, make(recipe.encoder, SPACE), positives, recipe.training.steps)
+    learner = method(recipe.settings, recipe.encoder, SPACE, positives, recipe.training.steps)
     pictures = RandomBatches(lambda rng, n: {"obs": {"image": train[rng.integers(len(train), size=n)]}}, seed)
     now = fit(learner, pictures, replace(recipe.training, seed=seed, log_every=1))
     return learner, now.lines

@@ -19,7 +19,7 @@ from embodia.agents.training.loop import Progress, advance, begin
 from embodia.agents.training.rng import seed_all
 from embodia.perception import Encoder, Obs
 from embodia.scripts.assembly import build
-from embodia.scripts.assembly.config import EnvConfig, known_id
+from embodia.scripts.assembly.environments import EnvConfig, known_id
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.bench.harness.stopwatch import Rate, middle, rate, remark
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.scripts.assembly import build
-from embodia.scripts.assembly.config import EnvConfig
+from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.bench.harness.stopwatch import middle, rate, remark
 from embodia.scripts.report import video

@@ -25,7 +25,7 @@ from embodia.agents.training.rows import NonFinite
 from embodia.perception.encoders.conv_net import ConvNet
 from embodia.perception.pictures.shapes10 import SPACE, shapes10
 from embodia.perception.self_supervision.byol import BYOL
-from embodia.perception.self_supervision.dino import DINO, DINOSettings
+from embodia.perception.self_supervision.dino import DINO, DINOConfig
 from embodia.perception.self_supervision.vicreg import VICReg
 
 CONFIG = FitConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup=2, log_every=2, device="cpu")
@@ -134,7 +134,7 @@ def test_encoders_under_self_supervision_resume_bit_for_bit(kind, tmp_path):
 
     def learner():
         seed_all(0)
-        options = {"settings": DINOSettings(16, 16, 8, frozen_updates=2)} if kind is DINO else {"widths": (16, 16)}
+        options = {"config": DINOConfig(16, 16, 8, frozen_updates=2)} if kind is DINO else {"widths": (16, 16)}
         return kind(ConvNet(SPACE, (8, 8), (2, 2)), **options)
 
     def shapes():

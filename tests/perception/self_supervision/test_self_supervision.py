@@ -27,7 +27,7 @@ from embodia.perception.scores.probe import (
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.barlow_twins import BarlowTwins, barlow_loss
 from embodia.perception.self_supervision.byol import BYOL, regression
-from embodia.perception.self_supervision.dino import DINO, DINOSettings, distillation, sinkhorn
+from embodia.perception.self_supervision.dino import DINO, DINOConfig, distillation, sinkhorn
 from embodia.perception.self_supervision.joint_embedding import projector
 from embodia.perception.self_supervision.mae import MAE, normalised
 from embodia.perception.self_supervision.simclr import SimCLR, nt_xent
@@ -52,10 +52,10 @@ METHODS = {
     "simsiam": lambda: SimSiam(small(), widths=(32, 16), bottleneck=8),
     "vicreg": lambda: VICReg(small(), widths=(32, 32)),
     "barlow_twins": lambda: BarlowTwins(small(), widths=(32, 32)),
-    "dino": lambda: DINO(small(), settings=DINOSettings(prototypes=32, hidden=32, bottleneck=16, frozen_updates=0)),
+    "dino": lambda: DINO(small(), config=DINOConfig(prototypes=32, hidden=32, bottleneck=16, frozen_updates=0)),
     "dino_vit": lambda: DINO(
         ViT(SPACE, dim=16, depth=1, heads=2),
-        settings=DINOSettings(prototypes=32, hidden=32, bottleneck=16, local_size=16, frozen_updates=0),
+        config=DINOConfig(prototypes=32, hidden=32, bottleneck=16, local_size=16, frozen_updates=0),
     ),
     "mae": lambda: MAE(ViT(SPACE, dim=16, depth=1, heads=2), width=16, depth=1, heads=2),
 }
@@ -183,7 +183,7 @@ def test_dino_centre_is_the_moving_mean_of_the_teacher():
 
 
 def test_dino_keeps_the_teachers_encoder():
-    method = DINO(small(), settings=DINOSettings(prototypes=16, hidden=16, bottleneck=8, batch_norm=True))
+    method = DINO(small(), config=DINOConfig(prototypes=16, hidden=16, bottleneck=8, batch_norm=True))
     assert method.kept is method.teacher.module.encoder
     assert METHODS["byol"]().kept is not METHODS["byol"]().teacher.module.encoder
     byol = METHODS["byol"]()
@@ -197,20 +197,20 @@ def test_sinkhorn_gives_every_prototype_an_equal_share():
     torch.testing.assert_close(balanced.sum(0), torch.full((8,), 8.0), atol=1e-3, rtol=0)
     assert logits.softmax(1).sum(0)[0] > 50
     torch.testing.assert_close(sinkhorn(logits + 3 * torch.randn(8), rounds=50), balanced, atol=1e-4, rtol=1e-3)
-    method = DINO(small(), settings=DINOSettings(prototypes=8, hidden=16, bottleneck=8, centring="sinkhorn"))
+    method = DINO(small(), config=DINOConfig(prototypes=8, hidden=16, bottleneck=8, centring="sinkhorn"))
     torch.testing.assert_close(method.sharpened(logits), sinkhorn(logits / 0.04))
 
 
 def test_dino_prototypes_stand_still_at_first():
-    settings = DINOSettings(prototypes=16, hidden=16, bottleneck=8, frozen_updates=2)
-    method = DINO(small(), settings=settings)
+    settings = DINOConfig(prototypes=16, hidden=16, bottleneck=8, frozen_updates=2)
+    method = DINO(small(), config=settings)
     moved = []
     for _ in range(3):
         method.loss({"obs": {"image": shapes10(4, 0)[0]}})[0].backward()
         moved.append(method.head.prototypes.grad is not None)
         method.after_update()
     assert moved == [False, False, True]
-    again = DINO(small(), settings=settings)
+    again = DINO(small(), config=settings)
     again.load_state_dict(method.state_dict())
     again.loss({"obs": {"image": shapes10(4, 0)[0]}})[0].backward()
     assert again.head.prototypes.grad is not None, "resumed, it knows how far it was"

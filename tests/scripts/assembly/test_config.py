@@ -2,25 +2,26 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import gymnasium as gym
 import pytest
+import torch
+from torch import nn
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
-from embodia.scripts.assembly import config as configuration
-from embodia.scripts.assembly.config import (
-    Config,
-    EnvConfig,
-    GridOptions,
-    NoOptions,
-    check,
-    fitting,
-    known_id,
-    make_options,
-    problems,
-    read,
-)
+from embodia.envs.driving.learning.manoeuvre import action_space
+from embodia.envs.driving.learning.observation import observation_space
+from embodia.envs.driving.options import RoadOptions
+from embodia.envs.grid.options import GridOptions
+from embodia.scripts.assembly import build, stored
+from embodia.scripts.assembly.config import Config, check, problems
+from embodia.scripts.assembly.earlier import flags
+from embodia.scripts.assembly.environments import EnvConfig, NoOptions, arguments, fitting, known_id
+from embodia.scripts.assembly.kinds import ENCODER
+from embodia.scripts.assembly.parts import configured, settled
 from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.commands.train import Args, shortened
 from embodia.scripts.mistake import Mistake
@@ -30,8 +31,8 @@ from embodia.scripts.presets.table import PRESETS, preset
 @pytest.mark.parametrize("each", PRESETS, ids=lambda each: each.name)
 def test_every_preset_is_sound_and_survives_json(each, tmp_path):
     check(each.config)
-    configuration.write(each.config, tmp_path / "config.json", preset=each.name)
-    again = read(tmp_path / "config.json")
+    stored.write(each.config, tmp_path / "config.json", preset=each.name)
+    again = stored.read(tmp_path / "config.json", Config)
     assert again == each.config
     assert config_hash(again) == config_hash(each.config)
 
@@ -56,8 +57,8 @@ def test_ids_are_found_by_any_of_their_names_and_misspellings_are_met():
 
 def test_our_environments_are_told_the_split_and_those_from_elsewhere_to_draw():
     ours, foreign = EnvConfig("embodia/MiniGrid-Empty-8x8-v0"), EnvConfig("CartPole-v1", NoOptions())
-    assert make_options(ours, "test")["split"] == "test"
-    assert make_options(foreign, "test") == {"render_mode": "rgb_array"}
+    assert arguments(ours, "test")["split"] == "test"
+    assert arguments(foreign, "test") == {"render_mode": "rgb_array"}
 
 
 def test_options_follow_the_world():
@@ -112,21 +113,93 @@ def test_short_flags_reach_every_seed():
 )
 def test_a_config_of_another_version_is_named(change, says, tmp_path):
     path = tmp_path / "config.json"
-    configuration.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
+    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(Mistake) as caught:
-        read(path)
+        stored.read(path, Config)
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_truncated_config_is_named(tmp_path):
     path = tmp_path / "config.json"
-    configuration.write(preset("ppo-empty"), path)
+    stored.write(preset("ppo-empty"), path)
     path.write_text(path.read_text()[:-30])
     with pytest.raises(Mistake, match=r"config\.json cannot be read"):
-        read(path)
+        stored.read(path, Config)
     with pytest.raises(Mistake, match="is no run"):
-        read(tmp_path / "elsewhere" / "config.json")
+        stored.read(tmp_path / "elsewhere" / "config.json", Config)
+
+
+# Runs made before ------------------------------------------------------------------------------------------------
+
+EARLIER = sorted((Path(__file__).parent / "earlier").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_configurations_written_by_earlier_versions_are_read(path):
+    """Each was written when the options of all models, planners and objectives stood side by side."""
+    assert settled(stored.read(path, Config)) == settled(preset(path.stem))
+
+
+def test_an_earlier_convolutional_encoder_is_as_wide_as_it_was(tmp_path):
+    path = tmp_path / "config.json"
+    data = json.loads(EARLIER[0].read_text())
+    data["config"]["encoder"] |= {"image": "conv", "dim": 64, "width": 16}
+    path.write_text(json.dumps(data))
+    assert stored.read(path, Config).encoder.image == configured(ENCODER, "conv", dim=64, width=16)
+
+
+def test_flags_of_earlier_versions_mean_what_they_meant():
+    given = ["--agent.search.samples", "8", "--agent.dino_wm.depth=2", "--encoder.width", "4", "--agent.searching", "x"]
+    wanted = ["--agent.planner.samples", "8", "--agent.model.depth=2", "--encoder.image.width", "4"]
+    assert flags(given) == [*wanted, "--agent.searching", "x"]
+
+
+# Weights ---------------------------------------------------------------------------------------------------------
+
+WEIGHTS = {
+    "ppo-empty": (181304, 12864.558247380188, 0.04480123519897461),
+    "dqn-empty": (129710, 8007.34951852769, 0.5810491442680359),
+    "dagger-fourrooms-memory": (168727, 8634.54186950042, 0.9617037177085876),
+    "dagger-pointnav": (228500, 8351.282942959342, 0.18519604206085205),
+    "ppo-pointnav": (312437, 11158.414904160658, 0.4852793216705322),
+    "ppo-driving": (258826, 14455.449051966181, 0.02917402982711792),
+    "dreamer-pendulum": (341827, 13318996255.576591, 0.520149827003479),
+    "td-mpc2-pendulum": (534211, 266208.4942278115, 0.8338152766227722),
+    "mpc-rssm-empty": (433252, 6659512172.975974, 0.7091473340988159),
+}
+"""Numbers of an agent's networks, the sum of their absolute values, and the next random number, as they were drawn
+before methods stood in tables: published results hang on them."""
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_presets_draw_the_weights_that_they_drew_before(name):
+    config = preset(name)
+    agent = build.agent(config, Spaces(config.env))
+    networks = [value for value in vars(agent).values() if isinstance(value, nn.Module)]
+    policy = getattr(getattr(agent, "model", None), "policy", None)  # SB3's; a part of TD-MPC2's model, counted twice
+    networks += [policy] if isinstance(policy, nn.Module) else []
+    tensors = [each for network in networks for each in network.state_dict().values()]
+    count, total, drawn = WEIGHTS[name]
+    assert sum(each.numel() for each in tensors) == count
+    assert sum(float(each.double().abs().sum()) for each in tensors) == pytest.approx(total, rel=1e-6)
+    assert torch.rand(1).item() == pytest.approx(drawn)
+
+
+class Spaces:
+    """What an environment shows and takes; of roads without generating one."""
+
+    def __init__(self, env):
+        if isinstance(env.options, RoadOptions):
+            self.single_observation_space = observation_space(env.options.observation)
+            self.single_action_space = action_space(gym.spec(env.id).kwargs["action"])
+            return
+        made = build.worlds(env, "train", 1)
+        self.single_observation_space, self.single_action_space = (
+            made.single_observation_space,
+            made.single_action_space,
+        )
+        made.close()

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from embodia.scripts.assembly.config import HomesOptions
+from embodia.envs.homes.options import HomesOptions
 from embodia.scripts.commands.eval import Homes, Policy, resolve
 from embodia.scripts.main import main
 from embodia.scripts.mistake import Mistake

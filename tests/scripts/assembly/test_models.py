@@ -48,7 +48,10 @@ def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"], "samples means nothing to ilqr"),
+        (
+            ["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"],
+            "planner.samples means nothing to ilqr",
+        ),
         (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum observes state"),
         (["mpc-rssm-empty", "--agent.planner", "mppi"], "take CEM or MCTS"),
         (["mpc-pendulum", "--agent.objective", "return"], "Return scores the predicted reward"),

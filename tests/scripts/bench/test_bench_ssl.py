@@ -157,7 +157,7 @@ def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatc
 @pytest.mark.parametrize("side", [32, 64])
 def test_the_matrix_compares_what_is_taught_and_not_networks(side):
     space = image_encoders.picture_space((side, side, 3))
-    learnt = image_encoders.make(bench_matrix.PICTURE, space).state_dict()
+    learnt = image_encoders.image_encoder(bench_matrix.PICTURE, space).state_dict()
     for name in ("end to end", "random, frozen"):
         (reads,) = build.encoder(bench_matrix.ENCODERS[name][0], space).parts.values()
         fresh = {key.removeprefix("encoder."): value.shape for key, value in reads.state_dict().items()}

@@ -27,13 +27,14 @@ from embodia.perception.pictures.sprites import sprites
 from embodia.perception.pictures.tetrominoes import tetrominoes
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.byol import BYOL
-from embodia.perception.self_supervision.dino import DINO, DINOSettings
+from embodia.perception.self_supervision.dino import DINO, DINOConfig
 from embodia.perception.self_supervision.patch_vicreg import PatchVICReg
 from embodia.perception.self_supervision.time_contrastive import TimeContrastive
 from embodia.perception.self_supervision.vicreg import VICReg
 from embodia.perception.self_supervision.views import Views
 from embodia.planners.models.dino_wm import DINOWM, DINOWMConfig
-from embodia.scripts.assembly.image_encoders import ImageConfig
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER
+from embodia.scripts.assembly.parts import configured
 from embodia.scripts.bench.discovery.records import ADAM, NumberedBatches
 from embodia.scripts.bench.self_supervision import attention_scores, homes_probe, mae_scores, ssl
 from embodia.scripts.bench.world_models import chain, kept_tokens, wall
@@ -89,7 +90,7 @@ def check(name, losses, module=None, **more):
 # `embodia pretrain` ------------------------------------------------------------------------------------------------
 
 PRETRAINING = FitConfig(steps=10, batch_size=8, warmup=3, log_every=1, device="cpu")
-FROZEN = DINOSettings(prototypes=16, hidden=16, bottleneck=8, frozen_updates=4, steps=10, batch_norm=True)
+FROZEN = DINOConfig(prototypes=16, hidden=16, bottleneck=8, frozen_updates=4, steps=10, batch_norm=True)
 
 
 def small():
@@ -101,7 +102,7 @@ PRETRAINED = {
     "pretrain, vicreg, sgd": (lambda: VICReg(small(), widths=(16, 16)), {"optimizer": "sgd", "learning_rate": 0.01}),
     "pretrain, vicreg, bfloat16": (lambda: VICReg(small(), widths=(16, 16)), {"precision": "bfloat16"}),
     "pretrain, byol": (lambda: BYOL(small(), widths=(16, 16), hidden=16, steps=10), {}),
-    "pretrain, dino": (lambda: DINO(small(), settings=FROZEN), {}),
+    "pretrain, dino": (lambda: DINO(small(), config=FROZEN), {}),
 }
 
 
@@ -154,7 +155,7 @@ def test_dino_of_homes():
     scenes = sprites(40, 0, (1, 1), size=32)
     torch.manual_seed(3)
     vit = ViT(scenes.space(), 8, dim=16, depth=1, heads=2)
-    settings = DINOSettings(
+    settings = DINOConfig(
         prototypes=16,
         hidden=16,
         bottleneck=8,
@@ -219,7 +220,7 @@ def test_the_chain(losses, monkeypatch):
 @pytest.fixture
 def probed(monkeypatch):
     """Six frames of ten walks of noise, a small encoder, and where it is left when it has learned."""
-    monkeypatch.setattr(homes_probe, "ENCODER", ImageConfig("conv", dim=16, width=4))
+    monkeypatch.setattr(homes_probe, "ENCODER", configured(IMAGE_ENCODER, "conv", dim=16, width=4))
     kept = []
     monkeypatch.setattr(homes_probe, "reader", kept.append)
     rng = np.random.default_rng(3)

@@ -19,11 +19,13 @@ from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3.ppo import PPOConfig
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rows import EpisodeWriter, read_episode
+from embodia.envs.grid.options import GridOptions
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly import build, image_encoders, runs
-from embodia.scripts.assembly.config import Config, EncoderConfig, EnvConfig, GridOptions
-from embodia.scripts.assembly.self_supervision import METHODS
+from embodia.scripts.assembly.config import Config, EncoderConfig
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.kinds import LEARNER
 from embodia.scripts.data.frames import Pool
 from embodia.scripts.main import main
 from embodia.scripts.mistake import Mistake
@@ -31,8 +33,9 @@ from embodia.scripts.report import video
 
 SMALL = [
     *("--training.batch-size", "8", "--training.log-every", "2", "--training.warmup", "2"),
-    *("--encoder.width", "8", "--encoder.dim", "16", "--data.size", "32"),
+    *("--encoder.dim", "16", "--data.size", "32"),
 ]
+NARROW = ["--encoder.width", "8"]
 ENV = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb", tile_size=8), 2)
 AGENTS = {
     "ppo": PPOConfig(n_steps=8, batch_size=8, hidden=(16,), device="cpu"),
@@ -42,7 +45,8 @@ AGENTS = {
 
 
 def pretrain(method, data, out, *flags, net="conv"):
-    assert main(["pretrain", method, "--data", str(data), "--encoder.net", net, *SMALL, *flags, "--out", str(out)]) == 0
+    named = ["--encoder", net, *(NARROW if net != "vit" else []), *SMALL]
+    assert main(["pretrain", method, "--data", str(data), *named, *flags, "--out", str(out)]) == 0
     return out
 
 
@@ -94,7 +98,7 @@ def test_a_run_is_a_folder_anyone_can_read(run):
     assert list(run.glob("events.out.tfevents*"))
     said = image_encoders.about(image_encoders.find(run))
     assert said["step"] == 6
-    assert said["encoder"]["net"] == "conv"
+    assert said["encoder"] == {"kind": "conv_net", "dim": 16, "width": 8}
     assert not (run / ".training").exists()
 
 
@@ -108,7 +112,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
 
     monkeypatch.setattr(Pool, "batch", stopping)
     place = tmp_path / "run"
-    flags = ["--encoder.net", "conv", *SMALL, "--steps", "6"]
+    flags = ["--encoder.net", "conv", *NARROW, *SMALL, "--steps", "6"]  # the flag as it was called before
     assert main(["pretrain", "vicreg", "--data", str(pictures), *flags, "--out", str(place)]) == 130
     assert "stopped at update 3" in capsys.readouterr().err
     assert main(["pretrain", "--resume", str(place)]) == 0
@@ -135,7 +139,7 @@ def test_a_run_made_before_there_was_fit_goes_on(tmp_path):
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)  # another processor rounds otherwise
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", LEARNER.table)
 def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
     if name in ("time-contrastive", "patch-vicreg", "slow-features"):
         pictures = episodes(tmp_path / "episodes")
@@ -228,11 +232,15 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
     with pytest.raises(Mistake, match="hold none"):
         build.encoder(EncoderConfig(frozen=True), spaces.Dict(x=spaces.Box(-1, 1, (3,), np.float32)))
     for arguments, says in (
-        (["pretrain", "simclear", "--data", "x"], "simclear is no method. Nearest: simclr"),
+        (["pretrain", "simclear", "--data", "x"], "simclear is no learner. Nearest: simclr"),
         (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
-        (["pretrain", "mae", "--data", str(tmp_path), "--encoder.net", "conv"], "no picture"),
+        (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no picture"),
+        (["pretrain", "mae", "--data", str(pictures), "--encoder", "conv"], "trains a ViT, which conv is not"),
+        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "leave --positives out"),
+        (["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"], "--encoder.width means nothing to vit"),
         (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "in the same place"),
-        (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "of its own"),
+        (["pretrain", "slow-features", "--data", str(pictures), "--positives", "augmentation"], "at temporal"),
+        (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "which conv is not"),
         (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch sees no CUDA device"),
         (["segment", str(run), "--data", str(pictures)], "ConvNet, which has neither slots nor patches"),
         (["attention", str(run), "--data", str(pictures)], "ConvNet, which attends to nothing"),

@@ -22,7 +22,6 @@ from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, P
 from embodia.envs.driving.types import StateColumn
 from embodia.envs.driving.vehicle.bicycle import bicycle_step, ego_boxes
 from embodia.planners.driving.idm import IdmPlanner
-from embodia.scripts.assembly.drivers import idm
 from embodia.tests.envs.driving.road import WIDTH, car, ego_history, join, scenario_on
 
 
@@ -245,7 +244,9 @@ def test_ids_are_registered():
 
 @pytest.mark.parametrize("reactive", [False, True])
 def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, reactive):
-    env = DrivingVectorEnv(3, scenarios, action="trajectory", rules="nuplan", reactive=reactive, expert=idm)
+    env = DrivingVectorEnv(
+        3, scenarios, action="trajectory", rules="nuplan", reactive=reactive, expert=lambda scenario: IdmPlanner()
+    )
     env.reset(options={"scenario": [0, 1, 2]})
     for _ in range(79):
         _, _, _, truncated, info = env.step(env.expert_action())

@@ -1,0 +1,123 @@
+"""Configurations and flags as earlier versions wrote them, in today's words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from embodia.perception.self_supervision.slow_features import SlowFeaturesConfig, SlowNetConfig
+from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER
+from embodia.scripts.assembly.parts import configured
+
+Data = dict[str, Any]
+
+TRAIN = {
+    "--encoder.width": "--encoder.image.width",
+    "--agent.search.": "--agent.planner.",
+    "--agent.rssm.": "--agent.model.",
+    "--agent.dino-wm.": "--agent.model.",
+    "--agent.substeps": "--agent.model.substeps",
+    "--agent.quadratic.": "--agent.objective.",
+    "--agent.discount": "--agent.objective.discount",
+}
+"""How flags of `train` begin that have other names now."""
+PRETRAIN = {"--encoder.net": "--encoder"}
+
+
+def flags(arguments: Sequence[str], names: Mapping[str, str] = TRAIN) -> list[str]:
+    """The same arguments under today's names."""
+    return [renamed(argument, names) for argument in arguments]
+
+
+def renamed(argument: str, names: Mapping[str, str]) -> str:
+    name, equals, value = argument.partition("=")
+    name = name.replace("_", "-") if name.startswith("--") else name
+    for old, new in names.items():
+        if name == old or (old.endswith(".") and name.startswith(old)):
+            return f"{new}{name.removeprefix(old)}{equals}{value}"
+    return argument
+
+
+def renewed(data: Any) -> Any:
+    """A configuration as JSON holds it, in today's form."""
+    if isinstance(data, list):
+        return [renewed(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    data = {name: renewed(value) for name, value in data.items()}
+    return FORMS.get(data.get("kind", ""), lambda same: same)(data)
+
+
+def encoder(data: Data) -> Data:
+    """The width was that of one of the networks, whose token was as wide as the fused one."""
+    width = data.pop("width", None)
+    if width is not None and data.get("image") == "conv":
+        data["image"] = {"kind": "conv_net", "dim": data["dim"], "width": width}
+    return data
+
+
+def mpc(data: Data) -> Data:
+    """Options of all models, planners and objectives stood beside each other."""
+    if "search" not in data:
+        return data
+    models, quadratic = {"rssm": data.pop("rssm"), "dino-wm": data.pop("dino_wm")}, data.pop("quadratic")
+    search, discount, substeps = data.pop("search"), data.pop("discount"), data.pop("substeps")
+    if data["model"] in models:
+        data["model"] = models[data["model"]]
+    elif data["model"] != "simulator":
+        data["model"] = configured(MODEL, data["model"], substeps=substeps)
+    chosen = {name: value for name, value in search.items() if name != "kind" and value is not None}
+    data["planner"] = configured(PLANNER, data["planner"], **chosen)
+    if data["objective"] == "return":
+        data["objective"] = configured(OBJECTIVE, "return", discount=discount)
+    elif data["objective"] == "quadratic":
+        weights = {name: tuple(value) if isinstance(value, list) else value for name, value in quadratic.items()}
+        data["objective"] = configured(OBJECTIVE, "quadratic", **{k: v for k, v in weights.items() if k != "kind"})
+    return data
+
+
+def image_encoder(data: Data) -> Any:
+    """Options of all encoders stood beside each other; `slow` were the slow features of one's tokens."""
+    data.pop("kind")
+    net, slow = data.pop("net"), data.pop("slow", 0)
+    known = {each.name for each in fields(IMAGE_ENCODER.options(IMAGE_ENCODER.named(net)))}
+    made = configured(IMAGE_ENCODER, net, **{name: value for name, value in data.items() if name in known})
+    return configured(IMAGE_ENCODER, "slow_features", encoder=made, dim=slow) if slow else made
+
+
+def pretraining(data: Data) -> Data:
+    """What slow features stand on was described with them."""
+    if isinstance(data["method"], SlowFeaturesConfig) and isinstance(data["encoder"], SlowNetConfig):
+        data["encoder"] = data["encoder"].encoder
+    return data
+
+
+def learner(name: str) -> Callable[[Data], Any]:
+    """A learner's options stood in a class called NAMESettings."""
+
+    def renew(data: Data) -> Any:
+        chosen = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return configured(LEARNER, name, **{key: value for key, value in chosen.items() if key != "kind"})
+
+    return renew
+
+
+FORMS: dict[str, Callable[[Data], Any]] = {
+    "EncoderConfig": encoder,
+    "ImageConfig": image_encoder,
+    "ExpertConfig": lambda data: "expert",
+    "MPCConfig": mpc,
+    "PretrainConfig": pretraining,
+    "PretrainingConfig": lambda data: {**data, "kind": "FitConfig"},
+    "SimCLRSettings": learner("simclr"),
+    "BYOLSettings": learner("byol"),
+    "SimSiamSettings": learner("simsiam"),
+    "VICRegSettings": learner("vicreg"),
+    "PatchVICRegSettings": learner("patch-vicreg"),
+    "BarlowTwinsSettings": learner("barlow-twins"),
+    "DINOSettings": learner("dino"),
+    "MAESettings": learner("mae"),
+    "TimeContrastiveSettings": learner("time-contrastive"),
+    "SlotAttentionSettings": learner("slot-attention"),
+    "ComplexAutoEncoderSettings": learner("complex-autoencoder"),
+    "SlowFeaturesSettings": learner("slow-features"),
+}

@@ -1,0 +1,109 @@
+"""The kinds of methods: what each must do, what its constructor is given by name, and where its table is.
+
+A field of a configuration that holds a method is annotated with its contract, or the contract's name where that must
+not be imported: `Annotated[Any, Planner]`.
+"""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embodia.agents import Agent
+from embodia.perception import Encoder, SelfSupervised
+from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.planners import DrivingPlanner, Objective, Planner, WorldModel
+from embodia.scripts.assembly.options import Method, method_of, options, plain
+from embodia.scripts.assembly.tables.agents import AGENTS
+from embodia.scripts.assembly.tables.drivers import DRIVERS
+from embodia.scripts.assembly.tables.encoders import ENCODERS, PRETRAINED
+from embodia.scripts.assembly.tables.learners import LEARNERS
+from embodia.scripts.assembly.tables.models import MODELS
+from embodia.scripts.assembly.tables.objectives import OBJECTIVES
+from embodia.scripts.assembly.tables.planners import PLANNERS
+from embodia.scripts.mistake import Mistake, nearest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Methods that do the same thing, each in its own way."""
+
+    noun: str
+    contract: type
+    must: tuple[str, ...]
+    """What a class has to define."""
+    table: Mapping[str, Method]
+    given: tuple[str, ...]
+    """What a constructor may ask for by name, beside its configuration and the parts that this chooses."""
+    sets: tuple[str, ...] = ()
+    """Attributes that an object has."""
+    shared: tuple[str, ...] = ()
+    """Options that mean the same to all of them: changed ones stay when one method takes another's place."""
+
+    def options(self, method: Method, name: str = "") -> type:
+        """The type of its configuration."""
+        return options(method, self.given, name)
+
+    def named(self, name: str) -> Method:
+        """The method of the table. Raises Mistake with the nearest names."""
+        if name not in self.table:
+            hint = nearest(name, self.table)
+            raise Mistake(f"{name} is no {self.noun}. {hint} A class of your own is module:Class.")
+        return self.table[name]
+
+    def method(self, config: Any) -> Method:
+        """What a configuration, or a bare name, is of."""
+        if isinstance(config, str):
+            return self.named(config)
+        found = method_of(type(config))
+        return found or next(each for each in self.table.values() if self.options(each) is type(config))
+
+    def made(self, config: Any) -> type:
+        """The class of what a configuration stands for."""
+        method = plain(self.method(config))
+        return method if isinstance(method, type) else typing.get_type_hints(method)["return"]
+
+    def name(self, config: Any) -> str:
+        """What the method is called on the command line."""
+        if isinstance(config, str):
+            return config
+        method = self.method(config)
+        return next((name for name, each in self.table.items() if each is method), type(config).__name__)
+
+    def lacks(self, method: Method) -> list[str]:
+        """What a class of this kind has to define and does not."""
+        theirs = (*self.contract.__mro__, object)
+        own = [base for base in getattr(method, "__mro__", ()) if base not in theirs]
+        return [name for name in self.must if not any(name in vars(base) for base in own)]
+
+
+AGENT = Kind(
+    "agent",
+    Agent,
+    ("act", "buffer", "update", "save", "load"),
+    AGENTS,
+    given=("observation_space", "action_space", "encoder", "keys", "simulator"),
+    sets=("observation_space", "action_space"),
+    shared=("seed", "device"),
+)
+ENCODER = Kind("encoder", Encoder, ("forward",), ENCODERS, given=("space", "keys"), sets=("keys", "num_tokens", "dim"))
+IMAGE_ENCODER = Kind("image encoder", ImageEncoder, ("encode",), PRETRAINED, ENCODER.given, ENCODER.sets)
+LEARNER = Kind("learner", SelfSupervised, ("loss",), LEARNERS, given=("encoder", "space", "views", "steps"))
+MODEL = Kind(
+    "world model",
+    WorldModel,
+    ("initial", "observe", "imagine", "predict", "loss"),
+    MODELS,
+    given=("observation_space", "action_space", "encoder", "space", "simulator"),
+)
+PLANNER = Kind(
+    "planner",
+    Planner,
+    ("plan",),
+    PLANNERS,
+    given=("action_space", "actions"),
+    shared=("horizon", "samples", "elites", "iterations", "init_std", "min_std", "warm_start", "seed"),
+)
+OBJECTIVE = Kind("objective", Objective, ("__call__",), OBJECTIVES, given=())
+DRIVER = Kind("driving planner", DrivingPlanner, ("initial", "plan"), DRIVERS, given=("scenario", "log"))
+KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, MODEL, PLANNER, OBJECTIVE, DRIVER)

@@ -1,0 +1,61 @@
+"""Modules of a user's own, found from the current folder: only those that the command line names are ever imported."""
+
+import importlib
+import os
+import sys
+import traceback
+from types import ModuleType
+from typing import Any
+
+from embodia.scripts.assembly.kinds import Kind
+from embodia.scripts.mistake import Mistake, nearest
+
+
+def is_own(name: str) -> bool:
+    """Whether it is `module:Class`, and not a name of a table."""
+    return ":" in name
+
+
+def configuration(kind: Kind, name: str, flag: str) -> Any:
+    """The default configuration of `module:Class`; `flag` is what named it.
+
+    Raises:
+        Mistake: where there is no such module or class, or where it lacks a method of its contract.
+    """
+    found = class_of(name, flag)
+    if lacking := kind.lacks(found):
+        contract = f"{kind.contract.__module__}.{kind.contract.__name__}"
+        wanted = f"what every {kind.noun} has, and {contract} describes"
+        raise Mistake(f"{flag} {name}: {found.__name__} lacks {', '.join(lacking)}: {wanted}")
+    return kind.options(found, name)()
+
+
+def class_of(name: str, flag: str) -> type:
+    """`module:Class`. Raises Mistake where there is no such module or class."""
+    module_name, _, class_name = name.partition(":")
+    module = imported(module_name, f"{flag} {name}")
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [each for each, value in vars(module).items() if isinstance(value, type)]
+        raise Mistake(f"{flag} {name}: {place(module)} has no class {class_name}. {nearest(class_name, classes)}")
+    return found
+
+
+def imported(name: str, said: str) -> ModuleType:
+    """A module, from the current folder too. Raises Mistake, which begins with what was `said`."""
+    if os.getcwd() not in sys.path:  # last, so that it hides nothing
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        needed = "" if name == missing or name.startswith(f"{missing}.") else f", which {name} imports"
+        raise Mistake(f"{said}: there is no module {missing}{needed}; install it or mend the name") from error
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}, line {frame.lineno}: " if not isinstance(error, SyntaxError) else ""
+        raise Mistake(f"{said}: {name} cannot be imported: {where}{type(error).__name__}: {error}") from error
+
+
+def place(module: ModuleType) -> str:
+    return str(getattr(module, "__file__", None) or module.__name__)

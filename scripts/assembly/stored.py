@@ -1,0 +1,153 @@
+"""A configuration as JSON. Reading one imports no code: a class of the user's own has to be named again."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from embodia.scripts.assembly import environments, own
+from embodia.scripts.assembly.earlier import renewed
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.kinds import Kind
+from embodia.scripts.assembly.parts import flag, kind_of
+from embodia.scripts.assembly.provenance import plain
+from embodia.scripts.mistake import Mistake, nearest
+
+Root = TypeVar("Root")
+Named = Mapping[str, str]
+"""Path of a part -> the module:Class that the command line names for it; `env.id` -> the id."""
+
+
+def write(config: Any, path: Path, **more: Any) -> None:
+    """The configuration, and what else is to be remembered beside it."""
+    path.write_text(json.dumps({**more, "config": plain(config)}, indent=2))
+
+
+def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
+    """What `write` wrote. Raises Mistake naming file and field where it cannot be read, or the flag that is missing."""
+    try:
+        data = renewed(json.loads(path.read_text())["config"])
+    except FileNotFoundError as error:
+        raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
+    named = dict(named or {})
+    check_named(path, data, named)
+    config = Reader(path, named, dict(types(root))).restore(data, "config")
+    if not isinstance(config, root):
+        raise Mistake(f"{path}: config is a {type(config).__name__}, not a {root.__name__}")
+    return config
+
+
+def part(path: Path, data: Any, contract: type, named: tuple[str, str]) -> Any:
+    """The configuration of one method, as a file holds it.
+
+    Args:
+        path: of the file, for messages.
+        data: what it holds.
+        contract: of the method.
+        named: path of the flag that names a class of the user's own, and what it names.
+
+    Raises:
+        Mistake: as `read` does.
+    """
+    where, name = named
+    if missing := [f"{flag(where)} {kind}" for _, kind in of_users(data) if kind != name]:
+        refuse(path, missing)
+    hint = Annotated[Any, contract]
+    return Reader(path, {where: name}, dict(types(hint))).restore(renewed(data), where, hint)
+
+
+def refuse(path: Path, missing: Sequence[str]) -> None:
+    raise Mistake(f"{path}: a run never imports code by itself; name again what is yours: {' '.join(missing)}")
+
+
+def check_named(path: Path, data: Any, named: Named) -> None:
+    """Raises Mistake where the command line names other classes than the run's, or not all of them."""
+    theirs = dict(of_users(data))
+    if missing := [f"{flag(where)} {name}" for where, name in theirs.items() if where not in named]:
+        refuse(path, missing)
+    for where, name in named.items():
+        if where != "env.id" and name != theirs.get(where):
+            there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no class of yours as {where}"
+            raise Mistake(f"{flag(where)} {name}: {path} {there}")
+
+
+def of_users(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, module:Class) of every part that is the user's own; (env.id, id) of an environment that is."""
+    if isinstance(data, dict):
+        kind, name = str(data.get("kind")), str(data.get("id"))
+        if own.is_own(kind):
+            yield path, kind
+        if kind == EnvConfig.__name__ and environments.is_own(name):
+            yield f"{path}.id", name
+        for field, value in data.items():
+            yield from of_users(value, f"{path}.{field}" if path else field)
+
+
+def types(root: Any, within: tuple[Kind, ...] = ()) -> Iterator[tuple[str, type]]:
+    """Every dataclass that a configuration may hold without a class of the user's, by name.
+
+    `within`: kinds of the methods that hold `root`; one may hold another of its own kind.
+    """
+    if kind := kind_of(root):
+        for method in kind.table.values() if kind not in within else ():
+            yield from types(kind.options(method), (*within, kind))
+    elif dataclasses.is_dataclass(root) and isinstance(root, type):
+        yield root.__name__, root
+        for hint in typing.get_type_hints(root, include_extras=True).values():
+            yield from types(hint, within)
+    for part in typing.get_args(root):
+        yield from types(part, within)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Plain JSON to dataclasses and tuples."""
+
+    path: Path
+    named: Named
+    known: Mapping[str, type]
+
+    def restore(self, value: Any, where: str, hint: Any = None) -> Any:
+        """`where` is the place in words, `hint` the type of the field that held the value."""
+        if isinstance(value, list):
+            return tuple(self.restore(each, where) for each in value)
+        if not isinstance(value, dict):
+            return value
+        kind = self.kind(str(value.get("kind")), where, hint)
+        typed = typing.get_type_hints(kind, include_extras=True)
+        if unknown := set(value) - typed.keys() - {"kind"}:
+            names = ", ".join(sorted(unknown))
+            raise Mistake(f"{self.path}: {where}: {kind.__name__} has no {names}; it was written by another version")
+        given = {name: each for name, each in value.items() if name != "kind"}
+        if kind is EnvConfig:
+            typed["options"] = self.world(given)
+        fields = {name: self.restore(each, f"{where}.{name}", typed[name]) for name, each in given.items()}
+        try:
+            return kind(**fields)
+        except TypeError as error:
+            raise Mistake(f"{self.path}: {where}: {error}; it was written by another version") from error
+
+    def kind(self, name: str, where: str, hint: Any) -> Any:
+        """The type of that name. Raises Mistake for one that there is not."""
+        if own.is_own(name) and (kind := kind_of(hint)) is not None:
+            part = where.removeprefix("config.")
+            return type(own.configuration(kind, name, flag(part)))
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and hint.__name__ == name:
+            return hint
+        if name not in self.known:
+            hints = nearest(name, self.known)
+            raise Mistake(f"{self.path}: {where}: {name!r} is no part of a configuration. {hints}")
+        return self.known[name]
+
+    def world(self, env: dict[str, Any]) -> Any:
+        """What the environment's class lets one choose; nothing where another environment will take its place."""
+        name = str(env.get("id"))
+        if environments.is_own(name) and self.named["env.id"] != name:
+            env["options"] = None
+            return None
+        return environments.options_of(name) if "id" in env else None

@@ -1,0 +1,30 @@
+"""Agents: `--agent NAME`."""
+
+from collections.abc import Callable
+
+from embodia.agents import Agent
+from embodia.agents.imitation.bc import BC
+from embodia.agents.imitation.dagger import DAgger
+from embodia.agents.references.expert import Expert
+from embodia.agents.references.random import Random
+from embodia.agents.references.wander import Wander
+from embodia.agents.reinforcement.dreamer import Dreamer
+from embodia.agents.reinforcement.mpc import MPC
+from embodia.agents.reinforcement.sb3.a2c import A2C
+from embodia.agents.reinforcement.sb3.dqn import DQN
+from embodia.agents.reinforcement.sb3.ppo import PPO
+from embodia.agents.reinforcement.td_mpc2 import TDMPC2
+
+AGENTS: dict[str, Callable[..., Agent]] = {
+    "ppo": PPO,
+    "a2c": A2C,
+    "dqn": DQN,
+    "bc": BC,
+    "dagger": DAgger,
+    "dreamer": Dreamer,
+    "mpc": MPC,
+    "td-mpc2": TDMPC2,
+    "random": Random,
+    "wander": Wander,
+    "expert": Expert,
+}
