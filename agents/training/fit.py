@@ -31,7 +31,7 @@ class FitConfig(OptimizationConfig):
     batch_size: int = 128
     """Examples per update."""
     seed: int = 0
-    """For the caller, who seeds weights, augmentation and the order of batches with it."""
+    """Seed of the weights, augmentation and order of batches; whoever builds them sets it."""
     log_every: int = 20
     """Updates between two lines of metrics.jsonl."""
     eval_every: int = 0

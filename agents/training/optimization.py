@@ -26,20 +26,20 @@ class OptimizationConfig:
     """How weights are updated. A learner with its own optimizers uses steps, schedule, warmup, average and device."""
 
     steps: int = 2_000
-    """Updates."""
+    """Number of updates."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """adam adds weight decay to the gradient, adamw takes it from the weights."""
+    """adamw decouples weight decay from the gradient, adam adds it to the gradient."""
     learning_rate: float = 1e-3
-    """Its highest value; the schedule scales it."""
+    """Peak learning rate; the schedule scales it."""
     schedule: Schedule = "cosine"
-    """Of the learning rate: cosine to 0, linear to a twentieth, constant, trapezoid (constant, then linear to 0 over
+    """Learning-rate schedule: cosine to 0, linear to a twentieth, constant, trapezoid (constant, then linear to 0 over
     the last quarter), or one_cycle."""
     warmup: int = 100
     """Updates over which the learning rate rises from 0; one_cycle has its own."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates of the running means."""
+    """Adam's decay rates."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of sgd."""
     weight_decay: float = 1e-4
     """Weight decay of matrices and kernels."""
     decay_all: bool = False
