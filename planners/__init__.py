@@ -66,7 +66,12 @@ class Planner(Protocol):
 
 @runtime_checkable
 class DrivingPlanner(Protocol):
-    """A planner on roads. `scene` and `Trajectory` (8 s of ego poses) come from `embodia.envs.driving.types`."""
+    """A planner on roads. `scene` and `Trajectory` (8 s of ego poses) come from `embodia.envs.driving.types`.
+
+    One with weights is an `nn.Module` and a learner too: `loss(batch)` reads rows (B, ...) of drives, observations as
+    the roads show them, and `batch["extras"]["expert_action"]`, what the expert did there. `agents.imitation.driver`
+    trains it.
+    """
 
     def initial(self, route_roadblock_ids: list[str], goal: Any, map_api: Any) -> Carry:
         """Once per scenario; no expert data."""

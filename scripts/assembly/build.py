@@ -29,12 +29,29 @@ from embodia.scripts.assembly.parts import Given, build
 from embodia.scripts.mistake import Mistake
 
 
-def worlds(env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False) -> Any:
-    """N worlds side by side. Raises Mistake for an unknown id or an option the environment does not know."""
+def worlds(
+    env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False, agent: Agent | None = None
+) -> Any:
+    """N worlds side by side.
+
+    Args:
+        env: which.
+        split: of its levels.
+        num_envs: how many; by default as many as `env` says.
+        evaluation: steps them in this process, or natively.
+        agent: is judged in them; where it has a driving planner of its own, this is the expert that is asked.
+
+    Raises:
+        Mistake: for an unknown id or an option the environment does not know.
+    """
     vectorization = "auto" if evaluation else env.vectorization
-    workers = None if evaluation else env.workers
+    workers, options = None if evaluation else env.workers, arguments(env, split)
+    if (planner := getattr(agent, "driving_planner", None)) is not None:
+        if not hasattr(env.options, "expert"):
+            raise Mistake(f"{type(planner).__name__} drives on roads only, not in {env.id}")
+        options["expert"] = lambda scenario: planner
     try:
-        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **arguments(env, split))
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
     except (TypeError, ValueError) as error:
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
@@ -98,6 +115,7 @@ def given(config: Config, observed: spaces.Dict, actions: spaces.Space[Any]) -> 
         "keys": lambda: reads().keys,
         "space": lambda: spaces.Dict({key: observed[key] for key in reads().keys}),
         "simulator": partial(simulator, config.env),
+        "steps": lambda: config.schedule.steps,
     }
 
 

@@ -82,7 +82,7 @@ AGENT = Kind(
     Agent,
     ("act", "buffer", "update", "save", "load"),
     AGENTS,
-    given=("observation_space", "action_space", "encoder", "keys", "simulator"),
+    given=("observation_space", "action_space", "encoder", "keys", "simulator", "steps"),
     sets=("observation_space", "action_space"),
     shared=("seed", "device"),
 )

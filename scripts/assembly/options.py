@@ -50,7 +50,7 @@ def config_of(method: Method) -> Any:
     function = plain(method)
     for owner in function.__mro__ if isinstance(function, type) else (function,):
         if "Config" in vars(owner):
-            return owner.Config
+            return vars(owner)["Config"]
         if not isinstance(owner, type) or "__init__" in vars(owner):
             hint = hints(owner).get("config")
             return next((each for each in typing.get_args(hint) or (hint,) if dataclasses.is_dataclass(each)), None)

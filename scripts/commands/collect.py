@@ -54,6 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     seeds = range(args.first_seed, args.first_seed + args.episodes)
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)
+    if hasattr(agent, "driving_planner"):  # the worlds ask it
+        env.close()
+        env = build.worlds(config.env, args.split, env.num_envs, evaluation=True, agent=agent)
     options = environments.arguments(config.env, args.split)
     options = {name: value for name, value in options.items() if not callable(value)}
     header = {"agent": policy, "split": args.split, "env_options": options}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from embodia.agents.references.untrained import Untrained
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import train
+from embodia.agents.training.rows import EpisodeWriter
 from embodia.agents.training.scores import declared_scores
 from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import Config, check
@@ -27,11 +29,12 @@ from embodia.scripts.assembly.parts import chosen, help_of, names, take
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
 from embodia.scripts.assembly.stored import Named
 from embodia.scripts.assembly.stored import write as write_config
+from embodia.scripts.commands.collect import Keep
 from embodia.scripts.data import offline
 from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
-from embodia.scripts.report.evaluation import judge, say, scores
+from embodia.scripts.report.evaluation import Ticker, judge, say, scores
 
 HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
         return resume(tyro.cli(Resume, args=rest, prog="embodia train"), named)
     name = arguments[0]
     rest, default = composed(arguments[1:], preset(name))
-    if offline.asked(rest):
+    if offline.asked(rest) or collects(default):
         default = offline.defaults(default)
     args = tyro.cli(
         Args,
@@ -118,6 +121,8 @@ def main(arguments: Sequence[str]) -> int:
         raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
     check(config, learns=not args.recorded.data)
     data = recorded(config, args.recorded)
+    if collects(config):
+        check_learns(config)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
     write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
     runs.carry(config, run)
@@ -158,6 +163,37 @@ def recorded(config: Config, options: DataOptions) -> Remembered | None:
         env.close()
 
 
+def collects(config: Config) -> bool:
+    """Whether the agent learns from drives of the expert that are recorded first."""
+    return hasattr(config.agent, "drives")
+
+
+def check_learns(config: Config) -> None:
+    """Raises Mistake where the agent's planner has nothing to learn, or there are no roads."""
+    env = build.worlds(config.env, "train", 1)
+    agent = build.agent(config, env)
+    env.close()
+    if agent.offline() is None:
+        raise Mistake(f"{type(agent.driving_planner).__name__} has no weights to learn")
+    build.worlds(config.env, "train", 1, True, agent).close()
+
+
+def drives(config: Config, run: Path) -> Remembered:
+    """Drives of the expert on training levels, recorded in the run folder."""
+    folder, number = run / "drives", config.agent.drives
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was stopped while it recorded
+    env = build.worlds(config.env, "train", min(config.evaluation.num_envs, number), evaluation=True)
+    try:
+        spaces = env.single_observation_space, env.single_action_space
+        writer = EpisodeWriter(folder, config.env.id, *spaces, agent="expert")
+        evaluate(build.reference("expert", env), env, range(number), Keep(writer, Ticker("recording", number)))
+        found = offline.check(build.agent(config, env), DataOptions((str(folder),)))
+    finally:
+        env.close()
+    offline.remember(found, run)
+    return found
+
+
 def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
     config = runs.config(run, named)
@@ -173,7 +209,7 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
     """Train into `run`, then judge; 130 if somebody interrupted it."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     with one_at_a_time(run):
-        data = offline.remembered(run)
+        data = offline.remembered(run) or (drives(config, run) if collects(config) else None)
         env = build.worlds(config.env, "train", 1 if data else None)
         agent = build.agent(config, env)
         try:
@@ -192,7 +228,8 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
 def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: Remembered | None = None) -> None:
     """The training loop, in worlds or on `data`, with this run's log, checkpoints and evaluations."""
     logger = Logger(run)
-    judges = build.worlds(config.env, "train", min(config.evaluation.num_envs, config.evaluation.during), True)
+    count = min(config.evaluation.num_envs, config.evaluation.during)
+    judges = build.worlds(config.env, "train", count, True, agent)
     began, used = time.time(), cpu_minutes()
 
     def judged() -> dict[str, float]:

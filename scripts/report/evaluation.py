@@ -103,7 +103,7 @@ def play(
     agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, num_envs: int = 16, watch: Watch | None = None
 ) -> list[Episode]:
     """One episode per seed in worlds made for it."""
-    vector = build.worlds(env, split, min(num_envs, len(seeds)), evaluation=True)
+    vector = build.worlds(env, split, min(num_envs, len(seeds)), evaluation=True, agent=agent)
     try:
         return evaluate(agent, vector, seeds, watch)
     finally:
@@ -153,7 +153,7 @@ def film(
     agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, folder: Path, name: str, fps: int = 8
 ) -> tuple[list[Path], list[Episode]]:
     """Play each seed again in one world and film it."""
-    vector = build.worlds(env, split, 1, evaluation=True)
+    vector = build.worlds(env, split, 1, evaluation=True, agent=agent)
     watch = Film(folder, name, action_names(vector), fps)
     try:
         return watch.paths, evaluate(agent, vector, seeds, watch)

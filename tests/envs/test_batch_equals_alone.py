@@ -332,9 +332,13 @@ def test_roads_with_a_planner_as_the_expert(action, rules, roads):
         f"embodia/Driving{action}-v0",
         scenarios=roads,
         rules=rules,
-        expert=lambda scenario: IdmPlanner(),
+        expert=idm,
         observation=("ego", "agents"),
     )
+
+
+def idm(scenario):
+    return IdmPlanner()
 
 
 @pytest.mark.slow

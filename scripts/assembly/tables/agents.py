@@ -5,6 +5,7 @@ from collections.abc import Callable
 from embodia.agents import Agent
 from embodia.agents.imitation.bc import BC
 from embodia.agents.imitation.dagger import DAgger
+from embodia.agents.imitation.driver import Driver
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.references.wander import Wander
@@ -21,6 +22,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "dqn": DQN,
     "bc": BC,
     "dagger": DAgger,
+    "driver": Driver,
     "dreamer": Dreamer,
     "mpc": MPC,
     "td-mpc2": TDMPC2,

@@ -197,3 +197,34 @@ def test_a_learner_without_a_loss_is_one_line(pictures, capsys):
     assert "Flat lacks loss: what every learner has" in capsys.readouterr().err
     assert main(["pretrain", *LEARNER, "--encoder", "toy_encoder:Flat", "--data", str(pictures)]) == 2
     assert "Flat lacks encode: what every image encoder has" in capsys.readouterr().err
+
+
+def test_a_driving_planner_with_weights_learns_from_drives_and_is_judged_in_closed_loop(beside, capsys):
+    """Trained on the logged drivers' drives it goes about as fast as they do; before it stands still."""
+    run, out = beside / "run", beside / "eval"
+    roads = ["--env.options.num-scenarios", "4", "--env.options.num-test-scenarios", "2"]
+    planner = ["--agent.planner", "toy_driver:Rushing"]
+    learning = ["--agent.drives", "4", "--agent.learning-rate", "0.1", "--agent.warmup", "1", "--steps", "40"]
+    flags = ["train", "bc-driving", "--agent", "driver", *planner, *roads, *learning, *SHORT]
+    assert main([*flags, "--evaluation.episodes", "2", "--out", str(run)]) == 0
+    progress = "ego_progress_along_expert_route"
+    assert f"eval/{progress}" in (run / "metrics.jsonl").read_text(), "judged in closed loop while it trains"
+    assert len(list((run / "drives").glob("episode-*.npz"))) == 4
+    scores = json.loads((run / "report.json").read_text())["scores"]
+    assert main(["eval", str(run), "--episodes", "2", "--films", "0"]) == 2
+    assert "--agent.planner toy_driver:Rushing" in capsys.readouterr().err
+    assert main(["eval", str(run), *planner, "--episodes", "2", "--films", "0", "--out", str(out)]) == 0
+    assert json.loads((out / "report.json").read_text())["scores"]["agent"] == scores["agent"]
+    assert main(["train", "--resume", str(run), *planner, "--steps", "60", "--no-report"]) == 0
+    still = ["eval", "toy_driver:Rushing", "--episodes", "2", "--films", "0", "--out", str(beside / "still")]
+    assert main(still) == 0, "as a planner without training"
+    before = json.loads((beside / "still" / "report.json").read_text())["scores"]["agent"][progress]["value"]
+    assert scores["agent"][progress]["value"] > before + 0.3
+
+
+def test_a_planner_without_weights_has_nothing_to_learn(beside, capsys):
+    few = ["--env.options.num-scenarios", "2", "--env.options.num-test-scenarios", "2"]
+    assert main(["train", "bc-driving", "--agent", "driver", "--agent.planner", "idm", *few]) == 2
+    assert "IdmPlanner has no weights to learn" in capsys.readouterr().err
+    assert main(["train", "bc-doorkey", "--agent", "driver", "--agent.planner", "toy_driver:Rushing"]) == 2
+    assert "Rushing drives on roads only, not in embodia/MiniGrid-DoorKey-8x8-v0" in capsys.readouterr().err

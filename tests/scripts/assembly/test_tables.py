@@ -10,9 +10,10 @@ from embodia.planners.search.cem import CEM
 from embodia.scripts.assembly import stored
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.kinds import AGENT, ENCODER, KINDS, PLANNER
-from embodia.scripts.assembly.options import documented, options
+from embodia.scripts.assembly.options import documented, method_of, options, plain
 from embodia.scripts.assembly.parts import build, chosen, configured, settled
 from embodia.scripts.commands import list as listing
+from embodia.scripts.commands.pretrain import PretrainConfig
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import preset
 
@@ -30,9 +31,12 @@ def test_every_line_is_a_method_with_a_configuration_of_its_own(kind, name):
 
 
 def test_no_two_methods_have_configurations_of_the_same_name():
-    found = {(kind.contract, configured(kind, name).__class__) for kind, name in LINES}
-    names = [kind.__name__ for _, kind in found]
-    assert len(set(names)) == len(names)
+    """A stored configuration names its types; the sizes that pretraining begins with are those of the same type."""
+    for root in (Config, PretrainConfig):
+        methods = {}
+        for name, kind in stored.types(root):
+            methods.setdefault(name, set()).add(plain(method) if (method := method_of(kind)) else kind)
+        assert {name: found for name, found in methods.items() if len(found) > 1} == {}
 
 
 class Narrow(CEM):

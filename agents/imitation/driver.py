@@ -1,0 +1,114 @@
+"""An agent that drives as a planner says; a planner with weights clones recorded drives of the expert."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from gymnasium import spaces
+from torch import nn
+
+from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
+from embodia.agents.references.untrained import write_nothing
+from embodia.agents.training.buffers import NoBuffer
+from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.optimization import Optimization, OptimizationConfig
+from embodia.planners import DrivingPlanner
+
+
+@dataclass(frozen=True)
+class DriverConfig:
+    """A planner on roads. One with weights learns from drives of the expert that are recorded first."""
+
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    planner: Annotated[Any, DrivingPlanner] = "idm"
+    """Who plans."""
+    drives: int = 200
+    """Drives of the expert that are recorded to learn from, unless --data names others."""
+    batch_size: int = 256
+    """Rows per update."""
+    learning_rate: float = 1e-3
+    """Of AdamW, at its highest; it falls to 0 along a cosine."""
+    warmup: int = 100
+    """Updates over which the learning rate rises from 0."""
+    weight_decay: float = 1e-4
+    """Of matrices and kernels."""
+    clip: float | None = 1.0
+    """Greatest norm of the gradient; None for no limit."""
+
+
+class Driver(Agent):
+    """Does what the environment's expert does, and that is `driving_planner` wherever this agent is judged.
+
+    The environment asks the planner, who sees the whole scene and not the observation alone. What it learns from is
+    rows (B, ...) whose label is `extras["expert_action"]`, poses (B, 51) as the environment's trajectory actions.
+
+    Args:
+        observation_space: of the roads.
+        action_space: of the roads.
+        planner: a `DrivingPlanner`; one with weights is an `nn.Module` and a `Learner`.
+        steps: updates of the whole training.
+        config: the settings.
+    """
+
+    needs_expert: tuple[Mode, ...] = ("train", "eval")
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        planner: DrivingPlanner,
+        steps: int = 2_000,
+        config: DriverConfig | None = None,
+    ):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.driving_planner, self.config = planner, config or DriverConfig()
+        c = self.config
+        optimization = OptimizationConfig(
+            steps=steps,
+            learning_rate=c.learning_rate,
+            warmup=c.warmup,
+            weight_decay=c.weight_decay,
+            clip=c.clip,
+            device=c.device,
+        )
+        self.training = Optimization(planner, optimization) if isinstance(planner, nn.Module) else None
+
+    def act(
+        self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        return np.asarray(obs["expert_action"]), carry, {}
+
+    def buffer(self) -> NoBuffer:
+        return NoBuffer()
+
+    def offline(self) -> Pieces | None:
+        """Single rows; None for a planner without weights."""
+        return Pieces(self.config.batch_size) if self.training else None
+
+    def update(self, batch: Batch) -> dict[str, Any]:
+        """One step of the planner on rows (B, ...)."""
+        assert self.training is not None, "a planner without weights learns nothing"
+        numbers = self.training.update(batch)
+        self.training.learner.eval()  # it drives between two updates
+        return numbers
+
+    def save(self, folder: Path) -> None:
+        if self.training:
+            save_weights(self.training.current, folder / "agent.safetensors")
+        else:
+            write_nothing(folder)
+
+    def load(self, folder: Path) -> None:
+        if self.training:
+            load_weights(self.training.current, folder / "agent.safetensors")
+            self.training.learner.eval()
+
+    def training_state(self) -> dict[str, Any]:
+        return self.training.training_state() if self.training else {}
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        if self.training:
+            self.training.set_training_state(state)
