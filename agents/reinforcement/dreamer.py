@@ -19,6 +19,7 @@ from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import mlp, zeroed
+from embodia.planners.models.actions import unit_action
 from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.rssm import RSSM, RSSMConfig
 from embodia.planners.models.two_hot import TwoHot
@@ -152,10 +153,14 @@ class Dreamer(Agent):
         self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.clip, warmup=self.config.warmup)
 
     def initial(self, n: int) -> Carry:
-        shape = (n,) if self.is_discrete else (n, *self.action_space.shape)  # type: ignore[misc]
+        shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
         dtype = torch.int64 if self.is_discrete else torch.float32
-        start = int(getattr(self.action_space, "start", 0))
-        return {**self.nets.model.initial(n), "action": torch.full(shape, start, dtype=dtype, device=self.device)}
+        return {**self.nets.model.initial(n), "action": torch.full(shape, self.start, dtype=dtype, device=self.device)}
+
+    @property
+    def start(self) -> int:
+        """The lowest discrete action."""
+        return int(getattr(self.action_space, "start", 0))
 
     @torch.no_grad()
     def act(
@@ -168,7 +173,7 @@ class Dreamer(Agent):
         state = model.observe(state, seen, carry["action"], flags)
         chosen = self.nets.actor.choose(model.features(state), mode)
         if self.is_discrete:
-            chosen = chosen + int(self.action_space.start)  # type: ignore[attr-defined]
+            chosen = chosen + self.start
         return self.to_space(chosen), {**state, "action": chosen}, {}
 
     def to_space(self, action: Tensor) -> Array:
@@ -184,10 +189,7 @@ class Dreamer(Agent):
         """The inverse of `to_space` for replayed actions."""
         if self.is_discrete:
             return action
-        box = self.action_space
-        assert isinstance(box, spaces.Box)
-        low, high = (torch.as_tensor(bound, device=action.device) for bound in (box.low, box.high))
-        return 2 * (action - low) / (high - low) - 1
+        return unit_action(action, self.action_space)
 
     def buffer(self) -> TrainRatioReplay:
         c = self.config
@@ -240,11 +242,10 @@ class Dreamer(Agent):
     def imagine(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Follow the actor for `imagine` steps: features and actions of the states 0..H."""
         model, features, actions = self.nets.model, [], []
-        start = int(getattr(self.action_space, "start", 0))
         for _ in range(self.config.imagine + 1):
             features.append(model.features(state))
             actions.append(self.nets.actor.choose(features[-1], "train"))
-            state = model.imagine(state, actions[-1] + start if self.is_discrete else actions[-1])
+            state = model.imagine(state, actions[-1] + self.start if self.is_discrete else actions[-1])
         return torch.stack(features), torch.stack(actions)
 
     @torch.no_grad()

@@ -164,16 +164,15 @@ class MPC(Agent):
 
     def random_action(self, n: int) -> Tensor:
         """(n, ...) uniform over the action space."""
-        if self.is_discrete:
-            return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)  # type: ignore
+        if isinstance(self.action_space, spaces.Discrete):
+            return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)
         unit = torch.rand(n, *(self.action_space.shape or ()), device=self.device)
         low, high = self.bounds(unit)
         return low + unit * (high - low)
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self.action_space, spaces.Box)
-        box = self.action_space
-        return box_bounds(box, like)
+        return box_bounds(self.action_space, like)
 
     def buffer(self) -> Buffer:
         if self.optimizer is None:

@@ -128,11 +128,12 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         self.last = self._up(hidden, channels)
         self.output = nn.Conv2d(channels, channels, 1)
         nn.init.ones_(self.output.weight)
-        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+        assert self.output.bias is not None
+        nn.init.zeros_(self.output.bias)
 
     @property
-    def encoder(self) -> "ComplexAutoEncoder":  # type: ignore[override]
-        """All of it is kept: objects come from the decoder."""
+    def kept(self) -> "ComplexAutoEncoder":
+        """All of it: objects come from the decoder."""
         return self
 
     def _conv(self, inputs: int, outputs: int, stride: int) -> ComplexLayer:

@@ -167,8 +167,8 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         self.apply(glorot)
 
     @property
-    def encoder(self) -> "SlotAutoEncoder":  # type: ignore[override]
-        """All of it is kept: masks come from the decoder."""
+    def kept(self) -> "SlotAutoEncoder":
+        """All of it: masks come from the decoder."""
         return self
 
     def slots(self, images: Tensor) -> tuple[Tensor, Tensor]:

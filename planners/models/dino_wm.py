@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception import Encoder
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
@@ -52,13 +53,13 @@ class DINOWM(nn.Module):
         self,
         space: spaces.Dict,
         action_space: spaces.Space[Any],
-        encoder: nn.Module,
+        encoder: Encoder,
         config: DINOWMConfig | None = None,
     ):
         super().__init__()
         c = self.config = config or DINOWMConfig()
         self.encoder, self.action_space = encoder.requires_grad_(False), action_space
-        self.num_tokens, self.token_dim = int(encoder.num_tokens), int(encoder.dim)  # type: ignore[arg-type]
+        self.num_tokens, self.token_dim = encoder.num_tokens, encoder.dim
         self.action_dim = action_width(action_space)
         self.act = nn.Linear(self.action_dim, c.action_dim)
         self.enter = nn.Linear(self.token_dim + c.action_dim, c.dim)

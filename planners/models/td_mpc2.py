@@ -19,6 +19,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import zeroed
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, unit_action
@@ -59,14 +60,14 @@ class TDMPC2Model(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, action_space: spaces.Space[Any], encoder: nn.Module, config: TDMPC2ModelConfig | None = None):
+    def __init__(self, action_space: spaces.Space[Any], encoder: Encoder, config: TDMPC2ModelConfig | None = None):
         """Raises TypeError for other actions than those of a bounded Box (A,)."""
         super().__init__()
         if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
             raise TypeError(f"TD-MPC2 acts in a bounded Box, not in {action_space}; for discrete actions take dreamer")
         c = self.config = config or TDMPC2ModelConfig()
         self.action_space, self.action_dim, self.encoder = action_space, action_width(action_space), encoder
-        embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
+        embed = encoder.num_tokens * encoder.dim
         both = c.latent + self.action_dim
         self.project = nn.Sequential(layer(embed, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
         self.dynamics = nn.Sequential(body(both, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))

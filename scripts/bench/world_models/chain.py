@@ -135,9 +135,9 @@ class Chain:
         """The agent's own video: rows (T, N) of views, actions and where episodes begin."""
         b = self.budget
         parts = [wander(first, b, self.seed) for first in range(0, b.homes, 16)]
-        rows = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
+        rows: dict[str, Any] = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
         self.folder.mkdir(parents=True, exist_ok=True)
-        np.savez(self.folder / "video.npz", **rows)  # type: ignore[arg-type]
+        np.savez(self.folder / "video.npz", **rows)
         return {"frames": int(rows["first"].size), "homes": b.homes}
 
     def video(self) -> dict[str, Tensor]:

@@ -222,7 +222,7 @@ def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
 def play(agent: Any, episodes: int, again: bool) -> list[Any]:
     """Test levels of four plans; without replanning an episode is one plan long."""
     steps = 4 * HORIZON if again else HORIZON
-    env = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
+    env: Any = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
     try:
         return evaluate(agent, env, range(episodes))
     finally:
@@ -285,7 +285,7 @@ def table(works: list[Work], budget: Budget) -> dict[str, Any]:
         print(f"{case.encoder + ', ' + case.planner:<24}{paper:>7}{found.value:>9.2f}  "
               f"[{found.low:.2f}, {found.high:.2f}]    {spelled}")  # fmt: skip
     print(f"{'random moves':<24}{'':>7}{np.mean(floor):>9.2f}")
-    total = sum(float(row["cpu_minutes"]) for row in rows)  # type: ignore[arg-type]
+    total = sum(float(row["cpu_minutes"]) for row in rows)
     print(f"{total:.1f} CPU minutes, {len(works)} seed(s), {budget}")
     return {"rows": rows, "random": float(np.mean(floor)), "budget": asdict(budget), "cpu_minutes": total,
             "hardware": hardware("cpu")}  # fmt: skip

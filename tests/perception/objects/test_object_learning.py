@@ -38,7 +38,7 @@ def test_the_contracts(name):
     model = MODELS[name]().eval()
     assert isinstance(model, ObjectDiscovery)
     assert isinstance(model, SelfSupervised)
-    assert model.encoder is model
+    assert model.kept is model
     image = seen(model)["image"]
     obs = {"image": image.unflatten(0, (2, 4))}
     tokens, masks = model(obs), model.masks(obs)
