@@ -13,10 +13,10 @@ from torch import Tensor
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers
 from embodia.agents.heads import ClassHead
 from embodia.agents.policy import Policy
-from embodia.agents.training.buffers import DatasetBuffer
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.dataset import DatasetBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 
 NOISE_STEPS = 4096

@@ -12,11 +12,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers
+from embodia.agents.reinforcement.actor_critic import Actor, lambda_returns
 from embodia.agents.reinforcement.laprop import LaProp
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import mlp, zeroed
 from embodia.planners.models.actions import unit_action
@@ -59,48 +60,6 @@ class DreamerConfig:
     """Of the running percentiles of returns, by whose range advantages are divided."""
     replay_value: float = 0.3
     """Scale of the critic's loss on replayed rather than imagined rows."""
-
-
-def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> Tensor:
-    """R_t = r_{t+1} + c_{t+1} ((1 - lam) V_{t+1} + lam R_{t+1}), bootstrapped from the last value.
-
-    reward, cont, value: (H + 1, N), of the states 0..H -> (H, N).
-    """
-    running = value[-1]
-    returns = []
-    for t in reversed(range(len(reward) - 1)):
-        running = reward[t + 1] + cont[t + 1] * ((1 - lam) * value[t + 1] + lam * running)
-        returns.append(running)
-    return torch.stack(returns[::-1])
-
-
-class Actor(nn.Module):
-    """A policy on the model's features: categorical with 1 % uniform, or a bounded Gaussian."""
-
-    def __init__(self, space: spaces.Space[Any], features: int, units: int, unimix: float):
-        super().__init__()
-        self.space, self.unimix = space, unimix
-        if isinstance(space, spaces.Discrete):
-            self.net = zeroed(mlp(features, (units, units), int(space.n), rms_layer))
-        elif isinstance(space, spaces.Box) and len(space.shape) == 1:
-            self.net = zeroed(mlp(features, (units, units), 2 * space.shape[0], rms_layer))
-        else:
-            raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
-
-    def forward(self, features: Tensor) -> torch.distributions.Distribution:
-        """Over class indices (*B,), or over actions in [-1, 1] (*B, A)."""
-        raw = self.net(features)
-        if isinstance(self.space, spaces.Discrete):
-            probability = (1 - self.unimix) * raw.softmax(-1) + self.unimix / raw.shape[-1]
-            return torch.distributions.Categorical(probs=probability)
-        mean, std = raw.chunk(2, -1)
-        normal = torch.distributions.Normal(mean.tanh(), 0.1 + 0.9 * torch.sigmoid(std + 2.0))
-        return torch.distributions.Independent(normal, 1)
-
-    def choose(self, features: Tensor, mode: Mode) -> Tensor:
-        """A sample in training, the mode in evaluation."""
-        policy = self(features)
-        return policy.sample() if mode == "train" else policy.mode
 
 
 class DreamerNets(nn.Module):
@@ -277,16 +236,11 @@ class Dreamer(Agent):
     def replay_value_loss(self, states: Mapping[str, Tensor], rows: Mapping[str, Any], imagined: Tensor) -> Tensor:
         """The critic on replayed rows, whose returns run over real rewards and end in imagined ones."""
         features = self.nets.model.features(dict(states))
-        ends = imagined.view(features.shape[:2])  # what imagination promises from each row
-        live = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
-        go_on = (~rows["last"].bool()).float() * self.config.lam
-        running, returns = ends[-1], []
-        for t in reversed(range(len(ends) - 1)):
-            after = (1 - go_on[t + 1]) * ends[t + 1] + go_on[t + 1] * running
-            running = rows["reward"][t + 1] + live[t + 1] * after
-            returns.append(running)
-        weight = (~rows["last"].bool()).float()[:-1]
-        return (weight * self.critic_loss(features[:-1], torch.stack(returns[::-1]))).mean()
+        promised = imagined.view(features.shape[:2])  # from each row on
+        cont = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
+        going_on = (~rows["last"].bool()).float()
+        returns = lambda_returns(rows["reward"], cont, promised, going_on * self.config.lam)
+        return (going_on[:-1] * self.critic_loss(features[:-1], returns)).mean()
 
     @torch.no_grad()
     def move_slow_critic(self) -> None:

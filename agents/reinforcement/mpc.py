@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Numbers
 from embodia.agents.references.untrained import write_nothing
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
-from embodia.agents.training.buffers import NoBuffer
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.no_buffer import NoBuffer
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.planners import Objective, Planner, WorldModel
 from embodia.planners.models.actions import box_bounds
 from embodia.planners.models.state import put

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embodia.agents import Batch, Buffer, Numbers
 from embodia.agents.reinforcement.mpc import MPC, ROWS, MPCSettings, detached
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
 from embodia.planners.models.td_mpc2 import TDMPC2Model, TDMPC2ModelConfig

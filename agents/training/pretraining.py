@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from embodia.agents import Array
 from embodia.agents.training import checkpoint
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.interrupt import stop_on_signals
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import NonFinite
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder, SelfSupervised
 
 ENCODER, ABOUT = "encoder.safetensors", "encoder.json"

@@ -11,9 +11,9 @@ from embodia.agents.reinforcement.mpc import MPC, MPCSettings
 from embodia.perception import Encoder
 from embodia.planners import Objective, Planner, WorldModel
 from embodia.planners.control.ilqr import ILQR
+from embodia.planners.models.analytic_model import AnalyticModel
 from embodia.planners.models.cart_pole import CartPole
 from embodia.planners.models.dino_wm import DINOWM, DINOWMConfig
-from embodia.planners.models.linear_system import AnalyticModel
 from embodia.planners.models.pendulum import Pendulum
 from embodia.planners.models.rssm import RSSM, RSSMConfig
 from embodia.planners.models.snapshot import SnapshotModel

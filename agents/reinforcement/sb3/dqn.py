@@ -17,7 +17,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from embodia.agents import Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
-from embodia.agents.training.buffers import ReplayBuffer
+from embodia.agents.training.buffers.replay import ReplayBuffer
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
 

@@ -31,10 +31,10 @@ from torch import Tensor
 from embodia.agents import Agent
 from embodia.agents.references.wander import Wander
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import after_step, evaluate
 from embodia.agents.training.pretraining import Pretraining, PretrainingConfig
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.envs import Split
 from embodia.envs.homes.episodes.near_goals import near_goals
 from embodia.envs.homes.vector_env import HomesVectorEnv

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.envs.control import wall
 from embodia.envs.vector import make
 from embodia.perception.encoders.resnet import ResNet
