@@ -34,8 +34,8 @@ class BCConfig:
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
     """Size of the GRU that remembers the episode; 0 for none."""
-    beside: bool = False
-    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
+    memory_skip: bool = False
+    """Let the head read the encoder's tokens beside the memory, and not the memory alone: learns faster."""
     temperature: float = 0.0
     """In evaluation 0 takes the likeliest action; above, actions are drawn, the more sharply the lower it is: who
     always does the likeliest can do it for ever, turning left and right before a wall."""
@@ -53,16 +53,16 @@ class BCConfig:
     """Greatest norm of the gradient."""
     batch_size: int = 128
     """Rows per update, or pieces of episodes."""
-    sequence: int | None = None
+    sequence_length: int | None = None
     """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
     An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
-    every: int = 64
+    train_freq: int = 64
     """Rows (of all worlds side by side) between two rounds of learning."""
-    updates: int = 64
+    gradient_steps: int = 64
     """Updates in a round."""
-    capacity: int | None = None
+    buffer_size: int | None = None
     """Rows kept at most, the oldest episodes going first; None keeps all."""
 
 
@@ -83,13 +83,13 @@ class BC(Agent):
         self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None, *, offline: bool = False
     ):
         self.config = config or BCConfig()
-        if self.config.memory and self.config.sequence == 1:
-            raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
+        if self.config.memory and self.config.sequence_length == 1:
+            raise ValueError("memory learns from pieces of episodes; set sequence_length to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
         self.needs_expert = () if offline else ("train",)
         self.device = choose_device(self.config.device)
         c = self.config
-        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.memory_skip).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
@@ -146,11 +146,11 @@ class BC(Agent):
         c = self.config
         return DatasetBuffer(
             c.batch_size,
-            c.sequence or (32 if c.memory else None),
-            every=c.every,
-            updates=c.updates,
+            c.sequence_length or (32 if c.memory else None),
+            every=c.train_freq,
+            updates=c.gradient_steps,
             learning_starts=c.learning_starts,
-            capacity=c.capacity,
+            capacity=c.buffer_size,
             seed=c.seed,
         )
 

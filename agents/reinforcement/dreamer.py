@@ -36,30 +36,33 @@ class DreamerConfig:
     """cpu, cuda, or auto: cuda where there is one."""
     model: RSSMConfig = RSSMConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 16
-    length: int = 32
+    sequence_length: int = 32
     """Rows of a sequence."""
-    capacity: int = 200_000
+    buffer_size: int = 200_000
+    """Rows kept, over all worlds."""
     learning_starts: int = 1000
     train_ratio: float = 128.0
     """Replayed rows per row of experience."""
     learning_rate: float = 3e-4
     warmup: int = 200
     """Updates over which the learning rate rises from 0."""
-    clip: float = 0.3
-    """Of each parameter's gradient, as a share of the parameter's own norm."""
-    imagine: int = 15
-    """Steps of imagination."""
-    imagine_last: int = 0
-    """Imagination starts from so many last rows of each sequence; 0 for all of them."""
-    lam: float = 0.95
-    entropy: float = 3e-4
+    agc: float = 0.3
+    """Adaptive gradient clipping: greatest norm of each parameter's gradient, as a share of the parameter's norm."""
+    imagination_horizon: int = 15
+    """Steps imagined from each row."""
+    imagination_last: int = 0
+    """Number of last rows of each sequence that imagination starts from; 0 for all of them."""
+    gae_lambda: float = 0.95
+    """Decay of the lambda-returns that actor and critic learn from."""
+    ent_coef: float = 3e-4
+    """Weight of the actor's entropy."""
     unimix: float = 0.01
-    slow_rate: float = 0.02
-    """Of the slow critic that regularises the critic."""
+    tau: float = 0.02
+    """How far the slow critic, which regularises the critic, moves at each update."""
     return_rate: float = 0.01
     """Of the running percentiles of returns, by whose range advantages are divided."""
-    replay_value: float = 0.3
-    """Scale of the critic's loss on replayed rather than imagined rows."""
+    replay_value_scale: float = 0.3
+    """Weight of the critic's loss on replayed rather than imagined rows."""
 
 
 class DreamerNets(nn.Module):
@@ -109,7 +112,7 @@ class Dreamer(Agent):
         self.nets = DreamerNets(observation_space, action_space, encoder, self.config).to(self.device)
         self.keys, self.is_discrete = encoder.keys, isinstance(action_space, spaces.Discrete)
         trained = [p for p in self.nets.parameters() if p.requires_grad]
-        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.clip, warmup=self.config.warmup)
+        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.agc, warmup=self.config.warmup)
 
     def initial(self, n: int) -> Carry:
         shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
@@ -152,7 +155,9 @@ class Dreamer(Agent):
 
     def buffer(self) -> TrainRatioReplay:
         c = self.config
-        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
+        return TrainRatioReplay(
+            c.train_ratio, c.buffer_size, c.batch_size, c.sequence_length, c.learning_starts, c.seed, self.keys
+        )
 
     def update(self, batch: Batch) -> Numbers:
         rows = to_torch(
@@ -173,21 +178,21 @@ class Dreamer(Agent):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
         c, nets = self.config, self.nets
-        states = {key: value[-c.imagine_last :] for key, value in states.items()}
-        rows = {key: rows[key][-c.imagine_last :] for key in ("reward", "terminal", "last")}
+        states = {key: value[-c.imagination_last :] for key, value in states.items()}
+        rows = {key: rows[key][-c.imagination_last :] for key in ("reward", "terminal", "last")}
         start = {key: value.detach().flatten(0, 1) for key, value in states.items()}
         features, actions = self.imagine(start)  # (H + 1, N, F), (H + 1, N, ...)
         said = self.assess(features)
         alive = (~rows["terminal"].bool()).float().flatten()
         weight = torch.cat([alive[None], alive * said["cont"][1:]]).cumprod(0)[:-1].detach()  # (H, N)
-        returns = lambda_returns(said["reward"], said["cont"], said["value"], c.lam)
+        returns = lambda_returns(said["reward"], said["cont"], said["value"], c.gae_lambda)
         scale = self.return_scale(returns)
         advantage = (returns - said["value"][:-1]) / scale
         policy = nets.actor(features[:-1])
-        actor_loss = -(weight * (policy.log_prob(actions[:-1]) * advantage + c.entropy * policy.entropy())).mean()
+        actor_loss = -(weight * (policy.log_prob(actions[:-1]) * advantage + c.ent_coef * policy.entropy())).mean()
         critic_loss = (weight * self.critic_loss(features[:-1], returns)).mean()
         replay_loss = self.replay_value_loss(states, rows, returns[0])
-        total = actor_loss + critic_loss + c.replay_value * replay_loss
+        total = actor_loss + critic_loss + c.replay_value_scale * replay_loss
         return total, {
             "loss/actor": actor_loss,
             "loss/critic": critic_loss,
@@ -199,9 +204,9 @@ class Dreamer(Agent):
 
     @torch.no_grad()
     def imagine(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Follow the actor for `imagine` steps: features and actions of the states 0..H."""
+        """Follow the actor for `imagination_horizon` steps: features and actions of the states 0..H."""
         model, features, actions = self.nets.model, [], []
-        for _ in range(self.config.imagine + 1):
+        for _ in range(self.config.imagination_horizon + 1):
             features.append(model.features(state))
             actions.append(self.nets.actor.choose(features[-1], "train"))
             state = model.imagine(state, actions[-1] + self.start if self.is_discrete else actions[-1])
@@ -239,13 +244,13 @@ class Dreamer(Agent):
         promised = imagined.view(features.shape[:2])  # from each row on
         cont = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
         going_on = (~rows["last"].bool()).float()
-        returns = lambda_returns(rows["reward"], cont, promised, going_on * self.config.lam)
+        returns = lambda_returns(rows["reward"], cont, promised, going_on * self.config.gae_lambda)
         return (going_on[:-1] * self.critic_loss(features[:-1], returns)).mean()
 
     @torch.no_grad()
     def move_slow_critic(self) -> None:
         for slow, fast in zip(self.nets.slow_critic.parameters(), self.nets.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config.slow_rate)
+            slow.lerp_(fast, self.config.tau)
 
     def save(self, folder: Path) -> None:
         save_weights(self.nets, folder / "agent.safetensors")

@@ -32,14 +32,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cut off or corrupt ({error})") from error
-    ours = _named_tensors(module)
-    for name in sorted({*ours, *stored}):
-        if name not in stored or name not in ours:
-            side = "the file lacks it" if name in ours else "this agent has none"
-            raise CheckpointError(f"{path}: {name}: {side}; build the agent with the checkpoint's own configuration")
+    ours, hint = _named_tensors(module), "build the agent with the checkpoint's own configuration"
+    for name in sorted({*ours} & {*stored}):
         if ours[name].shape != stored[name].shape:
             shapes = f"{tuple(stored[name].shape)} in the file, {tuple(ours[name].shape)} in this agent"
-            raise CheckpointError(f"{path}: {name}: {shapes}; build the agent with the checkpoint's own configuration")
-    with torch.no_grad():
-        for name, tensor in ours.items():
-            tensor.copy_(stored[name])
+            raise CheckpointError(f"{path}: {name}: {shapes}; {hint}")
+    try:  # modules may take names of earlier versions here
+        missing, unexpected = module.load_state_dict(stored, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {error}; {hint}") from error
+    for name in sorted({*unexpected, *(name for name in missing if name in ours)}):
+        side = "the file lacks it" if name in ours else "this agent has none"
+        raise CheckpointError(f"{path}: {name}: {side}; {hint}")

@@ -82,7 +82,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
 
     Args:
         space: observations with an image whose sides are multiples of 8.
-        slots: clusters, the background among them; a phase has room for about four.
+        num_slots: clusters, the background among them; a phase has room for about four.
         hidden: channels of the outer layers; the inner ones have twice as many.
         bottleneck: width of the linear layer.
         chi: weight of chi in the magnitude.
@@ -93,7 +93,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
     def __init__(
         self,
         space: spaces.Dict,
-        slots: int = 3,
+        num_slots: int = 3,
         hidden: int = 32,
         bottleneck: int = 64,
         chi: float = 0.5,
@@ -104,7 +104,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         channels, height, width = self.image_shape
         if height % 8 or width % 8:
             raise ValueError(f"a complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
-        self.num_tokens, self.dim, self.threshold, self.chi = slots, hidden, threshold, chi
+        self.num_tokens, self.dim, self.threshold, self.chi = num_slots, hidden, threshold, chi
         wide = 2 * hidden
         self.inner = (wide, height // 8, width // 8)
         flat = wide * height * width // 64

@@ -30,6 +30,7 @@ from embodia.envs.vector import Vectorization
 from embodia.scripts.assembly.image_encoders import find as find_encoder
 from embodia.scripts.assembly.planning import MPCConfig
 from embodia.scripts.assembly.provenance import plain
+from embodia.scripts.assembly.renamed import renamed
 from embodia.scripts.mistake import Mistake, nearest
 
 
@@ -346,6 +347,7 @@ def restore(value: Any, path: Path, where: str = "config", root: type = Config) 
     if name not in known:
         raise Mistake(f"{path}: {where}: {name!r} is no part of a configuration. {nearest(str(name), known)}")
     kind: Any = known[name]
+    value = renamed(str(name), value)
     fields = {each.name for each in dataclasses.fields(kind)}
     if unknown := set(value) - fields - {"kind"}:
         raise Mistake(f"{path}: {where}: {name} has no {', '.join(sorted(unknown))}; it was written by another version")

@@ -24,6 +24,7 @@ from embodia.perception.encoders.patch_cnn import PatchCNN
 from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.vit import ViT
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
+from embodia.scripts.assembly.renamed import renamed
 from embodia.scripts.mistake import Mistake
 
 ImageKind = Literal["resnet", "nature_cnn", "patch_cnn", "vit", "conv", "slot_attention"]
@@ -47,15 +48,15 @@ class ImageConfig:
     """Width of a token; of conv the last width, of resnet the projection."""
     width: int = 32
     """Channels of the first stage of resnet and conv, of all of slot_attention."""
-    patch: int = 8
+    patch_size: int = 8
     """Side of a patch of vit [pixels]."""
     depth: int = 4
     """Blocks of vit."""
-    heads: int = 4
+    num_heads: int = 4
     """Attention heads of vit."""
     pool: Literal["cls", "mean"] = "cls"
     """What stands for a whole picture in vit: the class token, or the patches' mean, which MAE needs."""
-    slots: int = 6
+    num_slots: int = 6
     """Of slot_attention: how many objects there may be, the ground among them."""
 
 
@@ -66,9 +67,9 @@ def make(config: ImageConfig, space: spaces.Dict) -> ImageEncoder:
         "resnet": {"dim": c.dim, "width": c.width, "tokens": "grid"},
         "nature_cnn": {"dim": c.dim},
         "patch_cnn": {"dim": c.dim},
-        "vit": {"dim": c.dim, "patch": c.patch, "depth": c.depth, "heads": c.heads, "pool": c.pool},
+        "vit": {"dim": c.dim, "patch_size": c.patch_size, "depth": c.depth, "num_heads": c.num_heads, "pool": c.pool},
         "conv": {"widths": (c.width, 2 * c.width, 2 * c.width, 4 * c.width, c.dim), "strides": strides(space)},
-        "slot_attention": {"dim": c.dim, "width": c.width, "slots": c.slots},
+        "slot_attention": {"dim": c.dim, "width": c.width, "num_slots": c.num_slots},
     }
     try:
         made = IMAGE[c.net](space, **settings[c.net])
@@ -108,6 +109,7 @@ def about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     try:
         found = json.loads(path.read_text())
+        found["encoder"] = renamed("ImageConfig", found["encoder"])
         ImageConfig(**found["encoder"])
         space_from_json(found["space"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -137,8 +139,10 @@ def pretrained(where: str | Path, space: spaces.Dict | None = None) -> ImageEnco
     except Exception as error:
         raise Mistake(f"{folder / ENCODER} cannot be read ({error}); use an earlier checkpoint") from error
     ours = made.state_dict()
-    if "position" in weights and weights["position"].shape[2:] != ours["position"].shape[2:]:
-        weights["position"] = F.interpolate(weights["position"], ours["position"].shape[2:], mode="bicubic")
+    if "position" in weights:  # as it was called in earlier versions
+        weights["pos_embed"] = weights.pop("position")
+    if "pos_embed" in weights and weights["pos_embed"].shape[2:] != ours["pos_embed"].shape[2:]:
+        weights["pos_embed"] = F.interpolate(weights["pos_embed"], ours["pos_embed"].shape[2:], mode="bicubic")
     for name in sorted({*ours, *weights}):
         theirs, mine = (tuple(each[name].shape) if name in each else None for each in (weights, ours))
         if theirs != mine:

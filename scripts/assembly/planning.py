@@ -55,7 +55,7 @@ class SearchOptions:
     """Of MPPI's weights."""
     beta: float | None = None
     """Colour of iCEM's noise."""
-    lr: float | None = None
+    learning_rate: float | None = None
     """Of gradient descent."""
     warm_start: bool | None = None
     """Whether a plan begins from the last one."""

@@ -36,7 +36,7 @@ def small_slots(out: Path, seed: int, name: str) -> list[Record]:
     """
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
-    model = SlotAutoEncoder(train.space(), slots=2, dim=32, width=16, hidden=64)
+    model = SlotAutoEncoder(train.space(), num_slots=2, dim=32, width=16, hidden=64)
     rate = warm_up(1e-3, 500, 15_000)
     training = ShortTraining(out / name, 15_000, rate, 500, seed, compiled=COMPILES, clip=1.0, bf16=True)
     return slots(out, SMALL, model, training, train, test, batch=32)
@@ -46,7 +46,7 @@ def paper_slots(out: Path, seed: int, name: str) -> list[Record]:
     """The paper's network on 35x35 pictures of three pieces, for fewer steps; for a GPU."""
     train, test = tetrominoes(50_000, seed), tetrominoes(320, TEST + seed)
     torch.manual_seed(seed)
-    model = SlotAutoEncoder(train.space(), slots=4)
+    model = SlotAutoEncoder(train.space(), num_slots=4)
     training = ShortTraining(out / name, 40_000, warm_up(4e-4, 2000), 2000, seed, compiled=True, bf16=True)
     return slots(out, TETROMINOES, model, training, train, test)
 

@@ -178,7 +178,7 @@ class Chain:
     def agent(self, kind: str, env: HomesVectorEnv) -> MPC:
         """Plans in what it learned for the view that it is shown."""
         model, b = self.model(kind), self.budget
-        settings = MPCSettings(device="cpu", execute=b.execute)
+        settings = MPCSettings(device="cpu", n_action_steps=b.execute)
         return MPC(seen_in(env), ACTIONS, model, search(b), ObservedGoal(all_steps=True), settings)
 
     def play(self, kind: str) -> Line:
@@ -192,7 +192,7 @@ class Chain:
 
 
 def new_model(encoder: Standardized) -> DINOWM:
-    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=128, depth=2, heads=4))
+    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=128, depth=2, num_heads=4))
 
 
 def search(budget: Budget) -> CEM:
@@ -288,7 +288,7 @@ def floor_agent(name: str, budget: Budget, env: HomesVectorEnv) -> Agent:
     """Who learns nothing: blind ones, and one that is told moves and distance."""
     seen = seen_in(env)
     if name == "true moves":
-        settings = MPCSettings(device="cpu", execute=budget.execute)
+        settings = MPCSettings(device="cpu", n_action_steps=budget.execute)
         return MPC(seen, ACTIONS, TrueMoves(env), search(budget), Return(), settings)
     return Always(seen, ACTIONS) if name == "straight ahead" else Wander(seen, ACTIONS)
 

@@ -153,7 +153,7 @@ class Work:
     def model(self, kind: str) -> DINOWM:
         encoder = self.encoder(kind)
         seed_all(self.seed)
-        model = DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=64, depth=2, heads=4))
+        model = DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=64, depth=2, num_heads=4))
         path = self.folder / f"model-{kind}.safetensors"
         if path.exists():
             load_weights(model, path)
@@ -214,8 +214,8 @@ def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
     # Moves drawn one by one hardly get anywhere: only the widest spread reaches the door.
     search: Any = CEM(ACTIONS, HORIZON, budget.samples, budget.elites, budget.iterations, 1.0, warm_start=False)
     if planner == "gradient":
-        search = GradientPlanner(ACTIONS, HORIZON, iterations=100, lr=0.1)
-    settings = MPCSettings(device="cpu", execute=HORIZON)
+        search = GradientPlanner(ACTIONS, HORIZON, iterations=100, learning_rate=0.1)
+    settings = MPCSettings(device="cpu", n_action_steps=HORIZON)
     return MPC(spaces.Dict(SPACE.spaces), ACTIONS, model, search, ObservedGoal(), settings)
 
 

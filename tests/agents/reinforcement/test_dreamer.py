@@ -15,13 +15,13 @@ from embodia.tests.corridors import CELL, Corridors, assert_resumes, live
 TINY = DreamerConfig(
     model=RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4, free_nats=0.1),
     batch_size=16,
-    length=12,
+    sequence_length=12,
     learning_starts=100,
     train_ratio=20,
     learning_rate=2e-3,
     warmup=20,
-    imagine=8,
-    entropy=3e-3,
+    imagination_horizon=8,
+    ent_coef=3e-3,
 )
 
 

@@ -32,7 +32,9 @@ LEARNERS = {
     ),
     "a2c": lambda encoder, actions: A2C(encoder, actions, A2CConfig(**SMALL)),
     "dqn": lambda encoder, actions: DQN(
-        encoder, actions, DQNConfig(**SMALL, learning_starts=50, every=1, target_every=60, capacity=200)
+        encoder,
+        actions,
+        DQNConfig(**SMALL, learning_starts=50, train_freq=1, target_update_interval=60, buffer_size=200),
     ),
 }
 

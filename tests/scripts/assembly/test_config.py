@@ -1,5 +1,6 @@
 """Configurations: every preset can be carried out, survives JSON, and what cannot work is refused before anything."""
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -21,7 +22,9 @@ from embodia.scripts.assembly.config import (
     problems,
     read,
 )
-from embodia.scripts.assembly.provenance import config_hash
+from embodia.scripts.assembly.image_encoders import ImageConfig
+from embodia.scripts.assembly.provenance import config_hash, plain
+from embodia.scripts.assembly.renamed import RENAMED
 from embodia.scripts.commands.train import Args, shortened
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
@@ -34,6 +37,18 @@ def test_every_preset_is_sound_and_survives_json(each, tmp_path):
     again = read(tmp_path / "config.json")
     assert again == each.config
     assert config_hash(again) == config_hash(each.config)
+
+
+def test_fields_under_their_old_names_are_read(tmp_path):
+    """Every class of the table, with every field as earlier versions called it."""
+    kinds = {**configuration.kinds(), "ImageConfig": ImageConfig}
+    for name, names in RENAMED.items():
+        new, fields = kinds[name](), {field.name for field in dataclasses.fields(kinds[name])}
+        assert set(names.values()) <= fields, name
+        assert not set(names) & fields, f"{name}: an old name means something else now"
+        back = {new_name: old_name for old_name, new_name in names.items()}
+        data = {"kind": name, **{back.get(field, field): plain(getattr(new, field)) for field in fields}}
+        assert configuration.restore(json.loads(json.dumps(data)), tmp_path, root=kinds[name]) == new
 
 
 def test_preset_names_are_unique_and_misspellings_are_met():
