@@ -34,6 +34,34 @@ written."""
 Mode = Literal["train", "eval"]
 
 
+class VectorEnvironment(Protocol):
+    """What an agent is handed to live in: n worlds side by side, as `embodia.envs.VectorEnvironment` promises them.
+
+    Next-step autoreset: after a last step the next `step` ignores that world's action and gives the new episode's first
+    observation with reward 0. Where worlds are stepped one by one, `snapshots()` may give a snapshot of each.
+    """
+
+    num_envs: int
+
+    def reset(
+        self, *, seed: list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """`options={"reset_mask": (n,) bool}` restarts only those worlds."""
+
+    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]: ...
+
+    def expert_action(self) -> Array:
+        """(n, ...), where an agent asks for it (`needs_expert`)."""
+
+    def get_state(self) -> dict[str, Any]:
+        """An exact snapshot of all worlds, for exact resume."""
+
+    def set_state(self, state: Any) -> Any: ...
+
+    def render(self) -> Sequence[Any]:
+        """One (H, W, 3) frame per world."""
+
+
 class Row(TypedDict):
     """n worlds at one time; on disk and in buffers the same keys gain leading axes."""
 
@@ -195,4 +223,17 @@ class Data(Protocol):
         """Continue at a position that `state_dict` gave."""
 
 
-__all__ = ["Agent", "Array", "Batch", "Buffer", "Carry", "Data", "Learner", "Mode", "Numbers", "Pieces", "Row"]
+__all__ = [
+    "Agent",
+    "Array",
+    "Batch",
+    "Buffer",
+    "Carry",
+    "Data",
+    "Learner",
+    "Mode",
+    "Numbers",
+    "Pieces",
+    "Row",
+    "VectorEnvironment",
+]

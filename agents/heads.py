@@ -37,8 +37,7 @@ class ClassHead(Head):
     def __init__(self, features: int, space: spaces.Discrete | spaces.MultiDiscrete):
         super().__init__()
         self.shape = space.shape or ()
-        multi = isinstance(space, spaces.MultiDiscrete)
-        self.sizes = [int(n) for n in np.ravel(space.nvec if multi else space.n)]  # type: ignore[union-attr]
+        self.sizes = [int(n) for n in np.ravel(space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n)]
         start = torch.from_numpy(np.array(np.ravel(space.start), np.int64))
         self.register_buffer("start", start, persistent=False)
         self.linear = nn.Linear(features, sum(self.sizes))

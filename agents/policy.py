@@ -41,7 +41,7 @@ class Policy(nn.Module):
         action_space: chooses the head.
         hidden: widths of the MLP before the head.
         memory: size of the GRU; 0 for none.
-        beside: whether the MLP reads the encoder's tokens too, and not only the memory of them.
+        memory_skip: whether the MLP reads the encoder's tokens too, and not only the memory of them.
         components: Gaussians of a continuous head.
     """
 
@@ -52,14 +52,14 @@ class Policy(nn.Module):
         hidden: tuple[int, ...] = (128,),
         memory: int = 0,
         components: int = 5,
-        beside: bool = False,
+        memory_skip: bool = False,
     ):
         super().__init__()
         self.encoder = encoder
         width = encoder.num_tokens * encoder.dim
         self.memory = Memory(width, memory) if memory else None
-        self.beside = beside
-        read = (memory + width if beside else memory) if memory else width
+        self.memory_skip = memory_skip
+        read = (memory + width if memory_skip else memory) if memory else width
         self.body = mlp(read, hidden)
         self.head = make_head((read, *hidden)[-1], action_space, components)
 
@@ -90,4 +90,4 @@ class Policy(nn.Module):
 
     def _read(self, x: Tensor, state: Tensor) -> Tensor:
         """What the body reads: memory (*B, size), and beside it what is seen."""
-        return torch.cat([x, state], -1) if self.beside else state
+        return torch.cat([x, state], -1) if self.memory_skip else state

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from embodia.agents import Agent
-from embodia.agents.training.buffers import NoBuffer
+from embodia.agents.training.buffers.no_buffer import NoBuffer
 
 
 class CountingEnv(gym.Env):

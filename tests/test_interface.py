@@ -22,7 +22,7 @@ TASK = "MiniGrid-Empty-5x5-v0"
 def run(tmp_path_factory):
     """A run of a moment: a recurrent cloner."""
     folder = tmp_path_factory.mktemp("runs") / "cloner"
-    flags = "--env.id embodia/MiniGrid-Empty-5x5-v0 --agent.memory 8 --agent.sequence 8 --agent.batch-size 4"
+    flags = "--env.id embodia/MiniGrid-Empty-5x5-v0 --agent.memory 8 --agent.sequence-length 8 --agent.batch-size 4"
     small = "--steps 400 --evaluation.episodes 4 --evaluation.during 4 --evaluation.films 0 --agent.learning-starts 100"
     assert main(["train", "bc-doorkey", *flags.split(), *small.split(), "--out", str(folder)]) == 0
     return folder

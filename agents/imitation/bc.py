@@ -13,10 +13,10 @@ from torch import Tensor
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.heads import ClassHead
 from embodia.agents.policy import Policy
-from embodia.agents.training.buffers import DatasetBuffer
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.dataset import DatasetBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 
 NOISE_STEPS = 4096
@@ -34,8 +34,8 @@ class BCConfig:
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
     """Size of the GRU that remembers the episode; 0 for none."""
-    beside: bool = False
-    """Whether the action is read from what is seen beside the memory, and not from the memory alone: learns faster."""
+    memory_skip: bool = False
+    """Let the head read the encoder's tokens beside the memory, and not the memory alone: learns faster."""
     temperature: float = 0.0
     """In evaluation 0 takes the likeliest action; above, actions are drawn, the more sharply the lower it is: who
     always does the likeliest can do it for ever, turning left and right before a wall."""
@@ -53,16 +53,16 @@ class BCConfig:
     """Greatest norm of the gradient."""
     batch_size: int = 128
     """Rows per update, or pieces of episodes."""
-    sequence: int | None = None
+    sequence_length: int | None = None
     """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
     An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
-    every: int = 64
+    train_freq: int = 64
     """Rows (of all worlds side by side) between two rounds of learning."""
-    updates: int = 64
+    gradient_steps: int = 64
     """Updates in a round."""
-    capacity: int | None = None
+    buffer_size: int | None = None
     """Rows kept at most, the oldest episodes going first; None keeps all."""
 
 
@@ -82,12 +82,12 @@ class BC(Agent):
 
     def __init__(self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None):
         self.config = config or BCConfig()
-        if self.config.memory and self.config.sequence == 1:
-            raise ValueError("memory learns from pieces of episodes; set sequence to 2 or more, or leave it out")
+        if self.config.memory and self.config.sequence_length == 1:
+            raise ValueError("memory learns from pieces of episodes; set sequence_length to 2 or more, or leave it out")
         self.observation_space, self.action_space = encoder.space, action_space
         self.device = choose_device(self.config.device)
         c = self.config
-        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.beside).to(self.device)
+        self.policy = Policy(encoder, action_space, c.hidden, c.memory, c.components, c.memory_skip).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
@@ -145,17 +145,17 @@ class BC(Agent):
         return DatasetBuffer(
             c.batch_size,
             self.length,
-            every=c.every,
-            updates=c.updates,
+            every=c.train_freq,
+            updates=c.gradient_steps,
             learning_starts=c.learning_starts,
-            capacity=c.capacity,
+            capacity=c.buffer_size,
             seed=c.seed,
         )
 
     @property
     def length(self) -> int | None:
         """Rows of a piece; None for single rows."""
-        return self.config.sequence or (32 if self.config.memory else None)
+        return self.config.sequence_length or (32 if self.config.memory else None)
 
     def offline(self) -> Pieces:
         return Pieces(self.config.batch_size, self.length, keys=self.policy.encoder.keys)

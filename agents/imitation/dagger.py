@@ -15,7 +15,7 @@ from embodia.perception import Encoder
 
 @dataclass(frozen=True)
 class DAggerConfig(BCConfig):
-    """DAgger. A round collects `every` rows and then makes `updates` updates on everything collected so far."""
+    """DAgger. A round is `train_freq` rows and then `gradient_steps` updates on everything collected so far."""
 
     beta: float = 0.0
     """Round i is driven by the expert with probability beta ** i (algorithm 3.1): 0 lets it drive the first alone."""
@@ -40,7 +40,7 @@ class DAgger(BC):
     @property
     def beta(self) -> float:
         """Probability that the expert drives a step in this round."""
-        return self.config.beta ** (self.updates // self.config.updates)
+        return self.config.beta ** (self.updates // self.config.gradient_steps)
 
     @torch.no_grad()
     def act(

@@ -11,9 +11,9 @@ from torch import nn
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Pieces
 from embodia.agents.references.untrained import write_nothing
-from embodia.agents.training.buffers import NoBuffer
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.no_buffer import NoBuffer
 from embodia.agents.training.optimization import Optimization, OptimizationConfig
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.planners import DrivingPlanner
 
 

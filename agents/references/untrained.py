@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from embodia.agents import Agent, Numbers
-from embodia.agents.training.buffers import NoBuffer
+from embodia.agents.training.buffers.no_buffer import NoBuffer
 
 
 class Untrained(Agent):

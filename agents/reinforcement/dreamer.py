@@ -12,13 +12,15 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
+from embodia.agents.reinforcement.actor_critic import Actor, lambda_returns
 from embodia.agents.reinforcement.laprop import LaProp
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import mlp, zeroed
+from embodia.planners.models.actions import unit_action
 from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.rssm import RSSM, RSSMConfig
 from embodia.planners.models.two_hot import TwoHot
@@ -34,72 +36,33 @@ class DreamerConfig:
     """cpu, cuda, or auto: cuda where there is one."""
     model: RSSMConfig = RSSMConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 16
-    length: int = 32
+    sequence_length: int = 32
     """Rows of a sequence."""
-    capacity: int = 200_000
+    buffer_size: int = 200_000
+    """Rows kept, over all worlds."""
     learning_starts: int = 1000
     train_ratio: float = 128.0
     """Replayed rows per row of experience."""
     learning_rate: float = 3e-4
     warmup: int = 200
     """Updates over which the learning rate rises from 0."""
-    clip: float = 0.3
-    """Of each parameter's gradient, as a share of the parameter's own norm."""
-    imagine: int = 15
-    """Steps of imagination."""
-    imagine_last: int = 0
-    """Imagination starts from so many last rows of each sequence; 0 for all of them."""
-    lam: float = 0.95
-    entropy: float = 3e-4
+    agc: float = 0.3
+    """Adaptive gradient clipping: greatest norm of each parameter's gradient, as a share of the parameter's norm."""
+    imagination_horizon: int = 15
+    """Steps imagined from each row."""
+    imagination_last: int = 0
+    """Number of last rows of each sequence that imagination starts from; 0 for all of them."""
+    gae_lambda: float = 0.95
+    """Decay of the lambda-returns that actor and critic learn from."""
+    ent_coef: float = 3e-4
+    """Weight of the actor's entropy."""
     unimix: float = 0.01
-    slow_rate: float = 0.02
-    """Of the slow critic that regularises the critic."""
+    tau: float = 0.02
+    """How far the slow critic, which regularises the critic, moves at each update."""
     return_rate: float = 0.01
     """Of the running percentiles of returns, by whose range advantages are divided."""
-    replay_value: float = 0.3
-    """Scale of the critic's loss on replayed rather than imagined rows."""
-
-
-def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, lam: float) -> Tensor:
-    """R_t = r_{t+1} + c_{t+1} ((1 - lam) V_{t+1} + lam R_{t+1}), bootstrapped from the last value.
-
-    reward, cont, value: (H + 1, N), of the states 0..H -> (H, N).
-    """
-    running = value[-1]
-    returns = []
-    for t in reversed(range(len(reward) - 1)):
-        running = reward[t + 1] + cont[t + 1] * ((1 - lam) * value[t + 1] + lam * running)
-        returns.append(running)
-    return torch.stack(returns[::-1])
-
-
-class Actor(nn.Module):
-    """A policy on the model's features: categorical with 1 % uniform, or a bounded Gaussian."""
-
-    def __init__(self, space: spaces.Space[Any], features: int, units: int, unimix: float):
-        super().__init__()
-        self.space, self.unimix = space, unimix
-        if isinstance(space, spaces.Discrete):
-            self.net = zeroed(mlp(features, (units, units), int(space.n), rms_layer))
-        elif isinstance(space, spaces.Box) and len(space.shape) == 1:
-            self.net = zeroed(mlp(features, (units, units), 2 * space.shape[0], rms_layer))
-        else:
-            raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
-
-    def forward(self, features: Tensor) -> torch.distributions.Distribution:
-        """Over class indices (*B,), or over actions in [-1, 1] (*B, A)."""
-        raw = self.net(features)
-        if isinstance(self.space, spaces.Discrete):
-            probability = (1 - self.unimix) * raw.softmax(-1) + self.unimix / raw.shape[-1]
-            return torch.distributions.Categorical(probs=probability)
-        mean, std = raw.chunk(2, -1)
-        normal = torch.distributions.Normal(mean.tanh(), 0.1 + 0.9 * torch.sigmoid(std + 2.0))
-        return torch.distributions.Independent(normal, 1)
-
-    def choose(self, features: Tensor, mode: Mode) -> Tensor:
-        """A sample in training, the mode in evaluation."""
-        policy = self(features)
-        return policy.sample() if mode == "train" else policy.mode
+    replay_value_scale: float = 0.3
+    """Weight of the critic's loss on replayed rather than imagined rows."""
 
 
 class DreamerNets(nn.Module):
@@ -149,13 +112,17 @@ class Dreamer(Agent):
         self.nets = DreamerNets(observation_space, action_space, encoder, self.config).to(self.device)
         self.keys, self.is_discrete = encoder.keys, isinstance(action_space, spaces.Discrete)
         trained = [p for p in self.nets.parameters() if p.requires_grad]
-        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.clip, warmup=self.config.warmup)
+        self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.agc, warmup=self.config.warmup)
 
     def initial(self, n: int) -> Carry:
-        shape = (n,) if self.is_discrete else (n, *self.action_space.shape)  # type: ignore[misc]
+        shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
         dtype = torch.int64 if self.is_discrete else torch.float32
-        start = int(getattr(self.action_space, "start", 0))
-        return {**self.nets.model.initial(n), "action": torch.full(shape, start, dtype=dtype, device=self.device)}
+        return {**self.nets.model.initial(n), "action": torch.full(shape, self.start, dtype=dtype, device=self.device)}
+
+    @property
+    def start(self) -> int:
+        """The lowest discrete action."""
+        return int(getattr(self.action_space, "start", 0))
 
     @torch.no_grad()
     def act(
@@ -168,7 +135,7 @@ class Dreamer(Agent):
         state = model.observe(state, seen, carry["action"], flags)
         chosen = self.nets.actor.choose(model.features(state), mode)
         if self.is_discrete:
-            chosen = chosen + int(self.action_space.start)  # type: ignore[attr-defined]
+            chosen = chosen + self.start
         return self.to_space(chosen), {**state, "action": chosen}, {}
 
     def to_space(self, action: Tensor) -> Array:
@@ -184,18 +151,17 @@ class Dreamer(Agent):
         """The inverse of `to_space` for replayed actions."""
         if self.is_discrete:
             return action
-        box = self.action_space
-        assert isinstance(box, spaces.Box)
-        low, high = (torch.as_tensor(bound, device=action.device) for bound in (box.low, box.high))
-        return 2 * (action - low) / (high - low) - 1
+        return unit_action(action, self.action_space)
 
     def buffer(self) -> TrainRatioReplay:
         c = self.config
-        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, c.length, c.learning_starts, c.seed, self.keys)
+        return TrainRatioReplay(
+            c.train_ratio, c.buffer_size, c.batch_size, c.sequence_length, c.learning_starts, c.seed, self.keys
+        )
 
     def offline(self) -> Pieces:
         """The model learns from the rows, actor and critic in what it imagines from them."""
-        return Pieces(self.config.batch_size, self.config.length, crossing=True, keys=self.keys)
+        return Pieces(self.config.batch_size, self.config.sequence_length, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> Numbers:
         rows = to_torch(
@@ -216,21 +182,21 @@ class Dreamer(Agent):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
         c, nets = self.config, self.nets
-        states = {key: value[-c.imagine_last :] for key, value in states.items()}
-        rows = {key: rows[key][-c.imagine_last :] for key in ("reward", "terminal", "last")}
+        states = {key: value[-c.imagination_last :] for key, value in states.items()}
+        rows = {key: rows[key][-c.imagination_last :] for key in ("reward", "terminal", "last")}
         start = {key: value.detach().flatten(0, 1) for key, value in states.items()}
         features, actions = self.imagine(start)  # (H + 1, N, F), (H + 1, N, ...)
         said = self.assess(features)
         alive = (~rows["terminal"].bool()).float().flatten()
         weight = torch.cat([alive[None], alive * said["cont"][1:]]).cumprod(0)[:-1].detach()  # (H, N)
-        returns = lambda_returns(said["reward"], said["cont"], said["value"], c.lam)
+        returns = lambda_returns(said["reward"], said["cont"], said["value"], c.gae_lambda)
         scale = self.return_scale(returns)
         advantage = (returns - said["value"][:-1]) / scale
         policy = nets.actor(features[:-1])
-        actor_loss = -(weight * (policy.log_prob(actions[:-1]) * advantage + c.entropy * policy.entropy())).mean()
+        actor_loss = -(weight * (policy.log_prob(actions[:-1]) * advantage + c.ent_coef * policy.entropy())).mean()
         critic_loss = (weight * self.critic_loss(features[:-1], returns)).mean()
         replay_loss = self.replay_value_loss(states, rows, returns[0])
-        total = actor_loss + critic_loss + c.replay_value * replay_loss
+        total = actor_loss + critic_loss + c.replay_value_scale * replay_loss
         return total, {
             "loss/actor": actor_loss,
             "loss/critic": critic_loss,
@@ -242,13 +208,12 @@ class Dreamer(Agent):
 
     @torch.no_grad()
     def imagine(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Follow the actor for `imagine` steps: features and actions of the states 0..H."""
+        """Follow the actor for `imagination_horizon` steps: features and actions of the states 0..H."""
         model, features, actions = self.nets.model, [], []
-        start = int(getattr(self.action_space, "start", 0))
-        for _ in range(self.config.imagine + 1):
+        for _ in range(self.config.imagination_horizon + 1):
             features.append(model.features(state))
             actions.append(self.nets.actor.choose(features[-1], "train"))
-            state = model.imagine(state, actions[-1] + start if self.is_discrete else actions[-1])
+            state = model.imagine(state, actions[-1] + self.start if self.is_discrete else actions[-1])
         return torch.stack(features), torch.stack(actions)
 
     @torch.no_grad()
@@ -280,21 +245,16 @@ class Dreamer(Agent):
     def replay_value_loss(self, states: Mapping[str, Tensor], rows: Mapping[str, Any], imagined: Tensor) -> Tensor:
         """The critic on replayed rows, whose returns run over real rewards and end in imagined ones."""
         features = self.nets.model.features(dict(states))
-        ends = imagined.view(features.shape[:2])  # what imagination promises from each row
-        live = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
-        go_on = (~rows["last"].bool()).float() * self.config.lam
-        running, returns = ends[-1], []
-        for t in reversed(range(len(ends) - 1)):
-            after = (1 - go_on[t + 1]) * ends[t + 1] + go_on[t + 1] * running
-            running = rows["reward"][t + 1] + live[t + 1] * after
-            returns.append(running)
-        weight = (~rows["last"].bool()).float()[:-1]
-        return (weight * self.critic_loss(features[:-1], torch.stack(returns[::-1]))).mean()
+        promised = imagined.view(features.shape[:2])  # from each row on
+        cont = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)
+        going_on = (~rows["last"].bool()).float()
+        returns = lambda_returns(rows["reward"], cont, promised, going_on * self.config.gae_lambda)
+        return (going_on[:-1] * self.critic_loss(features[:-1], returns)).mean()
 
     @torch.no_grad()
     def move_slow_critic(self) -> None:
         for slow, fast in zip(self.nets.slow_critic.parameters(), self.nets.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config.slow_rate)
+            slow.lerp_(fast, self.config.tau)
 
     def save(self, folder: Path) -> None:
         save_weights(self.nets, folder / "agent.safetensors")

@@ -1,6 +1,6 @@
 """LaProp with adaptive gradient clipping: the optimizer of DreamerV3 (Ziyin et al. 2020; Brock et al. 2021)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class LaProp(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "clip": clip, "warmup": warmup})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
+        """One step; `closure` is not called: gradients are there already."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

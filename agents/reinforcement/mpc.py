@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Buffer, Carry, Mode, Numbers, Pieces
 from embodia.agents.references.untrained import write_nothing
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
-from embodia.agents.training.buffers import NoBuffer
-from embodia.agents.training.checkpoint import load_weights, save_weights
+from embodia.agents.training.buffers.no_buffer import NoBuffer
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.planners import Objective, Planner, WorldModel
 from embodia.planners.models.actions import box_bounds
 from embodia.planners.models.state import put
@@ -33,20 +33,20 @@ class MPCSettings:
     """Of the replay's draws."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
-    execute: int = 1
-    """Actions of a plan carried out before the next plan; the planner's horizon for open loop."""
-    explore: float = 0.3
-    """In training, while the model learns: standard deviation of noise on actions, in halves of their range; the share
-    of random ones where they are discrete."""
+    n_action_steps: int = 1
+    """Number of a plan's actions carried out before the next plan; the planner's horizon for open loop."""
+    exploration_noise: float = 0.3
+    """Standard deviation of the noise on actions while the model learns, in halves of their range; where they are
+    discrete, the share of random ones."""
     learning_rate: float = 1e-3
     """Of the model's Adam."""
     clip: float = 100.0
     """Greatest norm of the gradient."""
     batch_size: int = 16
     """Sequences per update."""
-    length: int = 32
+    sequence_length: int = 32
     """Rows of a sequence."""
-    capacity: int = 200_000
+    buffer_size: int = 200_000
     """Rows kept."""
     learning_starts: int = 1000
     """Rows of random actions before the first update."""
@@ -158,7 +158,7 @@ class MPC(Agent):
     def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
         """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
         n = len(first)
-        due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.execute)
+        due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.n_action_steps)
         for group, known in ((first, {}), (due & ~first, memory)):
             rows = group.nonzero()[:, 0]
             if len(rows) == 0:
@@ -175,7 +175,7 @@ class MPC(Agent):
 
     def perturbed(self, action: Tensor) -> Tensor:
         """Noise on a continuous action; now and then a random one in place of a discrete one."""
-        share = self.settings.explore
+        share = self.settings.exploration_noise
         if self.is_discrete:
             drawn = torch.rand(action.shape, device=action.device) < share
             return torch.where(drawn, self.random_action(len(action)), action)
@@ -184,22 +184,23 @@ class MPC(Agent):
 
     def random_action(self, n: int) -> Tensor:
         """(n, ...) uniform over the action space."""
-        if self.is_discrete:
-            return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)  # type: ignore
+        if isinstance(self.action_space, spaces.Discrete):
+            return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)
         unit = torch.rand(n, *(self.action_space.shape or ()), device=self.device)
         low, high = self.bounds(unit)
         return low + unit * (high - low)
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self.action_space, spaces.Box)
-        box = self.action_space
-        return box_bounds(box, like)
+        return box_bounds(self.action_space, like)
 
     def buffer(self) -> Buffer:
         if self.optimizer is None:
             return NoBuffer()
         s = self.settings
-        return TrainRatioReplay(s.train_ratio, s.capacity, s.batch_size, s.length, s.learning_starts, s.seed, self.keys)
+        return TrainRatioReplay(
+            s.train_ratio, s.buffer_size, s.batch_size, s.sequence_length, s.learning_starts, s.seed, self.keys
+        )
 
     def offline(self) -> Pieces | None:
         """The model learns what others' actions led to; a model without weights has nothing to learn."""

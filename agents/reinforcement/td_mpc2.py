@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embodia.agents import Batch, Buffer, Numbers, Pieces
 from embodia.agents.reinforcement.mpc import MPC, ROWS, MPCSettings, detached
-from embodia.agents.reinforcement.train_ratio import TrainRatioReplay
+from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
 from embodia.planners.models.td_mpc2 import TDMPC2Model, TDMPC2ModelConfig
@@ -22,14 +22,14 @@ class TDMPC2Config(MPCSettings):
     """TD-MPC2. The paper's values, but for sizes, samples and the train ratio, which are for a CPU."""
 
     learning_rate: float = 3e-4
-    encoder_share: float = 0.3
-    """Of the learning rate, for the encoder."""
+    encoder_lr_scale: float = 0.3
+    """Learning rate of the encoder, as a share of the others'."""
     clip: float = 20.0
     batch_size: int = 256
     train_ratio: float = 1024.0
     """Replayed rows per row of experience: 1024 is one update of 256 sequences of 4 rows."""
     learning_starts: int = 1000
-    explore: float = 0.3
+    exploration_noise: float = 0.3
     """Deviation of the noise on actions in training, in halves of their range; the paper draws from the last refit."""
     horizon: int = 3
     samples: int = 128
@@ -86,7 +86,7 @@ class TDMPC2(MPC):
         learned = [model.project, model.dynamics, model.reward_net, model.critics]
         self.learned = [weight for part in learned for weight in part.parameters()]
         groups: list[dict[str, Any]] = [
-            {"params": list(encoder.parameters()), "lr": c.encoder_share * c.learning_rate},
+            {"params": list(encoder.parameters()), "lr": c.encoder_lr_scale * c.learning_rate},
             {"params": self.learned},
         ]
         self.optimizer = torch.optim.Adam(groups, c.learning_rate)
@@ -94,7 +94,9 @@ class TDMPC2(MPC):
     def buffer(self) -> Buffer:
         c = self.config
         length = c.horizon + 1
-        return TrainRatioReplay(c.train_ratio, c.capacity, c.batch_size, length, c.learning_starts, c.seed, self.keys)
+        return TrainRatioReplay(
+            c.train_ratio, c.buffer_size, c.batch_size, length, c.learning_starts, c.seed, self.keys
+        )
 
     def offline(self) -> Pieces:
         """Model, critics and policy, all off-policy; nothing corrects values of actions that nobody recorded."""

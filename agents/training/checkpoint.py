@@ -8,7 +8,6 @@ A checkpoint is written into a folder aside, brought to the disk, and then given
 """
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -19,20 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
 from gymnasium import Space
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from embodia.agents.training.scores import SIGN
+from embodia.agents.training.serialization import encode, read_state, write_state
 from embodia.agents.training.spaces import difference, space_from_json, space_to_json
 from embodia.agents.training.versions import versions
-from embodia.planners.trees import object_array
 
 FORMAT = 1
-KIND = "__kind__"
 
 
 class Saved(Protocol):
@@ -43,108 +37,6 @@ class Saved(Protocol):
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read; the message names file and field and says what to do."""
-
-
-# What training is, as tensors and plain values
-
-
-def encode(value: Any, path: str = "state") -> Any:
-    """Nested dicts, lists, tuples of arrays, tensors, numbers, strings, bytes and None as `weights_only` allows them.
-
-    Raises:
-        TypeError: naming the path of anything else.
-    """
-    if isinstance(value, np.ndarray | np.generic):
-        return _encode_array(value, path)
-    if isinstance(value, torch.Tensor):
-        whole = value.untyped_storage().nbytes() == value.nbytes
-        return value.detach() if whole else value.detach().clone()  # a view would be saved with all that it views
-    if value is None or isinstance(value, bool | float | str):
-        return value
-    if type(value) is int:
-        return value if abs(value) < 2**63 else {KIND: "int", "value": hex(value)}
-    if isinstance(value, bytes):
-        return {KIND: "bytes", "data": _bytes(np.frombuffer(value, np.uint8))}
-    if isinstance(value, Mapping):
-        return {KIND: "dict", "items": [(encode(k, path), encode(v, f"{path}/{k}")) for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        items = [encode(item, f"{path}/{i}") for i, item in enumerate(value)]
-        return items if type(value) is list else {KIND: "tuple", "items": items}
-    raise TypeError(f"{path} is a {type(value).__name__}; training state is tensors, arrays and plain values only")
-
-
-def _encode_array(value: np.ndarray | np.generic, path: str) -> dict[str, Any]:
-    array = np.asarray(value)
-    if array.dtype == object:
-        items = [encode(item, f"{path}/{i}") for i, item in enumerate(array.ravel())]
-        return {KIND: "objects", "shape": list(array.shape), "items": items}
-    kind = "array" if isinstance(value, np.ndarray) else "scalar"
-    data = _bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return {KIND: kind, "dtype": array.dtype.str, "shape": list(array.shape), "data": data}
-
-
-def _bytes(data: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(data if data.flags.writeable else data.copy())
-
-
-def decode(value: Any) -> Any:
-    """What `encode` was given, type for type and bit for bit."""
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kind = value[KIND]
-    if kind == "dict":
-        return {decode(k): decode(v) for k, v in value["items"]}
-    if kind == "tuple":
-        return tuple(decode(item) for item in value["items"])
-    if kind == "int":
-        return int(value["value"], 16)
-    if kind == "objects":
-        return object_array(decode(item) for item in value["items"]).reshape(value["shape"])
-    data = value["data"].numpy()
-    if kind == "bytes":
-        return data.tobytes()
-    array = data.view(np.dtype(value["dtype"])).reshape(value["shape"])
-    return array if kind == "array" else array[()]
-
-
-# Weights
-
-
-def _named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and saved buffers, each once though several names lead to it."""
-    saved = module.state_dict(keep_vars=True)
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: tensor for name, tensor in named if name in saved}
-
-
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a module's parameters and buffers as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in _named_tensors(module).items()}, path)
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote into a module of the same build, on whatever device it is.
-
-    Raises:
-        CheckpointError: naming file and tensor where the module is built differently or the file is cut off.
-    """
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cut off or corrupt ({error})") from error
-    ours = _named_tensors(module)
-    for name in sorted({*ours, *stored}):
-        if name not in stored or name not in ours:
-            side = "the file lacks it" if name in ours else "this agent has none"
-            raise CheckpointError(f"{path}: {name}: {side}; build the agent with the checkpoint's own configuration")
-        if ours[name].shape != stored[name].shape:
-            shapes = f"{tuple(stored[name].shape)} in the file, {tuple(ours[name].shape)} in this agent"
-            raise CheckpointError(f"{path}: {name}: {shapes}; build the agent with the checkpoint's own configuration")
-    with torch.no_grad():
-        for name, tensor in ours.items():
-            tensor.copy_(stored[name])
 
 
 # Writing
@@ -165,7 +57,7 @@ def save(
     try:
         aside.mkdir()
         agent.save(aside)
-        _save_state(state, aside / "training.pt")
+        write_state(state, aside / "training.pt")
         files = {path.name: _stamp(path) for path in sorted(aside.iterdir())}
         text = json.dumps({**_about(agent, step), **(meta or {}), "files": files}, indent=2)
         (aside / "meta.json").write_text(text)
@@ -186,28 +78,6 @@ def save(
     for left in folder.glob(".aside-*"):  # of a process that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
     return final
-
-
-def _save_state(state: Any, path: Path) -> None:
-    """torch.save, but where writing fails the operating system's reason is told, not torch's consequence of it."""
-    reasons: list[OSError] = []
-
-    class Telling(io.FileIO):
-        def write(self, data: Any) -> int:
-            try:
-                return super().write(data)
-            except OSError as error:
-                reasons.append(error)
-                raise
-
-    with Telling(path, "wb") as raw:
-        try:
-            with io.BufferedWriter(raw, 2**20) as file:
-                torch.save(state, file)
-        except (OSError, RuntimeError):
-            if reasons:
-                raise reasons[0] from None
-            raise
 
 
 def _about(agent: Saved, step: int) -> dict[str, Any]:
@@ -255,7 +125,7 @@ class Checkpoint:
         """What `save` was given as `training`."""
         file = self.path / "training.pt"
         try:
-            return decode(torch.load(file, map_location="cpu", weights_only=True))
+            return read_state(file)
         except Exception as error:
             raise CheckpointError(f"{file}: cannot be read ({error}); use an earlier checkpoint") from error
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.agents import Agent, Array, Mode, Row
+from embodia.agents import Agent, Array, Mode, Row, VectorEnvironment
 from embodia.agents.training.rows import NonFinite, check_finite
 from embodia.agents.training.scores import env_id, warn_of_differences
 from embodia.planners.trees import index, object_array, tree_map
@@ -53,7 +53,7 @@ class _Run:
     return_: float = 0.0
 
 
-def evaluate(agent: Agent, env: Any, seeds: Sequence[int], watch: Watch | None = None) -> list[Episode]:
+def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: Watch | None = None) -> list[Episode]:
     """One fresh seeded episode per seed over the worlds of `env`; results in the order of `seeds`.
 
     A world that ends takes the next seed at once. For an agent that is deterministic in mode "eval" the results do
@@ -114,7 +114,7 @@ def evaluate(agent: Agent, env: Any, seeds: Sequence[int], watch: Watch | None =
 
 
 def ask(
-    agent: Agent, env: Any, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
+    agent: Agent, env: VectorEnvironment, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
 ) -> tuple[Array, Any, dict[str, Array]]:
     """`agent.act`, shown the expert's action and the worlds' snapshots too where it asks for them."""
     expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
@@ -125,7 +125,7 @@ def ask(
     return action, carry, {**extras, **expert}
 
 
-def snapshots(env: Any) -> Array:
+def snapshots(env: VectorEnvironment) -> Array:
     """(n,) each world's own snapshot, None where its episode is over.
 
     Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
@@ -170,7 +170,9 @@ def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, A
     return info
 
 
-def _show(watch: Watch, env: Any, runs: Sequence[_Run | None], row: Row, infos: Sequence[dict[str, Any]]) -> None:
+def _show(
+    watch: Watch, env: VectorEnvironment, runs: Sequence[_Run | None], row: Row, infos: Sequence[dict[str, Any]]
+) -> None:
     """Hand each running world's row to `watch`; all worlds are drawn once, and only if a picture is asked for."""
     frames: list[Any] = []
 
@@ -202,5 +204,5 @@ def _close(run: _Run, info: dict[str, Any]) -> Episode:
     return Episode(run.seed, run.length, run.return_, metrics, time.perf_counter() - run.began)
 
 
-def _where(env: Any, run: _Run | None) -> str:
+def _where(env: VectorEnvironment, run: _Run | None) -> str:
     return f"{env_id(env)}, " + (f"seed {run.seed}, step {run.length}" if run else "an idle world")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embodia.agents import Agent, Buffer
+from embodia.agents import Agent, Buffer, VectorEnvironment
 from embodia.agents.training import checkpoint
 from embodia.agents.training.evaluate import after_step, ask, make_row, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
@@ -44,7 +44,7 @@ class Schedule:
 
 def train(
     agent: Agent,
-    env: Any,
+    env: VectorEnvironment,
     schedule: Schedule,
     folder: Path | str | None = None,
     *,
@@ -102,7 +102,7 @@ def train(
             logger.tick(now.step)
 
 
-def begin(agent: Agent, env: Any, seed: int) -> Progress:
+def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
     """The first rows of fresh worlds."""
     n = env.num_envs
     obs, _ = env.reset(seed=[seed + world for world in range(n)])
@@ -113,7 +113,7 @@ def begin(agent: Agent, env: Any, seed: int) -> Progress:
     return now
 
 
-def advance(agent: Agent, env: Any, buffer: Buffer, logger: Logger, now: Progress) -> None:
+def advance(agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress) -> None:
     """One row: act on what is seen, keep it, learn from what is due, take the step."""
     action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
     buffer.add(make_row(now.obs, now.seen, action, extras))
@@ -145,7 +145,7 @@ def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None
     set_rng_state(generators)
 
 
-def where(env: Any, now: Progress, world: int) -> str:
+def where(env: VectorEnvironment, now: Progress, world: int) -> str:
     """The place of an error in words."""
     episode = f", episode {now.episodes[world]} after it" if now.episodes[world] else ""
     return f"{env_id(env)}, world {world}, seed {now.seed + world}{episode}, step {now.length[world]}"

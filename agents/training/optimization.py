@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from embodia.agents.training.checkpoint import save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.schedules import SCHEDULES, Schedule
+from embodia.agents.training.weights import save_weights
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embodia.agents import Agent, Array, Buffer, Carry
+from embodia.agents import Agent, Array, Buffer, Carry, VectorEnvironment
 from embodia.agents.training import checkpoint
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state
@@ -36,7 +36,7 @@ class Progress:
 def save_training(
     folder: Path,
     agent: Agent,
-    env: Any,
+    env: VectorEnvironment,
     buffer: Buffer,
     logger: Logger,
     now: Progress,
@@ -68,7 +68,7 @@ def judgement(env: Any, now: Progress) -> dict[str, Any]:
     return {"score": now.scores[name], "decides": name, "better": declared[name]}
 
 
-def snapshot(env: Any) -> dict[str, Any] | None:
+def snapshot(env: VectorEnvironment) -> dict[str, Any] | None:
     """The worlds' state; None, with a warning, where the environment cannot give one."""
     try:
         return env.get_state()
@@ -77,7 +77,9 @@ def snapshot(env: Any) -> dict[str, Any] | None:
         return None
 
 
-def resume_training(folder: Path, agent: Agent, env: Any, buffer: Buffer, logger: Logger) -> Progress | None:
+def resume_training(
+    folder: Path, agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger
+) -> Progress | None:
     """Put the newest whole checkpoint of `folder` into fresh objects; None where there is no checkpoint at all.
 
     Raises:
@@ -116,7 +118,7 @@ def _placed(saved: Any, fresh: Any) -> Any:
     return saved.to(fresh.device) if hasattr(fresh, "device") and hasattr(saved, "to") else saved
 
 
-def _restart(now: Progress, env: Any) -> None:
+def _restart(now: Progress, env: VectorEnvironment) -> None:
     """Worlds without snapshots begin new episodes; levels differ from those of the first start."""
     n = env.num_envs
     now.obs, _ = env.reset(seed=[now.seed + now.step + world for world in range(n)])

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -262,6 +262,8 @@ def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> Stored
     for name, value in flatten(rows).items():
         if len(value) != length:
             raise EpisodeError(f"{path}: {name}: {len(value)} rows, the header says {length}")
+    if not isinstance(observation_space, spaces.Dict):
+        raise EpisodeError(f"{path}: observation_space: a {type(observation_space).__name__}; observations are a Dict")
     try:
         check_batch(rows["obs"], observation_space, "obs")
         check_batch(rows["action"], action_space, "action")
@@ -269,7 +271,7 @@ def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> Stored
         raise EpisodeError(f"{path}: {error}") from error
     if not (rows["first"][0] and rows["last"][-1]) or rows["first"][1:].any() or rows["last"][:-1].any():
         raise EpisodeError(f"{path}: first/last: the rows are not exactly one episode")
-    return StoredEpisode(rows, env_id, seed, observation_space, action_space, header, path)  # type: ignore[arg-type]
+    return StoredEpisode(cast(Row, rows), env_id, seed, observation_space, action_space, header, path)
 
 
 def episode_files(folder: Path | str) -> list[Path]:

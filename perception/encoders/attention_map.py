@@ -19,7 +19,7 @@ def attention_pictures(encoder: ViT, obs: Obs) -> NDArray[np.uint8]:
     images, _ = encoder.images(obs)
     height, width = images.shape[2:]
     maps = encoder.attention(images)  # (N, heads, rows, columns)
-    whole = (maps.shape[2] * encoder.patch, maps.shape[3] * encoder.patch)
+    whole = (maps.shape[2] * encoder.patch_size, maps.shape[3] * encoder.patch_size)
     maps = F.interpolate(maps, whole, mode="bilinear", align_corners=False)[:, :, :height, :width]
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     share = (maps - low) / (high - low).clamp(min=1e-12)

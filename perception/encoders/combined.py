@@ -1,6 +1,7 @@
 """One encoder over all keys of an observation: each key by what its space holds, fused to one token or kept apart."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from gymnasium import spaces
@@ -65,9 +66,7 @@ class CombinedEncoder(Encoder):
         self.norm = nn.LayerNorm(dim)
 
     def _encoders(self) -> list[Encoder]:
-        parts = [self.parts[key] for key in self.keys]
-        assert all(isinstance(part, Encoder) for part in parts)
-        return parts  # type: ignore[return-value]
+        return [cast(Encoder, self.parts[key]) for key in self.keys]  # a ModuleDict forgets the type
 
     def forward(self, obs: Obs) -> Tensor:
         tokens = [part(obs) for part in self._encoders()]  # each (*B, n, width)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
 
@@ -37,7 +38,7 @@ class ConvNet(ImageEncoder):
         layers: list[nn.Module] = []
         for inputs, outputs, stride in zip((channels, *widths), widths, strides):
             layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-        self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body = convert_conv2d_weight_memory_format(nn.Sequential(*layers), torch.channels_last)
         rows, columns = height, width
         for stride in strides:
             rows, columns = -(-rows // stride), -(-columns // stride)

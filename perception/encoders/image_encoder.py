@@ -45,7 +45,7 @@ class ImageEncoder(Encoder):
 class PatchEncoder(ImageEncoder):
     """An image encoder that looks at square patches."""
 
-    patch: int
+    patch_size: int
     """Side of a patch [pixels]."""
     grid: tuple[int, int]
     """(rows, columns) of patches; the last ones are padded where the picture is no multiple of a patch."""

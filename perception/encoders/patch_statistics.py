@@ -15,20 +15,20 @@ class PatchStatistics(PatchEncoder):
 
     Args:
         space: observations with an image.
-        patch: side of a patch [pixels].
+        patch_size: side of a patch [pixels].
         bins: directions of the gradient between 0 and 180 degrees, weighted by its length.
         keys: the images to read.
     """
 
-    def __init__(self, space: spaces.Dict, patch: int = 8, bins: int = 6, keys: Sequence[str] | None = None):
+    def __init__(self, space: spaces.Dict, patch_size: int = 8, bins: int = 6, keys: Sequence[str] | None = None):
         super().__init__(space, keys)
         channels, height, width = self.image_shape
-        self.patch, self.bins, self.dim = patch, bins, channels + bins
-        self.grid = (-(-height // patch), -(-width // patch))
+        self.patch_size, self.bins, self.dim = patch_size, bins, channels + bins
+        self.grid = (-(-height // patch_size), -(-width // patch_size))
         self.num_tokens = self.grid[0] * self.grid[1]
 
     def patch_keys(self, images: Tensor) -> Tensor:
-        right, below = -images.shape[3] % self.patch, -images.shape[2] % self.patch
+        right, below = -images.shape[3] % self.patch_size, -images.shape[2] % self.patch_size
         padded = F.pad(images, (0, right, 0, below), mode="replicate")
         grey = F.pad(padded.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         dx = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2]
@@ -36,7 +36,7 @@ class PatchStatistics(PatchEncoder):
         which = (torch.atan2(dy, dx) / torch.pi % 1 * self.bins).long().clamp(max=self.bins - 1)
         gradients = torch.zeros(len(images), self.bins, *padded.shape[2:], device=images.device)
         gradients.scatter_(1, which, torch.hypot(dx, dy))
-        cells = F.avg_pool2d(torch.cat([padded, gradients], 1), self.patch)
+        cells = F.avg_pool2d(torch.cat([padded, gradients], 1), self.patch_size)
         return (cells - cells.mean((2, 3), keepdim=True)).flatten(2).transpose(1, 2)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:

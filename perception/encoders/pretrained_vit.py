@@ -48,9 +48,9 @@ class PretrainedViT(PatchEncoder):
         config = self.model.config
         if not hasattr(config, "patch_size"):
             raise ValueError(f"{weights} is a {config.model_type}, which has no patches; take a vision transformer")
-        self.patch, self.dim, self.output, self.frozen = config.patch_size, config.hidden_size, output, frozen
+        self.patch_size, self.dim, self.output, self.frozen = config.patch_size, config.hidden_size, output, frozen
         self.extra = 1 + getattr(config, "num_register_tokens", 0)  # tokens before the patches
-        self.grid = (-(-height // self.patch), -(-width // self.patch))
+        self.grid = (-(-height // self.patch_size), -(-width // self.patch_size))
         self.num_tokens = self.grid[0] * self.grid[1] if output == "patches" else 1
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
@@ -68,7 +68,7 @@ class PretrainedViT(PatchEncoder):
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) of -0.5 to 0.5 -> class token (N, dim) and patches (N, P, dim); sides are padded."""
-        right, below = -images.shape[3] % self.patch, -images.shape[2] % self.patch
+        right, below = -images.shape[3] % self.patch_size, -images.shape[2] % self.patch_size
         pixels = F.pad((images + 0.5 - self.mean) / self.std, (0, right, 0, below))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states = self.model(pixel_values=pixels, **self._any_size()).last_hidden_state

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
 
@@ -24,14 +25,15 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
+        last = group_norm(outputs)
+        nn.init.zeros_(last.weight)  # each block starts as its shortcut
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
             group_norm(outputs),
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            group_norm(outputs),
+            last,
         )
-        nn.init.zeros_(self.body[4].weight)  # type: ignore[arg-type]  # each block starts as its shortcut
         same = inputs == outputs and stride == 1
         self.shortcut = (
             nn.Identity()
@@ -81,7 +83,7 @@ class ResNet(ImageEncoder):
             inputs, outputs = outputs, width * 2**stage
             layers += [ResidualBlock(inputs, outputs, 1 if stage == 0 else 2)]
             layers += [ResidualBlock(outputs, outputs, 1) for _ in range(count - 1)]
-        self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body = convert_conv2d_weight_memory_format(nn.Sequential(*layers), torch.channels_last)
         with torch.no_grad():
             _, _, rows, columns = self.body(torch.zeros(1, channels, height, size_w)).shape
         self.num_tokens = 1 if tokens == "one" else rows * columns

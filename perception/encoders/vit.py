@@ -8,22 +8,23 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from embodia.perception.encoders.image_encoder import PatchEncoder
+from embodia.perception.encoders.old_names import accept_old_names
 
 
 class Attention(nn.Module):
     """Multi-head self-attention, (N, T, D) -> (N, T, D)."""
 
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, num_heads: int):
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim must be a multiple of heads; got {dim} and {heads}")
-        self.heads = heads
+        if dim % num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads; got {dim} and {num_heads}")
+        self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, t, dim = x.shape
-        q, k, v = self.qkv(x).view(n, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(n, t, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
         return q, k, v  # each (N, heads, T, D / heads)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,10 +44,10 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer MLP, each normalised before and added after."""
 
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, num_heads: int):
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
+        self.attention = Attention(dim, num_heads)
         self.norm_mlp = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
@@ -63,8 +64,8 @@ class ViT(PatchEncoder):
 
     Args:
         space: observations with images and depth of one size, at least 16x16.
-        patch: side of a patch [pixels].
-        registers: extra tokens in which the network may keep global facts; discarded at the end.
+        patch_size: side of a patch [pixels].
+        num_registers: extra tokens in which the network may keep global facts; discarded at the end.
         output: "patches" gives (*B, rows * columns, dim), "cls" the class token (*B, 1, dim).
         pool: what stands for the whole image, "cls" the class token or "mean" the patches' mean; a masked autoencoder
             needs the latter, for its loss says nothing of a class token.
@@ -74,11 +75,11 @@ class ViT(PatchEncoder):
     def __init__(
         self,
         space: spaces.Dict,
-        patch: int = 8,
+        patch_size: int = 8,
         dim: int = 192,
         depth: int = 6,
-        heads: int = 3,
-        registers: int = 0,
+        num_heads: int = 3,
+        num_registers: int = 0,
         output: str = "patches",
         keys: Sequence[str] | None = None,
         pool: str = "cls",
@@ -89,20 +90,22 @@ class ViT(PatchEncoder):
         if pool not in ("cls", "mean"):
             raise ValueError(f'pool must be "cls" or "mean"; got {pool!r}')
         channels, height, width = self.image_shape
-        self.patch, self.dim, self.output, self.pool, self.registers = patch, dim, output, pool, registers
-        self.grid = (-(-height // patch), -(-width // patch))  # (rows, columns) of patches
+        self.patch_size, self.dim, self.output, self.pool = patch_size, dim, output, pool
+        self.num_registers = num_registers
+        self.grid = (-(-height // patch_size), -(-width // patch_size))  # (rows, columns) of patches
         self.num_tokens = self.grid[0] * self.grid[1] if output == "patches" else 1
-        self.project = nn.Conv2d(channels, dim, patch, patch)
-        self.cls = nn.Parameter(0.02 * torch.randn(1, 1 + registers, dim))
-        self.position = nn.Parameter(0.02 * torch.randn(1, dim, *self.grid))
-        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.project = nn.Conv2d(channels, dim, patch_size, patch_size)
+        self.cls = nn.Parameter(0.02 * torch.randn(1, 1 + num_registers, dim))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, dim, *self.grid))
+        self.blocks = nn.ModuleList(Block(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
+        accept_old_names(self, {"position": "pos_embed"})
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float of about -0.5 to 0.5 -> (N, rows * columns, dim), positions added, before any block."""
-        right, below = -images.shape[3] % self.patch, -images.shape[2] % self.patch
+        right, below = -images.shape[3] % self.patch_size, -images.shape[2] % self.patch_size
         patches = self.project(F.pad(images, (0, right, 0, below)))
-        position: Tensor = self.position
+        position: Tensor = self.pos_embed
         if patches.shape[2:] != position.shape[2:]:
             position = F.interpolate(position, patches.shape[2:], mode="bicubic", align_corners=False)
         return (patches + position).flatten(2).transpose(1, 2)
@@ -113,7 +116,7 @@ class ViT(PatchEncoder):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        return x[:, 0], x[:, 1 + self.registers :]
+        return x[:, 0], x[:, 1 + self.num_registers :]
 
     def _with_class(self, patches: Tensor) -> Tensor:
         return torch.cat([self.cls.expand(len(patches), -1, -1), patches], 1)
@@ -148,12 +151,12 @@ class ViT(PatchEncoder):
 
         Each map sums to what is not spent on the class token and the registers, at most 1.
         """
-        rows, columns = -(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch)
+        rows, columns = -(-images.shape[2] // self.patch_size), -(-images.shape[3] // self.patch_size)
         block, x = self._last_input(images)
-        weights = block.attention.weights(x)[:, :, 0, 1 + self.registers :]
+        weights = block.attention.weights(x)[:, :, 0, 1 + self.num_registers :]
         return weights.unflatten(2, (rows, columns))
 
     def patch_keys(self, images: Tensor) -> Tensor:
         """(N, P, dim): the last attention's keys at the patches, on which TokenCut and MaskCut cut."""
         block, x = self._last_input(images)
-        return block.attention.keys(x)[:, 1 + self.registers :]
+        return block.attention.keys(x)[:, 1 + self.num_registers :]

@@ -82,7 +82,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
 
     Args:
         space: observations with an image whose sides are multiples of 8.
-        slots: clusters, the background among them; a phase has room for about four.
+        num_slots: clusters, the background among them; a phase has room for about four.
         hidden: channels of the outer layers; the inner ones have twice as many.
         bottleneck: width of the linear layer.
         chi: weight of chi in the magnitude.
@@ -93,7 +93,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
     def __init__(
         self,
         space: spaces.Dict,
-        slots: int = 3,
+        num_slots: int = 3,
         hidden: int = 32,
         bottleneck: int = 64,
         chi: float = 0.5,
@@ -104,7 +104,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         channels, height, width = self.image_shape
         if height % 8 or width % 8:
             raise ValueError(f"a complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
-        self.num_tokens, self.dim, self.threshold, self.chi = slots, hidden, threshold, chi
+        self.num_tokens, self.dim, self.threshold, self.chi = num_slots, hidden, threshold, chi
         wide = 2 * hidden
         self.inner = (wide, height // 8, width // 8)
         flat = wide * height * width // 64
@@ -128,11 +128,12 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         self.last = self._up(hidden, channels)
         self.output = nn.Conv2d(channels, channels, 1)
         nn.init.ones_(self.output.weight)
-        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+        assert self.output.bias is not None
+        nn.init.zeros_(self.output.bias)
 
     @property
-    def encoder(self) -> "ComplexAutoEncoder":  # type: ignore[override]
-        """All of it is kept: objects come from the decoder."""
+    def kept(self) -> "ComplexAutoEncoder":
+        """All of it: objects come from the decoder."""
         return self
 
     def _conv(self, inputs: int, outputs: int, stride: int) -> ComplexLayer:
@@ -192,16 +193,16 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         return pooled(hidden.chunk(3)[2], self._masks(output))
 
 
-def complex_net(space: spaces.Dict, slots: int = 3, dim: int = 64, width: int = 32) -> ComplexAutoEncoder:
+def complex_net(space: spaces.Dict, num_slots: int = 3, dim: int = 64, width: int = 32) -> ComplexAutoEncoder:
     """The network of the complex autoencoder, in the words of the other encoders.
 
     Args:
         space: observations with an image whose sides are multiples of 8.
-        slots: how many objects there may be, the ground among them.
+        num_slots: how many objects there may be, the ground among them.
         dim: width of the bottleneck.
         width: channels of the outer layers, and width of a token.
     """
-    return ComplexAutoEncoder(space, slots, hidden=width, bottleneck=dim)
+    return ComplexAutoEncoder(space, num_slots, hidden=width, bottleneck=dim)
 
 
 def complex_autoencoder(encoder: ComplexAutoEncoder) -> ComplexAutoEncoder:

@@ -133,7 +133,7 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
     Args:
         space: observations with an image.
-        slots: K, the background included.
+        num_slots: K, the background included.
         dim: width of a slot.
         width: channels of the convolutions.
         hidden: width of the slots' MLP.
@@ -145,7 +145,7 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
     def __init__(
         self,
         space: spaces.Dict,
-        slots: int = 4,
+        num_slots: int = 4,
         dim: int = 64,
         width: int = 32,
         hidden: int = 128,
@@ -154,7 +154,7 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         keys: Sequence[str] | None = None,
     ):
         super().__init__(space, keys)
-        self.num_tokens, self.dim = slots, dim
+        self.num_tokens, self.dim = num_slots, dim
         layers: list[nn.Module] = []
         inputs = self.image_shape[0]
         for _ in range(4):
@@ -167,8 +167,8 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
         self.apply(glorot)
 
     @property
-    def encoder(self) -> "SlotAutoEncoder":  # type: ignore[override]
-        """All of it is kept: masks come from the decoder."""
+    def kept(self) -> "SlotAutoEncoder":
+        """All of it: masks come from the decoder."""
         return self
 
     def slots(self, images: Tensor) -> tuple[Tensor, Tensor]:

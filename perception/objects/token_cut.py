@@ -54,7 +54,12 @@ def patch_keys_of(encoder: PatchEncoder, images: Tensor, centred: bool, usual: A
 
 def pixels(masks: Array, encoder: PatchEncoder, images: Tensor) -> Tensor:
     """Masks of patches (N, K, rows, columns) -> of pixels (N, K, H, W) float."""
-    fine = torch.from_numpy(masks).to(images).repeat_interleave(encoder.patch, 2).repeat_interleave(encoder.patch, 3)
+    fine = (
+        torch.from_numpy(masks)
+        .to(images)
+        .repeat_interleave(encoder.patch_size, 2)
+        .repeat_interleave(encoder.patch_size, 3)
+    )
     return fine[:, :, : images.shape[2], : images.shape[3]]
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embodia.perception import Obs, SelfSupervised
+from embodia.perception.encoders.old_names import accept_old_names
 from embodia.perception.encoders.vit import Block, ViT
 from embodia.perception.scores.collapse import effective_rank, sphere_std
 
@@ -21,12 +22,12 @@ class MAE(SelfSupervised):
     Args:
         encoder: is trained and kept.
         mask_ratio: share of patches hidden.
-        width, depth, heads: of the decoder, which is thrown away.
+        width, depth, num_heads: of the decoder, which is thrown away.
     """
 
     encoder: ViT
 
-    def __init__(self, encoder: ViT, mask_ratio: float = 0.75, width: int = 64, depth: int = 2, heads: int = 4):
+    def __init__(self, encoder: ViT, mask_ratio: float = 0.75, width: int = 64, depth: int = 2, num_heads: int = 4):
         super().__init__(encoder.space)
         self.encoder, self.mask_ratio = encoder, mask_ratio
         self.keys, self.num_tokens, self.dim = encoder.keys, encoder.num_tokens, encoder.dim
@@ -35,10 +36,11 @@ class MAE(SelfSupervised):
         if self.visible == patches:
             raise ValueError(f"mask_ratio {mask_ratio} hides none of {patches} patches; raise it")
         self.enter = nn.Linear(encoder.dim, width)
-        self.hidden_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.position = nn.Parameter(0.02 * torch.randn(1, patches, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
-        self.paint = nn.Linear(width, encoder.image_shape[0] * encoder.patch**2)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, patches, width))
+        self.blocks = nn.Sequential(*(Block(width, num_heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.paint = nn.Linear(width, encoder.image_shape[0] * encoder.patch_size**2)
+        accept_old_names(self, {"position": "pos_embed", "hidden_token": "mask_token"})
 
     def forward(self, obs: Obs) -> Tensor:
         return self.encoder(obs)
@@ -59,21 +61,21 @@ class MAE(SelfSupervised):
 
     def shuffle(self, n: int, device: torch.device) -> Tensor:
         """(N, P): a random order of the patches of each picture; the first `visible` are seen."""
-        return torch.rand(n, self.position.shape[1], device=device).argsort(1)
+        return torch.rand(n, self.pos_embed.shape[1], device=device).argsort(1)
 
     def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """(N, P, C * patch * patch) normalised patches in their places, and the visible ones pooled (N, dim)."""
         seen = order[:, : self.visible, None]
         embedded = self.encoder.embed(images)
         cls, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
-        entered = self.enter(tokens).to(self.hidden_token.dtype)
-        canvas = self.hidden_token.expand(len(images), order.shape[1], -1)
-        canvas = canvas.scatter(1, seen.expand(-1, -1, entered.shape[2]), entered) + self.position
+        entered = self.enter(tokens).to(self.mask_token.dtype)
+        canvas = self.mask_token.expand(len(images), order.shape[1], -1)
+        canvas = canvas.scatter(1, seen.expand(-1, -1, entered.shape[2]), entered) + self.pos_embed
         return self.paint(self.blocks(canvas)), self.encoder.pooled(cls, tokens)
 
     def patches(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, P, C * patch * patch), row by row, padded as the encoder pads."""
-        size = self.encoder.patch
+        size = self.encoder.patch_size
         images = F.pad(images, (0, -images.shape[3] % size, 0, -images.shape[2] % size))
         return F.unfold(images, size, stride=size).transpose(1, 2)
 

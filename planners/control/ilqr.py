@@ -4,7 +4,9 @@ The dynamics are linearised, the costs expanded to second order (their Hessians 
 quadratic program of each step solved by projected Newton, and the step length chosen by a parallel line search.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from gymnasium import spaces
@@ -17,9 +19,31 @@ from embodia.planners.search.cem import bounds, shift
 STEPS = 0.5 ** torch.arange(8, dtype=torch.float64)
 
 
+@runtime_checkable
+class Dynamics(Protocol):
+    """What iLQR asks of a model beyond the usual; both differentiable, for one point or any batch."""
+
+    def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
+        """x (*B, S), u (*B, A) -> next x (*B, S)."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """What costs are written in: (*B, S) -> (*B, F)."""
+
+
+@runtime_checkable
+class StageCost(Protocol):
+    """What iLQR asks of an objective beyond the usual; both differentiable."""
+
+    def stage(self, x: Tensor, u: Tensor) -> Tensor:
+        """Running cost (*B,) of features (*B, F) and action (*B, A)."""
+
+    def final(self, x: Tensor) -> Tensor:
+        """Cost (*B,) of the last state's features."""
+
+
 @dataclass(frozen=True)
 class ILQR:
-    """Needs a model with `dynamics` and `features`, and an objective with `stage` and `final`, all differentiable."""
+    """Needs a model with `Dynamics` and an objective with a `StageCost`."""
 
     action_space: spaces.Space
     horizon: int = 50
@@ -30,9 +54,12 @@ class ILQR:
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state {"x": (B, S)} -> locally optimal actions (B, H, A) inside the action bounds."""
-        for part, name in ((model, "dynamics"), (model, "features"), (objective, "stage"), (objective, "final")):
-            if not hasattr(part, name):
-                raise TypeError(f"iLQR needs `{name}`, which {type(part).__name__} does not offer; take CEM or MPPI")
+        if not isinstance(model, Dynamics):
+            name = type(model).__name__
+            raise TypeError(f"iLQR needs `dynamics` and `features`, which {name} does not offer; take CEM or MPPI")
+        if not isinstance(objective, StageCost):
+            name = type(objective).__name__
+            raise TypeError(f"iLQR needs `stage` and `final`, which {name} does not offer; take CEM or MPPI")
         x0 = state["x"].double()
         low, high = (bound.double() for bound in bounds(self.action_space))
         if carry:
@@ -46,10 +73,10 @@ class ILQR:
 class Solver:
     """One optimal control problem; every tensor has the worlds first."""
 
-    def __init__(self, model: WorldModel, objective: Objective, low: Tensor, high: Tensor):
-        self.dynamics = model.dynamics  # type: ignore[attr-defined]
-        self.stage = lambda x, u: objective.stage(model.features(x), u)  # type: ignore[attr-defined]
-        self.final = lambda x: objective.final(model.features(x))  # type: ignore[attr-defined]
+    def __init__(self, model: Dynamics, objective: StageCost, low: Tensor, high: Tensor):
+        self.dynamics = model.dynamics
+        self.stage = lambda x, u: objective.stage(model.features(x), u)
+        self.final = lambda x: objective.final(model.features(x))
         self.low, self.high = low, high
 
     def solve(self, x0: Tensor, u: Tensor, iterations: int, tolerance: float) -> Tensor:
@@ -151,7 +178,7 @@ def product(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector[..., None])[..., 0]
 
 
-def batched(function, points: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def batched(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """Apply a function of one point to all of (*B, N)."""
     flat = vmap(function)(points.reshape(-1, points.shape[-1]))
     return flat.reshape(*points.shape[:-1], *flat.shape[1:])

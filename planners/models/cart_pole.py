@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embodia.planners.models.linear_system import AnalyticModel
+from embodia.planners.models.analytic_model import AnalyticModel
 
 
 @dataclass

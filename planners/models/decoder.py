@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,14 +28,17 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """features (*B, F) -> the most likely observation, each key in the space's own shape and type."""
-        return {key: head(features) for key, head in self.heads.items()}  # type: ignore[operator]
+        return {key: self.head(key)(features) for key in self.heads}
 
     def loss(self, features: Tensor, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Negative log-likelihood (up to constants) of each key, (*B,)."""
-        return {key: head.loss(features, obs[key]) for key, head in self.heads.items()}  # type: ignore
+        return {key: self.head(key).loss(features, obs[key]) for key in self.heads}
+
+    def head(self, key: str) -> "Head":
+        return cast(Head, self.heads[key])  # a ModuleDict forgets the type
 
 
-def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth: int) -> nn.Module:
+def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth: int) -> "Head":
     """The head that explains one key. Raises TypeError for a space that no head explains."""
     if isinstance(space, spaces.Discrete):
         return Symbols(inputs, units, (), int(space.n))
@@ -50,7 +53,19 @@ def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth:
     raise TypeError(f"no decoder explains {key!r}, a {type(space).__name__} space; leave that key out")
 
 
-class Symbols(nn.Module):
+class Head(nn.Module):
+    """Explains one key of an observation from features (*B, F)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The most likely value (*B, *shape)."""
+        raise NotImplementedError("forward(features) -> (*B, *shape)")
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Negative log-likelihood (*B,) of target (*B, *shape), up to constants."""
+        raise NotImplementedError("loss(features, target) -> (*B,)")
+
+
+class Symbols(Head):
     """Whole numbers 0..classes-1 in any shape."""
 
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...], classes: int):
@@ -71,7 +86,7 @@ class Symbols(nn.Module):
         return nll.flatten(features.ndim - 1).sum(-1) if self.shape else nll
 
 
-class Vector(nn.Module):
+class Vector(Head):
     """Real numbers of any size, in symlog space."""
 
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...]):
@@ -87,7 +102,7 @@ class Vector(nn.Module):
         return error.square().sum(-1)
 
 
-class Image(nn.Module):
+class Image(Head):
     """(H, W, C) pictures between two values, by transposed convolutions from a small grid."""
 
     def __init__(

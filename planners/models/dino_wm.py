@@ -17,6 +17,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception import Encoder
+from embodia.perception.encoders.old_names import accept_old_names
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, encode_action
 from embodia.planners.models.decoder import Decoder
@@ -31,7 +33,7 @@ class DINOWMConfig:
     dim: int = 96
     """Width of the predictor."""
     depth: int = 3
-    heads: int = 4
+    num_heads: int = 4
     action_dim: int = 32
     """Numbers that an action is embedded as; the paper's are 10."""
     decoder: bool = False
@@ -52,24 +54,25 @@ class DINOWM(nn.Module):
         self,
         space: spaces.Dict,
         action_space: spaces.Space[Any],
-        encoder: nn.Module,
+        encoder: Encoder,
         config: DINOWMConfig | None = None,
     ):
         super().__init__()
         c = self.config = config or DINOWMConfig()
         self.encoder, self.action_space = encoder.requires_grad_(False), action_space
-        self.num_tokens, self.token_dim = int(encoder.num_tokens), int(encoder.dim)  # type: ignore[arg-type]
+        self.num_tokens, self.token_dim = encoder.num_tokens, encoder.dim
         self.action_dim = action_width(action_space)
         self.act = nn.Linear(self.action_dim, c.action_dim)
         self.enter = nn.Linear(self.token_dim + c.action_dim, c.dim)
-        self.place = nn.Parameter(0.02 * torch.randn(self.num_tokens, c.dim))
-        self.time = nn.Parameter(0.02 * torch.randn(c.history, 1, c.dim))
-        self.blocks = nn.ModuleList(Block(c.dim, c.heads, c.action_dim) for _ in range(c.depth))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(self.num_tokens, c.dim))
+        self.time_embed = nn.Parameter(0.02 * torch.randn(c.history, 1, c.dim))
+        self.blocks = nn.ModuleList(Block(c.dim, c.num_heads, c.action_dim) for _ in range(c.depth))
         self.leave = nn.Sequential(nn.LayerNorm(c.dim), nn.Linear(c.dim, self.token_dim))
         self.decoder = Decoder(space, self.num_tokens * self.token_dim) if c.decoder else None
+        accept_old_names(self, {"place": "pos_embed", "time": "time_embed"})
 
     def initial(self, n: int) -> State:
-        h, like = self.config.history, self.place
+        h, like = self.config.history, self.pos_embed
         return {
             "tokens": like.new_zeros(n, h, self.num_tokens, self.token_dim),
             "actions": like.new_zeros(n, h - 1, self.action_dim),
@@ -120,7 +123,7 @@ class DINOWM(nn.Module):
         m, h, n, _ = tokens.shape
         acted = self.act(actions)[:, :, None].expand(-1, -1, n, -1)
         condition = acted.flatten(1, 2)
-        x = (self.enter(torch.cat([tokens, acted], -1)) + self.place + self.time).flatten(1, 2)
+        x = (self.enter(torch.cat([tokens, acted], -1)) + self.pos_embed + self.time_embed).flatten(1, 2)
         mask = None if h == 1 else self.mask(age, h)
         for block in self.blocks:
             x = block(x, condition, mask)
@@ -172,11 +175,11 @@ class DINOWM(nn.Module):
 class Block(nn.Module):
     """Masked multi-head attention and an MLP, each behind a norm that the action scales and shifts, and added after."""
 
-    def __init__(self, dim: int, heads: int, condition: int):
+    def __init__(self, dim: int, num_heads: int, condition: int):
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim must be a multiple of heads; got {dim} and {heads}")
-        self.heads = heads
+        if dim % num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads; got {dim} and {num_heads}")
+        self.num_heads = num_heads
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.modulate = nn.Linear(condition, 4 * dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
@@ -186,7 +189,7 @@ class Block(nn.Module):
         """x (M, S, dim), condition (M, S, A), mask (M, 1, S, S) bool or None."""
         scale1, shift1, scale2, shift2 = self.modulate(condition).chunk(4, -1)
         inside = self.norm(x) * (1 + scale1) + shift1
-        q, k, v = self.qkv(inside).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(inside).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
         return x + self.mlp(self.norm(x) * (1 + scale2) + shift2)

@@ -9,7 +9,7 @@ from embodia.envs.driving.vehicle.bicycle import (
     PACIFICA,
     STEERING_TIME_CONSTANT,
 )
-from embodia.planners.models.linear_system import AnalyticModel
+from embodia.planners.models.analytic_model import AnalyticModel
 
 
 class KinematicBicycle(AnalyticModel):

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import mlp, zeroed
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, encode_action
@@ -52,15 +53,14 @@ class RSSMConfig:
 class RSSM(nn.Module):
     """A `WorldModel`. State {"deter": (*B, D), "stoch": (*B, S, C)}; its `features` are both, flat.
 
-    Built on any encoder (a module with `num_tokens` and `dim` that maps observations to tokens). Actions are one-hot
-    inside where the space is Discrete, floats of Box size otherwise.
+    Built on any encoder. Actions are one-hot inside where the space is Discrete, floats of Box size otherwise.
     """
 
     def __init__(
         self,
         space: spaces.Dict,
         action_space: spaces.Space[Any],
-        encoder: nn.Module,
+        encoder: Encoder,
         config: RSSMConfig | None = None,
     ):
         """Raises TypeError for action spaces other than Discrete and one-dimensional Box."""
@@ -68,7 +68,7 @@ class RSSM(nn.Module):
         c = self.config = config or RSSMConfig()
         self.action_space, self.encoder = action_space, encoder
         self.action_dim = action_width(action_space)
-        embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
+        embed = encoder.num_tokens * encoder.dim
         self.feature_dim = c.deter + c.stoch * c.classes
         self.recurrent = BlockGRU(c.deter, (c.stoch * c.classes, self.action_dim), c.units, c.blocks)
         self.prior_net = mlp(c.deter, (c.units, c.units), c.stoch * c.classes, rms_layer)

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import zeroed
 from embodia.planners import Prediction, State
 from embodia.planners.models.actions import action_width, unit_action
@@ -29,14 +30,14 @@ from embodia.planners.models.two_hot import TwoHot
 class TDMPC2ModelConfig:
     """Sizes for a CPU (the paper's 5M model: latent 512, units 512); scales are the paper's."""
 
-    latent: int = 64
-    simplex: int = 8
-    """Numbers of each simplex in the latent."""
+    latent_dim: int = 64
+    simnorm_dim: int = 8
+    """Size of each simplex in the latent."""
     units: int = 128
     critics: int = 5
-    bins: int = 101
-    limit: float = 10.0
-    """The outermost bins lie at symexp of it."""
+    num_bins: int = 101
+    vmax: float = 10.0
+    """The outermost bins lie at symexp of plus and minus this."""
     dropout: float = 0.01
     """In the critics."""
     discount: float = 0.99
@@ -45,9 +46,9 @@ class TDMPC2ModelConfig:
     consistency_scale: float = 20.0
     reward_scale: float = 0.1
     value_scale: float = 0.1
-    entropy: float = 1e-4
-    target_rate: float = 0.01
-    """Of the slow critics that targets are made with."""
+    ent_coef: float = 1e-4
+    tau: float = 0.01
+    """How far the slow critics, which targets are made with, move at each update."""
 
 
 class TDMPC2Model(nn.Module):
@@ -59,30 +60,31 @@ class TDMPC2Model(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, action_space: spaces.Space[Any], encoder: nn.Module, config: TDMPC2ModelConfig | None = None):
+    def __init__(self, action_space: spaces.Space[Any], encoder: Encoder, config: TDMPC2ModelConfig | None = None):
         """Raises TypeError for other actions than those of a bounded Box (A,)."""
         super().__init__()
         if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
             raise TypeError(f"TD-MPC2 acts in a bounded Box, not in {action_space}; for discrete actions take dreamer")
         c = self.config = config or TDMPC2ModelConfig()
         self.action_space, self.action_dim, self.encoder = action_space, action_width(action_space), encoder
-        embed = int(encoder.num_tokens) * int(encoder.dim)  # type: ignore[arg-type]
-        both = c.latent + self.action_dim
-        self.project = nn.Sequential(layer(embed, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
-        self.dynamics = nn.Sequential(body(both, c.units), nn.Linear(c.units, c.latent), SimNorm(c.simplex))
-        self.two_hot = TwoHot(c.bins, c.limit)
-        self.reward_net = zeroed(nn.Sequential(body(both, c.units), nn.Linear(c.units, c.bins)))
+        embed = encoder.num_tokens * encoder.dim
+        both = c.latent_dim + self.action_dim
+        self.project = nn.Sequential(layer(embed, c.units), nn.Linear(c.units, c.latent_dim), SimNorm(c.simnorm_dim))
+        self.dynamics = nn.Sequential(body(both, c.units), nn.Linear(c.units, c.latent_dim), SimNorm(c.simnorm_dim))
+        self.two_hot = TwoHot(c.num_bins, c.vmax)
+        self.reward_net = zeroed(nn.Sequential(body(both, c.units), nn.Linear(c.units, c.num_bins)))
         self.critics = nn.ModuleList(
-            zeroed(nn.Sequential(body(both, c.units, c.dropout), nn.Linear(c.units, c.bins))) for _ in range(c.critics)
+            zeroed(nn.Sequential(body(both, c.units, c.dropout), nn.Linear(c.units, c.num_bins)))
+            for _ in range(c.critics)
         )
         self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
-        self.policy = nn.Sequential(body(c.latent, c.units), nn.Linear(c.units, 2 * self.action_dim))
+        self.policy = nn.Sequential(body(c.latent_dim, c.units), nn.Linear(c.units, 2 * self.action_dim))
         self.register_buffer("low", torch.as_tensor(action_space.low, dtype=torch.float32))
         self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32))
 
     def initial(self, n: int) -> State:
         like = self.two_hot.bins
-        return {"z": like.new_zeros(n, self.config.latent), "reward": like.new_zeros(n)}
+        return {"z": like.new_zeros(n, self.config.latent_dim), "reward": like.new_zeros(n)}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
         """The latent of the newest observation alone: this model has no memory."""
@@ -181,13 +183,13 @@ class TDMPC2Model(nn.Module):
         chosen = torch.randperm(len(self.critics))[:2].tolist()
         both = torch.cat([z.detach(), action], -1)
         value = torch.stack([self.two_hot.mean(self.critics[k](both)) for k in chosen]).mean(0)
-        loss = (weight * (self.config.entropy * log_density - value / scale)).mean()
+        loss = (weight * (self.config.ent_coef * log_density - value / scale)).mean()
         return loss, {"loss/policy": loss, "entropy": -log_density.mean(), "value": value[0].detach()}
 
     @torch.no_grad()
     def move_slow_critics(self) -> None:
         for slow, fast in zip(self.slow_critics.parameters(), self.critics.parameters(), strict=True):
-            slow.lerp_(fast, self.config.target_rate)
+            slow.lerp_(fast, self.config.tau)
 
 
 class SimNorm(nn.Module):

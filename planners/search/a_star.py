@@ -1,8 +1,10 @@
 """A* (Hart, Nilsson & Raphael 1968) over any deterministic model with discrete actions and recognisable states."""
 
 import heapq
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +12,14 @@ from torch import Tensor
 from embodia.planners import Carry, Objective, State, WorldModel
 from embodia.planners.models.state import batch_size
 from embodia.planners.trees import index
+
+
+@runtime_checkable
+class Recognisable(WorldModel, Protocol):
+    """A model whose states can be told apart."""
+
+    def key(self, state: State) -> Hashable:
+        """What tells the state of one world from others."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +39,16 @@ class AStar:
 
         Raises RuntimeError where no plan exists.
         """
-        if not hasattr(model, "key"):
+        if not isinstance(model, Recognisable):
             raise TypeError(f"A* needs a model that tells states apart by `key(state)`, not {type(model).__name__}")
         plans = [self.search(model, index(state, torch.tensor([b]))) for b in range(batch_size(state))]
         longest = max(1, *(len(plan) for plan in plans))
         padded = [plan + [plan[-1] if plan else 0] * (longest - len(plan)) for plan in plans]
         return torch.tensor(padded, dtype=torch.int64), {}
 
-    def search(self, model: WorldModel, start: State) -> list[int]:
+    def search(self, model: Recognisable, start: State) -> list[int]:
         """The cheapest actions from one state to an end; [] at the end itself."""
-        key = model.key  # type: ignore[attr-defined]
+        key = model.key
         remaining = getattr(model, "remaining", lambda state: 0.0)
         order = count()
         queue = [(remaining(start), next(order), 0.0, start)]

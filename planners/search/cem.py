@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.models.actions import action_width
 from embodia.planners.models.imagination import imagine_plan, world_noise
 from embodia.planners.models.state import batch_size, device_of, repeat
 
@@ -54,7 +55,7 @@ class CEM:
     @property
     def width(self) -> int:
         """Numbers that describe one step's distribution: A coordinates, or n logits."""
-        return int(self.action_space.n) if self.is_discrete else int(self.action_space.shape[0])  # type: ignore
+        return action_width(self.action_space)
 
     def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
         """mean (B, H, A): the centre of the range, or equal logits; calls (B,)."""
@@ -82,7 +83,8 @@ class CEM:
     def plan_categorical(
         self, model: WorldModel, states: State, objective: Objective, mean: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        start = int(self.action_space.start)  # type: ignore[attr-defined]
+        assert isinstance(self.action_space, spaces.Discrete)
+        start = int(self.action_space.start)
         logits = mean  # (B, H, n)
         for i in range(self.iterations):
             # Gumbel-max: Gaussian noise becomes Gumbel noise through both distribution functions.

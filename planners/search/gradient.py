@@ -19,7 +19,7 @@ class GradientPlanner:
     action_space: spaces.Space
     horizon: int = 12
     iterations: int = 50
-    lr: float = 0.1
+    learning_rate: float = 0.1
     """In halves of the action range."""
     init_std: float = 0.1
     warm_start: bool = True
@@ -36,7 +36,7 @@ class GradientPlanner:
         carry = carry or self.initial_carry(batch_size(state), device_of(state))
         noise = world_noise(self.seed, carry["calls"], tuple(carry["mean"].shape[1:]))
         plan = (carry["mean"] + self.init_std * noise).clamp(-1, 1).requires_grad_()  # in [-1, 1]
-        optimizer = torch.optim.Adam([plan], lr=self.lr)
+        optimizer = torch.optim.Adam([plan], lr=self.learning_rate)
         with torch.enable_grad():
             for _ in range(self.iterations):
                 score = objective(imagine_plan(model, state, centre + half * plan), centre + half * plan).sum()

@@ -1,6 +1,7 @@
 """Value iteration on a finite Markov decision process (Bellman 1957; Sutton & Barto 2018, section 4.4)."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,9 +29,20 @@ def iterate_values(
     )
 
 
+@runtime_checkable
+class FiniteModel(Protocol):
+    """What value iteration asks of a model beyond the usual."""
+
+    def transitions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Outcome (S, A, K) int64, probability (S, A, K), reward and cont (S, A) of every state and action."""
+
+    def state_index(self, state: State) -> Tensor:
+        """(B,) the row of each world's state in `transitions`."""
+
+
 @dataclass(frozen=True)
 class ValueIteration:
-    """Needs a model that lists its `transitions()` and says each state's row by `state_index(state)`.
+    """Needs a `FiniteModel`.
 
     The rewards are the model's; the objective is not consulted.
     """
@@ -42,14 +54,14 @@ class ValueIteration:
 
     def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> greedy actions (B, H) int64, the most likely outcome taken in between; carry keeps Q."""
-        if not hasattr(model, "transitions"):
+        if not isinstance(model, FiniteModel):
             raise TypeError(f"value iteration needs a model with `transitions()`, not {type(model).__name__}")
         outcome, probability, reward, cont = model.transitions()
         q = carry.get("q")
         if q is None:
             limits = (self.discount, self.tolerance, self.limit)
             _, q, _ = iterate_values(outcome, probability, reward, cont, *limits)
-        row, actions = model.state_index(state), []  # type: ignore[attr-defined]
+        row, actions = model.state_index(state), []
         for _ in range(self.horizon):
             actions.append(q[row].argmax(-1))
             likely = probability[row, actions[-1]].argmax(-1)

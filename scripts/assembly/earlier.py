@@ -7,6 +7,7 @@ from typing import Any
 from embodia.perception.self_supervision.slow_features import SlowFeaturesConfig, SlowNetConfig
 from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER
 from embodia.scripts.assembly.parts import configured
+from embodia.scripts.assembly.renamed import renamed as renamed_fields
 
 Data = dict[str, Any]
 
@@ -44,7 +45,8 @@ def renewed(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     data = {name: renewed(value) for name, value in data.items()}
-    return FORMS.get(data.get("kind", ""), lambda same: same)(data)
+    kind = data.get("kind", "")
+    return FORMS.get(kind, lambda same: same)(renamed_fields(kind, data))
 
 
 def encoder(data: Data) -> Data:

@@ -100,8 +100,10 @@ def pretrained(where: str | Path, space: spaces.Dict | None = None, named: tuple
     except Exception as error:
         raise Mistake(f"{folder / ENCODER} cannot be read ({error}); use an earlier checkpoint") from error
     ours = made.state_dict()
-    if "position" in weights and weights["position"].shape[2:] != ours["position"].shape[2:]:
-        weights["position"] = F.interpolate(weights["position"], ours["position"].shape[2:], mode="bicubic")
+    if "position" in weights:  # as it was called in earlier versions
+        weights["pos_embed"] = weights.pop("position")
+    if "pos_embed" in weights and weights["pos_embed"].shape[2:] != ours["pos_embed"].shape[2:]:
+        weights["pos_embed"] = F.interpolate(weights["pos_embed"], ours["pos_embed"].shape[2:], mode="bicubic")
     for name in sorted({*ours, *weights}):
         theirs, mine = (tuple(each[name].shape) if name in each else None for each in (weights, ours))
         if theirs != mine:

@@ -144,7 +144,7 @@ MODULES: dict[type, str] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    args: Any = tyro.cli(MEASUREMENTS, args=list(arguments), prog="embodia bench", description=__doc__)  # type: ignore[call-overload]
+    args: Any = tyro.cli(MEASUREMENTS, args=list(arguments), prog="embodia bench", description=__doc__)
     options = {option: value for option, value in vars(args).items() if option != "json"}
     measured: dict[str, Any] = importlib.import_module(f"embodia.scripts.bench.{MODULES[type(args)]}").measure(
         **options

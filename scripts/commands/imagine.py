@@ -116,7 +116,7 @@ def open_loop(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What was so and what the model took it for, each key (T, B, ...): `context` rows observed, the rest imagined."""
     device = next(model.parameters()).device
-    taken = to_torch({name: rows[name] for name in ("obs", "action", "first")}, device)  # type: ignore[literal-required]
+    taken = to_torch({name: rows[name] for name in ("obs", "action", "first")}, device)
     actions = encoded(taken["action"])
     state, decoded = model.initial(actions.shape[1]), []
     for t in range(len(actions)):

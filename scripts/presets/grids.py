@@ -24,7 +24,7 @@ VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 """Reads the agent's own view."""
 EMPTY = grid("Empty-8x8")
 LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
-PIECES: dict[str, Any] = {"batch_size": 16, "sequence": 32, "updates": 24, "anneal_rows": 60_000}
+PIECES: dict[str, Any] = {"batch_size": 16, "sequence_length": 32, "gradient_steps": 24, "anneal_rows": 60_000}
 """Labels of a deterministic expert cost next to nothing, and pieces of episodes share their map, which is read once."""
 
 
@@ -66,6 +66,6 @@ GRIDS: tuple[Preset, ...] = (
     Preset(
         "dagger-fourrooms-memory",
         "DAgger, own view, a GRU remembers whole episodes",
-        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence": 100}), 60_000),
+        partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence_length": 100}), 60_000),
     ),
 )

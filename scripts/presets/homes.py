@@ -18,18 +18,25 @@ LABELS = 120_000
 # (half the steps after 35,000 labels): a beginner left alone stands before walls and learns about nothing else.
 NAVIGATOR = DAggerConfig(
     memory=128,
-    beside=True,
-    sequence=16,
+    memory_skip=True,
+    sequence_length=16,
     batch_size=16,
     learning_starts=4_000,
-    every=32,
-    updates=32,
+    train_freq=32,
+    gradient_steps=32,
     anneal_rows=LABELS,
     beta=0.98,
     temperature=0.5,
 )
 SEARCHER = BCConfig(
-    memory=128, beside=True, sequence=16, batch_size=16, every=64, updates=16, anneal_rows=60_000, temperature=0.5
+    memory=128,
+    memory_skip=True,
+    sequence_length=16,
+    batch_size=16,
+    train_freq=64,
+    gradient_steps=16,
+    anneal_rows=60_000,
+    temperature=0.5,
 )
 
 

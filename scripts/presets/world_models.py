@@ -22,7 +22,7 @@ SWING = EvaluationConfig(episodes=50, during=16)
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
 SWINGING = replace(SMALL, discount_horizon=100.0)
 """A swing-up takes some 50 steps; values that look further take longer to learn."""
-DREAMER = DreamerConfig(model=SMALL, imagine_last=8)
+DREAMER = DreamerConfig(model=SMALL, imagination_last=8)
 """Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
 
 MODELS: tuple[Preset, ...] = (
@@ -31,7 +31,7 @@ MODELS: tuple[Preset, ...] = (
         "Dreamer, the agent's own view",
         Config(
             CLOSE,
-            replace(DREAMER, learning_starts=500, entropy=1e-3),
+            replace(DREAMER, learning_starts=500, ent_coef=1e-3),
             VIEW,
             Schedule(steps=8_000, eval_every=1_000, log_every=400),
         ),
@@ -41,7 +41,7 @@ MODELS: tuple[Preset, ...] = (
         "Dreamer swings a pendulum up",
         Config(
             PENDULUM,
-            replace(DREAMER, model=SWINGING, train_ratio=256.0, batch_size=32, length=16, imagine_last=4),
+            replace(DREAMER, model=SWINGING, train_ratio=256.0, batch_size=32, sequence_length=16, imagination_last=4),
             EncoderConfig(dim=64),
             Schedule(steps=10_000, eval_every=2_000, log_every=500),
             SWING,
@@ -79,7 +79,7 @@ MODELS: tuple[Preset, ...] = (
             PENDULUM,
             MPCConfig(
                 model=SMALL,
-                execute=3,
+                n_action_steps=3,
                 planner=configured(PLANNER, "cem", horizon=30, samples=64, elites=8, iterations=3),
             ),
             EncoderConfig(dim=64),

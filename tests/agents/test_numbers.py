@@ -21,17 +21,19 @@ TINY = RSSMConfig(deter=16, stoch=2, classes=4, units=16, blocks=4)
 
 
 def mpc(encoder):
-    return MPC(SPACE, BOX, RSSM(SPACE, BOX, encoder, TINY), CEM(BOX), Return(), MPCSettings(batch_size=2, length=4))
+    return MPC(
+        SPACE, BOX, RSSM(SPACE, BOX, encoder, TINY), CEM(BOX), Return(), MPCSettings(batch_size=2, sequence_length=4)
+    )
 
 
 def td_mpc2(encoder):
-    model = TDMPC2ModelConfig(latent=16, units=16, critics=2)
+    model = TDMPC2ModelConfig(latent_dim=16, units=16, critics=2)
     return TDMPC2(SPACE, BOX, encoder, TDMPC2Config(model=model, batch_size=2))
 
 
 AGENTS = {
-    "bc": lambda encoder: BC(encoder, BOX, BCConfig(sequence=4)),
-    "dreamer": lambda encoder: Dreamer(SPACE, BOX, encoder, DreamerConfig(model=TINY, imagine=3)),
+    "bc": lambda encoder: BC(encoder, BOX, BCConfig(sequence_length=4)),
+    "dreamer": lambda encoder: Dreamer(SPACE, BOX, encoder, DreamerConfig(model=TINY, imagination_horizon=3)),
     "mpc": mpc,
     "td-mpc2": td_mpc2,
 }

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Numbers
 from embodia.agents.reinforcement.sb3.networks import Features
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 
 

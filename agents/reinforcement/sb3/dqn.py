@@ -17,7 +17,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from embodia.agents import Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
-from embodia.agents.training.buffers import ReplayBuffer
+from embodia.agents.training.buffers.replay import ReplayBuffer
 from embodia.agents.training.rows import to_torch
 from embodia.perception import Encoder
 from embodia.planners.trees import index
@@ -37,25 +37,25 @@ class DQNConfig:
     """Of Adam."""
     anneal_rows: int = 0
     """Rows (over all worlds) in which the learning rate falls to 0; 0 keeps it."""
-    capacity: int = 100_000
+    buffer_size: int = 100_000
     """Rows kept, over all worlds."""
     learning_starts: int = 1_000
     """Transitions before the first update."""
     batch_size: int = 64
     """Transitions per update."""
-    every: int = 4
+    train_freq: int = 4
     """Rows (of all worlds side by side) between two rounds of learning."""
-    updates: int = 1
+    gradient_steps: int = 1
     """Updates in a round."""
     gamma: float = 0.99
     """Discount."""
     tau: float = 1.0
     """How far the target network moves at once; 1 copies."""
-    target_every: int = 1_000
+    target_update_interval: int = 1_000
     """Rows (over all worlds) between two moves of the target network."""
     exploration_rows: int = 10_000
-    """Rows (over all worlds) in which the rate of random actions falls from 1 to `exploration_final`."""
-    exploration_final: float = 0.05
+    """Rows (over all worlds) in which the rate of random actions falls from 1 to `exploration_final_eps`."""
+    exploration_final_eps: float = 0.05
     """Rate of random actions thereafter."""
     max_grad_norm: float = 10.0
     """Greatest norm of the gradient."""
@@ -126,14 +126,14 @@ class DQN(SB3Agent):
 
     def exploration(self) -> float:
         """The present rate of random actions."""
-        final = self.config.exploration_final
+        final = self.config.exploration_final_eps
         return max(final, 1 - (1 - final) * self.rows / max(self.config.exploration_rows, 1))
 
     @torch.no_grad()
     def _count(self, rows: int) -> None:
         """The target network moves with the rows acted on, or learned from where others recorded them."""
         before, self.rows = self.rows, self.rows + rows
-        if self.rows // self.config.target_every > before // self.config.target_every:
+        if self.rows // self.config.target_update_interval > before // self.config.target_update_interval:
             self._move_target()
 
     def _move_target(self) -> None:
@@ -146,12 +146,12 @@ class DQN(SB3Agent):
     def buffer(self) -> ReplayBuffer:
         c = self.config
         return ReplayBuffer(
-            c.capacity,
+            c.buffer_size,
             c.batch_size,
             keys=self.encoder_keys,
             learning_starts=c.learning_starts,
-            every=c.every,
-            updates=c.updates,
+            every=c.train_freq,
+            updates=c.gradient_steps,
             seed=c.seed,
         )
 

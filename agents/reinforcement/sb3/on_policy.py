@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 from embodia.agents import Array, Batch, Carry, Mode, Numbers
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
-from embodia.agents.training.buffers import RolloutBuffer
+from embodia.agents.training.buffers.rollout import RolloutBuffer
 from embodia.agents.training.rows import to_torch
 from embodia.planners.trees import index, tree_map
 

@@ -27,8 +27,8 @@ PRETRAINED: dict[str, Callable[..., ImageEncoder]] = {
     **ENCODERS,
     "resnet": partial(ResNet, dim=128, tokens="grid"),
     "nature_cnn": partial(NatureCNN, dim=128),
-    "vit": partial(ViT, dim=128, depth=4, heads=4),
-    "slot_attention": partial(SlotAutoEncoder, slots=6),
+    "vit": partial(ViT, dim=128, depth=4, num_heads=4),
+    "slot_attention": partial(SlotAutoEncoder, num_slots=6),
     "slow_features": slow_net,
 }
 """The same with the sizes that pretraining begins with."""

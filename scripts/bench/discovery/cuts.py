@@ -159,7 +159,7 @@ def cuts_sprites(out: Path) -> list[Record]:
         method, budget = f"TokenCut, oracle + noise {noise}", "features from the truth"
         records.append(record(dataset, method, scores, budget, intervals=within))
     encoders: dict[str, PatchEncoder] = {
-        "colour and gradients": PatchStatistics(test.space(), patch=4),
+        "colour and gradients": PatchStatistics(test.space(), patch_size=4),
         "random ViT": small_vit(test, patch=4),
     }
     return records + cuts(out, dataset, test, train, encoders)
@@ -168,7 +168,7 @@ def cuts_sprites(out: Path) -> list[Record]:
 def cuts_many_sprites(out: Path) -> list[Record]:
     test, train = (sprites(200, seed) for seed in (TEST, 0))
     encoders: dict[str, PatchEncoder] = {
-        "colour and gradients": PatchStatistics(test.space(), patch=4),
+        "colour and gradients": PatchStatistics(test.space(), patch_size=4),
         "random ViT": small_vit(test, patch=4),
     }
     return cuts(out, "one to four sprites 64x64", test, train, encoders, objects=4)
@@ -185,7 +185,7 @@ def oracle(label: Array, noise: float, rng: np.random.Generator, dim: int = 64) 
 def small_vit(scenes: Scenes, patch: int = 8, seed: int = 0) -> ViT:
     """The same weights every time: as a control it must not depend on what was trained before."""
     torch.manual_seed(seed)
-    return ViT(scenes.space(), patch, dim=96, depth=3, heads=3)
+    return ViT(scenes.space(), patch, dim=96, depth=3, num_heads=3)
 
 
 def home_scenes(out: Path) -> tuple[Scenes, Scenes, Scenes]:
@@ -202,7 +202,7 @@ def cuts_homes(out: Path) -> list[Record]:
     test, train, others = home_scenes(out)
     encoders: dict[str, PatchEncoder] = {
         "random ViT": small_vit(test),
-        "colour and gradients": PatchStatistics(test.space(), patch=8),
+        "colour and gradients": PatchStatistics(test.space(), patch_size=8),
     }
     return cuts(out, HOMES, test, train, encoders, tuple(encoders), others=others)
 
@@ -239,7 +239,7 @@ def enlarged(encoder: ViT, scenes: Scenes) -> ViT:
     """The same network for larger pictures: its learned positions are interpolated."""
     larger = small_vit(scenes)
     state = encoder.state_dict()
-    state["position"] = F.interpolate(state["position"], larger.grid, mode="bicubic", align_corners=False)
+    state["pos_embed"] = F.interpolate(state["pos_embed"], larger.grid, mode="bicubic", align_corners=False)
     larger.load_state_dict(state)
     return larger
 
@@ -248,7 +248,7 @@ def cuts_roads(out: Path) -> list[Record]:
     test = kept(out / "roads-test.npz", lambda: road_pictures(100, "test"))
     train = kept(out / "roads-train.npz", lambda: road_pictures(100, "train"))
     encoders: dict[str, PatchEncoder] = {
-        "colour and gradients": PatchStatistics(test.space(), patch=4),
+        "colour and gradients": PatchStatistics(test.space(), patch_size=4),
         "random ViT": small_vit(test, patch=4),
     }
     return cuts(out, "roads from above 96x96", test, train, encoders, objects=4)

@@ -39,7 +39,7 @@ def complex_autoencoder(
     """
     train, test = (outlined_shapes(n, s, shapes) for n, s in ((PICTURES, seed), (1000, TEST + seed)))
     torch.manual_seed(seed)
-    model = ComplexAutoEncoder(train.space(), slots=len(shapes) + 1, chi=chi)
+    model = ComplexAutoEncoder(train.space(), num_slots=len(shapes) + 1, chi=chi)
     model.to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = Scenes(test.images[:200], test.labels[:200])
     config = replace(TRAINING, steps=steps, seed=seed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import gymnasium
@@ -58,7 +59,7 @@ def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) 
 
 def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
     """n frames (size, size, 3) that experts see on their ways through homes, the largest object within LARGEST."""
-    env = gymnasium.make_vec(
+    env: Any = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
     images: list[NDArray[np.uint8]] = []
@@ -68,14 +69,14 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
     while len(images) < n:
         if step % STRIDE == 0:
             for i in range(worlds):
-                things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]  # type: ignore[attr-defined]
+                things = [t.semantic_id for t in env.homes[i].objects if t.category not in STRUCTURE]
                 ids = observation["semantic"][i, ..., 0].astype(np.int64)
                 label = instances(ids, np.array(things), LEAST["homes"])
                 largest = np.bincount(label[label > 0], minlength=2).max() / label.size
                 if LARGEST[0] <= largest <= LARGEST[1]:
                     images.append(observation["rgb"][i])
                     labels.append(label)
-        observation, *_ = env.step(env.expert_action())  # type: ignore[attr-defined]
+        observation, *_ = env.step(env.expert_action())
         step += 1
     env.close()
     return Scenes(np.stack(images[:n]), np.stack(labels[:n]))

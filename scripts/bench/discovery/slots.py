@@ -48,7 +48,7 @@ def small_slots(out: Path, seed: int, name: str) -> list[Record]:
     """
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
-    model = SlotAutoEncoder(train.space(), slots=2, dim=32, width=16, hidden=64)
+    model = SlotAutoEncoder(train.space(), num_slots=2, dim=32, width=16, hidden=64)
     return slots(out, SMALL, name, model, replace(BRIEF, seed=seed), train, test)
 
 
@@ -56,7 +56,7 @@ def paper_slots(out: Path, seed: int, name: str) -> list[Record]:
     """The paper's network on 35x35 pictures of three pieces, for fewer steps; for a GPU."""
     train, test = tetrominoes(50_000, seed), tetrominoes(320, TEST + seed)
     torch.manual_seed(seed)
-    model = SlotAutoEncoder(train.space(), slots=4)
+    model = SlotAutoEncoder(train.space(), num_slots=4)
     return slots(out, TETROMINOES, name, model, replace(PAPER, seed=seed), train, test)
 
 

@@ -73,15 +73,15 @@ ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
 """How pictures are read, and what a pretrained one takes for the same picture."""
 METHOD = configured(LEARNER, "vicreg")
 
-CLONE = BCConfig(learning_starts=500, every=64, updates=32, batch_size=64)
+CLONE = BCConfig(learning_starts=500, train_freq=64, gradient_steps=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))
 REWARDED = PPOConfig(n_steps=64, batch_size=128)
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
-FEW: Any = {"learning_starts": 500, "train_ratio": 24.0, "batch_size": 8, "length": 16}
+FEW: Any = {"learning_starts": 500, "train_ratio": 24.0, "batch_size": 8, "sequence_length": 16}
 """Small batches: at 3,000 steps they allow 470 updates, each for a quarter of the usual price."""
-DREAMING = DreamerConfig(model=SMALL, learning_rate=1e-3, warmup=20, imagine_last=8, **FEW)
+DREAMING = DreamerConfig(model=SMALL, learning_rate=1e-3, warmup=20, imagination_last=8, **FEW)
 SEARCH: Any = {"horizon": 8, "samples": 48, "iterations": 3}
-PLANNING = MPCConfig(model=SMALL, execute=4, planner=configured(PLANNER, "cem", elites=8, **SEARCH), **FEW)
+PLANNING = MPCConfig(model=SMALL, n_action_steps=4, planner=configured(PLANNER, "cem", elites=8, **SEARCH), **FEW)
 WEIGHING = replace(PLANNING, planner=configured(PLANNER, "mppi", elites=16, **SEARCH))
 """MPPI averages continuous actions, which roads alone have."""
 

@@ -87,8 +87,8 @@ def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
     if not seeds:
         return []
     config = runs.config(run)
-    more = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
-    options = replace(config.env.options, **more)  # type: ignore[arg-type]
+    more: dict[str, Any] = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
+    options = replace(config.env.options, **more)
     env = build.worlds(replace(config.env, options=options), "test", min(16, len(seeds)), evaluation=True)
     used = time.process_time()
     episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)

@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import MLPEncoder
 from embodia.planners.control.ilqr import ILQR
 from embodia.planners.models.dino_wm import DINOWM, DINOWMConfig
@@ -52,7 +53,7 @@ def measure(repeats: int) -> dict[str, Any]:
 def models() -> dict[str, tuple[Any, Any]]:
     """Name -> model, objective."""
     encoder = MLPEncoder(SEEN, 64)
-    dino = DINOWM(SEEN, ACTIONS, Patches(), DINOWMConfig(dim=64, depth=2))
+    dino = DINOWM(SEEN, ACTIONS, Patches(SEEN), DINOWMConfig(dim=64, depth=2))
     small = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
     return {
         "pendulum's equations": (PENDULUM.model, PENDULUM.objective()),
@@ -62,9 +63,10 @@ def models() -> dict[str, tuple[Any, Any]]:
     }
 
 
-class Patches(torch.nn.Module):
+class Patches(Encoder):
     """Sixteen tokens of 8 numbers, as `bench wall` has them, made of nothing: frozen, and kept before learning."""
 
+    keys = ("state",)
     num_tokens, dim = 16, 8
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from embodia.planners import Carry, Planner
 from embodia.planners.control.ilqr import ILQR
+from embodia.planners.models.analytic_model import AnalyticModel
 from embodia.planners.models.cart_pole import CartPole
-from embodia.planners.models.linear_system import AnalyticModel
 from embodia.planners.models.pendulum import Pendulum
 from embodia.planners.search.cem import CEM
 from embodia.planners.search.icem import ICEM

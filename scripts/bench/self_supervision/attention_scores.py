@@ -32,7 +32,7 @@ def one_sprite(n: int, seed: int) -> Scenes:
 
 
 def vit(scenes: Scenes) -> ViT:
-    return ViT(scenes.space(), patch=8, dim=64, depth=3, heads=4)
+    return ViT(scenes.space(), patch_size=8, dim=64, depth=3, num_heads=4)
 
 
 def attention(steps: int, out: Path, training: FitConfig = TRAINING) -> dict[str, Any]:

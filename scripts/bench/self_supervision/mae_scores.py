@@ -41,7 +41,7 @@ def painting(mae: MAE, pictures: Tensor, seed: int = 0) -> dict[str, float]:
 
 def interpolated(mae: MAE, images: Tensor, order: Tensor) -> Tensor:
     """(N, C, H, W): linear between visible pixels, and outside all of them the nearest one."""
-    size, (rows, columns) = mae.encoder.patch, mae.encoder.grid
+    size, (rows, columns) = mae.encoder.patch_size, mae.encoder.grid
     seen = torch.zeros(len(images), rows * columns, dtype=torch.bool).scatter(1, order[:, : mae.visible], True)
     pixels = seen.view(-1, rows, columns).repeat_interleave(size, 1).repeat_interleave(size, 2)
     whole = np.stack(np.meshgrid(np.arange(rows * size), np.arange(columns * size), indexing="ij"), -1)

@@ -42,7 +42,7 @@ OUT = Path("runs/bench-ssl")
 TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures
 TURNING = Augmentation((0.65, 1.1), 0.2, 180.0, flip=0.5, colour=0.3, brightness=0.2, grey=0.3, blur=0.0, noise=0.02)
 CONV = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
-VIT = configured(IMAGE_ENCODER, "vit", dim=64, patch=4, depth=4, heads=4, pool="mean")
+VIT = configured(IMAGE_ENCODER, "vit", dim=64, patch_size=4, depth=4, num_heads=4, pool="mean")
 BASE = FitConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
 SLOW = replace(BASE, steps=3_000)  # without negatives or decorrelation, dimensions are learnt one after the other
 SGD = replace(BASE, steps=500, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)

@@ -31,11 +31,11 @@ from torch import Tensor
 from embodia.agents import Agent
 from embodia.agents.references.wander import Wander
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import after_step, evaluate
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.envs import Split
 from embodia.envs.homes.episodes.near_goals import near_goals
 from embodia.envs.homes.vector_env import HomesVectorEnv
@@ -135,9 +135,9 @@ class Chain:
         """The agent's own video: rows (T, N) of views, actions and where episodes begin."""
         b = self.budget
         parts = [wander(first, b, self.seed) for first in range(0, b.homes, 16)]
-        rows = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
+        rows: dict[str, Any] = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
         self.folder.mkdir(parents=True, exist_ok=True)
-        np.savez(self.folder / "video.npz", **rows)  # type: ignore[arg-type]
+        np.savez(self.folder / "video.npz", **rows)
         return {"frames": int(rows["first"].size), "homes": b.homes}
 
     def video(self) -> dict[str, Tensor]:
@@ -179,7 +179,7 @@ class Chain:
     def agent(self, kind: str, env: HomesVectorEnv) -> MPC:
         """Plans in what it learned for the view that it is shown."""
         model, b = self.model(kind), self.budget
-        settings = MPCSettings(device="cpu", execute=b.execute)
+        settings = MPCSettings(device="cpu", n_action_steps=b.execute)
         return MPC(seen_in(env), ACTIONS, model, search(b), ObservedGoal(all_steps=True), settings)
 
     def play(self, kind: str) -> Line:
@@ -193,7 +193,7 @@ class Chain:
 
 
 def new_model(encoder: Standardized) -> DINOWM:
-    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=128, depth=2, heads=4))
+    return DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=128, depth=2, num_heads=4))
 
 
 def search(budget: Budget) -> CEM:
@@ -298,7 +298,7 @@ def floor_agent(name: str, budget: Budget, env: HomesVectorEnv) -> Agent:
     """Who learns nothing: blind ones, and one that is told moves and distance."""
     seen = seen_in(env)
     if name == "true moves":
-        settings = MPCSettings(device="cpu", execute=budget.execute)
+        settings = MPCSettings(device="cpu", n_action_steps=budget.execute)
         return MPC(seen, ACTIONS, TrueMoves(env), search(budget), Return(), settings)
     return Always(seen, ACTIONS) if name == "straight ahead" else Wander(seen, ACTIONS)
 

@@ -74,8 +74,9 @@ def nearest(agent: MPC, imagined: Any, video: Tensor) -> Array:
     """(n, H, W, 3): for each imagined state the frame of the video whose tokens are nearest."""
     frames = video.flatten(0, 1)
     frames = frames[torch.linspace(0, len(frames) - 1, min(LOOKED_THROUGH, len(frames))).long()]
-    known = torch.cat([agent.model.encode({"rgb": part}) for part in frames.split(256)]).flatten(1)  # type: ignore
-    wanted = agent.model.predict(imagined)["tokens"].flatten(1)
+    model: Any = agent.model
+    known = torch.cat([model.encode({"rgb": part}) for part in frames.split(256)]).flatten(1)
+    wanted = model.predict(imagined)["tokens"].flatten(1)
     return frames[torch.cdist(wanted, known).argmin(1)].numpy()
 
 

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
-from embodia.agents.training.checkpoint import load_weights, save_weights
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.envs.control import wall
 from embodia.envs.vector import make
 from embodia.perception.encoders.resnet import ResNet
@@ -154,7 +154,7 @@ class Work:
     def model(self, kind: str) -> DINOWM:
         encoder = self.encoder(kind)
         seed_all(self.seed)
-        model = DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=64, depth=2, heads=4))
+        model = DINOWM(SPACE, ACTIONS, encoder, DINOWMConfig(dim=64, depth=2, num_heads=4))
         path = self.folder / f"model-{kind}.safetensors"
         if path.exists():
             load_weights(model, path)
@@ -222,15 +222,15 @@ def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
     # Moves drawn one by one hardly get anywhere: only the widest spread reaches the door.
     search: Any = CEM(ACTIONS, HORIZON, budget.samples, budget.elites, budget.iterations, 1.0, warm_start=False)
     if planner == "gradient":
-        search = GradientPlanner(ACTIONS, HORIZON, iterations=100, lr=0.1)
-    settings = MPCSettings(device="cpu", execute=HORIZON)
+        search = GradientPlanner(ACTIONS, HORIZON, iterations=100, learning_rate=0.1)
+    settings = MPCSettings(device="cpu", n_action_steps=HORIZON)
     return MPC(spaces.Dict(SPACE.spaces), ACTIONS, model, search, ObservedGoal(), settings)
 
 
 def play(agent: Any, episodes: int, again: bool) -> list[Any]:
     """Test levels of four plans; without replanning an episode is one plan long."""
     steps = 4 * HORIZON if again else HORIZON
-    env = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
+    env: Any = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
     try:
         return evaluate(agent, env, range(episodes))
     finally:
@@ -293,7 +293,7 @@ def table(works: list[Work], budget: Budget) -> dict[str, Any]:
         print(f"{case.encoder + ', ' + case.planner:<24}{paper:>7}{found.value:>9.2f}  "
               f"[{found.low:.2f}, {found.high:.2f}]    {spelled}")  # fmt: skip
     print(f"{'random moves':<24}{'':>7}{np.mean(floor):>9.2f}")
-    total = sum(float(row["cpu_minutes"]) for row in rows)  # type: ignore[arg-type]
+    total = sum(float(row["cpu_minutes"]) for row in rows)
     print(f"{total:.1f} CPU minutes, {len(works)} seed(s), {budget}")
     return {"rows": rows, "random": float(np.mean(floor)), "budget": asdict(budget), "cpu_minutes": total,
             "hardware": hardware("cpu")}  # fmt: skip

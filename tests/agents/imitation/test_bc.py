@@ -34,7 +34,14 @@ def train(agent, env, rows, buffer=None, seed=0, start=None):
 
 def make(env, agent=BC, config=BCConfig, **settings):
     torch.manual_seed(0)
-    chosen = {"device": "cpu", "hidden": (32,), "batch_size": 32, "learning_starts": 64, "every": 8, "updates": 8}
+    chosen = {
+        "device": "cpu",
+        "hidden": (32,),
+        "batch_size": 32,
+        "learning_starts": 64,
+        "train_freq": 8,
+        "gradient_steps": 8,
+    }
     return agent(
         MLPEncoder(env.single_observation_space, dim=32, hidden=(32,)),
         env.single_action_space,
@@ -73,7 +80,7 @@ def test_learns_continuous_actions(agent, config):
 @pytest.mark.parametrize(("agent", "config"), [(BC, BCConfig), (DAgger, DAggerConfig)])
 def test_memory_is_needed_and_enough(agent, config):
     env = worlds(CueEnv)
-    without, remembering = (make(env, agent, config, memory=m, sequence=5, learning_rate=3e-3) for m in (0, 16))
+    without, remembering = (make(env, agent, config, memory=m, sequence_length=5, learning_rate=3e-3) for m in (0, 16))
     for learner in (without, remembering):
         train(learner, env, 160)
     assert success(remembering, env) == 1.0
@@ -116,20 +123,20 @@ def test_resumes_bit_for_bit(agent, config, memory, tmp_path):
 
 def test_padding_behind_a_pieces_end_teaches_nothing():
     env = worlds()
-    learner = make(env, memory=8, sequence=5)
-    buffer, _, _ = train(make(env, memory=8, sequence=5, learning_starts=10**9), env, 30)
+    learner = make(env, memory=8, sequence_length=5)
+    buffer, _, _ = train(make(env, memory=8, sequence_length=5, learning_starts=10**9), env, 30)
     batch = buffer.sample()
     assert not batch["mask"].all()
     label = np.where(batch["mask"], batch["extras"]["expert_action"], 0)
     other = {**batch, "extras": {"expert_action": label}}
     torch.manual_seed(0)
-    same = make(env, memory=8, sequence=5)
+    same = make(env, memory=8, sequence_length=5)
     assert learner.update(batch) == same.update(other)
 
 
 def test_memory_without_sequences_is_refused():
     with pytest.raises(ValueError, match="set sequence to 2 or more"):
-        make(worlds(n=1), memory=8, sequence=1)
+        make(worlds(n=1), memory=8, sequence_length=1)
     assert make(worlds(n=1), memory=8).buffer().length == 32
     assert make(worlds(n=1)).buffer().length is None
 

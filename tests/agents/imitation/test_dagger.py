@@ -52,7 +52,14 @@ class RidgeEnv(gym.Env):
 def learner(agent, config, env, **settings):
     torch.manual_seed(0)
     encoder = MLPEncoder(env.single_observation_space, dim=32, hidden=(32,))
-    shared = {"device": "cpu", "hidden": (32,), "batch_size": 64, "learning_starts": 1, "every": 64, "updates": 50}
+    shared = {
+        "device": "cpu",
+        "hidden": (32,),
+        "batch_size": 64,
+        "learning_starts": 1,
+        "train_freq": 64,
+        "gradient_steps": 50,
+    }
     return agent(encoder, env.single_action_space, config(**{**shared, **settings}))
 
 
@@ -69,7 +76,7 @@ def test_the_learners_own_states_are_worth_more_than_the_experts():
 
 def test_beta_halves_with_every_round():
     env = SyncVector([RidgeEnv] * 2)
-    agent = learner(DAgger, DAggerConfig, env, beta=0.5, updates=3)
+    agent = learner(DAgger, DAggerConfig, env, beta=0.5, gradient_steps=3)
     assert agent.beta == 1.0
     agent.updates = 7
     assert agent.beta == 0.25
@@ -79,7 +86,7 @@ def test_beta_halves_with_every_round():
 def test_the_expert_drives_a_share_beta_of_the_steps(beta):
     env = SyncVector([RidgeEnv] * 2)
     agent = learner(DAgger, DAggerConfig, env, beta=beta, explore=False)
-    agent.updates = agent.config.updates  # round 1
+    agent.updates = agent.config.gradient_steps  # round 1
     n = 4000
     obs = {"place": np.zeros(n, int), "gust": np.ones(n, int)}
     own, _, _ = agent.act(obs, {}, np.ones(n, bool), "eval")
@@ -91,7 +98,7 @@ def test_the_expert_drives_a_share_beta_of_the_steps(beta):
 
 def test_the_first_round_is_the_experts():
     env = SyncVector([RidgeEnv] * 2)
-    agent = learner(DAgger, DAggerConfig, env, updates=1)
+    agent = learner(DAgger, DAggerConfig, env, gradient_steps=1)
     obs = {"place": np.zeros(50, int), "gust": np.zeros(50, int), "expert_action": np.full(50, 2)}
     action, _, _ = agent.act(obs, {}, np.ones(50, bool), "train")
     assert (action == 2).all()
@@ -100,7 +107,7 @@ def test_the_first_round_is_the_experts():
 def test_labels_are_the_experts_where_the_learner_drove():
     env = SyncVector([RidgeEnv] * 2)
     agent = learner(DAgger, DAggerConfig, env, learning_starts=10**9)
-    agent.updates = agent.config.updates
+    agent.updates = agent.config.gradient_steps
     buffer, _, _ = train(agent, env, 200)
     batch = next(buffer.epoch())
     assert (batch["action"] != batch["extras"]["expert_action"]).any()
@@ -112,9 +119,9 @@ def test_labels_are_the_experts_where_the_learner_drove():
 
 def test_a_piece_from_the_middle_of_an_episode_is_learned_with_its_past():
     env = SyncVector([RidgeEnv] * 2)
-    settings = {"memory": 8, "sequence": 4, "explore": False, "learning_starts": 10**9}
+    settings = {"memory": 8, "sequence_length": 4, "explore": False, "learning_starts": 10**9}
     agent = learner(DAgger, DAggerConfig, env, **settings)
-    agent.updates = agent.config.updates  # the learner drives, and learns nothing
+    agent.updates = agent.config.gradient_steps  # the learner drives, and learns nothing
     buffer, _, _ = train(agent, env, 100)
     (batch,) = [batch for _, batch in zip(range(1), buffer.epoch())]
     before = torch.from_numpy(batch["extras"]["memory"][0]).float()

@@ -5,7 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig, lambda_returns
+from embodia.agents.reinforcement.actor_critic import lambda_returns
+from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
 from embodia.agents.reinforcement.laprop import LaProp
 from embodia.perception.encoders.mlp import MLPEncoder
 from embodia.planners.models.rssm import RSSMConfig
@@ -14,13 +15,13 @@ from embodia.tests.corridors import CELL, Corridors, assert_resumes, live
 TINY = DreamerConfig(
     model=RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4, free_nats=0.1),
     batch_size=16,
-    length=12,
+    sequence_length=12,
     learning_starts=100,
     train_ratio=20,
     learning_rate=2e-3,
     warmup=20,
-    imagine=8,
-    entropy=3e-3,
+    imagination_horizon=8,
+    ent_coef=3e-3,
 )
 
 
@@ -58,6 +59,10 @@ def test_lambda_returns_are_the_weighted_mixture_of_n_step_returns():
         horizon
     )
     torch.testing.assert_close(lambda_returns(reward, cont, value, lam)[0], expected)
+    where = torch.full_like(value, lam).index_fill(0, torch.tensor(3), 0.0)  # no return runs on beyond state 3
+    cut = lambda_returns(reward, cont, value, where)
+    torch.testing.assert_close(cut[:3], lambda_returns(reward[:4], cont[:4], value[:4], lam))
+    torch.testing.assert_close(cut[3:], lambda_returns(reward[3:], cont[3:], value[3:], lam))
 
 
 def test_the_return_scale_never_amplifies():

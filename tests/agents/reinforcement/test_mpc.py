@@ -65,7 +65,7 @@ def test_worlds_are_planned_for_as_if_they_were_alone():
     firsts[0], firsts[2, 0], firsts[3, 2] = True, True, True
     for execute in (1, 3):
         agent = MPC(PLACE, BOX, cart(), CEM(BOX, horizon=4, samples=32, elites=4, iterations=2), to_origin(),
-                    MPCSettings(execute=execute))  # fmt: skip
+                    MPCSettings(n_action_steps=execute))  # fmt: skip
         together = drive(agent, starts, firsts)
         for world in range(3):
             alone = drive(agent, starts[world : world + 1], firsts[:, world : world + 1])
@@ -74,7 +74,7 @@ def test_worlds_are_planned_for_as_if_they_were_alone():
 
 def test_a_plan_is_carried_out_before_the_next():
     counted = Counted(ILQR(BOX, horizon=4))
-    agent = MPC(PLACE, BOX, cart(), counted, to_origin(), MPCSettings(execute=4))
+    agent = MPC(PLACE, BOX, cart(), counted, to_origin(), MPCSettings(n_action_steps=4))
     firsts = np.zeros((10, 2), bool)
     firsts[0], firsts[6, 1] = True, True
     drive(agent, np.ones((2, 2)), firsts)
@@ -97,7 +97,7 @@ def corridor_agent(seed=0):
     torch.manual_seed(seed)
     actions = spaces.Discrete(2)
     model = RSSM(CELL, actions, MLPEncoder(CELL), TINY)
-    settings = MPCSettings(batch_size=16, length=10, learning_starts=200, train_ratio=40, learning_rate=3e-3)
+    settings = MPCSettings(batch_size=16, sequence_length=10, learning_starts=200, train_ratio=40, learning_rate=3e-3)
     planner = CEM(actions, horizon=5, samples=16, elites=4, iterations=2)
     return MPC(CELL, actions, model, planner, Return(0.9), settings)
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):
         planner = CEM(env.single_action_space, horizon=4, samples=8, elites=2, iterations=1)
         q = torch.eye(3, dtype=torch.float64)
         objective = Quadratic(q, q[:1, :1], q, torch.tensor([1.0, 0, 0]).double())
-        settings = MPCSettings(execute=3)
+        settings = MPCSettings(n_action_steps=3)
         return MPC(env.single_observation_space, env.single_action_space, Pendulum(), planner, objective, settings), env
 
     agent, env = parts()
@@ -159,7 +159,7 @@ def test_plans_in_snapshots_resume_bit_for_bit(tmp_path):
         planner = CEM(env.single_action_space, horizon=2, samples=6, elites=2, iterations=1)
         model = SnapshotModel(IdentityEnv(n=3))
         agent = MPC(env.single_observation_space, env.single_action_space, model, planner, Return(),
-                    MPCSettings(execute=2))  # fmt: skip
+                    MPCSettings(n_action_steps=2))  # fmt: skip
         return agent, env
 
     straight, interrupted = tmp_path / "straight", tmp_path / "interrupted"

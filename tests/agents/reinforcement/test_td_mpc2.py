@@ -17,7 +17,7 @@ from embodia.tests.fakes import IdentityEnv
 
 SPACE = spaces.Dict({"state": spaces.Box(-10, 10, (3,), np.float32)})
 BOX = spaces.Box(np.float32([-2.0, 0.0]), np.float32([2.0, 1.0]))
-TINY = TDMPC2ModelConfig(latent=32, units=64, critics=3)
+TINY = TDMPC2ModelConfig(latent_dim=32, units=64, critics=3)
 
 
 def model(seed=0):
@@ -130,9 +130,9 @@ def test_learns_to_do_what_is_shown():
     env = SyncVector([lambda: IdentityEnv(continuous=True)] * 4)
     space = env.single_observation_space
     config = TDMPC2Config(
-        **{"model": TDMPC2ModelConfig(latent=32, units=48, critics=2), "horizon": 2, "iterations": 3},
+        **{"model": TDMPC2ModelConfig(latent_dim=32, units=48, critics=2), "horizon": 2, "iterations": 3},
         **{"samples": 48, "elites": 8, "proposals": 8, "learning_starts": 200, "batch_size": 64},
-        **{"train_ratio": 192, "learning_rate": 2e-3, "explore": 0.2},
+        **{"train_ratio": 192, "learning_rate": 2e-3, "exploration_noise": 0.2},
     )
     agent = TDMPC2(space, env.single_action_space, MLPEncoder(space, 32), config)
     train(agent, env, Schedule(steps=700))

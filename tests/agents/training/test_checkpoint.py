@@ -16,8 +16,10 @@ from torch import nn
 
 from embodia.agents.references.random import Random
 from embodia.agents.training import checkpoint
-from embodia.agents.training.checkpoint import CheckpointError, decode, encode, load_weights, save_weights
+from embodia.agents.training.checkpoint import CheckpointError
 from embodia.agents.training.rng import rng_state, seed_all, set_rng_state
+from embodia.agents.training.serialization import decode, encode
+from embodia.agents.training.weights import load_weights, save_weights
 from embodia.planners.trees import object_array
 
 AGENT = Random(spaces.Dict({"x": spaces.Box(0, 1, (2,))}), spaces.Discrete(2))
@@ -151,7 +153,7 @@ class Full(io.FileIO):
 
 def test_a_full_disk_is_reported_and_the_last_good_checkpoint_survives(tmp_path, monkeypatch):
     good = checkpoint.save(tmp_path, 1, AGENT, {"n": 1})
-    monkeypatch.setattr(checkpoint.io, "FileIO", Full)
+    monkeypatch.setattr(io, "FileIO", Full)
     said = r"No space left on device.*MiB free.*last good checkpoint is .*000000001"
     with pytest.raises(CheckpointError, match=said):
         checkpoint.save(tmp_path, 2, AGENT, {"n": np.zeros(1_000_000)})

@@ -22,6 +22,7 @@ from embodia.agents.training.optimization import Optimization
 from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.agents.training.rows import NonFinite
+from embodia.agents.training.weights import load_weights
 from embodia.perception.encoders.conv_net import ConvNet
 from embodia.perception.pictures.shapes10 import SPACE, shapes10
 from embodia.perception.self_supervision.byol import BYOL
@@ -206,7 +207,7 @@ def test_a_checkpoint_holds_what_is_kept_and_says_what_it_is(tmp_path):
     assert json.loads((folder / "painter.json").read_text()) == {"width": 1, "step": 6}
     assert checkpoint.load(folder).meta["config"] == "so"
     fresh = nn.Linear(1, 1)
-    checkpoint.load_weights(fresh, folder / "painter.safetensors")
+    load_weights(fresh, folder / "painter.safetensors")
     assert torch.equal(weights(fresh), weights(duel.generator))
 
 
@@ -304,7 +305,7 @@ def test_the_average_is_what_its_formula_says_and_what_is_kept_and_left_behind(t
     optimization.save(tmp_path)
     optimization.finish()
     fresh = made()
-    checkpoint.load_weights(fresh, tmp_path / "weights.safetensors")
+    load_weights(fresh, tmp_path / "weights.safetensors")
     assert torch.equal(weights(fresh), weights(line))
 
 

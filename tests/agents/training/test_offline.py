@@ -164,14 +164,14 @@ def test_q_values_learned_from_random_acting_lead_to_the_prize():
 
 def dqn(seed=0):
     seed_all(seed)
-    config = DQNConfig(device="cpu", batch_size=32, learning_rate=3e-3, gamma=0.9, target_every=300)
+    config = DQNConfig(device="cpu", batch_size=32, learning_rate=3e-3, gamma=0.9, target_update_interval=300)
     return DQN(MLPEncoder(Corridor.observation_space), Corridor.action_space, config)
 
 
 def dreamer(seed=0):
     seed_all(seed)
     cell = Corridor.observation_space
-    config = DreamerConfig(model=TINY, device="cpu", batch_size=8, length=8, imagine=4)
+    config = DreamerConfig(model=TINY, device="cpu", batch_size=8, sequence_length=8, imagination_horizon=4)
     return Dreamer(cell, Corridor.action_space, MLPEncoder(cell), config)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from embodia.agents import Pieces
-from embodia.agents.training.checkpoint import decode, encode
 from embodia.agents.training.recorded import RecordedBatches
 from embodia.agents.training.rows import EpisodeError, flatten
+from embodia.agents.training.serialization import decode, encode
 
 LENGTHS = [7, 2, 12, 5, 9, 3, 8, 6]
 

@@ -19,6 +19,7 @@ from embodia.agents.training import checkpoint
 from embodia.agents.training.checkpoint import CheckpointError
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.serialization import encode
 from embodia.envs.vector import SyncVector
 from embodia.perception.encoders.mlp import MLPEncoder
 from embodia.tests.fakes import CountingEnv, IdentityEnv
@@ -31,7 +32,9 @@ LEARNERS = {
     ),
     "a2c": lambda encoder, actions: A2C(encoder, actions, A2CConfig(**SMALL)),
     "dqn": lambda encoder, actions: DQN(
-        encoder, actions, DQNConfig(**SMALL, learning_starts=50, every=1, target_every=60, capacity=200)
+        encoder,
+        actions,
+        DQNConfig(**SMALL, learning_starts=50, train_freq=1, target_update_interval=60, buffer_size=200),
     ),
 }
 
@@ -71,7 +74,7 @@ def test_two_halves_are_the_whole_bit_for_bit(name, tmp_path):
 
     assert weights(agent, tmp_path / "a") == weights(resumed, tmp_path / "b")
     state, state_again = agent.training_state(), resumed.training_state()
-    assert checkpoint.encode(state).__repr__() == checkpoint.encode(state_again).__repr__()
+    assert repr(encode(state)) == repr(encode(state_again))
     assert end.step == again.step >= 240
     np.testing.assert_array_equal(end.return_, again.return_)
     assert str(env.get_state()) == str(worlds_again.get_state())
@@ -173,7 +176,7 @@ def cut(path):
 SCRIPT = """
 import sys
 from embodia.agents.training.loop import train
-from embodia.tests.agents.test_resume import SCHEDULE, build
+from embodia.tests.agents.training.test_resume import SCHEDULE, build
 train(*build("ppo"), SCHEDULE, sys.argv[1])
 """
 SCHEDULE = Schedule(steps=660, log_every=100, save_every=60)

@@ -9,7 +9,7 @@ from embodia.perception.pictures.shapes10 import SPACE, shapes10
 
 def test_picture_and_every_head_side_by_side():
     pictures, _ = shapes10(4, 0)
-    encoder = ViT(SPACE, dim=24, depth=2, heads=3, patch=8)
+    encoder = ViT(SPACE, dim=24, depth=2, num_heads=3, patch_size=8)
     shown = attention_pictures(encoder, {"image": pictures.view(2, 2, 32, 32, 3)})
     assert shown.shape == (4, 32, 32 * 4, 3)
     assert (torch.from_numpy(shown[:, :, :32]).int() - pictures.int()).abs().max() <= 1

@@ -43,8 +43,8 @@ ENCODERS = {
     "patch_cnn": PatchCNN,
     "resnet": ResNet,
     "resnet_grid": lambda space: ResNet(space, tokens="grid"),
-    "vit": lambda space: ViT(space, dim=32, depth=2, heads=2),
-    "vit_registers": lambda space: ViT(space, dim=32, depth=2, heads=2, registers=3, output="cls"),
+    "vit": lambda space: ViT(space, dim=32, depth=2, num_heads=2),
+    "vit_registers": lambda space: ViT(space, dim=32, depth=2, num_heads=2, num_registers=3, output="cls"),
     "conv": lambda space: ConvNet(space, (8, 16), (2, 2)).eval(),
     "mission": MissionEncoder,
     "symbol_grid": SymbolGridCNN,
@@ -158,7 +158,7 @@ def test_padding_does_not_change_a_mission():
 
 
 def test_vit_attention_is_a_distribution_and_positions_stretch():
-    encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, heads=2, registers=2)
+    encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, num_heads=2, num_registers=2)
     images = torch.rand(3, 3, 32, 32) - 0.5
     with torch.no_grad():
         maps = encoder.attention(images)
@@ -173,7 +173,7 @@ def test_vit_attention_is_a_distribution_and_positions_stretch():
 def test_vit_stands_for_a_picture_by_its_class_token_or_its_patches_mean():
     images = torch.rand(2, 3, 32, 32) - 0.5
     for pool in ("cls", "mean"):
-        encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, heads=2, pool=pool)
+        encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, num_heads=2, pool=pool)
         cls, patches = encoder.tokens(images)
         torch.testing.assert_close(encoder.summary(images), {"cls": cls, "mean": patches.mean(1)}[pool])
     with pytest.raises(ValueError, match='"cls" or "mean"'):
@@ -182,7 +182,7 @@ def test_vit_stands_for_a_picture_by_its_class_token_or_its_patches_mean():
 
 def test_vit_sees_patches_as_a_set_once_placed():
     """MAE hides patches: a subset goes through `transform` in any order."""
-    encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, heads=2)
+    encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, num_heads=2)
     with torch.no_grad():
         visible = encoder.embed(torch.rand(2, 3, 32, 32))[:, [3, 0, 9]]
         cls, patches = encoder.transform(visible)

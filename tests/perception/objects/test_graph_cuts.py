@@ -252,7 +252,7 @@ def test_mask_cut_does_not_take_the_corners():
 def test_masks_and_tokens_of_any_encoder(build):
     scenes = sprites(2, 0)
     obs = {"image": torch.from_numpy(scenes.images)[:, None]}
-    for encoder in (ViT(SPACE, dim=24, depth=1, heads=3), PatchStatistics(SPACE)):
+    for encoder in (ViT(SPACE, dim=24, depth=1, num_heads=3), PatchStatistics(SPACE)):
         model = build(encoder)
         masks, tokens = model.masks(obs), model(obs)
         assert masks.shape == (2, 1, model.num_tokens, 64, 64)
@@ -267,7 +267,7 @@ def test_patch_statistics_by_hand():
     image = np.zeros((16, 16, 3), np.uint8)
     image[:, 8:] = 255
     space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
-    encoder = PatchStatistics(space, patch=8, bins=2)
+    encoder = PatchStatistics(space, patch_size=8, bins=2)
     cells = encoder({"image": torch.from_numpy(image)[None]})[0]
     assert cells.shape == (4, 5)
     torch.testing.assert_close(cells[:, 0], torch.tensor([-0.5, 0.5, -0.5, 0.5]))

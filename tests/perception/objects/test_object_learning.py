@@ -18,8 +18,8 @@ SHAPES = outlined_shapes(8, 0)
 PIECES = tetrominoes(8, 0, size=16, cell=3, objects=2)
 MODELS = {
     "complex": lambda: ComplexAutoEncoder(SHAPES.space(), hidden=8, bottleneck=16),
-    "slots": lambda: SlotAutoEncoder(PIECES.space(), slots=3, dim=16, width=8, hidden=16),
-    "implicit": lambda: SlotAutoEncoder(PIECES.space(), slots=3, dim=16, width=8, hidden=16, implicit=True),
+    "slots": lambda: SlotAutoEncoder(PIECES.space(), num_slots=3, dim=16, width=8, hidden=16),
+    "implicit": lambda: SlotAutoEncoder(PIECES.space(), num_slots=3, dim=16, width=8, hidden=16, implicit=True),
 }
 
 
@@ -38,7 +38,7 @@ def test_the_contracts(name):
     model = MODELS[name]().eval()
     assert isinstance(model, ObjectDiscovery)
     assert isinstance(model, SelfSupervised)
-    assert model.encoder is model
+    assert model.kept is model
     image = seen(model)["image"]
     obs = {"image": image.unflatten(0, (2, 4))}
     tokens, masks = model(obs), model.masks(obs)
@@ -228,7 +228,7 @@ def test_at_the_start_a_place_shows_the_picture():
     shares = []
     for seed in range(3):
         torch.manual_seed(seed)
-        model = SlotAutoEncoder(scenes.space(), slots=2, dim=32, width=16)
+        model = SlotAutoEncoder(scenes.space(), num_slots=2, dim=32, width=16)
         images, _ = model.images({"image": torch.from_numpy(scenes.images)})
         features = model.features(2 * images).flatten(2)  # (N, D, P)
         by_place = features.mean(0).var(1, correction=0).sum()
@@ -242,7 +242,7 @@ def test_no_slot_draws_far_beyond_the_colours_there_are():
     found = bounded(x)
     torch.testing.assert_close(found, torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.7, 1.0, 2.0]))
     assert (torch.autograd.grad(found.sum(), x)[0] > 0).all()  # nothing is ever stuck out there
-    model = SlotAutoEncoder(PIECES.space(), slots=2, dim=16, width=8, hidden=16)
+    model = SlotAutoEncoder(PIECES.space(), num_slots=2, dim=16, width=8, hidden=16)
     slots = 1000 * torch.randn(4, 2, 16)
     drawn = model.decoder(slots.flatten(0, 1)).unflatten(0, (4, 2))[:, :, :-1]
     torch.testing.assert_close(model.draw(slots)[0], bounded(drawn))

@@ -54,10 +54,10 @@ METHODS = {
     "barlow_twins": lambda: BarlowTwins(small(), widths=(32, 32)),
     "dino": lambda: DINO(small(), config=DINOConfig(prototypes=32, hidden=32, bottleneck=16, frozen_updates=0)),
     "dino_vit": lambda: DINO(
-        ViT(SPACE, dim=16, depth=1, heads=2),
+        ViT(SPACE, dim=16, depth=1, num_heads=2),
         config=DINOConfig(prototypes=32, hidden=32, bottleneck=16, local_size=16, frozen_updates=0),
     ),
-    "mae": lambda: MAE(ViT(SPACE, dim=16, depth=1, heads=2), width=16, depth=1, heads=2),
+    "mae": lambda: MAE(ViT(SPACE, dim=16, depth=1, num_heads=2), width=16, depth=1, num_heads=2),
 }
 LOSSES = {
     "nt_xent": lambda a, b: nt_xent(a, b, 0.5),
@@ -217,7 +217,7 @@ def test_dino_prototypes_stand_still_at_first():
 
 
 def test_mae_is_scored_on_hidden_patches_alone_and_sees_only_visible_ones():
-    method = MAE(ViT(SPACE, dim=16, depth=2, heads=2, patch=8), width=16, depth=1, heads=2)
+    method = MAE(ViT(SPACE, dim=16, depth=2, num_heads=2, patch_size=8), width=16, depth=1, num_heads=2)
     images = torch.rand(2, 3, 32, 32) - 0.5
     order = torch.arange(16).flip(0).expand(2, -1)  # the last four are seen
     painted, _ = method.reconstruct(images, order)
@@ -234,7 +234,7 @@ def test_mae_is_scored_on_hidden_patches_alone_and_sees_only_visible_ones():
 
 
 def test_mae_patches_lie_as_the_encoders():
-    method = MAE(ViT(SPACE, dim=16, depth=1, heads=2, patch=8))
+    method = MAE(ViT(SPACE, dim=16, depth=1, num_heads=2, patch_size=8))
     images = torch.rand(1, 3, 32, 32)
     third = method.patches(images)[0, 4 * 1 + 2].view(3, 8, 8)
     torch.testing.assert_close(third, images[0, :, 8:16, 16:24])

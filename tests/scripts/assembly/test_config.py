@@ -1,5 +1,6 @@
 """Configurations: every preset can be carried out, survives JSON, and what cannot work is refused before anything."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from embodia.scripts.assembly.earlier import flags
 from embodia.scripts.assembly.environments import EnvConfig, NoOptions, arguments, fitting, known_id
 from embodia.scripts.assembly.kinds import ENCODER
 from embodia.scripts.assembly.parts import configured, settled
-from embodia.scripts.assembly.provenance import config_hash
+from embodia.scripts.assembly.provenance import config_hash, plain
+from embodia.scripts.assembly.renamed import RENAMED
 from embodia.scripts.commands.train import Args, shortened
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
@@ -35,6 +37,21 @@ def test_every_preset_is_sound_and_survives_json(each, tmp_path):
     again = stored.read(tmp_path / "config.json", Config)
     assert again == each.config
     assert config_hash(again) == config_hash(each.config)
+
+
+def test_fields_under_their_old_names_are_read(tmp_path):
+    """Every class of the table, with every field as earlier versions called it."""
+    kinds, path = dict(stored.types(Config)), tmp_path / "config.json"
+    assert RENAMED.keys() - kinds.keys() == {"SearchOptions", "ImageConfig"}  # classes that are gone: earlier.py
+    for name in RENAMED.keys() & kinds.keys():
+        names, new = RENAMED[name], kinds[name]()
+        fields = {field.name for field in dataclasses.fields(new)}
+        assert set(names.values()) <= fields, name
+        assert not set(names) & fields, f"{name}: an old name means something else now"
+        back = {new_name: old_name for old_name, new_name in names.items()}
+        data = {"kind": name, **{back.get(field, field): plain(getattr(new, field)) for field in fields}}
+        path.write_text(json.dumps({"config": data}))
+        assert stored.read(path, kinds[name]) == new
 
 
 def test_preset_names_are_unique_and_misspellings_are_met():

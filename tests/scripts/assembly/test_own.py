@@ -47,13 +47,13 @@ TOYS = {
     "encoder": (
         ["bc-doorkey", "--encoder.keys", "rgb"],
         ENCODER,
-        ["--encoder.image.dim", "16", "--agent.learning-starts", "64", "--agent.every", "16", "--steps", "400"],
+        ["--encoder.image.dim", "16", "--agent.learning-starts", "64", "--agent.train-freq", "16", "--steps", "400"],
     ),
     "model and planner": (
         ["mpc-rssm-empty", "--encoder.keys", "place"],
         PLANNING,
         [
-            *("--agent.planner.horizon", "2", "--agent.learning-rate", "0.05", "--agent.length", "4"),
+            *("--agent.planner.horizon", "2", "--agent.learning-rate", "0.05", "--agent.sequence-length", "4"),
             *("--agent.learning-starts", "100", "--agent.train-ratio", "32", "--steps", "600"),
         ],
     ),

@@ -69,7 +69,7 @@ def test_an_exchange_keeps_what_the_preset_says_of_both():
 def test_a_flag_of_a_part_that_has_no_such_option_names_those_it_has():
     with pytest.raises(Mistake, match=r"--agent.planner.elites means nothing to gradient, which has horizon"):
         chosen(["--agent.planner", "gradient", "--agent.planner.elites", "3"], preset("mpc-pendulum"))
-    chosen(["--agent.no-beside", "--agent.hidden", "3", "4"], preset("bc-doorkey"))
+    chosen(["--agent.no-memory-skip", "--agent.hidden", "3", "4"], preset("bc-doorkey"))
 
 
 def test_parts_are_built_with_what_they_ask_for_by_name():

@@ -63,7 +63,7 @@ def test_attention_is_scored_by_the_head_that_is_best_on_other_pictures(monkeypa
 
 def test_the_painted_error_of_a_flawless_painter_is_nought_and_of_the_mean_one():
     pictures = shapes10(12, 0)[0]
-    mae = MAE(ViT(SPACE, patch=4, dim=16, depth=1, heads=2), width=16, depth=1)
+    mae = MAE(ViT(SPACE, patch_size=4, dim=16, depth=1, num_heads=2), width=16, depth=1)
     truth = normalised(mae.patches(mae.encoder.images({"image": pictures})[0]))
     mae.reconstruct = lambda images, order: (truth, None)
     found = mae_scores.painting(mae, pictures)
@@ -76,7 +76,7 @@ def test_the_painted_error_of_a_flawless_painter_is_nought_and_of_the_mean_one()
 def test_interpolation_is_exact_on_a_plane_and_keeps_what_is_seen():
     y, x = np.mgrid[:32, :32]
     plane = torch.from_numpy(np.stack([y, x, x + y]) / 64).float()[None]
-    mae = MAE(ViT(SPACE, patch=4, dim=16, depth=1, heads=2), mask_ratio=0.5, width=16, depth=1)
+    mae = MAE(ViT(SPACE, patch_size=4, dim=16, depth=1, num_heads=2), mask_ratio=0.5, width=16, depth=1)
     seen = [0, 7, 56, 63, *range(10, 38)]  # the corners and some between
     order = torch.tensor([seen + [i for i in range(64) if i not in seen]])
     torch.testing.assert_close(mae_scores.interpolated(mae, plane, order), plane, atol=1e-5, rtol=0)

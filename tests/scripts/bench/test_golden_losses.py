@@ -143,7 +143,7 @@ def test_the_complex_autoencoder(precision):
 def test_slots(precision):
     scenes = tetrominoes(40, 0, 16, 3, 2)
     torch.manual_seed(2)
-    model = SlotAutoEncoder(scenes.space(), slots=2, dim=8, width=8, hidden=16)
+    model = SlotAutoEncoder(scenes.space(), num_slots=2, dim=8, width=8, hidden=16)
     name = "short, slots" + (", bfloat16" if precision == "bfloat16" else "")
     config = replace(SHORT, steps=12, seed=2, clip=1.0, precision=precision)
     check(name, discovered(name, model, scenes, config), model)
@@ -154,7 +154,7 @@ def test_dino_of_homes():
     gradient, which nobody set to zero, counted in the norm that is clipped. Until then the curves are the same."""
     scenes = sprites(40, 0, (1, 1), size=32)
     torch.manual_seed(3)
-    vit = ViT(scenes.space(), 8, dim=16, depth=1, heads=2)
+    vit = ViT(scenes.space(), 8, dim=16, depth=1, num_heads=2)
     settings = DINOConfig(
         prototypes=16,
         hidden=16,
@@ -189,7 +189,7 @@ def test_the_wall(losses):
     wall.teach(net, pictures, 5, 0)
     check("wall, teach", taught, net)
     seed_all(0)
-    model = DINOWM(wall.SPACE, wall.ACTIONS, net, DINOWMConfig(dim=16, depth=1, heads=2))
+    model = DINOWM(wall.SPACE, wall.ACTIONS, net, DINOWMConfig(dim=16, depth=1, num_heads=2))
     learned = losses(DINOWM, "loss_of")
     wall.learn(model, pictures, actions, 12, 0)
     check("wall, learn", learned, model)
@@ -205,7 +205,7 @@ def test_the_chain(losses, monkeypatch):
     check("chain, taught", taught, net, **told)
     seed_all(0)
     action = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (6, 12, 2)).astype(np.float32))
-    model = DINOWM(chain.SPACE, chain.ACTIONS, net, DINOWMConfig(dim=16, depth=1, heads=2))
+    model = DINOWM(chain.SPACE, chain.ACTIONS, net, DINOWMConfig(dim=16, depth=1, num_heads=2))
     learned = losses(DINOWM, "loss_of")
     monkeypatch.setattr(kept_tokens, "TRAINING", replace(kept_tokens.TRAINING, batch_size=8))
     share = kept_tokens.learn_on_kept_tokens(
@@ -255,7 +255,7 @@ def test_shapes_and_fine_tuning(losses):
     train, labels = shapes10(60, 0)
     for name in ("BYOL", "MAE"):
         recipe = ssl.RECIPES[name]
-        encoder = replace(recipe.encoder, dim=16, width=4, depth=1, heads=2)
+        encoder = replace(recipe.encoder, dim=16, width=4, depth=1, num_heads=2)
         recipe = replace(recipe, encoder=encoder, training=replace(recipe.training, steps=6, batch_size=8))
         learner, logged = ssl.pretrained(recipe, train, 1)
         check(f"ssl, {name}", [line["loss"] for line in logged], learner.kept)

@@ -39,8 +39,12 @@ NARROW = ["--encoder.width", "8"]
 ENV = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb", tile_size=8), 2)
 AGENTS = {
     "ppo": PPOConfig(n_steps=8, batch_size=8, hidden=(16,), device="cpu"),
-    "bc": BCConfig(hidden=(16,), learning_starts=8, every=8, updates=2, batch_size=8, warmup=0, device="cpu"),
-    "dagger": DAggerConfig(hidden=(16,), learning_starts=8, every=8, updates=2, batch_size=8, warmup=0, device="cpu"),
+    "bc": BCConfig(
+        hidden=(16,), learning_starts=8, train_freq=8, gradient_steps=2, batch_size=8, warmup=0, device="cpu"
+    ),
+    "dagger": DAggerConfig(
+        hidden=(16,), learning_starts=8, train_freq=8, gradient_steps=2, batch_size=8, warmup=0, device="cpu"
+    ),
 }
 
 
@@ -206,7 +210,7 @@ def test_the_commands_flags_train_an_agent_that_outlives_the_pretraining_run(run
     arguments = [
         *("train", "bc-doorkey", "--env.id", "MiniGrid-Empty-5x5-v0", "--env.options.observation", "rgb"),
         *("--encoder.keys", "rgb", "--encoder.pretrained", str(gone), "--encoder.frozen", "True", "--steps", "64"),
-        *("--agent.learning-starts", "16", "--agent.updates", "1", "--evaluation.during", "2"),
+        *("--agent.learning-starts", "16", "--agent.gradient-steps", "1", "--evaluation.during", "2"),
         *("--evaluation.episodes", "2", "--evaluation.films", "0", "--no-report", "--out", str(tmp_path / "agent")),
     ]
     assert main(arguments) == 0

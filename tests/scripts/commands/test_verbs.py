@@ -21,7 +21,16 @@ from embodia.scripts.report import video
 TINY = [
     *("dagger-doorkey", "--env.id", "MiniGrid-Empty-5x5-v0", "--env.num-envs", "4", "--steps", "400"),
     *("--encoder.dim", "32", "--encoder.channels", "8", "--encoder.depth", "2", "--agent.hidden", "32"),
-    *("--agent.learning-starts", "64", "--agent.every", "16", "--agent.updates", "24", "--agent.batch-size", "64"),
+    *(
+        "--agent.learning-starts",
+        "64",
+        "--agent.train-freq",
+        "16",
+        "--agent.gradient-steps",
+        "24",
+        "--agent.batch-size",
+        "64",
+    ),
     *("--schedule.eval-every", "200", "--schedule.log-every", "100"),
     *("--evaluation.during", "3", "--evaluation.episodes", "6", "--evaluation.films", "1"),
 ]

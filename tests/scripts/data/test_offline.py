@@ -133,7 +133,16 @@ def test_a_world_model_learns_offline_and_is_planned_in(tmp_path):
     """Few updates: that it runs from data to report; `tests/agents/training/test_offline.py` says that it learns."""
     collected = tmp_path / "random"
     assert main(["collect", "random", "--env", "mpc-rssm-empty", "--episodes", "6", "--out", str(collected)]) == 0
-    small = [*WORLD[:2], *WORLD[4:-2], "--agent.rssm.deter", "32", "--agent.rssm.units", "32", "--agent.length", "8"]
+    small = [
+        *WORLD[:2],
+        *WORLD[4:-2],
+        "--agent.rssm.deter",
+        "32",
+        "--agent.rssm.units",
+        "32",
+        "--agent.sequence-length",
+        "8",
+    ]
     search = ["--agent.search.samples", "4", "--agent.search.elites", "2", "--agent.search.iterations", "1"]
     episodes = ["--evaluation.episodes", "2", "--evaluation.during", "2", "--env.options.max-steps", "10"]
     place = tmp_path / "run"

@@ -22,7 +22,13 @@ from embodia.perception.encoders.mlp import MLPEncoder
 from embodia.tests.fakes import EverySpaceEnv, IdentityEnv
 
 CPU = {"device": "cpu"}
-EAGER = {"learning_rate": 2e-3, "learning_starts": 200, "exploration_rows": 1500, "every": 1, "target_every": 200}
+EAGER = {
+    "learning_rate": 2e-3,
+    "learning_starts": 200,
+    "exploration_rows": 1500,
+    "train_freq": 1,
+    "target_update_interval": 200,
+}
 
 
 def worlds(n=8, **kwargs):
@@ -145,7 +151,7 @@ def test_every_observation_and_action_space_goes_round(actions):
     encoder = CombinedEncoder(flat, dim=8)
     algorithms = [(PPO, PPOConfig(**CPU, n_steps=6, batch_size=4)), (A2C, A2CConfig(**CPU))]
     if isinstance(actions, spaces.Discrete):
-        algorithms = [(DQN, DQNConfig(**CPU, learning_starts=4, every=1))] if actions.start else algorithms
+        algorithms = [(DQN, DQNConfig(**CPU, learning_starts=4, train_freq=1))] if actions.start else algorithms
     for algorithm, config in algorithms:
         agent = algorithm(encoder, actions, config)
         assert train(agent, env, Schedule(steps=30)).step >= 30
@@ -178,7 +184,7 @@ def test_an_encoder_of_channels_last_kernels_and_running_statistics_comes_as_it_
 
 def test_the_target_network_follows_at_its_pace():
     env = worlds(2)
-    agent = DQN(encoder_of(env), env.single_action_space, DQNConfig(**CPU, target_every=10, tau=0.5))
+    agent = DQN(encoder_of(env), env.single_action_space, DQNConfig(**CPU, target_update_interval=10, tau=0.5))
     with torch.no_grad():
         for parameter in agent.model.q_net.parameters():
             parameter.fill_(1.0)

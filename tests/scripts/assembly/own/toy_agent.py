@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from embodia.agents import Agent
-from embodia.agents.training.buffers import ReplayBuffer
+from embodia.agents.training.buffers.replay import ReplayBuffer
 
 
 @dataclass(frozen=True)

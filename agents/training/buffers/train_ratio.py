@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from embodia.agents.training.buffers import ReplayBuffer
+from embodia.agents.training.buffers.replay import ReplayBuffer
 
 
 class TrainRatioReplay(ReplayBuffer):

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodia.agents.training.buffers import DatasetBuffer, NoBuffer, ReplayBuffer, RolloutBuffer, advantages
-from embodia.agents.training.checkpoint import decode, encode
+from embodia.agents.training.buffers.dataset import DatasetBuffer
+from embodia.agents.training.buffers.no_buffer import NoBuffer
+from embodia.agents.training.buffers.replay import ReplayBuffer
+from embodia.agents.training.buffers.rollout import RolloutBuffer, advantages
 from embodia.agents.training.rows import stack
+from embodia.agents.training.serialization import decode, encode
 from embodia.planners.trees import index
 
 # Rows of n worlds whose every entry says which world, episode and step it is of.
