@@ -128,12 +128,11 @@ def take(arguments: list[str], path: str) -> tuple[str, list[str]] | None:
     return None
 
 
-def help_of(config: Any) -> str:
+def help_of(config: Any, fixed: Sequence[str] = ()) -> str:
     """Which parts can be exchanged, a line each."""
-    lines = [
-        f"  {flag(path)} {kind.name(old)}    {', '.join(kind.table)}" for path, kind, old in parts(settled(config))
-    ]
-    return "\n".join(["Parts, each by a name of its table or as module:Class of your own:", *lines])
+    there = [each for each in parts(settled(config)) if each[0] not in fixed]
+    lines = [f"  {flag(path)} {kind.name(now)}   (of {', '.join(kind.table)})" for path, kind, now in there]
+    return "\n".join(["Parts, each by a name or as module:Class of your own:", *lines])
 
 
 # Building ---------------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def parsed(name: str, arguments: list[str]) -> Args:
         args=rest,
         default=Args(default, tyro.MISSING),
         prog=f"embodia pretrain {name}",
-        description=f"{Args.__doc__}\n\n{help_of(default)}",
+        description=f"{Args.__doc__}\n\n{help_of(default, fixed=['method'])}",
         config=(tyro.conf.AvoidSubcommands,),
     )
 
