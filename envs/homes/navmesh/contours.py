@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.heightfield import OpenCells
-from embodia.envs.homes.navmesh.plane import area, crosses, inside_cone, same_place
+from embodia.envs.homes.navmesh.plane import crosses, inside_cone, same_place
 
 Array = NDArray[Any]
 
