@@ -6,57 +6,78 @@ most of these questions take to answer.
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
 from embodia.envs.homes.navmesh import geodesics, shortest_paths, surface
-from embodia.envs.homes.navmesh.geodesics import Goals
-from embodia.envs.homes.navmesh.navmesh import NavMesh
+from embodia.envs.homes.navmesh.navmesh import Floor
 from embodia.envs.homes.navmesh.open_list import Search
-from embodia.envs.homes.navmesh.shortest_paths import GoalField, VisibilityGraph
+from embodia.envs.homes.navmesh.shortest_paths import Goals, GoalTree, VisibilityGraph
 
 Array = NDArray[Any]
 Parts = tuple[Any, ...]  # what `tuple` makes of a NamedTuple
 
 
 @compiled_exactly
-def project(mesh: Parts, place: Array, island: int) -> tuple[int, Array]:
-    return surface.project(NavMesh(*mesh), place, island)
+def project(floor: Parts, place: Array, island: int) -> tuple[int, Array]:
+    return surface.project(Floor(*floor), place, island)
 
 
 @compiled_exactly
-def navigable(mesh: Parts, place: Array, max_y_delta: float) -> bool:
-    return surface.navigable(NavMesh(*mesh), place, max_y_delta)
+def navigable(floor: Parts, place: Array, max_y_delta: float) -> bool:
+    return surface.navigable(Floor(*floor), place, max_y_delta)
 
 
 @compiled_exactly
-def try_step(mesh: Parts, start: Array, end: Array, sliding: bool) -> Array:
-    return surface.try_step(NavMesh(*mesh), start, end, sliding)
-
-
-@compiled_exactly
-def wall_distance(mesh: Parts, search: Parts, place: Array, radius: float) -> tuple[float, Array]:
-    return surface.wall_distance(NavMesh(*mesh), Search(*search), place, radius)
-
-
-@compiled_exactly
-def distance(mesh: Parts, search: Parts, goals: Parts, asked: Array) -> float:
-    return geodesics.distance(NavMesh(*mesh), Search(*search), Goals(*goals), asked)
+def try_step(floor: Parts, start: Array, end: Array, sliding: bool) -> Array:
+    return surface.try_step(Floor(*floor), start, end, sliding)
 
 
 @compiled_exactly
 def probe_steps(
-    mesh: Parts, search: Parts, goals: Parts, start: Array, targets: Array, sliding: bool, radius: float
-) -> tuple[Array, Array, Array]:
-    return geodesics.probe_steps(NavMesh(*mesh), Search(*search), Goals(*goals), start, targets, sliding, radius)
+    floor: Parts, search: Parts, start: Array, targets: Array, sliding: bool, radius: float
+) -> tuple[Array, Array]:
+    return surface.probe_steps(Floor(*floor), Search(*search), start, targets, sliding, radius)
 
 
 @compiled_exactly
-def shortest(mesh: Parts, graph: Parts, field: Parts, asked: Array, seen: Array) -> tuple[float, int, Array]:
-    """Length of the exact shortest path from a place, its first step, and the place on the mesh."""
-    parts = NavMesh(*mesh)
-    p, place = surface.project(parts, asked, -1)
+def wall_distance(floor: Parts, search: Parts, place: Array, radius: float) -> tuple[float, Array]:
+    return surface.wall_distance(Floor(*floor), Search(*search), place, radius)
+
+
+@compiled_exactly
+def goals_on(floor: Parts, asked: Array) -> Goals:
+    return shortest_paths.goals_on(Floor(*floor), asked)
+
+
+@compiled_exactly
+def distances(floor: Parts, search: Parts, goals: Parts, places: Array) -> Array:
+    return geodesics.distances(Floor(*floor), Search(*search), Goals(*goals), places)
+
+
+@compiled_exactly
+def distance_between(floor: Parts, search: Parts, start: Array, end: Array) -> float:
+    world, places = Floor(*floor), np.empty((2, 3), np.float32)
+    places[0], places[1] = start, end
+    goals = shortest_paths.goals_on(world, places[1:])
+    return geodesics.distances(world, Search(*search), goals, places[:1])[0]
+
+
+@compiled_exactly
+def nearest_distances(floor: Parts, search: Parts, graph: Parts, goals: Parts, tree: Parts, places: Array) -> Array:
+    return geodesics.nearest_distances(
+        Floor(*floor), Search(*search), VisibilityGraph(*graph), Goals(*goals), GoalTree(*tree), places
+    )
+
+
+@compiled_exactly
+def shortest(floor: Parts, graph: Parts, goals: Parts, tree: Parts, asked: Array) -> tuple[float, int, Array]:
+    """Length of the exact shortest path from a place, its first step, and its first point."""
+    world = Floor(*floor)
+    p, place = surface.project(world, asked, surface.ANY)
     if p == -1:
-        return float("inf"), shortest_paths.NOWHERE, place
-    length, step = shortest_paths.nearest_goal(parts, VisibilityGraph(*graph), GoalField(*field), p, place, seen)
-    return length, step, place
+        return np.inf, shortest_paths.NOWHERE, place
+    start = surface.clamped(world, p, asked)
+    length, step = shortest_paths.shortest_way(world, VisibilityGraph(*graph), Goals(*goals), GoalTree(*tree), p, start)
+    return length, step, start

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from embodia.envs.drawing.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.heightfield import OpenCells
 from embodia.envs.homes.navmesh.polygons import Polygons, sides
+from embodia.envs.homes.navmesh.single import FAR, HALF, ONE, TWO, ZERO, single
 
 Array = NDArray[Any]
 
@@ -22,8 +23,6 @@ MOST_SAMPLES = 31  # intervals along one edge
 UNKNOWN = 0xFFFF  # height of a cell that no floor of the polygon covers
 OPEN, HULL = -1, -2  # beyond an edge of a triangulation: not looked at yet; outside
 
-ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-FAR = np.float32(np.finfo(np.float32).max)
 SAME_X = np.float32(1e-6)  # [m], edges along z
 ON_BORDER = np.float32(0.001) * np.float32(0.001)  # [m2]
 IN_CELL = np.float32(0.01)  # of a cell: points on a cell's border belong to it
@@ -56,7 +55,7 @@ def detail_mesh(
     polygons: Polygons, cells: OpenCells, region: Array, size: float, height: float, distance: float, error: float
 ) -> Detail:
     """The detail of all polygons. Lengths in metres: cell size and height, distance of samples, error allowed."""
-    size, height, distance, error = (np.float32(value) for value in (size, height, distance, error))
+    size, height, distance, error = (single(value) for value in (size, height, distance, error))
     scale = np.array([size, height, size], np.float32)
     points, triangles = [np.zeros((0, 3), np.float32)], [np.zeros((0, 4), np.int64)]
     for p, polygon in enumerate(polygons.polygons):
@@ -118,7 +117,7 @@ def _spread(patch: Patch, cells: OpenCells, i: int) -> bool:
 
 @compiled_exactly
 def _own_heights(patch: Patch, cells: OpenCells, region: Array, number: int, queue: Array) -> int:
-    """Heights of the region's cells. Returns how many, now in `queue`, lie at its border; -1 if there are none."""
+    """Heights of the region's cells. Returns how many lie at its border, now in `queue`; -1 if it has no cells."""
     count, empty = 0, True
     for row in range(patch.height.shape[0]):
         for column in range(patch.height.shape[1]):
@@ -539,7 +538,8 @@ def _samples(ring: Array, patch: Patch, size: float, height: float, distance: fl
 @compiled_exactly
 def _jitter(hashed: int) -> float:
     """The low 16 bits as a number from -1 to 1."""
-    return np.float32(hashed & 0xFFFF) / SPREAD * TWO - ONE
+    low: Any = np.float32(hashed & 0xFFFF)
+    return low / SPREAD * TWO - ONE
 
 
 @compiled_exactly

@@ -27,6 +27,7 @@ from embodia.envs.homes.navmesh.heightfield import (
 )
 from embodia.envs.homes.navmesh.polygons import MOST_CORNERS, convex_polygons, neighbours
 from embodia.envs.homes.navmesh.regions import merge_regions, watershed
+from embodia.envs.homes.navmesh.single import ONE, single
 from embodia.envs.homes.navmesh.tree import build_tree
 
 Array = NDArray[Any]
@@ -76,38 +77,42 @@ class NavMeshSettings:
 
     @property
     def body_cells(self) -> int:
-        return int(np.ceil(np.float32(self.agent_height) / np.float32(self.cell_height)))
+        return int(np.ceil(single(self.agent_height) / single(self.cell_height)))
 
     @property
     def climb_cells(self) -> int:
-        return int(np.floor(np.float32(self.agent_max_climb) / np.float32(self.cell_height)))
+        return int(np.floor(single(self.agent_max_climb) / single(self.cell_height)))
 
     @property
     def radius_cells(self) -> int:
-        return int(np.ceil(np.float32(self.agent_radius) / np.float32(self.cell_size)))
+        return int(np.ceil(single(self.agent_radius) / single(self.cell_size)))
 
 
-class NavMesh(NamedTuple):
-    """Convex polygons, the finer triangles that give their heights, and an index by place."""
+class Floor(NamedTuple):
+    """What the kernels read of a navmesh: its polygons, the triangles that give their heights, an index by place."""
 
-    vertices: Array  # (V, 3) float32 [m]
-    polygons: Array  # (P, 6) int64 vertices, -1 beyond the last; edge k runs from corner k to the next
-    sides: Array  # (P,) int64 corners of each
-    rings: Array  # (P, 7, 3) float32 [m] its corners, the first again behind the last
-    boxes: Array  # (P, 4) float32 [m] least x and z, greatest x and z
-    neighbours: Array  # (P, 6) int64 polygon beyond each edge; -1 = a wall
-    island: Array  # (P,) int64, islands by falling area
-    area: Array  # (P,) float64 [m2] of its triangles; 0 where it is too small to walk on
+    rings: Array  # (P, 7, 3) float32 [m] corners of each polygon, the first again behind the last
+    sides: Array  # (P,) int64 how many it has
+    boxes: Array  # (P, 4) float32 [m] its least x and z, greatest x and z
+    neighbours: Array  # (P, 6) int64 polygon beyond the edge from each corner to the next; -1 = a wall
+    island: Array  # (P,) int64, islands by falling area; -1 = too small to walk on
     triangles: Array  # (T, 3, 3) float32 [m] corners
     edges: Array  # (T, 3) int64 BORDER, INNER or TWIN: the edge from each corner to the next
     first_triangle: Array  # (P + 1,) int64
-    tree_low: Array  # (2 P, 3) int64 cells, see `Tree`
-    tree_high: Array  # (2 P, 3) int64
-    tree_polygon: Array  # (2 P,) int64
+    tree: Array  # (2 P, 7) int64, see `tree`
     tile: Array  # (2, 3) float32 [m], the box that polygons are searched in
-    inverse_size: float  # cells per metre of the tree, float32
+    cells_per_metre: float  # of the tree, float32
     climb: float  # [m] float32
+
+
+class NavMesh(NamedTuple):
+    """The walkable surface of a scene."""
+
+    vertices: Array  # (V, 3) float32 [m]
+    polygons: Array  # (P, 6) int64 vertices of each, -1 beyond the last
+    areas: Array  # (T,) float64 [m2] of the floor's triangles
     bounds: Array  # (2, 3) float32 [m], of the scene
+    floor: Floor
 
 
 class Surface(NamedTuple):
@@ -144,46 +149,44 @@ def walkable_surface(vertices: ArrayLike, faces: ArrayLike, settings: NavMeshSet
     region = merge_regions(
         watershed(cells), cells, int(settings.region_min_size**2), int(settings.region_merge_size**2)
     )
-    longest = int(np.float32(settings.edge_max_len) / np.float32(settings.cell_size))
-    made = convex_polygons(outlines(cells, region, np.float32(settings.edge_max_error), longest))
+    size, height = single(settings.cell_size), single(settings.cell_height)
+    longest = int(single(settings.edge_max_len) / size)
+    made = convex_polygons(outlines(cells, region, single(settings.edge_max_error), longest))
     if not len(made.polygons):
         raise NavMeshError(_nowhere_to_walk(name, settings))
-    size, height = np.float32(settings.cell_size), np.float32(settings.cell_height)
-    distance, error = np.float32(settings.detail_sample_dist), np.float32(settings.detail_sample_max_error)
+    distance, error = single(settings.detail_sample_dist), single(settings.detail_sample_max_error)
     detail = detail_mesh(made, cells, region, size, height, size * distance, height * error)
     return Surface(made.corners, made.polygons, *detail, np.array([low, high]))
 
 
 def assemble(surface: Surface, settings: NavMeshSettings) -> NavMesh:
     """Positions, neighbours, islands and index of a surface. Raises IndexError if it names corners it has not."""
-    size, height = np.float32(settings.cell_size), np.float32(settings.cell_height)
+    size, height = single(settings.cell_size), single(settings.cell_height)
     low, polygons, sides = surface.bounds[0], surface.polygons, (surface.polygons >= 0).sum(axis=1)
     corners = surface.corners.astype(np.float32) * np.array([size, height, size])
     # Recast lifts details by a cell and polygons not; the index has boxes of the lifted corners.
     vertices, lifted = low + corners, np.array([low[0], low[1] + height, low[2]])
-    around = polygons[np.arange(len(polygons))[:, None], np.arange(MOST_CORNERS + 1) % sides[:, None]]
+    rings = vertices[polygons[np.arange(len(polygons))[:, None], np.arange(MOST_CORNERS + 1) % sides[:, None]]]
     triangles = _triangles(surface, vertices, surface.points + lifted, sides)
-    area = np.bincount(_owners(surface), triangle_areas(triangles), minlength=len(polygons))
-    beyond, usable = neighbours(polygons), area >= NO_AREA
-    return NavMesh(
-        vertices=vertices,
-        polygons=polygons,
+    areas, beyond = triangle_areas(triangles), neighbours(polygons)
+    area = np.bincount(_owners(surface), areas, minlength=len(polygons))
+    usable = area >= NO_AREA
+    floor = Floor(
+        rings=rings,
         sides=sides,
-        rings=vertices[around],
-        boxes=np.concatenate([f(vertices[around], axis=1)[:, [0, 2]] for f in (np.min, np.max)], axis=1),
+        boxes=np.concatenate([f(rings, axis=1)[:, [0, 2]] for f in (np.min, np.max)], axis=1),
         # A last polygon that is none stands for the walls, numbered -1.
         neighbours=np.where(np.append(usable, False)[beyond], beyond, -1),
-        island=_islands(beyond, area),
-        area=np.where(usable, area, 0.0),
+        island=np.where(usable, _islands(beyond, area), -1),
         triangles=triangles,
         edges=_edges(surface.triangles),
         first_triangle=surface.first_triangle,
-        **_tree(corners + lifted, surface.points + lifted, surface, np.float32(1) / size),
-        tile=surface.bounds + np.array([[0, 0, 0], [0, np.float32(settings.body_cells) * height, 0]], np.float32),
-        inverse_size=np.float32(1) / size,
-        climb=np.float32(settings.agent_max_climb),
-        bounds=surface.bounds,
+        tree=_tree(corners + lifted, surface.points + lifted, surface, ONE / size),
+        tile=surface.bounds + np.array([[0, 0, 0], [0, single(settings.body_cells) * height, 0]], np.float32),
+        cells_per_metre=ONE / size,
+        climb=single(settings.agent_max_climb),
     )
+    return NavMesh(vertices, polygons, areas * usable[_owners(surface)], surface.bounds, floor)
 
 
 def _check(points: Array, triangles: Array, name: str) -> None:
@@ -200,15 +203,15 @@ def _check(points: Array, triangles: Array, name: str) -> None:
 def _walkable_cells(
     points: Array, triangles: Array, low: Array, high: Array, settings: NavMeshSettings, name: str
 ) -> OpenCells:
-    size, height = np.float32(settings.cell_size), np.float32(settings.cell_height)
+    size, height = single(settings.cell_size), single(settings.cell_height)
     shape = (int((high[2] - low[2]) / size + 0.5), int((high[0] - low[0]) / size + 0.5))
     if min(shape) < 1 or shape[0] * shape[1] > MAX_CELLS:
         raise NavMeshError(
             f"{name} measures {high[0] - low[0]:.1f} x {high[2] - low[2]:.1f} m, {shape[0]} x {shape[1]} cells of "
             f"{settings.cell_size} m: check its unit and which axis points up, or set another cell_size."
         )
-    radians = np.float32(settings.agent_max_slope) / np.float32(180) * np.float32(np.pi)
-    steepest = np.float32(np.cos(np.float64(radians)))
+    radians = single(settings.agent_max_slope) / single(180) * single(np.pi)
+    steepest = single(np.cos(np.float64(radians)))
     spans = voxelise(points, triangles, low, shape, high[1] - low[1], size, height, steepest, settings.climb_cells)
     if settings.filter_low_hanging_obstacles:
         allow_low_obstacles(spans, settings.climb_cells)
@@ -280,15 +283,15 @@ def _islands(beyond: Array, area: Array) -> Array:
     return rank[island]
 
 
-def _tree(corners: Array, points: Array, surface: Surface, inverse_size: float) -> dict[str, Array]:
+def _tree(corners: Array, points: Array, surface: Surface, cells_per_metre: float) -> Array:
     """The index of polygons by the boxes of their corners (V, 3) and extra points (D, 3) [m]."""
     parts = [
         np.concatenate([corners[polygon[polygon >= 0]], points[first:last]])
         for polygon, first, last in zip(surface.polygons, surface.first_point, surface.first_point[1:])
     ]
     boxes = np.array([[part.min(axis=0), part.max(axis=0)] for part in parts])
-    low, high = ((boxes - surface.bounds[0]) * inverse_size).astype(np.int64).clip(0, 0xFFFF).transpose(1, 0, 2)
-    return {f"tree_{name}": part for name, part in build_tree(low, high)._asdict().items()}
+    low, high = ((boxes - surface.bounds[0]) * cells_per_metre).astype(np.int64).clip(0, 0xFFFF).transpose(1, 0, 2)
+    return build_tree(low, high)
 
 
 def mesh_hash(vertices: ArrayLike, faces: ArrayLike) -> str:
@@ -330,6 +333,9 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
 def _check_surface(surface: Surface) -> None:
     """Kernels trust their numbers, so a file's are looked at before they are used. Raises ValueError."""
     polygons, triangles = surface.polygons, surface.triangles
+    for name, width in (("corners", 3), ("polygons", MOST_CORNERS), ("points", 3), ("triangles", 4), ("bounds", 3)):
+        if getattr(surface, name).shape[1:] != (width,):
+            raise ValueError(f"its {name} have shape {getattr(surface, name).shape}")
     used = polygons >= 0
     sides = used.sum(axis=1)
     for first, parts in ((surface.first_point, surface.points), (surface.first_triangle, triangles)):
@@ -340,7 +346,7 @@ def _check_surface(surface: Surface) -> None:
             or (np.diff(first) < 0).any()
         ):
             raise ValueError("its polygons do not share out their details")
-    if polygons.shape[1] != MOST_CORNERS or polygons.min() < -1 or polygons.max() >= len(surface.corners):
+    if polygons.min() < -1 or polygons.max() >= len(surface.corners):
         raise ValueError("a polygon names a corner that it has not")
     if sides.min() < 3 or (used[:, 1:] & ~used[:, :-1]).any():
         raise ValueError("a polygon has fewer than three corners")

@@ -19,10 +19,8 @@ MOST_NODES = 2048  # polygons that habitat-sim lets one search see
 class Search(NamedTuple):
     """Room for a search over P polygons, used again by the next one."""
 
-    number: Array  # (1,) int64 of this search
-    seen: Array  # (P,) int64 number of the search that saw the polygon last
-    state: Array  # (P,) int64 UNSEEN, OPEN or CLOSED
-    place: Array  # (P, 3) float32 [m] where the search enters it
+    state: Array  # (P,) int8 UNSEEN, OPEN or CLOSED
+    place: Array  # (P, 3) float32 [m] where the search enters the polygon
     cost: Array  # (P,) float32 [m]
     total: Array  # (P,) float32 [m], what the queue is ordered by
     parent: Array  # (P,) int64, -1 = none
@@ -30,38 +28,29 @@ class Search(NamedTuple):
 
 
 def room_for(polygons: int) -> Search:
-    numbers, lengths = np.zeros((3, polygons), np.int64), np.zeros((2, polygons), np.float32)
+    cost, total = np.zeros((2, polygons), np.float32)
     return Search(
-        np.zeros(1, np.int64),
-        numbers[0],
-        numbers[1],
-        np.zeros((polygons, 3), np.float32),
-        lengths[0],
-        lengths[1],
-        numbers[2],
-        np.zeros(polygons + 1, np.int64),
+        state=np.zeros(polygons, np.int8),
+        place=np.zeros((polygons, 3), np.float32),
+        cost=cost,
+        total=total,
+        parent=np.zeros(polygons, np.int64),
+        queue=np.zeros(polygons + 1, np.int64),
     )
 
 
 @compiled_exactly
 def begin(search: Search, p: int, place: Array, total: float) -> None:
     """Start anew with polygon p as the only open one."""
-    search.number[0] += 1
-    search.seen[p], search.state[p], search.parent[p] = search.number[0], OPEN, -1
+    search.state[:] = UNSEEN
+    search.state[p], search.parent[p], search.queue[0] = OPEN, -1, p
     search.place[p, 0], search.place[p, 1], search.place[p, 2] = place[0], place[1], place[2]
     search.cost[p], search.total[p] = np.float32(0), total
-    search.queue[0] = p
-
-
-@compiled_exactly
-def state_of(search: Search, p: int) -> int:
-    return search.state[p] if search.seen[p] == search.number[0] else UNSEEN
 
 
 @compiled_exactly
 def meet(search: Search, p: int, left: Array, right: Array) -> None:
     """See polygon p for the first time, through an edge whose middle stands for it."""
-    search.seen[p], search.state[p] = search.number[0], UNSEEN
     for axis in range(3):
         search.place[p, axis] = (left[axis] + right[axis]) * np.float32(0.5)
 

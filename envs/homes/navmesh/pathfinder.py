@@ -4,7 +4,7 @@ Names and results are those of habitat-sim 0.3.3; positions are (3,) float32 in 
 the generator handed in, never from a hidden one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embodia.envs.homes.navmesh import calls
-from embodia.envs.homes.navmesh.geodesics import LONGEST, Goals, goals_on, nearest_goal
-from embodia.envs.homes.navmesh.navmesh import NavMesh, triangle_areas
+from embodia.envs.homes.navmesh.geodesics import LONGEST, find_path, nearest_goal
+from embodia.envs.homes.navmesh.navmesh import NavMesh
 from embodia.envs.homes.navmesh.open_list import room_for
 from embodia.envs.homes.navmesh.shortest_paths import (
     NOWHERE,
-    GoalField,
+    Goals,
+    GoalTree,
     VisibilityGraph,
-    goal_field,
-    seen_buffer,
+    goal_behind,
+    goal_tree,
     visibility_graph,
 )
-from embodia.envs.homes.navmesh.surface import navigable_grid
+from embodia.envs.homes.navmesh.surface import clamped, navigable_grid
 
 Array = NDArray[Any]
 Measure = Literal["detour", "exact"]
@@ -40,15 +41,15 @@ class Path(NamedTuple):
 NO_PATH = Path(float("inf"), np.zeros((0, 3), np.float32), -1)
 
 
+NO_PATH = Path(float("inf"), np.zeros((0, 3), np.float32), -1)
+
+
 @dataclass
 class GoalSet:
     """Some places to go to, prepared for many distance queries."""
 
     goals: Goals
-    field: GoalField | None = field(default=None, repr=False)  # for exact distances, made when first asked for
-
-    def __post_init__(self) -> None:
-        self.parts = tuple(self.goals)
+    tree: GoalTree | None = None  # the exact distances to them, worked out when first needed
 
 
 class PathFinder:
@@ -65,8 +66,8 @@ class PathFinder:
                 f"geodesics={geodesics!r}; choose detour (habitat-sim's search) or exact (shortest paths)."
             )
         self.mesh, self.geodesics = mesh, geodesics
-        self._search, self._seen = room_for(len(mesh.polygons)), seen_buffer(mesh)
-        self._mesh_parts, self._search_parts = tuple(mesh), tuple(self._search)
+        self._search = room_for(len(mesh.polygons))
+        self._floor_parts, self._search_parts = tuple(mesh.floor), tuple(self._search)
 
     @cached_property
     def graph(self) -> VisibilityGraph:
@@ -78,32 +79,36 @@ class PathFinder:
         return self.mesh.bounds.copy()
 
     @cached_property
+    def _triangle_island(self) -> Array:
+        return np.repeat(self.mesh.floor.island, np.diff(self.mesh.floor.first_triangle))
+
+    @cached_property
     def navigable_area(self) -> float:
-        return float(self.mesh.area.sum())
+        return float(self.mesh.areas.sum())
 
     @property
     def num_islands(self) -> int:
-        return int(self.mesh.island.max()) + 1
+        return int(self.mesh.floor.island.max()) + 1
 
     def island_area(self, island: int) -> float:
-        return float(self.mesh.area[self.mesh.island == island].sum())
+        return float(self.mesh.areas[self._triangle_island == island].sum())
 
     @cached_property
     def _island_radii(self) -> Array:
         radii = np.zeros(self.num_islands)
         for i in range(len(radii)):
-            corners = self.mesh.polygons[self.mesh.island == i]
+            corners = self.mesh.polygons[self.mesh.floor.island == i]
             points = self.mesh.vertices[corners[corners >= 0]].astype(np.float64)
             radii[i] = np.linalg.norm(points - points.mean(axis=0), axis=1).max()
         return radii
 
     def _project(self, point: ArrayLike, island: int = -1) -> tuple[int, Array]:
-        return calls.project(self._mesh_parts, _point(point), island)
+        return calls.project(self._floor_parts, _point(point), island)
 
     def get_island(self, point: ArrayLike) -> int:
         """Number of the island below or beside a point, -1 if there is none; 0 is the largest."""
         polygon = self._project(point)[0]
-        return -1 if polygon == -1 else int(self.mesh.island[polygon])
+        return -1 if polygon == -1 else int(self.mesh.floor.island[polygon])
 
     def island_radius(self, point: ArrayLike) -> float:
         """Largest distance of the island's vertices from their mean [m]; 0 off the navmesh."""
@@ -115,23 +120,17 @@ class PathFinder:
         return self._project(point, island_index)[1]
 
     def is_navigable(self, point: ArrayLike, max_y_delta: float = 0.5) -> bool:
-        return bool(calls.navigable(self._mesh_parts, _point(point), max_y_delta))
-
-    @cached_property
-    def _triangles(self) -> tuple[Array, Array, Array]:
-        """Corners (T, 3, 3) [m], areas (T,) [m2] and islands (T,) of the triangles."""
-        corners = self.mesh.triangles.astype(np.float64)
-        return corners, triangle_areas(corners), np.repeat(self.mesh.island, np.diff(self.mesh.first_triangle))
+        return bool(calls.navigable(self._floor_parts, _point(point), max_y_delta))
 
     def get_random_navigable_point(self, rng: np.random.Generator, island_index: int = -1) -> Array:
         """A point spread evenly over the area of the navmesh, or of one island."""
-        corners, areas, island = self._triangles
+        areas, island = self.mesh.areas, self._triangle_island
         where = np.arange(len(areas)) if island_index == -1 else np.flatnonzero(island == island_index)
         if not len(where):
             raise ValueError(f"There is no island {island_index}; this navmesh has {self.num_islands}, counted from 0.")
         cumulative, (place, aside, along) = np.cumsum(areas[where]), rng.random(3)
         t = where[min(np.searchsorted(cumulative, place * cumulative[-1], "right"), len(where) - 1)]
-        a, b, c = corners[t]
+        a, b, c = self.mesh.floor.triangles[t].astype(np.float64)
         root = np.sqrt(aside)
         return ((1 - root) * a + root * (1 - along) * b + root * along * c).astype(np.float32)
 
@@ -154,21 +153,43 @@ class PathFinder:
 
     def goal_set(self, goals: ArrayLike) -> GoalSet:
         """Prepare goals (G, 3) or (3,) for `distance` and `path`; those off the navmesh are never reached."""
-        return GoalSet(goals_on(self.mesh, np.asarray(goals, np.float32).reshape(-1, 3)))
+        asked = np.ascontiguousarray(goals, np.float32).reshape(-1, 3)
+        return GoalSet(calls.goals_on(self._floor_parts, asked))
+
+    def _tree(self, goals: GoalSet) -> GoalTree:
+        if goals.tree is None:
+            goals.tree = goal_tree(self.mesh.floor, self.graph, goals.goals)
+        return goals.tree
 
     def distance(self, position: ArrayLike, goals: GoalSet) -> float:
         """Geodesic distance [m] to the nearest goal; inf if none can be reached."""
+        return float(self._distances(_point(position)[None], goals)[0])
+
+    def _distances(self, places: Array, goals: GoalSet) -> Array:
+        """(M,) from places (M, 3) float32."""
         if self.geodesics == "exact":
-            return self.shortest_distance(position, goals)
-        return float(calls.distance(self._mesh_parts, self._search_parts, goals.parts, _point(position)))
+            return np.array([self.shortest_distance(place, goals) for place in places])
+        floor, search, aims = self._floor_parts, self._search_parts, tuple(goals.goals)
+        if len(goals.goals.polygon) == 1:
+            return calls.distances(floor, search, aims, places)
+        return calls.nearest_distances(floor, search, tuple(self.graph), aims, tuple(self._tree(goals)), places)
 
     def path(self, position: ArrayLike, goals: GoalSet) -> Path:
         """The path to the nearest goal."""
         if self.geodesics == "exact":
             return self.shortest_path(position, goals)
-        asked, points = _point(position), np.empty((LONGEST, 3), np.float32)
-        polygon, place = self._project(asked)
-        length, goal, count = nearest_goal(self.mesh, self._search, goals.goals, asked, polygon, place, points)
+        polygon, place = self._project(position)
+        if polygon == -1:
+            return NO_PATH
+        floor, start = self.mesh.floor, clamped(self.mesh.floor, polygon, _point(position))
+        points = np.empty((LONGEST, 3), np.float32)
+        if len(goals.goals.polygon) == 1:
+            length, count = find_path(floor, self._search, goals.goals, 0, polygon, place, start, points)
+            goal = 0 if count else -1
+        else:
+            length, goal, count = nearest_goal(
+                floor, self._search, self.graph, goals.goals, self._tree(goals), polygon, place, start, points
+            )
         return Path(float(length), points[:count], int(goal))
 
     def shortest_distance(self, position: ArrayLike, goals: GoalSet) -> float:
@@ -177,51 +198,46 @@ class PathFinder:
 
     def shortest_path(self, position: ArrayLike, goals: GoalSet) -> Path:
         """The shortest path to the nearest goal."""
-        length, step, place = self._shortest(position, goals)
+        length, step, start = self._shortest(position, goals)
         if step == NOWHERE:
-            return Path(float("inf"), np.zeros((0, 3), np.float32), -1)
-        towards, points = self._field(goals), [place]
+            return NO_PATH
+        tree, points = self._tree(goals), [start]
+        goal = int(goal_behind(tree, step))
         while step >= 0:
-            points.append(self.mesh.vertices[self.graph.corner[step]])
-            step = int(towards.following[step])
-        goal = -1 - step
-        points.append(towards.goals[goal])
-        return Path(float(length), np.array(points, np.float32), int(towards.number[goal]))
-
-    def _field(self, goals: GoalSet) -> GoalField:
-        if goals.field is None:
-            goals.field = goal_field(self.mesh, self.graph, goals.goals)
-        return goals.field
+            points.append(self.graph.place[step])
+            step = int(tree.following[step])
+        return Path(float(length), np.array([*points, goals.goals.end[goal]]), goal)
 
     def _shortest(self, position: ArrayLike, goals: GoalSet) -> tuple[float, int, Array]:
-        field, graph = tuple(self._field(goals)), tuple(self.graph)
-        return calls.shortest(self._mesh_parts, graph, field, _point(position), self._seen)
+        graph, tree = tuple(self.graph), tuple(self._tree(goals))
+        return calls.shortest(self._floor_parts, graph, tuple(goals.goals), tree, _point(position))
 
     def find_path(self, start: ArrayLike, ends: ArrayLike) -> Path:
         """The path from `start` (3,) to the nearest of `ends` (3,) or (G, 3)."""
         return self.path(start, self.goal_set(ends))
 
     def geodesic_distance(self, start: ArrayLike, ends: ArrayLike) -> float:
-        return self.distance(start, self.goal_set(ends))
+        """Length [m] of the path from `start` (3,) to the nearest of `ends` (3,) or (G, 3); inf if none leads there."""
+        if self.geodesics == "exact" or np.ndim(ends) > 1:
+            return self.distance(start, self.goal_set(ends))
+        return float(calls.distance_between(self._floor_parts, self._search_parts, _point(start), _point(ends)))
 
     def try_step(self, start: ArrayLike, end: ArrayLike) -> Array:
         """Where a step ends that slides along walls."""
-        return calls.try_step(self._mesh_parts, _point(start), _point(end), True)
+        return calls.try_step(self._floor_parts, _point(start), _point(end), True)
 
     def try_step_no_sliding(self, start: ArrayLike, end: ArrayLike) -> Array:
         """Where a step ends that stops at the first wall."""
-        return calls.try_step(self._mesh_parts, _point(start), _point(end), False)
+        return calls.try_step(self._floor_parts, _point(start), _point(end), False)
 
     def probe_steps(
         self, start: ArrayLike, targets: Array, goals: GoalSet, sliding: bool, radius: float
     ) -> tuple[Array, Array, Array]:
         """Many steps tried at once from `start` to targets (M, 3): ends (M, 3), distances there to the nearest wall
         (at most `radius`) and to the nearest goal, each (M,) [m]."""
-        aims, mesh, search = np.ascontiguousarray(targets, np.float32), self._mesh_parts, self._search_parts
-        ends, clearance, left = calls.probe_steps(mesh, search, goals.parts, _point(start), aims, sliding, radius)
-        if self.geodesics == "exact":
-            left = np.array([self.shortest_distance(end, goals) for end in ends])
-        return ends, clearance, left
+        aims = np.ascontiguousarray(targets, np.float32)
+        ends, clearance = calls.probe_steps(self._floor_parts, self._search_parts, _point(start), aims, sliding, radius)
+        return ends, clearance, self._distances(ends, goals)
 
     def distance_to_closest_obstacle(self, point: ArrayLike, max_search_radius: float = 2.0) -> float:
         """Distance in plan to the nearest border of the navmesh [m], at most the search radius; inf off the navmesh."""
@@ -232,7 +248,7 @@ class PathFinder:
         return self._wall(point, max_search_radius)[1]
 
     def _wall(self, point: ArrayLike, radius: float) -> tuple[float, Array]:
-        return calls.wall_distance(self._mesh_parts, self._search_parts, _point(point), radius)
+        return calls.wall_distance(self._floor_parts, self._search_parts, _point(point), radius)
 
     def get_topdown_view(self, meters_per_pixel: float, height: float, eps: float = 0.5) -> Array:
         """(rows along z, columns along x) bool: what is navigable within `eps` of `height` [m]."""
@@ -242,14 +258,14 @@ class PathFinder:
             np.cumsum(np.append(low[axis], np.full(int((high[axis] - low[axis]) / step), step)), dtype=np.float32)[:-1]
             for axis in (2, 0)
         )
-        return navigable_grid(self.mesh, xs, height, zs, eps)
+        return navigable_grid(self.mesh.floor, xs, height, zs, eps)
 
     def free_cells(self, bounds: Array, shape: tuple[int, int], height: float) -> Array:
         """The base grid of a top-down map: `shape` cells over `bounds` (2, 3), sampled at their lower corners."""
         low, high = bounds
         zs = low[2] + np.arange(shape[0]) * (high[2] - low[2]) / shape[0]
         xs = low[0] + np.arange(shape[1]) * (high[0] - low[0]) / shape[1]
-        return navigable_grid(self.mesh, xs.astype(np.float32), height, zs.astype(np.float32), 0.5)
+        return navigable_grid(self.mesh.floor, xs.astype(np.float32), height, zs.astype(np.float32), 0.5)
 
 
 def _point(point: ArrayLike) -> Array:

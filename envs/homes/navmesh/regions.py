@@ -18,6 +18,7 @@ Array = NDArray[Any]
 
 GROW = np.int64(8)  # passes by which regions may grow at one water level
 LEVELS = np.int64(8)  # water levels sorted at a time; NumPy integers: literals would be compiled for one by one
+NONE = np.int64(0)
 WALL = 0  # in a border sequence: no region beyond
 BORDER_STEPS = 40_000  # of a walk around a region, after which Recast gives up
 
@@ -142,7 +143,7 @@ def watershed(cells: OpenCells) -> Array:
     region, steps = np.zeros(n, np.int32), np.zeros(n, np.int32)
     waiting, size, stack = np.empty((LEVELS, n), np.int32), np.zeros(LEVELS, np.int64), np.empty(n + 1, np.int32)
     new = np.int64(1)
-    level, s = np.int64(sharp.max() + 1) // 2 * 2, LEVELS - 1
+    level, s = int(sharp.max() + 1) // 2 * 2, LEVELS - 1
     while level > 0:
         level, s = max(level - 2, 0), (s + 1) % LEVELS
         if s == 0:
@@ -152,12 +153,11 @@ def watershed(cells: OpenCells) -> Array:
         _grow(waiting[s], size[s], level, region, steps, cells)
         for w in range(size[s]):
             i = waiting[s, w]
-            if i == -1 or region[i] != 0:
-                continue
-            if _flood(i, max(level - 2, 0), new, region, steps, distance, cells, stack):
+            fresh = i != -1 and region[i] == 0
+            if fresh and _flood(i, max(level - 2, 0), new, region, steps, distance, cells, stack):
                 new += 1
-    _sort_by_level(np.int64(0), distance, region, walkable, waiting, size)
-    _grow(waiting[0], size[0], np.int64(0), region, steps, cells)
+    _sort_by_level(NONE, distance, region, walkable, waiting, size)
+    _grow(waiting[0], size[0], NONE, region, steps, cells)
     return region
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.compiled import compiled_exactly
-from embodia.envs.homes.navmesh.navmesh import BORDER, TWIN, NavMesh
-from embodia.envs.homes.navmesh.open_list import CLOSED, MOST_NODES, UNSEEN, Search, begin, meet, pop, put, state_of
+from embodia.envs.homes.navmesh.navmesh import BORDER, TWIN, Floor
+from embodia.envs.homes.navmesh.open_list import CLOSED, MOST_NODES, UNSEEN, Search, begin, meet, pop, put
+from embodia.envs.homes.navmesh.single import FAR, HALF, INFINITE, ONE, TWO, ZERO
 from embodia.envs.homes.navmesh.tree import box_in_cells, next_polygon
 
 Array = NDArray[Any]
@@ -27,9 +28,6 @@ NEAR = np.float32(0.001)  # [m], by which a step's circle is wider than the step
 BESIDE = np.float32(0.001)  # [m] and as a share: more than rounding can move a point
 NUDGE = np.float32(1e-4)  # [m]
 IN_PLACE = np.float32(0.01)  # [m]
-
-ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-FAR = np.float32(np.finfo(np.float32).max)
 
 
 @compiled_exactly
@@ -58,10 +56,9 @@ def on_segment(place: Array, a: Array, b: Array) -> tuple[float, float]:
 
 
 @compiled_exactly
-def contains(mesh: NavMesh, p: int, place: Array) -> bool:
-    """Whether a place lies over polygon p; on a border, over some of the polygons that share it."""
+def contains(ring: Array, sides: int, place: Array) -> bool:
+    """Whether a place lies over a polygon; on a border, over some of the polygons that share it."""
     inside, x, z = False, place[0], place[2]
-    sides, ring = mesh.sides[p], mesh.rings[p]
     bx, bz = ring[sides - 1, 0], ring[sides - 1, 2]
     for k in range(sides):
         ax, az = ring[k, 0], ring[k, 2]
@@ -72,25 +69,25 @@ def contains(mesh: NavMesh, p: int, place: Array) -> bool:
 
 
 @compiled_exactly
-def _on_detail_edges(mesh: NavMesh, p: int, place: Array, only_border: bool) -> tuple[float, float, float]:
+def _on_detail_edges(floor: Floor, p: int, place: Array, only_border: bool) -> tuple[float, float, float]:
     """The nearest point in plan on the edges of polygon p's triangles, or on those of them along its border."""
-    best, share, best_t, best_k = FAR, ZERO, mesh.first_triangle[p], 0
-    for t in range(mesh.first_triangle[p], mesh.first_triangle[p + 1]):
+    best, share, best_t, best_k = FAR, ZERO, floor.first_triangle[p], 0
+    for t in range(floor.first_triangle[p], floor.first_triangle[p + 1]):
         for i in range(3):
             k = (i + 2) % 3  # Detour starts with the last edge
-            if mesh.edges[t, k] == TWIN or (only_border and mesh.edges[t, k] != BORDER):
+            if floor.edges[t, k] == TWIN or (only_border and floor.edges[t, k] != BORDER):
                 continue
-            distance, s = on_segment(place, mesh.triangles[t, k], mesh.triangles[t, i])
+            distance, s = on_segment(place, floor.triangles[t, k], floor.triangles[t, i])
             if distance < best:
                 best, share, best_t, best_k = distance, s, t, k
-    return part_way(mesh.triangles[best_t, best_k], mesh.triangles[best_t, (best_k + 1) % 3], share)
+    return part_way(floor.triangles[best_t, best_k], floor.triangles[best_t, (best_k + 1) % 3], share)
 
 
 @compiled_exactly
-def _height(mesh: NavMesh, p: int, place: Array) -> float:
+def _height(floor: Floor, p: int, place: Array) -> float:
     """y of polygon p's triangles at a place over it [m]."""
-    for t in range(mesh.first_triangle[p], mesh.first_triangle[p + 1]):
-        a, b, c = mesh.triangles[t, 0], mesh.triangles[t, 1], mesh.triangles[t, 2]
+    for t in range(floor.first_triangle[p], floor.first_triangle[p + 1]):
+        a, b, c = floor.triangles[t, 0], floor.triangles[t, 1], floor.triangles[t, 2]
         ux, uz, vx, vz = c[0] - a[0], c[2] - a[2], b[0] - a[0], b[2] - a[2]
         wx, wz = place[0] - a[0], place[2] - a[2]
         area = ux * vz - uz * vx
@@ -101,53 +98,68 @@ def _height(mesh: NavMesh, p: int, place: Array) -> float:
             area, u, v = -area, -u, -v
         if u >= ZERO and v >= ZERO and u + v <= area:
             return a[1] + ((c[1] - a[1]) * u + (b[1] - a[1]) * v) / area
-    return _on_detail_edges(mesh, p, place, False)[1]
+    return _on_detail_edges(floor, p, place, False)[1]
 
 
 @compiled_exactly
-def _nearest_on(mesh: NavMesh, p: int, place: Array) -> tuple[float, float, float, float]:
+def _nearest_on(floor: Floor, p: int, place: Array) -> tuple[float, float, float, float]:
     """Detour's measure of how far polygon p is, free within `climb` above or below, and the nearest point on it."""
-    if contains(mesh, p, place):
-        y = _height(mesh, p, place)
-        gap = abs(place[1] - y) - mesh.climb
+    if contains(floor.rings[p], floor.sides[p], place):
+        y = _height(floor, p, place)
+        gap = abs(place[1] - y) - floor.climb
         return (gap * gap if gap > ZERO else ZERO), place[0], y, place[2]
-    x, y, z = _on_detail_edges(mesh, p, place, True)
+    x, y, z = _on_detail_edges(floor, p, place, True)
     dx, dy, dz = place[0] - x, place[1] - y, place[2] - z
     return dx * dx + dy * dy + dz * dz, x, y, z
 
 
 @compiled_exactly
-def _to_box(mesh: NavMesh, p: int, place: Array) -> float:
+def _to_box(floor: Floor, p: int, place: Array) -> float:
     """Squared distance in plan to the box around polygon p."""
-    box = mesh.boxes[p]
+    box = floor.boxes[p]
     dx = max(box[0] - place[0], place[0] - box[2], ZERO)
     dz = max(box[1] - place[2], place[2] - box[3], ZERO)
     return dx * dx + dz * dz
 
 
 @compiled_exactly
-def project(mesh: NavMesh, place: Array, island: int) -> tuple[int, Array]:
+def project(floor: Floor, place: Array, island: int) -> tuple[int, Array]:
     """The polygon nearest to a place and the point on it; polygon -1 and NaN if none is within REACH. -1 = any island.
 
     A polygon is within reach if its box is, so the point on it may lie further away. Of equally near ones the first
     in the tree's order counts, so the search ends at the first on which the place lies: most do on some.
     """
-    best, best_p, point = FAR, np.int64(-1), np.full(3, np.nan, np.float32)
-    touches, box = box_in_cells(place, REACH, mesh.tile, mesh.inverse_size)
+    best, best_p, point = FAR, -1, np.full(3, np.nan, np.float32)
+    touches, box = box_in_cells(place, REACH, floor.tile, floor.cells_per_metre)
     if not touches:
         return best_p, point
     for margin in (BESIDE * BESIDE, FAR):
-        p, node = next_polygon(mesh.tree_low, mesh.tree_high, mesh.tree_polygon, 0, box)
+        p, node = next_polygon(floor.tree, 0, box)
         while p != -1 and best > ZERO:
-            if mesh.area[p] > 0 and (island == -1 or mesh.island[p] == island):
-                away = _to_box(mesh, p, place)
+            if floor.island[p] == island or (island == ANY and floor.island[p] != -1):
+                away = _to_box(floor, p, place)
                 if away <= margin and away <= best * (ONE + BESIDE) + BESIDE * BESIDE:
-                    distance, x, y, z = _nearest_on(mesh, p, place)
+                    distance, x, y, z = _nearest_on(floor, p, place)
                     if distance < best and (margin == FAR or distance == ZERO):
                         best, best_p = distance, p
                         point[0], point[1], point[2] = x, y, z
-            p, node = next_polygon(mesh.tree_low, mesh.tree_high, mesh.tree_polygon, node, box)
+            p, node = next_polygon(floor.tree, node, box)
     return best_p, point
+
+
+@compiled_exactly
+def clamped(floor: Floor, p: int, place: Array) -> Array:
+    """The place itself, its height included, if it lies over polygon p; else the nearest point on p's border."""
+    end = place.copy()
+    if contains(floor.rings[p], floor.sides[p], place):
+        return end
+    best, share, edge = FAR, ZERO, 0
+    for k in range(floor.sides[p]):
+        distance, s = on_segment(place, floor.rings[p, k], floor.rings[p, k + 1])
+        if distance < best:
+            best, share, edge = distance, s, k
+    end[0], end[1], end[2] = part_way(floor.rings[p, edge], floor.rings[p, edge + 1], share)
+    return end
 
 
 @compiled_exactly
@@ -195,7 +207,7 @@ def _number_of(known: Array, count: int, p: int) -> int:
 
 
 @compiled_exactly
-def move_along(mesh: NavMesh, p: int, start: Array, end: Array, sliding: bool, place: Array) -> int:
+def move_along(floor: Floor, p: int, start: Array, end: Array, sliding: bool, place: Array) -> int:
     """Walk from `start` on polygon p towards `end`: as near as walls let (sliding), or up to the first wall.
 
     Searches the polygons around the step, breadth first. Fills the place it leads to, and returns the polygon under
@@ -207,16 +219,16 @@ def move_along(mesh: NavMesh, p: int, start: Array, end: Array, sliding: bool, p
     known, entered, queue = np.empty(MOST_SEEN, np.int64), np.zeros(MOST_SEEN, np.bool_), np.empty(MOST_SEEN, np.int64)
     known[0], entered[0], queue[0] = p, True, p
     count, at, size = 1, 0, 1
-    best, best_p = FAR, np.int64(-1)
+    best, best_p = FAR, -1
     while at < size:
         current = queue[at]
         at += 1
-        if contains(mesh, current, end):
+        if contains(floor.rings[current], floor.sides[current], end):
             place[:] = end
             return current
-        for i in range(mesh.sides[current]):
-            k = i - 1 if i else mesh.sides[current] - 1  # Detour starts with the last edge
-            a, b, other = mesh.rings[current, k], mesh.rings[current, k + 1], mesh.neighbours[current, k]
+        for i in range(floor.sides[current]):
+            k = i - 1 if i else floor.sides[current] - 1  # Detour starts with the last edge
+            a, b, other = floor.rings[current, k], floor.rings[current, k + 1], floor.neighbours[current, k]
             if other == -1:
                 distance, share = _stop_at(a, b, start, end, sliding)
                 if distance < best:
@@ -237,42 +249,42 @@ def move_along(mesh: NavMesh, p: int, start: Array, end: Array, sliding: bool, p
 
 
 @compiled_exactly
-def try_step(mesh: NavMesh, start: Array, end: Array, sliding: bool) -> Array:
+def try_step(floor: Floor, start: Array, end: Array, sliding: bool) -> Array:
     """Where a step from `start` towards `end` leads (3,); `start` itself if they are not connected."""
-    p, origin = project(mesh, start, ANY)
-    goal = project(mesh, end, ANY)[0]
-    if p == -1 or goal == -1 or mesh.island[p] != mesh.island[goal]:
+    p, origin = project(floor, start, ANY)
+    goal = project(floor, end, ANY)[0]
+    if p == -1 or goal == -1 or floor.island[p] != floor.island[goal]:
         return start.copy()
     place = origin.copy()
-    last = move_along(mesh, p, origin, end, sliding, place)
+    last = move_along(floor, p, origin, end, sliding, place)
     if last == -1:
         return start.copy()
-    if contains(mesh, last, place):
-        place[1] = _height(mesh, last, place)
-    beside = project(mesh, place, ANY)[0]
-    if beside == -1 or mesh.island[beside] != mesh.island[p]:
-        _nudge_into(mesh, last, place)
+    if contains(floor.rings[last], floor.sides[last], place):
+        place[1] = _height(floor, last, place)
+    beside = project(floor, place, ANY)[0]
+    if beside == -1 or floor.island[beside] != floor.island[p]:
+        _nudge_into(floor, last, place)
     return place
 
 
 @compiled_exactly
-def _nudge_into(mesh: NavMesh, p: int, place: Array) -> None:
+def _nudge_into(floor: Floor, p: int, place: Array) -> None:
     """Move a place on an edge that touches another island a hair into the polygon it belongs to."""
     inward = np.zeros(3, np.float32)
-    for k in range(mesh.sides[p]):
-        inward += mesh.rings[p, k]
-    inward = inward / np.float32(mesh.sides[p]) - place
+    for k in range(floor.sides[p]):
+        inward += floor.rings[p, k]
+    inward = inward / np.float32(floor.sides[p]) - place
     length = np.sqrt(inward[0] * inward[0] + inward[1] * inward[1] + inward[2] * inward[2])
     place += NUDGE * (inward / length)
 
 
 @compiled_exactly
-def _walls_of(mesh: NavMesh, p: int, origin: Array, best: float, hit: Array) -> float:
+def _walls_of(floor: Floor, p: int, origin: Array, best: float, hit: Array) -> float:
     """The squared distance to the nearest wall of polygon p if that is within `best`; its point then is in `hit`."""
-    for i in range(mesh.sides[p]):
-        k = i - 1 if i else mesh.sides[p] - 1
-        if mesh.neighbours[p, k] == -1:
-            a, b = mesh.rings[p, k], mesh.rings[p, k + 1]
+    for i in range(floor.sides[p]):
+        k = i - 1 if i else floor.sides[p] - 1
+        if floor.neighbours[p, k] == -1:
+            a, b = floor.rings[p, k], floor.rings[p, k + 1]
             distance, share = on_segment(origin, a, b)
             if distance <= best:
                 best = distance
@@ -281,27 +293,27 @@ def _walls_of(mesh: NavMesh, p: int, origin: Array, best: float, hit: Array) -> 
 
 
 @compiled_exactly
-def wall_distance(mesh: NavMesh, search: Search, place: Array, radius: float) -> tuple[float, Array]:
+def wall_distance(floor: Floor, search: Search, place: Array, radius: float) -> tuple[float, Array]:
     """Distance to the nearest wall of the island in plan, at most `radius` [m], and the nearest point on it (3,).
 
     Infinite off the navmesh; the point is NaN where no wall is that near.
     """
-    p, origin = project(mesh, place, ANY)
+    p, origin = project(floor, place, ANY)
     hit = np.full(3, np.nan, np.float32)
     if p == -1:
-        return np.float32(np.inf), hit
+        return INFINITE, hit
     best = np.float32(radius) * np.float32(radius)
     begin(search, p, origin, ZERO)
     size, nodes = 1, 1
     while size:
         current = pop(search, size)
         size -= 1
-        best = _walls_of(mesh, current, origin, best, hit)
-        for k in range(mesh.sides[current]):
-            other = mesh.neighbours[current, k]
+        best = _walls_of(floor, current, origin, best, hit)
+        for k in range(floor.sides[current]):
+            other = floor.neighbours[current, k]
             if other == -1 or other == search.parent[current]:
                 continue
-            a, b, state = mesh.rings[current, k], mesh.rings[current, k + 1], state_of(search, other)
+            a, b, state = floor.rings[current, k], floor.rings[current, k + 1], search.state[other]
             if on_segment(origin, a, b)[0] > best or state == CLOSED or (state == UNSEEN and nodes == MOST_NODES):
                 continue
             if state == UNSEEN:
@@ -314,9 +326,21 @@ def wall_distance(mesh: NavMesh, search: Search, place: Array, radius: float) ->
 
 
 @compiled_exactly
-def navigable(mesh: NavMesh, place: Array, max_y_delta: float) -> bool:
+def probe_steps(
+    floor: Floor, search: Search, start: Array, targets: Array, sliding: bool, radius: float
+) -> tuple[Array, Array]:
+    """Steps from `start` to each target (M, 3): where they end, and how far walls are there, at most `radius` [m]."""
+    ends, clearance = np.empty_like(targets), np.empty(len(targets))
+    for m in range(len(targets)):
+        ends[m] = try_step(floor, start, targets[m], sliding)
+        clearance[m] = wall_distance(floor, search, ends[m], radius)[0]
+    return ends, clearance
+
+
+@compiled_exactly
+def navigable(floor: Floor, place: Array, max_y_delta: float) -> bool:
     """habitat-sim's test: on the mesh to 1 cm in plan and within `max_y_delta` [m] in height."""
-    p, point = project(mesh, place, ANY)
+    p, point = project(floor, place, ANY)
     if p == -1 or abs(point[1] - place[1]) > max_y_delta:
         return False
     dx, dz = place[0] - point[0], place[2] - point[2]
@@ -324,12 +348,12 @@ def navigable(mesh: NavMesh, place: Array, max_y_delta: float) -> bool:
 
 
 @compiled_exactly
-def navigable_grid(mesh: NavMesh, xs: Array, y: float, zs: Array, max_y_delta: float) -> Array:
+def navigable_grid(floor: Floor, xs: Array, y: float, zs: Array, max_y_delta: float) -> Array:
     """(len(zs), len(xs)) bool: where the mesh is, at height y."""
     free = np.zeros((len(zs), len(xs)), np.bool_)
     place = np.full(3, y, np.float32)
     for r in range(len(zs)):
         for c in range(len(xs)):
             place[0], place[2] = xs[c], zs[r]
-            free[r, c] = navigable(mesh, place, max_y_delta)
+            free[r, c] = navigable(floor, place, max_y_delta)
     return free

@@ -8,7 +8,15 @@ import pytest
 import trimesh
 
 from embodia.envs.homes.experts.expert import DiscreteExpert
-from embodia.envs.homes.experts.follower import FORWARD, LEFT, RIGHT, STOP, FollowerError, GreedyGeodesicFollower
+from embodia.envs.homes.experts.follower import (
+    FORWARD,
+    LEFT,
+    RIGHT,
+    STOP,
+    FollowerError,
+    GreedyGeodesicFollower,
+    headings_to_a_side,
+)
 from embodia.envs.homes.experts.shortest_walk import shortest_walk
 from embodia.envs.homes.files.load import load_scene
 from embodia.envs.homes.navmesh.navmesh import NavMeshSettings, build_navmesh
@@ -57,12 +65,24 @@ def test_as_habitat_sim_goes(apartment, cases):
         assert apartment.distance(end, goals) < 0.2, "arrived"
         assert ours == pytest.approx(theirs, rel=0.03)
         same += actions == case["actions"]
-    assert same >= 19, "action lists equal to habitat-sim's, of 20"
+    assert same == 20, "action lists equal to habitat-sim's"
+
+
+@pytest.mark.parametrize(("degrees", "tried"), [(10, 19), (15, 13), (30, 7), (45, 4), (90, 2)])
+def test_turns_are_added_up_in_single_precision(degrees, tried):
+    """habitat-sim's loop `for (float angle = 0; angle < pi; angle += turn)`, its rounding included."""
+    assert headings_to_a_side(float(np.deg2rad(degrees))) == tried
+
+
+def test_turns_back_by_half_a_turn(hall):
+    """Straight behind: 18 turns of 10 degrees, which only rounding lets in."""
+    follower = GreedyGeodesicFollower(hall, 0.25, np.deg2rad(10))
+    assert follower.primitive([4, 0, 4], 0.0, hall.goal_set([4, 0, 7.5])) == [LEFT] * 18 + [FORWARD]
 
 
 def test_straight_ahead_then_stop(hall):
     follower = GreedyGeodesicFollower(hall, 0.25, np.deg2rad(30))
-    actions = follower.find_path([4, 0, 6], 0.0, hall.goal_set([4, 0, 4.6]))
+    actions = follower.find_path([4, 0, 6], 0.0, hall.goal_set([4, 0.2, 4.6]))
     assert actions == [FORWARD] * 5 + [STOP]
 
 
