@@ -205,7 +205,8 @@ class MPC(Agent):
     def offline(self) -> Pieces | None:
         """The model learns what others' actions led to; a model without weights has nothing to learn."""
         s = self.settings
-        return None if self.optimizer is None else Pieces(s.batch_size, s.length, crossing=True, keys=self.keys)
+        pieces = Pieces(s.batch_size, s.sequence_length, crossing=True, keys=self.keys)
+        return None if self.optimizer is None else pieces
 
     def update(self, batch: Batch) -> Numbers:
         """One step of the model on rows (T, B, ...)."""

@@ -33,7 +33,7 @@ def options(method: Method, given: tuple[str, ...], name: str = "") -> type:
         return config
     fields = [] if config else list(keywords(method, given))
     about = {"__builds__": method, "__doc__": summary(config or method), "__module__": __name__}
-    frozen = config is None or config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    frozen = config is None or config.__dataclass_params__.frozen
     bases = (config,) if config else ()
     return dataclasses.make_dataclass(
         name or plain(method).__name__, fields, bases=bases, frozen=frozen, namespace=about

@@ -545,7 +545,7 @@ class DrivingEnv(gym.Env[Observation, Any]):
             info["metrics"] = {k: float(v[0]) for k, v in infos["metrics"].items() if not k.startswith("_")}
         return self._first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         return self.vector.render()[0]
 
     def expert_action(self) -> Any:

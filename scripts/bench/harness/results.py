@@ -69,7 +69,7 @@ def read(path: Path) -> list[Row]:
     return [restored(each) for each in json.loads(path.read_text())["rows"]]
 
 
-def restored(data: dict) -> Row:  # type: ignore[type-arg]
+def restored(data: dict) -> Row:
     controls = tuple(restored(each) for each in data["controls"])
     return Row(**{**data, "controls": controls, "by_seed": tuple(data["by_seed"])})
 
