@@ -412,7 +412,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             return velocity_action(self.task, self.velocity, finder, position, rotation, goals)
         return STOP if goals is None else self._experts[i].action(finder, position, rotation, goals)
 
-    def render(self) -> tuple[NDArray[np.uint8], ...]:  # type: ignore[override]
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
         """Per world: RGB, depth, semantic ids and the top-down map with fog of war, walk, shortest path and goal."""
         return tuple(self._picture(i) for i in range(self.num_envs))
 

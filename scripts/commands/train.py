@@ -174,7 +174,7 @@ def check_learns(config: Config) -> None:
     agent = build.agent(config, env)
     env.close()
     if agent.offline() is None:
-        raise Mistake(f"{type(agent.driving_planner).__name__} has no weights to learn")
+        raise Mistake(f"{type(getattr(agent, 'driving_planner', agent)).__name__} has no weights to learn")
     build.worlds(config.env, "train", 1, True, agent).close()
 
 

@@ -98,7 +98,7 @@ def test_the_expert_is_never_asked_in_evaluation():
 @pytest.mark.parametrize(("agent", "config"), [(BC, BCConfig), (DAgger, DAggerConfig)])
 def test_resumes_bit_for_bit(agent, config, memory, tmp_path):
     """40 rows at once equal 20 rows, save, load into new objects, 20 rows."""
-    settings = {"memory": memory, "sequence": 5 if memory else None}
+    settings = {"memory": memory, "sequence_length": 5 if memory else None}
     env = worlds()
     whole = make(env, agent, config, **settings)
     _, _, expected = train(whole, env, 40)
@@ -135,7 +135,7 @@ def test_padding_behind_a_pieces_end_teaches_nothing():
 
 
 def test_memory_without_sequences_is_refused():
-    with pytest.raises(ValueError, match="set sequence to 2 or more"):
+    with pytest.raises(ValueError, match="set sequence_length to 2 or more"):
         make(worlds(n=1), memory=8, sequence_length=1)
     assert make(worlds(n=1), memory=8).buffer().length == 32
     assert make(worlds(n=1)).buffer().length is None

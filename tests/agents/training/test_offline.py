@@ -128,7 +128,7 @@ def test_cloning_of_continuous_actions():
 def test_memory_is_learned_from_pieces():
     env = worlds(CueEnv)
     recorded = Memory(expert(env), env, 40)
-    remembering, without = cloner(env, memory=16, sequence=5), cloner(env)
+    remembering, without = cloner(env, memory=16, sequence_length=5), cloner(env)
     for learner in (remembering, without):
         learned(learner, [recorded], 100)
     assert success(remembering, env) == 1.0
@@ -140,7 +140,7 @@ def mpc(seed=0):
     cell, actions = Corridor.observation_space, Corridor.action_space
     model = RSSM(cell, actions, MLPEncoder(cell), TINY)
     planner = CEM(actions, horizon=8, samples=64, elites=8, iterations=3)
-    settings = MPCSettings(device="cpu", batch_size=16, length=12, learning_rate=3e-3)
+    settings = MPCSettings(device="cpu", batch_size=16, sequence_length=12, learning_rate=3e-3)
     return MPC(cell, actions, model, planner, Return(0.95), settings)
 
 
@@ -178,7 +178,7 @@ def dreamer(seed=0):
 def td_mpc2(seed=0):
     seed_all(seed)
     seen, actions = spaces.Dict({"shown": spaces.Box(-1, 1, (2,), np.float32)}), spaces.Box(-1, 1, (2,), np.float32)
-    config = TDMPC2Config(device="cpu", batch_size=16, model=TDMPC2ModelConfig(latent=16, units=32))
+    config = TDMPC2Config(device="cpu", batch_size=16, model=TDMPC2ModelConfig(latent_dim=16, units=32))
     return TDMPC2(seen, actions, MLPEncoder(seen), config)
 
 
