@@ -92,7 +92,7 @@ def test_flags_of_a_class_without_a_configuration_say_what_its_docstring_says():
     assert "interpolated" not in said["pool"]
     assert documented(CEM)["min_std"].startswith("Keeps the distribution from collapsing")
     names = [each.name for each in dataclasses.fields(options(ENCODER.table["vit"], ENCODER.given))]
-    assert names == ["patch_size", "dim", "depth", "num_heads", "registers", "output", "pool"]
+    assert names == ["patch_size", "dim", "depth", "num_heads", "num_registers", "output", "pool"]
 
 
 def test_bare_names_stand_for_a_method_with_its_own_values():
