@@ -13,7 +13,7 @@
 nothing else that is heavy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,23 +55,30 @@ def make(env_id: str, num_envs: int | None = None, **options: Any) -> "gym.Env[A
     return gym.make(name, **options) if num_envs is None else vector.make(name, num_envs, **options)
 
 
-def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> "Agent":
+def load(
+    run: str | Path,
+    checkpoint: str = "best",
+    device: str | None = None,
+    named: Mapping[str, str] | None = None,
+) -> "Agent":
     """The trained agent of a run.
 
     Args:
         run: its folder, its name under `runs`, or the preset it was trained from (its newest run).
         checkpoint: `best`, `last`, or a step.
         device: `cpu`, `cuda` or `auto`; by default as the run was trained.
+        named: the run's classes that are your own, by the flags that name them: `{"agent": "habit:Habit"}`. A run never
+            imports code by itself.
 
     Raises:
-        Mistake: where there is no such run or checkpoint.
+        Mistake: where there is no such run or checkpoint, or a class of your own is not named.
         CheckpointError: where the checkpoint is damaged or does not fit.
     """
     from embodia.scripts.assembly import build, runs
 
     folder = runs.find(str(run), Path("runs"))
-    config = runs.config(folder)
-    if device is not None:
+    config = runs.config(folder, named)
+    if device is not None and hasattr(config.agent, "device"):
         config = replace(config, agent=replace(config.agent, device=device))
     return build.loaded(config, runs.weights(folder, checkpoint))
 

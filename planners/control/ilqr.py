@@ -47,10 +47,13 @@ class ILQR:
 
     action_space: spaces.Space
     horizon: int = 50
+    """Steps of a plan."""
     iterations: int = 50
+    """Improvements at most."""
     tolerance: float = 1e-6
     """Relative improvement of the cost below which a world is finished."""
     warm_start: bool = True
+    """Begin from the last plan, one step later."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
         """state {"x": (B, S)} -> locally optimal actions (B, H, A) inside the action bounds."""

@@ -22,9 +22,13 @@ class CEM:
 
     action_space: spaces.Space
     horizon: int = 12
+    """Steps of a plan."""
     samples: int = 256
+    """Candidates per iteration."""
     elites: int = 32
+    """Candidates to which the distribution is refitted."""
     iterations: int = 5
+    """Refits."""
     init_std: float = 0.5
     """Of the first iteration, in halves of the action range."""
     min_std: float = 0.05
@@ -34,6 +38,7 @@ class CEM:
     warm_start: bool = True
     """Begin from the last plan, one step later."""
     seed: int = 0
+    """Of the candidates' noise."""
     is_discrete: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -18,12 +18,17 @@ class GradientPlanner:
 
     action_space: spaces.Space
     horizon: int = 12
+    """Steps of a plan."""
     iterations: int = 50
+    """Steps of Adam."""
     learning_rate: float = 0.1
     """In halves of the action range."""
     init_std: float = 0.1
+    """Spread of the noise that a plan begins with, in halves of the action range."""
     warm_start: bool = True
+    """Begin from the last plan, one step later."""
     seed: int = 0
+    """Of that noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):

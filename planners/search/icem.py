@@ -18,9 +18,13 @@ class ICEM:
 
     action_space: spaces.Space
     horizon: int = 30
+    """Steps of a plan."""
     samples: int = 64
+    """Candidates of the first iteration."""
     elites: int = 10
+    """Candidates to which the distribution is refitted."""
     iterations: int = 3
+    """Refits."""
     beta: float = 2.0
     """Colour exponent: 0 white, 1 pink, 2 red. Correlated actions reach further than independent ones."""
     decay: float = 1.25
@@ -28,9 +32,13 @@ class ICEM:
     keep: float = 0.3
     """Share of the elites that joins the next iteration, and the next time step one step later."""
     init_std: float = 0.5
+    """Spread of the first iteration, in halves of the action range."""
     min_std: float = 0.0
+    """Least spread, in the same unit."""
     momentum: float = 0.1
+    """Share of the old distribution that a refit keeps."""
     seed: int = 0
+    """Of the candidates' noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):

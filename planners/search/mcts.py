@@ -38,11 +38,15 @@ class MCTS:
 
     actions: int
     simulations: int = 100
+    """Descents of the tree per plan."""
     rollout: int = 20
     """Length of the random roll-out from a leaf."""
     exploration: float = 1.25
+    """Weight of the bonus of seldom tried actions."""
     discount: float = 0.99
+    """Of rewards."""
     seed: int = 0
+    """Of roll-outs and untried actions."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
         """state (B, ...) -> the most visited action of each world, (B, 1) int64."""

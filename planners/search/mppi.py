@@ -21,16 +21,23 @@ class MPPI:
 
     action_space: spaces.Space
     horizon: int = 30
+    """Steps of a plan."""
     samples: int = 256
+    """Candidates per iteration."""
     elites: int = 64
     """Only these are weighted; `samples` for the original algorithm."""
     iterations: int = 3
+    """Refits."""
     temperature: float = 0.05
     """Of the scores after each call's spread is scaled to one, so that it does not depend on the reward's unit."""
     proposals: int = 0
+    """Plans of the model's policy among the candidates."""
     init_std: float = 0.5
+    """Spread of the first iteration, in halves of the action range."""
     min_std: float = 0.05
+    """Least spread, in the same unit."""
     seed: int = 0
+    """Of the candidates' noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):

@@ -78,7 +78,8 @@ def class_of(name: str) -> Any:
 
 def options_of(name: str) -> type:
     """The dataclass of what an environment lets one choose."""
-    return getattr(class_of(name), "Options", NoOptions)
+    found = getattr(class_of(name), "Options", None)
+    return found if dataclasses.is_dataclass(found) and isinstance(found, type) else NoOptions
 
 
 def fitting(env: EnvConfig) -> EnvConfig:

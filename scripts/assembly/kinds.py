@@ -55,8 +55,10 @@ class Kind:
         """What a configuration, or a bare name, is of."""
         if isinstance(config, str):
             return self.named(config)
-        found = method_of(type(config))
-        return found or next(each for each in self.table.values() if self.options(each) is type(config))
+        lines = (each for each in self.table.values() if self.options(each) is type(config))
+        if (found := method_of(type(config)) or next(lines, None)) is None:
+            raise TypeError(f"{type(config).__name__} is no configuration of a method in the table of {self.noun}s")
+        return found
 
     def made(self, config: Any) -> type:
         """The class of what a configuration stands for."""

@@ -27,7 +27,10 @@ def configuration(kind: Kind, name: str, flag: str) -> Any:
         contract = f"{kind.contract.__module__}.{kind.contract.__name__}"
         wanted = f"what every {kind.noun} has, and {contract} describes"
         raise Mistake(f"{flag} {name}: {found.__name__} lacks {', '.join(lacking)}: {wanted}")
-    return kind.options(found, name)()
+    try:
+        return kind.options(found, name)()
+    except TypeError as error:
+        raise Mistake(f"{flag} {name}: its configuration needs a default for every field: {error}") from error
 
 
 def class_of(name: str, flag: str) -> type:

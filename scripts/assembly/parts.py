@@ -52,11 +52,11 @@ def settled(config: Root) -> Root:
     return config
 
 
-def put(config: Root, path: str, value: Any) -> Root:
+def put(config: Any, path: str, value: Any) -> Any:
     """The same, with another value at a path of fields."""
     head, _, rest = path.partition(".")
     inner = put(getattr(config, head), rest, value) if rest else value
-    return replace(config, **{head: inner})  # type: ignore[type-var]
+    return replace(config, **{head: inner})
 
 
 # Choosing ---------------------------------------------------------------------------------------------------------

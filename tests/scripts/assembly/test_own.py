@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import embodia
 from embodia.scripts.assembly import runs
 from embodia.scripts.main import main
 from embodia.scripts.report import video
@@ -73,6 +74,8 @@ def test_a_toy_of_one_file_trains_evaluates_records_and_resumes(preset, named, m
     assert main(["collect", str(run), *again, "--episodes", "2", "--out", str(beside / "data")]) == 0
     assert main(["train", "--resume", str(run), *again, "--steps", "800", "--no-report"]) == 0
     assert int(runs.weights(run, "last").name) >= 800
+    loaded = embodia.load(run, named={part.removeprefix("--"): name for part, name in zip(again[::2], again[1::2])})
+    assert embodia.evaluate(loaded, seeds=[0]).scores["success"].value == 1.0
     capsys.readouterr()
     assert main(["eval", str(run)]) == 2, "a run imports nothing by itself"
     assert " ".join(named[:2]) in capsys.readouterr().err
@@ -136,6 +139,7 @@ def test_an_agent_that_learns_nothing_is_judged_without_training(beside):
             ["--agent", "toy_agent:Greedy"],
             "toy_agent:Greedy: its constructor asks for horizon; it is given",
         ),
+        (["--agent", "toy_agent:Half"], "its configuration needs a default for every field: "),
         (["--agent", "broken:Agent"], "broken.py, line 1: RuntimeError: the licence has run out"),
         (["--agent", "ppoo"], "ppoo is no agent. Nearest: ppo."),
         (["--agent"], "--agent needs a name"),

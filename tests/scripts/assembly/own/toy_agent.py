@@ -70,6 +70,16 @@ class Greedy(Habit):
         super().__init__(observation_space, action_space)
 
 
+@dataclass(frozen=True)
+class HalfConfig:
+    favourite: int
+
+
+class Half(Habit):
+    def __init__(self, observation_space, action_space, config: HalfConfig):
+        super().__init__(observation_space, action_space)
+
+
 class Stubborn(Habit):
     """A habit with another number of its own, and no configuration."""
 

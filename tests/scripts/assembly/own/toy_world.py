@@ -16,7 +16,11 @@ class CorridorOptions:
 
 
 class Corridor(gym.Env):
-    metadata = {"render_modes": ["rgb_array"], "action_names": ("left", "right")}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "render_modes": ["rgb_array"],
+        "scores": {"success": "higher"},
+        "action_names": ("left", "right"),
+    }
     Options = CorridorOptions
 
     def __init__(self, length=5, render_mode=None):
