@@ -114,6 +114,10 @@ class Dreamer(Agent):
         trained = [p for p in self.nets.parameters() if p.requires_grad]
         self.optimizer = LaProp(trained, self.config.learning_rate, clip=self.config.agc, warmup=self.config.warmup)
 
+    @property
+    def model(self) -> RSSM:
+        return self.nets.model
+
     def initial(self, n: int) -> Carry:
         shape = (n,) if self.is_discrete else (n, *(self.action_space.shape or ()))
         dtype = torch.int64 if self.is_discrete else torch.float32

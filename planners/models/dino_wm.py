@@ -98,7 +98,7 @@ class DINOWM(nn.Module):
     def decode(self, state: State) -> dict[str, Tensor]:
         """The observation that the newest tokens stand for. Raises TypeError without a decoder."""
         if self.decoder is None:
-            raise TypeError("this DINO-WM has no decoder; set dino_wm.decoder to see what it imagines")
+            raise TypeError("this DINO-WM has no decoder; train one with --agent.model.decoder to see what it imagines")
         return self.decoder(self.predict(state)["tokens"].flatten(-2))
 
     def push(self, state: State, tokens: Tensor, action: Tensor) -> State:

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from embodia.agents import Agent, Row
 from embodia.agents.references.random import Random
-from embodia.agents.reinforcement.dreamer import Dreamer
-from embodia.agents.reinforcement.mpc import MPC
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.rows import copy, stack, to_torch
 from embodia.envs import Split
 from embodia.perception.encoders.observation import kind
+from embodia.planners import WorldModel
 from embodia.planners.trees import tree_map
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import check
@@ -78,18 +77,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
     """The agent's model, and what it wants actions turned into. Raises Mistake where nothing can be decoded."""
-    if isinstance(agent, Dreamer):
-        return agent.nets.model, agent.from_space
-    if isinstance(agent, MPC) and hasattr(agent.model, "decode"):
-        try:
-            agent.model.decode(agent.model.initial(1))
-        except TypeError as error:
-            raise Mistake(str(error)) from error
-        return agent.model, lambda action: action
-    held = type(agent.model).__name__ if isinstance(agent, MPC) else "no world model"
-    raise Mistake(
-        f"{type(agent).__name__} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm"
-    )
+    model: Any = getattr(agent, "model", None)
+    if not isinstance(model, WorldModel) or not hasattr(model, "decode"):
+        held = type(model).__name__ if isinstance(model, WorldModel) else "no world model"
+        name = type(agent).__name__
+        raise Mistake(f"{name} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm")
+    try:
+        model.decode(model.initial(1))
+    except TypeError as error:
+        raise Mistake(str(error)) from error
+    return model, getattr(agent, "from_space", lambda action: action)
 
 
 def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
