@@ -80,7 +80,7 @@ class HomesEnv(gym.Env[Observation, Any]):
         self.np_random.bit_generator.state = state["generator"]
         return _only(self.vector.set_state(state))
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """RGB, depth, semantic ids and the map with fog of war, walk, shortest path and goal, (H, W, 3)."""
         return self.vector.render()[0]
 
