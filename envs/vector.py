@@ -144,7 +144,7 @@ class _Vector(VectorEnv):
             array[:] = state[name]
         return self._observation()
 
-    def render(self) -> tuple[Any, ...]:  # type: ignore[override]
+    def render(self) -> tuple[Any, ...]:
         return tuple(self._scatter("render"))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
             "goal_position": place,
         }
         self.observation_space: spaces.Dict = spaces.Dict(parts)  # type: ignore[assignment]
-        self.action_space: spaces.Box = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)  # type: ignore[assignment]
+        self.action_space: spaces.Box = spaces.Box(-1.0, 1.0, (2 * frameskip,), np.float32)
         self.wall, self.door = float(SIZE // 2), float(SIZE // 2)
         self.position, self.goal = np.zeros(2), np.zeros(2)
         self.steps = 0

@@ -12,7 +12,7 @@ CONFUSED = (AssertionError, AttributeError, DisappearedBoxError, IndexError, Rec
 """What the bot raises in states it was not written for."""
 
 
-class Bot(BabyAIBot):  # type: ignore[misc]
+class Bot(BabyAIBot):
     """minigrid's bot, but one that notices when it replans in circles."""
 
     MOST_SEARCHES = 100  # in one step; it rarely needs ten
