@@ -1,4 +1,4 @@
-"""Where it happens: homes (Habitat), roads (nuPlan-style), grids (MiniGrid), video (egocentric clips).
+"""Where it happens: homes (Habitat), roads (nuPlan-style), grids (MiniGrid), small worlds of papers, egocentric video.
 
 The promise of this folder, for whoever writes or uses an environment. `envs` imports no other folder of this project
 and no torch on import; what crosses its border is a dict of arrays, a `gymnasium.Space`, or an image.
@@ -54,6 +54,9 @@ class Environment(Protocol):
     """
 
     metadata: dict[str, Any]
+    spec: Any
+    """The `gymnasium` registration; its `id` names the world in messages and reports."""
+    render_mode: str | None
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
 
@@ -73,6 +76,8 @@ class Environment(Protocol):
     def render(self) -> NDArray[np.uint8]:
         """What the agent sees beside the map, (H, W, 3)."""
 
+    def close(self) -> None: ...
+
 
 @runtime_checkable
 class VectorEnvironment(Protocol):
@@ -85,6 +90,8 @@ class VectorEnvironment(Protocol):
     """
 
     metadata: dict[str, Any]
+    spec: Any
+    render_mode: str | None
     num_envs: int
     single_observation_space: spaces.Dict
     single_action_space: spaces.Space[Any]

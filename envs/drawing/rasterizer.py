@@ -36,7 +36,7 @@ class Rasterizer:
         hfov: float = 90.0,
         near: float = 0.01,
         far: float = 1000.0,
-        sensors: Sequence[Sensor] = ("rgb", "depth"),
+        sensors: Sequence[str] = ("rgb", "depth"),
         threads: int = 1,
     ) -> None:
         unknown = sorted(set(sensors) - set(SENSORS))
@@ -47,7 +47,7 @@ class Rasterizer:
         if not 0 < near < far:
             raise ValueError(f"near {near} m and far {far} m: expected 0 < near < far.")
         self.height, self.width, self.hfov, self.near, self.far = height, width, hfov, near, far
-        self.sensors: tuple[Sensor, ...] = tuple(sensors)
+        self.sensors = tuple(sensors)
         self.focal = width / 2 / np.tan(np.radians(hfov) / 2)  # [pixels]
         self.threads = max(1, threads)
         self._scratch = [Scratch.of(height, width) for _ in range(self.threads)]

@@ -9,7 +9,7 @@ IDS: dict[str, dict[str, object]] = {
     "embodia/DrivingTrajectory-v0": {"action": "trajectory"},
     "embodia/DrivingTrajectoryReactive-v0": {"action": "trajectory", "reactive": True},
 }
-MODULE = "embodia.envs.driving.learning.learning_env"
+ROOM = "embodia.envs.driving.learning"
 
 
 def register_roads() -> None:
@@ -17,7 +17,7 @@ def register_roads() -> None:
     for name, options in IDS.items():
         gym.register(
             name,
-            entry_point=f"{MODULE}:DrivingEnv",
-            vector_entry_point=f"{MODULE}:DrivingVectorEnv",
+            entry_point=f"{ROOM}.env:DrivingEnv",
+            vector_entry_point=f"{ROOM}.vector_env:DrivingVectorEnv",
             kwargs=options,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -11,45 +11,25 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
-from embodia.envs.drawing.rotations import from_yaw, multiply, rotate
-from embodia.envs.homes.engines.engine import GENERATED, EmbodiaEngine, Engine, Home
-from embodia.envs.homes.episodes.dataset import (
-    Episode,
-    EpisodeDataset,
-    EpisodeError,
-    EpisodeIterator,
-    read_episodes,
-    resolve_scene,
-)
-from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE, generate_episode
-from embodia.envs.homes.experts.expert import DiscreteExpert, ExplorationGoals, velocity_action
-from embodia.envs.homes.measures.exploration import DONE, EXPLORATION_SCORES, AreaSeen
+from embodia.envs import Info, Observation, Split, State
+from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home
+from embodia.envs.homes.episodes.dataset import Episode, EpisodeError
+from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE
+from embodia.envs.homes.experts.expert import Experts
+from embodia.envs.homes.levels import Episodes, Levels
+from embodia.envs.homes.measures.exploration import EXPLORATION_SCORES, Explorations
 from embodia.envs.homes.measures.navigation import NAVIGATION_SCORES, NavigationMeasures, has_moved
-from embodia.envs.homes.measures.top_down_map import TopDownMap
+from embodia.envs.homes.motion import drift, move
 from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
-from embodia.envs.homes.picture import map_goals, picture
-from embodia.envs.homes.tasks.navigation import (
-    ACTION_NAMES,
-    FORWARD,
-    LEFT,
-    LOOK_DOWN,
-    LOOK_UP,
-    RIGHT,
-    STOP,
-    TASKS,
-    ActionKind,
-    VelocityControl,
-    check_sensors,
-)
+from embodia.envs.homes.picture import picture
+from embodia.envs.homes.tasks.navigation import ACTION_NAMES, TASKS, ActionKind, VelocityControl, check_sensors
 from embodia.envs.homes.tasks.sensors import GoalFormat
+from embodia.envs.homes.trails import Trails
 
 Array = NDArray[Any]
 EngineName = Literal["embodia", "habitat-sim"]
 
-EXPLORATION_REWARD = 0.1  # per m2 newly seen
 MOST_KEPT = 512  # generated homes that stay loaded (about 1 MB each) unless told otherwise
-MAP_RESOLUTION = 256  # cells on the shorter side of the map that `render` draws
 
 
 class HomesVectorEnv(VectorEnv[Any, Any, Any]):
@@ -77,7 +57,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         scenes: Sequence[str | Path] | None = None,
         num_scenes: int = 64,
         detail: Literal["low", "medium", "high"] = "medium",
-        episodes: str | Path | EpisodeDataset | None = None,
+        episodes: Episodes | None = None,
         scenes_dir: str | Path | None = None,
         engine: EngineName | Engine = "embodia",
         cache_size: int | None = None,
@@ -91,17 +71,16 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self.num_envs, self.split, self.actions, self.render_mode = num_envs, split, actions, render_mode
         camera = base.camera
         resized = replace(camera, height=height or camera.height, width=width or camera.width, hfov=hfov or camera.hfov)
-        self.dataset, self._source = _open_dataset(episodes)
         names = tuple(sensors) if sensors is not None else base.sensors
         check_sensors(base, names)
         resized_goal = (resized.height, resized.width) if height or width else INSTANCE_SIZE
         self.suite = SensorSuite(
             self.task, names, resized, normalize_depth, goal_format, goal_dimensions, goal_size=resized_goal
         )
+        self.levels = Levels(num_envs, self.task, split, episodes, scenes, num_scenes, detail, scenes_dir)
+        self.dataset = self.levels.dataset
         if self.dataset is not None and self.dataset.category_ids:
             self.suite = replace(self.suite, category_ids=tuple(self.dataset.category_ids.items()))
-        self.scenes = None if scenes is None else [str(scene) for scene in scenes]
-        self.num_scenes, self.detail, self.scenes_dir = num_scenes, detail, scenes_dir
         self.velocity = VelocityControl(time_step=time_step)
         kept = min(max(64, num_scenes), MOST_KEPT) if cache_size is None else cache_size
         self.engine = self._open_engine(engine, kept, threads)
@@ -130,21 +109,15 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self.poses = Poses.zeros(n)
         self.measures = NavigationMeasures(n, self.task.success_distance)
         self.episodes: list[Episode | None] = [None] * n
-        self.homes: list[Home] = [Home("", None)] * n
+        self.homes = [cast(Home, None)] * n  # from the first reset on
         self.goal_sets: list[Any] = [None] * n
         self.goals = np.zeros((n, 3))
         self.pictures: list[dict[str, Array]] = [{} for _ in range(n)]
         self.numbers = np.full(n, -1, np.int64)  # the level each world plays
         self.over = np.zeros(n, bool)
-        self.trail = np.zeros((n, self.task.max_steps + 1, 7))  # position and rotation at every step
-        self.areas: list[AreaSeen | None] = [None] * n
-        self.gained = np.zeros(n)  # newly seen in this step [m2]
-        self._experts = [DiscreteExpert(self.task) for _ in range(n)]
-        self._frontiers = [ExplorationGoals() for _ in range(n)]
-        self._rngs = [np.random.default_rng() for _ in range(n)]
-        self._iterators: list[EpisodeIterator | None] = [None] * n
-        self._maps: list[TopDownMap | None] = [None] * n
-        self._observation: Observation = {}
+        self.trails = Trails(n, self.task.max_steps, self.suite.camera.hfov)
+        self.explorations = Explorations(n, self.suite.camera.hfov)
+        self.experts = Experts(n, self.task, self.velocity if self.actions == "velocity" else None)
 
     # --- episodes
 
@@ -159,14 +132,11 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
         if mask.shape != (self.num_envs,):
             raise ValueError(f"reset_mask has shape {mask.shape}; {self.num_envs} worlds need ({self.num_envs},).")
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if _is_one(seed) else list(seed)  # type: ignore[operator,arg-type]
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} worlds.")
-        for i in np.flatnonzero(mask):
+        seeds = _one_each(seed, self.num_envs)
+        for i in np.flatnonzero(mask).tolist():
             given = seeds[i]
             if given is not None:
-                self._rngs[i] = np.random.default_rng([level_seed(self.split, given), 1])
-                self._iterators[i] = None
+                self.levels.seed(i, given)
         if (self.numbers[~mask] < 0).any():
             raise RuntimeError("the first reset must start every world; leave reset_mask out.")
         self._begin(mask, seeds)
@@ -175,83 +145,43 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _begin(self, mask: Array, seeds: Sequence[int | None]) -> None:
         for i in np.flatnonzero(mask).tolist():
             given = seeds[i]
-            self._load_level(i, self._next_number(i) if given is None else int(given))
+            self._load_level(i, self.levels.draw(i) if given is None else int(given))
             self._place(i)
         self._open_measures(mask)
 
-    def _next_number(self, i: int) -> int:
-        if self.dataset is None:
-            return int(self._rngs[i].integers(SPLIT_SIZE))
-        iterator = self._iterators[i]
-        if iterator is None:
-            iterator = self._iterators[i] = EpisodeIterator(self.dataset.episodes, self._rngs[i])
-        next(iterator)
-        return iterator.index
-
     def _load_level(self, i: int, number: int) -> None:
         """Make level `number` the episode of world i: its home, goals and fixed pictures."""
-        if self.dataset is not None:
-            episode = self.dataset.episodes[number % len(self.dataset)]
-            generated = GENERATED.fullmatch(episode.scene_id)
-            scene = episode.scene_id if generated else resolve_scene(episode, self.scenes_dir, self._source)
-            home = self.engine.home(str(scene))
-        else:
-            level = level_seed(self.split, number)
-            home = self.engine.home(self._scene_of(number))
-            episode = generate_episode(home, self.engine, np.random.default_rng(level), str(level), self.task)
+        episode, home = self.levels.load(number, self.engine)
         self.numbers[i], self.episodes[i], self.homes[i] = number, episode, home
-        self._prepare_goals(i, episode, home)
-
-    def _scene_of(self, number: int) -> str:
-        if self.scenes:
-            return self.scenes[number % len(self.scenes)]
-        return f"home-{level_seed(self.split, number % self.num_scenes)}-{self.detail}"
-
-    def _prepare_goals(self, i: int, episode: Episode, home: Home) -> None:
         self.pictures[i] = goal_pictures(self.suite, self.engine, home, episode)
-        if not episode.goals:
-            return
-        self.goals[i] = episode.goals[0].position
-        views = [view.position for goal in episode.goals for view in goal.view_points]
-        by_point = self.task.goal in ("point", "image")
-        targets = [goal.position for goal in episode.goals] if by_point else views
-        if not targets:
-            raise EpisodeError(f"{self._source} {episode.episode_id!r}: its goals have no view points.")
-        key = ("goal set", np.asarray(targets, np.float32).tobytes()) if not by_point else None
-        if key is not None and key in home.memory:
-            self.goal_sets[i] = home.memory[key]
-            return
-        self.goal_sets[i] = home.pathfinder.goal_set(targets)
-        if key is not None:
-            home.memory[key] = self.goal_sets[i]
+        self.goal_sets[i] = self.levels.goal_set(episode, home)
+        if episode.goals:
+            self.goals[i] = episode.goals[0].position
 
     def _place(self, i: int) -> None:
-        episode, home = self.episodes[i], self.homes[i]
-        assert episode is not None
+        episode, home = self._episode(i), self.homes[i]
         poses = self.poses
         poses.position[i] = poses.start_position[i] = np.asarray(episode.start_position, np.float32)
         poses.rotation[i] = poses.start_rotation[i] = episode.start_rotation
         poses.tilt[i] = 0
-        self.over[i], self.gained[i] = False, 0.0
-        self._experts[i].reset()
-        self._frontiers[i].reset()
-        self._maps[i] = None
+        self.over[i] = False
+        self.experts.forget(i)
+        self.trails.forget_map(i)
         if self.task.goal == "none":
-            self.areas[i] = AreaSeen(home, poses.position[i], self.suite.camera.hfov)
-            self.areas[i].look(poses.position[i], poses.rotation[i])  # type: ignore[union-attr]
+            self.explorations.begin(i, home, poses.position[i], poses.rotation[i])
 
     def _open_measures(self, mask: Array) -> None:
         distance = self._distances(mask)
-        for i in np.flatnonzero(mask & ~np.isfinite(distance)):
-            episode = self.episodes[i]
-            assert episode is not None
+        for i in np.flatnonzero(mask & ~np.isfinite(distance)).tolist():
+            episode = self._episode(i)
             raise EpisodeError(
-                f"{self._source} {episode.episode_id!r} (scene {episode.scene_id!r}): no path leads from its start "
-                f"{np.round(episode.start_position, 3).tolist()} to a goal, so it cannot be solved. Drop it, or check "
-                "that its scene and the body's size are those it was made for."
+                f"{self.levels.source} {episode.episode_id!r} (scene {episode.scene_id!r}): no path leads from its "
+                f"start {np.round(episode.start_position, 3).tolist()} to a goal, so it cannot be solved. Drop it, or "
+                "check that its scene and the body's size are those it was made for."
             )
         self.measures.reset(mask, self.poses.position, distance)
-        self.trail[mask, 0] = np.concatenate([self.poses.position, self.poses.rotation], axis=1)[mask]
+        worlds = np.flatnonzero(mask)
+        self.trails.follow(worlds, 0 * worlds, self.poses)
 
     def _distances(self, mask: Array) -> Array:
         """(N,) geodesic distance to the goal where `mask`, the last known elsewhere [m]."""
@@ -295,7 +225,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             world = int(np.argwhere(~np.isfinite(array))[0][0])
             raise ValueError(f"{where}: the action of world {world} is not finite: {array[world]}.")
         if self.actions == "discrete":
-            last = int(self.single_action_space.n) - 1  # type: ignore[attr-defined]
+            last = self.task.num_actions - 1
             if array.min() < 0 or array.max() > last:
                 world = int(np.argmax((array < 0) | (array > last)))
                 raise ValueError(f"{where}: action {array[world]} of world {world} is none of 0 to {last}.")
@@ -305,63 +235,26 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _move(self, actions: Array, active: Array) -> tuple[Array, Array]:
         """Carry out the actions; (N,) stopped, (N,) collided."""
         if self.actions == "velocity":
-            return self._move_continuously(actions, active)
-        stopped = active & (actions == STOP)
-        turning = np.select([actions == LEFT, actions == RIGHT], [1.0, -1.0]) * active
-        tilting = np.select([actions == LOOK_UP, actions == LOOK_DOWN], [1.0, -1.0]) * active
-        turn = from_yaw(turning * np.deg2rad(self.task.turn))
-        self.poses.rotation = np.where(turning[:, None] != 0, multiply(self.poses.rotation, turn), self.poses.rotation)
-        self.poses.tilt = self.poses.tilt + tilting * np.deg2rad(self.task.tilt)
-        collided = self._advance(active & (actions == FORWARD), np.full(self.num_envs, self.task.forward))
-        for i in np.flatnonzero(active):
-            self._experts[i].done(int(actions[i]))
+            return drift(self.task, self.velocity, self.poses, self.homes, actions, active)
+        stopped, collided = move(self.task, self.poses, self.homes, actions, active)
+        self.experts.done(np.flatnonzero(active), actions)
         return stopped, collided
-
-    def _move_continuously(self, actions: Array, active: Array) -> tuple[Array, Array]:
-        control = self.velocity
-        linear, angular = control.speeds(actions).T
-        stopped = active & (np.abs(linear) < control.min_linear) & (np.abs(angular) < control.min_angular)
-        going = active & ~stopped
-        collided = self._advance(going, linear * control.time_step)
-        turn = from_yaw(np.deg2rad(angular) * control.time_step)
-        self.poses.rotation = np.where(going[:, None], multiply(self.poses.rotation, turn), self.poses.rotation)
-        return stopped, collided
-
-    def _advance(self, going: Array, lengths: Array) -> Array:
-        """Filtered steps straight ahead of `lengths` (N,) [m]; (N,) whether they collided."""
-        start = self.poses.position
-        target = start + rotate(self.poses.rotation, np.stack([0 * lengths, 0 * lengths, -lengths], axis=-1))
-        end = start.copy()
-        for i in np.flatnonzero(going):
-            finder = self.homes[i].pathfinder
-            end[i] = (finder.try_step if self.task.sliding else finder.try_step_no_sliding)(start[i], target[i])
-        self.poses.position = end
-        came, asked = ((end - start) ** 2).sum(axis=1), ((target - start) ** 2).sum(axis=1)
-        return going & (came + 1e-5 < asked)
 
     def _follow(self, active: Array) -> None:
         """Write the trail; look around in exploration."""
-        here = np.concatenate([self.poses.position, self.poses.rotation], axis=1)
         worlds = np.flatnonzero(active)
-        self.trail[worlds, self.measures.num_steps[worlds]] = here[worlds]
-        for i in worlds:
-            area = self.areas[i]
-            self.gained[i] = 0.0 if area is None else area.look(self.poses.position[i], self.poses.rotation[i])
-            iterator = self._iterators[i]
-            if iterator is not None:
-                iterator.count_step()
+        self.trails.follow(worlds, self.measures.num_steps[worlds], self.poses)
+        self.levels.count_steps(worlds)
+        self.explorations.look(worlds, self.poses.position, self.poses.rotation)
 
     def _rewards(self) -> Array:
-        if self.task.goal == "none":
-            return EXPLORATION_REWARD * self.gained - 0.01
-        return self.measures.reward()
+        return self.explorations.reward() if self.task.goal == "none" else self.measures.reward()
 
     # --- what leaves the environment
 
     def _observe(self) -> Observation:
         pictures = {name: np.stack([fixed[name] for fixed in self.pictures]) for name in self.pictures[0]}
-        self._observation = observe(self.suite, self.engine, self.homes, self.poses, self.goals, pictures)
-        return {name: value.copy() for name, value in self._observation.items()}
+        return observe(self.suite, self.engine, self.homes, self.poses, self.goals, pictures)
 
     def _start_info(self, mask: Array) -> Info:
         texts = {
@@ -386,31 +279,17 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def metrics(self) -> dict[str, Array]:
         """(N,) scores of the present episodes so far, under Habitat's names."""
         metrics = self.measures.metrics()
-        if self.task.goal != "none":
-            return metrics
-        areas = [(area.area, area.coverage) if area is not None else (0.0, 0.0) for area in self.areas]
-        area, coverage = np.array(areas).T
-        kept = {name: metrics[name] for name in ("num_steps", "collisions/count", "collisions/is_collision")}
-        return {"success": (coverage >= DONE).astype(np.float64), "coverage": coverage, "area_seen": area, **kept}
+        return self.explorations.metrics(metrics) if self.task.goal == "none" else metrics
 
     def expert_action(self) -> Array:
         """(N, ...) the experts' actions; 0 where a world is over and its action will be ignored."""
         shape = (self.num_envs, *(self.single_action_space.shape or ()))
         actions = np.zeros(shape, self.single_action_space.dtype)
         for i in np.flatnonzero(~self.over):
-            actions[i] = self._expert(int(i))
+            finder, position, rotation = self.homes[i].pathfinder, self.poses.position[i], self.poses.rotation[i]
+            area = self.explorations.areas[i]
+            actions[i] = self.experts.action(int(i), finder, position, rotation, self.goal_sets[i], area)
         return actions
-
-    def _expert(self, i: int) -> Any:
-        finder, position, rotation = self.homes[i].pathfinder, self.poses.position[i], self.poses.rotation[i]
-        goals = self.goal_sets[i]
-        area = self.areas[i]
-        if area is not None:
-            goals = self._frontiers[i].goal_set(finder, position, area)
-        if self.actions == "velocity":
-            goals = finder.goal_set(position) if goals is None else goals
-            return velocity_action(self.task, self.velocity, finder, position, rotation, goals)
-        return STOP if goals is None else self._experts[i].action(finder, position, rotation, goals)
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """Per world: RGB, depth, semantic ids and the top-down map with fog of war, walk, shortest path and goal."""
@@ -419,18 +298,24 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _picture(self, i: int) -> NDArray[np.uint8]:
         if self.numbers[i] < 0:
             raise RuntimeError(f"embodia/{self.task.name}: render before reset; call reset first.")
+        episode, home, steps = self._episode(i), self.homes[i], int(self.measures.num_steps[i])
+        known = self.trails.map_of(i, steps, home, episode, self.goal_sets[i])
         camera, caption = self.suite.camera, self._caption(i)
-        return picture(self.engine, self.homes[i], self._map_of(i), self.poses, i, camera, caption, self._goal_view(i))
+        return picture(self.engine, home, known, self.poses, i, camera, caption, self._goal_view(i))
+
+    def _episode(self, i: int) -> Episode:
+        episode = self.episodes[i]
+        assert episode is not None
+        return episode
 
     def _goal_view(self, i: int) -> Array | None:
         """The goal's picture, where the task has one."""
         return next((view for name, view in self.pictures[i].items() if name.endswith("imagegoal")), None)
 
     def _caption(self, i: int) -> str:
-        episode = self.episodes[i]
-        assert episode is not None
+        episode = self._episode(i)
         step = int(self.measures.num_steps[i])
-        area = self.areas[i]
+        area = self.explorations.areas[i]
         if area is not None:
             return f"{self.task.name}  step {step}  seen {area.area:.1f} m2, {100 * area.coverage:.0f} %"
         what = f" to a {episode.object_category}" if episode.object_category else ""
@@ -438,30 +323,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def top_down_map(self, i: int = 0, resolution: int = 1024) -> dict[str, Any]:
         """Habitat's top_down_map measure of world i's episode so far."""
-        return self._replay(
-            i, TopDownMap(resolution, self.task.max_steps, field_of_view=self.suite.camera.hfov)
-        ).metric()
-
-    def _map_of(self, i: int) -> TopDownMap:
-        """World i's map, brought up to date; made when a picture is first asked for."""
-        known = self._maps[i]
-        if known is None:
-            known = TopDownMap(MAP_RESOLUTION, self.task.max_steps, field_of_view=self.suite.camera.hfov)
-            self._maps[i] = self._replay(i, known)
-        for step in range(known.step_count + 1, int(self.measures.num_steps[i]) + 1):
-            known.update(self.trail[i, step, :3], self.trail[i, step, 3:])
-        return known
-
-    def _replay(self, i: int, top_down: TopDownMap) -> TopDownMap:
-        episode, finder = self.episodes[i], self.homes[i].pathfinder
-        assert episode is not None
-        start = self.poses.start_position[i]
-        path = finder.path(start, self.goal_sets[i]).points if episode.goals else np.zeros((0, 3))
-        goals = map_goals(self.homes[i], episode)
-        top_down.reset(finder.bounds, finder.free_cells, start, self.poses.start_rotation[i], goals, path)
-        for step in range(1, int(self.measures.num_steps[i]) + 1):
-            top_down.update(self.trail[i, step, :3], self.trail[i, step, 3:])
-        return top_down
+        steps = int(self.measures.num_steps[i])
+        return self.trails.drawn(resolution, i, steps, self.homes[i], self._episode(i), self.goal_sets[i]).metric()
 
     # --- snapshots
 
@@ -469,20 +332,16 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         """Everything but the homes themselves, which follow from the levels' numbers."""
         if (self.numbers < 0).any():
             raise RuntimeError(f"embodia/{self.task.name}: get_state before reset; call reset first.")
-        areas = [None if area is None else area.mask.copy() for area in self.areas]
         return {
             "task": self.task.name,
             "numbers": self.numbers.copy(),
             "poses": {name: value.copy() for name, value in vars(self.poses).items()},
             "measures": self.measures.get_state(),
             "over": self.over.copy(),
-            "trail": self.trail[:, : int(self.measures.num_steps.max()) + 1].copy(),
-            "areas": areas,
-            "gained": self.gained.copy(),
-            "frontiers": [None if f.target is None else f.target.copy() for f in self._frontiers],
-            "experts": [expert.get_state() for expert in self._experts],
-            "rngs": [rng.bit_generator.state for rng in self._rngs],
-            "iterators": [None if it is None else it.get_state() for it in self._iterators],
+            "trail": self.trails.get_state(int(self.measures.num_steps.max())),
+            **self.explorations.get_state(),
+            **self.experts.get_state(),
+            **self.levels.get_state(),
         }
 
     def set_state(self, state: State) -> Observation:
@@ -498,30 +357,25 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             self._place(i)
         self.poses = Poses(**{name: value.copy() for name, value in state["poses"].items()})
         self.measures.set_state(state["measures"])
-        self.over, self.gained = state["over"].copy(), state["gained"].copy()
-        self.trail[:, : state["trail"].shape[1]] = state["trail"]
-        for i in range(self.num_envs):
-            self._restore_world(i, state)
+        self.over = state["over"].copy()
+        self.trails.set_state(state["trail"])
+        for part in (self.explorations, self.experts, self.levels):
+            part.set_state(state)
         return self._observe()
-
-    def _restore_world(self, i: int, state: State) -> None:
-        area, frontier = self.areas[i], state["frontiers"][i]
-        if area is not None:
-            area.mask = state["areas"][i].copy()
-        self._frontiers[i].target = None if frontier is None else frontier.copy()
-        self._experts[i].set_state(state["experts"][i])
-        self._rngs[i].bit_generator.state = state["rngs"][i]
-        self._iterators[i] = None
-        if state["iterators"][i] is not None and self.dataset is not None:
-            iterator = self._iterators[i] = EpisodeIterator(self.dataset.episodes, self._rngs[i])
-            iterator.set_state(state["iterators"][i])
 
     def close_extras(self, **kwargs: Any) -> None:
         self.engine.close()
 
 
-def _is_one(seed: Any) -> bool:
-    return seed is None or isinstance(seed, int | np.integer)
+def _one_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """A seed for each world. Raises ValueError for another number of them."""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"{len(seed)} seeds for {num_envs} worlds.")
+    return list(seed)
 
 
 def _flagged(values: dict[str, Array], mask: Array) -> Info:
@@ -530,13 +384,6 @@ def _flagged(values: dict[str, Array], mask: Array) -> Info:
     for name, value in values.items():
         info[name], info[f"_{name}"] = value.copy(), mask.copy()
     return info
-
-
-def _open_dataset(episodes: str | Path | EpisodeDataset | None) -> tuple[EpisodeDataset | None, str]:
-    """The data set and what messages call it."""
-    if episodes is None or isinstance(episodes, EpisodeDataset):
-        return episodes, "episode"
-    return read_episodes(episodes), f"{episodes}: episode"
 
 
 def _check_options(

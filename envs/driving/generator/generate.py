@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from embodia.envs import Split, level_seed
-from embodia.envs.driving.generator import road_network
+from embodia.envs.driving.generator.build_network import build
 from embodia.envs.driving.generator.fleet import Demand, body_type
 from embodia.envs.driving.generator.road_layout import JunctionKind, Style, plan
 from embodia.envs.driving.generator.scenario_types import RULES, VAL14, Drive, World
@@ -52,7 +52,7 @@ def generate_scenario(seed: int, type: str | None = None, split: Split = "train"
 
 def _one_world(wanted: str, rng: np.random.Generator, token: str) -> Scenario | None:
     style, demand = recipe(wanted, rng)
-    network = road_network.build(plan(style, rng), token, rng)
+    network = build(plan(style, rng), token, rng)
     if network is None:
         return None
     seconds = (HISTORY_FRAMES + ITERATIONS + FUTURE_FRAMES) * DT + SLACK

@@ -150,13 +150,15 @@ class Traffic:
         shoulder = self.network.roadside.shoulders.get(self.map.edges[edge].id, 0.0)
         if shoulder < 1.8 or self.circles or self.rng.random() > self.demand.cyclists:
             return
+        limit = self.map.edges[edge].speed_limit
+        assert limit is not None, "every generated lane has one"
         self._add(
             self.maker.path(self._cycle_route(edge)),
             "bicycle",
             *CYCLIST,
             s=float(self.rng.uniform(5, max(length - 20, 6))),
             v=4.0,
-            haste=float(self.rng.uniform(4.0, 6.0)) / self.map.edges[edge].speed_limit,  # type: ignore[operator]
+            haste=float(self.rng.uniform(4.0, 6.0)) / limit,
             headway=1.2,
             accel=0.8,
             brake=1.5,

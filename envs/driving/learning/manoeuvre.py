@@ -7,7 +7,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from embodia.envs.driving.simulation.simulator import TorchArrays, Worlds, path_at, wrap
+from embodia.envs.driving.simulation.map_queries import path_at
+from embodia.envs.driving.simulation.plane import wrap
+from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds
 from embodia.envs.driving.types import Floats, StateColumn
 from embodia.envs.driving.vehicle.bicycle import PACIFICA
 from embodia.envs.driving.vehicle.lqr import fit_reference, lqr_commands

@@ -7,22 +7,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from embodia.envs.driving.simulation.simulator import (
-    TorchArrays,
-    Worlds,
-    heading_vector,
-    is_red,
-    path_at,
-    sample_grid,
-    wrap,
-)
+from embodia.envs.driving.learning.raster import BEV_CHANNELS, BEV_SIZE, bev
+from embodia.envs.driving.simulation.map_queries import is_red, path_at
+from embodia.envs.driving.simulation.plane import heading_vector, in_ego_frame, turned, wrap
+from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds
 from embodia.envs.driving.types import StateColumn
 
 AGENTS, LANES, ROUTE = 20, 24, 20
 ROUTE_STEP = 4.0  # [m]
 REACH = 60.0  # [m] objects farther away are not seen
-BEV_SIZE, BEV_STEP, BEV_BEHIND = 64, 1.0, 16.0  # pixels a side, [m] a pixel, [m] behind the ego
-BEV_CHANNELS = ("drivable", "lanes", "route", "agents", "agents_before", "red")
 SPEED, LENGTH = 10.0, 10.0  # [m/s], [m]: units of the vectors, so that numbers are near one
 KEYS = ("ego", "agents", "lanes", "route", "bev")
 SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 14), "lanes": (LANES, 23), "route": (ROUTE, 6)}
@@ -57,21 +50,6 @@ def observe(arrays: TorchArrays, worlds: Worlds, keys: tuple[str, ...], previous
     if "bev" in keys:
         seen["bev"] = bev(arrays, worlds, previous)
     return seen
-
-
-def in_ego_frame(worlds: Worlds, points: Tensor) -> Tensor:
-    """(N, ..., 2) -> the same in the ego's frame."""
-    shape = (len(points),) + (1,) * (points.ndim - 2)
-    offset = points - worlds.ego[:, :2].view(*shape, 2)
-    heading = worlds.ego[:, 2].view(shape)
-    return turned(offset, heading)
-
-
-def turned(vectors: Tensor, heading: Tensor) -> Tensor:
-    """Vectors (..., 2) seen from a frame turned by `heading` (...)."""
-    cos, sin = heading.cos(), heading.sin()
-    x, y = vectors[..., 0], vectors[..., 1]
-    return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
 
 
 def ego_vector(arrays: TorchArrays, worlds: Worlds) -> Tensor:
@@ -114,7 +92,7 @@ def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     turn = worlds.ego[:, None, 2].expand(-1, count)
     found = torch.cat(
         [
-            in_ego_frame(worlds, boxes[..., :2]) / LENGTH,
+            in_ego_frame(worlds.ego, boxes[..., :2]) / LENGTH,
             heading_vector(heading),
             turned(velocities, turn) / SPEED,
             boxes[..., 3:] / LENGTH,
@@ -147,7 +125,7 @@ def lanes(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     distance = torch.where(arrays.piece_valid[worlds.scenario], distance, torch.inf)
     near, which = distance.topk(LANES, dim=-1, largest=False)
     rows = worlds.scenario[:, None]
-    points = in_ego_frame(worlds, arrays.pieces[rows, which]) / LENGTH  # (N, 24, 10, 2)
+    points = in_ego_frame(worlds.ego, arrays.pieces[rows, which]) / LENGTH  # (N, 24, 10, 2)
     red = is_red(arrays, worlds, arrays.piece_light[rows, which])
     flags = [arrays.piece_limit[rows, which] / SPEED, arrays.piece_on_route[rows, which].float(), red.float()]
     mask = (near < REACH).float()
@@ -162,7 +140,7 @@ def route(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     red = is_red(arrays, worlds, path["light"]).float()
     found = torch.cat(
         [
-            in_ego_frame(worlds, path["point"]) / LENGTH,
+            in_ego_frame(worlds.ego, path["point"]) / LENGTH,
             heading_vector(heading),
             (path["limit"] / SPEED)[..., None],
             red[..., None],
@@ -171,47 +149,3 @@ def route(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     )
     mask = path["valid"].float()
     return found * mask[..., None], mask
-
-
-def bev(arrays: TorchArrays, worlds: Worlds, previous: Worlds) -> Tensor:
-    """(N, 64, 64, 6) uint8 raster, a metre a pixel, the ego at row 48, column 32 looking up; channels BEV_CHANNELS."""
-    n, device = len(worlds.t), worlds.ego.device
-    ahead = (BEV_SIZE - BEV_BEHIND) - 0.5 - torch.arange(BEV_SIZE, device=device)  # rows: forward
-    left = BEV_SIZE / 2 - 0.5 - torch.arange(BEV_SIZE, device=device)  # columns: left to right
-    local = torch.stack(torch.meshgrid(ahead, left, indexing="ij"), -1).view(1, -1, 2) * BEV_STEP
-    points = turned(local.expand(n, -1, -1), -worlds.ego[:, None, 2]) + worlds.ego[:, None, :2]
-    drivable = (sample_grid(arrays, worlds.scenario, points) < 0).float()
-    pieces = in_ego_frame(worlds, arrays.pieces[worlds.scenario])  # (N, L, 10, 2)
-    there = arrays.piece_valid[worlds.scenario][..., None].expand(pieces.shape[:-1])
-    red = is_red(arrays, worlds, arrays.piece_light[worlds.scenario])[..., None] & there
-    path = in_ego_frame(worlds, arrays.path[worlds.scenario])
-    channels = [
-        drivable,
-        dots(pieces.flatten(1, 2), there.flatten(1)),
-        dots(path, arrays.path_valid[worlds.scenario]),
-        filled(points, worlds.boxes, worlds.valid),
-        filled(points, previous.boxes, previous.valid),
-        dots(pieces.flatten(1, 2), red.flatten(1)),
-    ]
-    return (torch.stack(channels, -1) * 255).to(torch.uint8).view(n, BEV_SIZE, BEV_SIZE, -1)
-
-
-def dots(points: Tensor, there: Tensor) -> Tensor:
-    """(N, 64 * 64) ones at the pixels of points (N, K, 2) in the ego's frame."""
-    row = (BEV_SIZE - BEV_BEHIND - points[..., 0] / BEV_STEP).floor().long()
-    column = (BEV_SIZE / 2 - points[..., 1] / BEV_STEP).floor().long()
-    inside = there & (row >= 0) & (row < BEV_SIZE) & (column >= 0) & (column < BEV_SIZE)
-    image = torch.zeros(len(points), BEV_SIZE * BEV_SIZE + 1, device=points.device)
-    index = torch.where(inside, row * BEV_SIZE + column, BEV_SIZE * BEV_SIZE)
-    return image.scatter(1, index, 1.0)[:, :-1]
-
-
-def filled(points: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
-    """(N, P) ones at points (N, P, 2) inside any of the boxes (N, M, 5)."""
-    image = torch.zeros(points.shape[:2], device=points.device)
-    for m in range(boxes.shape[1]):
-        box = boxes[:, m, None]  # (N, 1, 5): one object at a time keeps memory small
-        offset = turned(points - box[..., :2], box[..., 2].expand(points.shape[:2]))
-        inside = (offset[..., 0].abs() <= box[..., 3] / 2) & (offset[..., 1].abs() <= box[..., 4] / 2)
-        image = torch.where(inside & valid[:, m, None], 1.0, image)
-    return image

@@ -274,6 +274,12 @@ def stroke(frame: Image, pixels: Floats, color: Color, thickness: int) -> None:
     cv2.polylines(frame, [fixed(pixels)], False, color, thickness, cv2.LINE_AA, SHIFT)
 
 
+def pale(color: Color) -> Color:
+    """A colour on its way to white."""
+    r, g, b = (int(0.3 * c + 0.7 * 250) for c in color)
+    return r, g, b
+
+
 def draw_scenario(scenario: Scenario, iteration: int = 0, view: View | None = None) -> Image:
     """The scenario as recorded at an iteration: the expert, its way ahead (yellow) and behind."""
     frames = scenario.ego[scenario.iterations]
@@ -314,7 +320,7 @@ def chart(history: History, score: ScenarioScore | None, now: int, width: int) -
         x = 12 + np.arange(len(values)) / (len(values) - 1) * (plot_width - 12)
         y = CHART_HEIGHT - 10 - values * (CHART_HEIGHT - 40)
         line = np.column_stack([x, y])
-        stroke(strip, line, tuple(int(0.3 * c + 0.7 * 250) for c in color), 1)  # type: ignore[arg-type]
+        stroke(strip, line, pale(color), 1)
         stroke(strip, line[: now + 1], color, 2)
         write(strip, label, (14 + row * plot_width // 2, 18), color)
     write(strip, f"t = {now * 0.1:4.1f} s", (plot_width + 16, 18), INK)

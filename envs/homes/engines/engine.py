@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from embodia.envs.drawing.rasterizer import Rasterizer
 from embodia.envs.drawing.rotations import rotate
 from embodia.envs.drawing.scene import Scene, SceneObject
 from embodia.envs.homes.files.load import load_scene
-from embodia.envs.homes.generator.generate import generate_home
+from embodia.envs.homes.generator.generate import Detail, generate_home
+from embodia.envs.homes.navmesh.navigator import Navigator
 from embodia.envs.homes.navmesh.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
 from embodia.envs.homes.navmesh.pathfinder import Measure, PathFinder
 from embodia.envs.homes.tasks.navigation import Camera
@@ -40,7 +41,7 @@ def generated_scene(scene_id: str) -> Scene:
     named = GENERATED.fullmatch(scene_id)
     assert named is not None, scene_id
     seed, detail, bedrooms = named.groups()
-    return generate_home(int(seed), detail or "medium", int(bedrooms) if bedrooms else None)  # type: ignore[arg-type]
+    return generate_home(int(seed), cast(Detail, detail or "medium"), int(bedrooms) if bedrooms else None)
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Home:
     """One loaded scene: where one can walk, and what stands in it."""
 
     scene_id: str
-    pathfinder: Any  # PathFinder, or habitat-sim's behind the same verbs
+    pathfinder: Navigator
     objects: tuple[SceneObject, ...] = ()
     scene: Scene | None = None
     memory: dict[Any, Any] = field(default_factory=dict)  # what tasks have worked out about it
@@ -147,7 +148,7 @@ class EmbodiaEngine:
                 camera.hfov,
                 camera.near,
                 camera.far,
-                sensors=tuple(sensors),  # type: ignore[arg-type]
+                sensors=tuple(sensors),
                 threads=self.threads,
             )
         scenes: dict[int, Scene] = {id(home): home.scene for home in homes if home.scene is not None}

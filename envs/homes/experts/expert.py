@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodia.envs import State
 from embodia.envs.drawing.rotations import yaw_of
 from embodia.envs.homes.experts.follower import STOP, FollowerError, GreedyGeodesicFollower
 from embodia.envs.homes.experts.shortest_walk import shortest_walk
 from embodia.envs.homes.measures.exploration import DONE, AreaSeen
+from embodia.envs.homes.navmesh.navigator import Navigator
 from embodia.envs.homes.tasks.navigation import Task, VelocityControl
 
 Array = NDArray[Any]
@@ -31,7 +33,7 @@ class DiscreteExpert:
     def reset(self) -> None:
         self.recent, self.committed = [], []
 
-    def action(self, navigator: Any, position: Array, rotation: Array, goals: Any) -> int:
+    def action(self, navigator: Navigator, position: Array, rotation: Array, goals: Any) -> int:
         """Where the greedy follower is stuck it goes by the shortest walk; it stops where there is none."""
         if self.committed:
             return self.committed[0]
@@ -62,7 +64,7 @@ class DiscreteExpert:
 
 
 def velocity_action(
-    task: Task, control: VelocityControl, navigator: Any, position: Array, rotation: Array, goals: Any
+    task: Task, control: VelocityControl, navigator: Navigator, position: Array, rotation: Array, goals: Any
 ) -> Array:
     """(2,) float32 in [-1, 1]: turn towards the next corner of the shortest path, go when it lies ahead."""
     halt = _command(control, 0.0, 0.0)
@@ -99,7 +101,7 @@ class ExplorationGoals:
     def reset(self) -> None:
         self.target = None
 
-    def goal_set(self, navigator: Any, position: Array, area: AreaSeen) -> Any:
+    def goal_set(self, navigator: Navigator, position: Array, area: AreaSeen) -> Any:
         """Goals for the follower; None when there is nothing left to see or to reach."""
         if area.coverage >= min(DONE + 0.08, 1.0):
             return None
@@ -108,7 +110,7 @@ class ExplorationGoals:
         return None if self.target is None else navigator.goal_set(self.target)
 
     @staticmethod
-    def _nearest_unseen(navigator: Any, position: Array, area: AreaSeen) -> Array | None:
+    def _nearest_unseen(navigator: Navigator, position: Array, area: AreaSeen) -> Array | None:
         unseen = area.unseen()
         unseen = unseen[np.linalg.norm((unseen - position)[:, [0, 2]], axis=1) > ARRIVED]
         if not len(unseen):
@@ -121,3 +123,52 @@ class ExplorationGoals:
         """Seen, or as near as one gets: some corners are never in view."""
         near = np.hypot(target[0] - position[0], target[2] - position[2]) <= ARRIVED
         return bool(near or area.mask[area.grid.to_grid(target[0], target[2])])
+
+
+class Experts:
+    """An expert for each of N worlds.
+
+    Args:
+        num_envs: number of worlds.
+        task: what they are to do.
+        control: the velocity action; None where actions are discrete.
+    """
+
+    def __init__(self, num_envs: int, task: Task, control: VelocityControl | None) -> None:
+        self.task, self.control = task, control
+        self.followers = [DiscreteExpert(task) for _ in range(num_envs)]
+        self.frontiers = [ExplorationGoals() for _ in range(num_envs)]
+
+    def forget(self, i: int) -> None:
+        """World i begins another episode."""
+        self.followers[i].reset()
+        self.frontiers[i].reset()
+
+    def done(self, worlds: Array, actions: Array) -> None:
+        """Worlds (n,) have carried out their discrete actions, out of (N,)."""
+        for i in worlds:
+            self.followers[i].done(int(actions[i]))
+
+    def action(
+        self, i: int, navigator: Navigator, position: Array, rotation: Array, goals: Any, area: AreaSeen | None
+    ) -> Any:
+        """World i's action towards its goals, or towards unseen floor where it explores an `area`."""
+        if area is not None:
+            goals = self.frontiers[i].goal_set(navigator, position, area)
+        if self.control is not None:
+            goals = navigator.goal_set(position) if goals is None else goals
+            return velocity_action(self.task, self.control, navigator, position, rotation, goals)
+        return STOP if goals is None else self.followers[i].action(navigator, position, rotation, goals)
+
+    def get_state(self) -> State:
+        targets = [frontier.target for frontier in self.frontiers]
+        return {
+            "frontiers": [None if target is None else target.copy() for target in targets],
+            "experts": [follower.get_state() for follower in self.followers],
+        }
+
+    def set_state(self, state: State) -> None:
+        for frontier, target in zip(self.frontiers, state["frontiers"], strict=True):
+            frontier.target = None if target is None else target.copy()
+        for follower, memory in zip(self.followers, state["experts"], strict=True):
+            follower.set_state(memory)

@@ -7,10 +7,12 @@ Actions are Habitat's: 0 stop, 1 forward, 2 turn left, 3 turn right.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from embodia.envs.homes.navmesh.navigator import Navigator
 
 Array = NDArray[Any]
 
@@ -25,18 +27,6 @@ MAX_ACTIONS = 5000
 
 class FollowerError(RuntimeError):
     """The goal cannot be reached from here, or no action leads nearer."""
-
-
-class Navigator(Protocol):
-    """What the follower asks of a path finder; habitat-sim's and our own both answer."""
-
-    def distance(self, position: ArrayLike, goals: Any) -> float: ...
-    def shortest_distance(self, position: ArrayLike, goals: Any) -> float: ...
-    def try_step(self, start: ArrayLike, end: ArrayLike) -> Array: ...
-    def try_step_no_sliding(self, start: ArrayLike, end: ArrayLike) -> Array: ...
-    def probe_steps(
-        self, start: ArrayLike, targets: Array, goals: Any, sliding: bool, radius: float
-    ) -> tuple[Array, Array, Array]: ...
 
 
 def forward_target(position: ArrayLike, yaw: float, distance: float) -> Array:

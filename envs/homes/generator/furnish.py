@@ -11,9 +11,9 @@ import numpy as np
 
 from embodia.envs.drawing.compiled import compiled
 from embodia.envs.drawing.scene import Array
-from embodia.envs.homes.generator import furniture
+from embodia.envs.homes.generator import bathroom, cabinets, kitchen, ornaments, seats, tables
 from embodia.envs.homes.generator.floor_plan import FloorPlan, Opening, PlannedRoom
-from embodia.envs.homes.generator.furniture import Piece, Rng, Style
+from embodia.envs.homes.generator.furniture_style import CLOTHS, Piece, Rng, Style
 from embodia.envs.homes.generator.mesh_builder import MeshBuilder
 from embodia.envs.homes.generator.shell import SIDE_YAW, holes, side_frame
 from embodia.envs.homes.generator.texture import Material
@@ -204,20 +204,20 @@ def furnish(rng: Rng, plan: FloorPlan, style: Style) -> list[Layout]:
 
 def _bedroom(rng: Rng, layout: Layout, style: Style) -> None:
     double = layout.room.area > 9.5 and rng.random() < 0.75
-    bed = furniture.bed(rng, style, double)
+    bed = seats.bed(rng, style, double)
     if not (layout.against_wall(rng, bed, where="middle" if double else "corner") or layout.against_wall(rng, bed)):
-        layout.against_wall(rng, furniture.bed(rng, style, False))
+        layout.against_wall(rng, seats.bed(rng, style, False))
     if layout.placed:
         _bedside(rng, layout, style)
-    layout.against_wall(rng, furniture.wardrobe(rng, style), where="corner")
+    layout.against_wall(rng, cabinets.wardrobe(rng, style), where="corner")
     if layout.room.area > 10 and rng.random() < 0.45:
-        layout.against_wall(rng, furniture.desk(rng, style))
+        layout.against_wall(rng, tables.desk(rng, style))
     if rng.random() < 0.5:
-        layout.against_wall(rng, furniture.drawers(rng, style, 0.9, 0.8, 0.45, "chest_of_drawers"))
+        layout.against_wall(rng, cabinets.drawers(rng, style, 0.9, 0.8, 0.45, "chest_of_drawers"))
     if rng.random() < 0.35 and style.detail > 0:
-        layout.against_wall(rng, furniture.plant(rng, style), where="corner")
+        layout.against_wall(rng, ornaments.plant(rng, style), where="corner")
     if layout.room.area > 12 and rng.random() < 0.4:
-        layout.against_wall(rng, furniture.armchair(rng, style))
+        layout.against_wall(rng, seats.armchair(rng, style))
 
 
 def _bedside(rng: Rng, layout: Layout, style: Style) -> None:
@@ -226,7 +226,7 @@ def _bedside(rng: Rng, layout: Layout, style: Style) -> None:
     side = int(np.argmin([abs(np.angle(np.exp(1j * (yaw - turn)))) for turn in SIDE_YAW]))
     along = x if side < 2 else z
     axis = side // 2
-    table = furniture.drawers(rng, style, 0.42, 0.5, 0.38, "nightstand")
+    table = cabinets.drawers(rng, style, 0.42, 0.5, 0.38, "nightstand")
     for sign in (-1, 1):
         place = along + sign * (bed.width / 2 + 0.05 + table.width / 2)
         if layout.room.low[axis] + 0.22 < place < layout.room.high[axis] - 0.22:
@@ -242,23 +242,23 @@ def _living_room(rng: Rng, layout: Layout, style: Style) -> None:
             break
         chairs = max(2, chairs - 1)
     for _ in range(min(2, style.detail + 1)):
-        layout.against_wall(rng, furniture.plant(rng, style), where="corner")
-    layout.against_wall(rng, furniture.bookcase(rng, style))
+        layout.against_wall(rng, ornaments.plant(rng, style), where="corner")
+    layout.against_wall(rng, cabinets.bookcase(rng, style))
     if style.detail == 0:
         return
     if rng.random() < 0.6:
-        layout.against_wall(rng, furniture.drawers(rng, style, 1.2, 0.85, 0.45, "chest_of_drawers"))
+        layout.against_wall(rng, cabinets.drawers(rng, style, 1.2, 0.85, 0.45, "chest_of_drawers"))
     if rng.random() < 0.7:
-        layout.against_wall(rng, furniture.floor_lamp(rng, style), where="corner")
+        layout.against_wall(rng, ornaments.floor_lamp(rng, style), where="corner")
     if rng.random() < 0.4:
-        layout.against_wall(rng, furniture.bookcase(rng, style))
+        layout.against_wall(rng, cabinets.bookcase(rng, style))
 
 
 def _seating(rng: Rng, layout: Layout, style: Style) -> None:
     """A television, a sofa that faces it, a low table between them."""
     length = float(rng.choice([1.6, 1.9, 2.2]))
-    sofa = furniture.sofa(rng, style, length)
-    screen = furniture.television(rng, style)
+    sofa = seats.sofa(rng, style, length)
+    screen = cabinets.television(rng, style)
     for side in rng.permutation(4):
         axis, other = int(side) // 2, 1 - int(side) // 2
         if layout.room.size[axis] < length + 0.3:
@@ -286,8 +286,8 @@ def _seating(rng: Rng, layout: Layout, style: Style) -> None:
 
 def _low_table(rng: Rng, layout: Layout, style: Style, front: Array, yaw: float) -> None:
     """A coffee table whose far edge is at `front`, towards the television."""
-    low = furniture.table(rng, style, 1.0, 0.55, 0.42)
-    piece = furniture.round_table(rng, style, 0.38) if rng.random() < 0.4 else low
+    low = tables.table(rng, style, 1.0, 0.55, 0.42)
+    piece = tables.round_table(rng, style, 0.38) if rng.random() < 0.4 else low
     back = front - np.array([np.sin(yaw), np.cos(yaw)]) * piece.depth
     layout.freestanding(piece, float(back[0]), float(back[1]), round(yaw / (np.pi / 2)) % 4)
 
@@ -295,7 +295,7 @@ def _low_table(rng: Rng, layout: Layout, style: Style, front: Array, yaw: float)
 def _beside_sofa(rng: Rng, layout: Layout, style: Style, at: Array, ahead: Array, length: float) -> None:
     """An armchair at the end of the low table, looking at it."""
     beside = np.array([ahead[1], -ahead[0]])
-    chair = furniture.armchair(rng, style)
+    chair = seats.armchair(rng, style)
     for sign in rng.permutation([-1, 1]):
         look = -sign * beside
         back = at - ahead * 0.9 + sign * beside * (length / 2 + 1.0)
@@ -307,8 +307,8 @@ def _beside_sofa(rng: Rng, layout: Layout, style: Style, at: Array, ahead: Array
 def _dining_group(rng: Rng, style: Style, chairs: int) -> Piece:
     """A table with its chairs pushed half under it, as one piece."""
     wide = 0.85 if chairs == 2 else 1.3 if chairs <= 4 else 1.7
-    top = furniture.table(rng, style, wide, 0.85, 0.75)
-    seat = furniture.chair(rng, style)
+    top = tables.table(rng, style, wide, 0.85, 0.75)
+    seat = seats.chair(rng, style)
     rows = (chairs + 1) // 2
     jitter = rng.uniform(-0.12, 0.12, (chairs, 2))
 
@@ -334,10 +334,10 @@ def _kitchen(rng: Rng, layout: Layout, style: Style) -> None:
         for units in (True, False):
             for side in sides:
                 if not done and layout.room.size[side // 2] > length + 0.05:
-                    counter = furniture.kitchen_counter(rng, style, length, units)
+                    counter = kitchen.kitchen_counter(rng, style, length, units)
                     done = layout.against_wall(rng, counter, where="corner", sides=(side,))
-    layout.against_wall(rng, furniture.refrigerator(rng, style), where="corner") or layout.against_wall(
-        rng, furniture.refrigerator(rng, style)
+    layout.against_wall(rng, kitchen.refrigerator(rng, style), where="corner") or layout.against_wall(
+        rng, kitchen.refrigerator(rng, style)
     )
     if layout.room.area > 8.5 and style.detail > 0:
         for _ in range(8):
@@ -345,30 +345,30 @@ def _kitchen(rng: Rng, layout: Layout, style: Style) -> None:
             if layout.freestanding(_dining_group(rng, style, 2), float(x), float(z), int(rng.integers(4))):
                 break
     if rng.random() < 0.5:
-        layout.against_wall(rng, furniture.plant(rng, style), where="corner")
+        layout.against_wall(rng, ornaments.plant(rng, style), where="corner")
 
 
 def _bathroom(rng: Rng, layout: Layout, style: Style) -> None:
     if layout.room.area > 5.0:
-        layout.against_wall(rng, furniture.bathtub(rng, style), where="corner")
-    layout.against_wall(rng, furniture.toilet(rng, style))
-    layout.against_wall(rng, furniture.washstand(rng, style))
+        layout.against_wall(rng, bathroom.bathtub(rng, style), where="corner")
+    layout.against_wall(rng, bathroom.toilet(rng, style))
+    layout.against_wall(rng, bathroom.washstand(rng, style))
     if rng.random() < 0.4:
-        layout.against_wall(rng, furniture.drawers(rng, style, 0.45, 0.8, 0.35, "cabinet"), where="corner")
+        layout.against_wall(rng, cabinets.drawers(rng, style, 0.45, 0.8, 0.35, "cabinet"), where="corner")
 
 
 def _study(rng: Rng, layout: Layout, style: Style) -> None:
-    layout.against_wall(rng, furniture.desk(rng, style))
+    layout.against_wall(rng, tables.desk(rng, style))
     for _ in range(2):
-        layout.against_wall(rng, furniture.bookcase(rng, style))
+        layout.against_wall(rng, cabinets.bookcase(rng, style))
     if rng.random() < 0.6:
-        layout.against_wall(rng, furniture.armchair(rng, style))
-    layout.against_wall(rng, furniture.plant(rng, style), where="corner")
+        layout.against_wall(rng, seats.armchair(rng, style))
+    layout.against_wall(rng, ornaments.plant(rng, style), where="corner")
 
 
 def _corridor(rng: Rng, layout: Layout, style: Style) -> None:
     if rng.random() < 0.7:
-        layout.against_wall(rng, furniture.bench(rng, style))
+        layout.against_wall(rng, seats.bench(rng, style))
 
 
 FURNISHERS = {
@@ -395,7 +395,7 @@ def build_furniture(b: MeshBuilder, rng: Rng, layouts: list[Layout], style: Styl
 def _curtains(b: MeshBuilder, rng: Rng, layout: Layout, style: Style) -> None:
     if layout.room.kind not in ("bedroom", "living room", "study") or style.detail == 0 or rng.random() < 0.3:
         return
-    cloth = Material("curtain", furniture.CLOTHS[rng.integers(len(furniture.CLOTHS))], 0.0)
+    cloth = Material("curtain", CLOTHS[rng.integers(len(CLOTHS))], 0.0)
     for side, openings in enumerate(layout.openings):
         for window in (opening for opening in openings if opening.kind == "window"):
             b.begin("curtain", layout.number)
@@ -443,7 +443,7 @@ def _rug(b: MeshBuilder, rng: Rng, layout: Layout) -> None:
     low = np.maximum(middle - half, np.array(layout.room.low) + 0.1)
     high = np.minimum(middle + half, np.array(layout.room.high) - 0.1)
     if (high - low > 0.4).all():
-        tint = furniture.CLOTHS[rng.integers(len(furniture.CLOTHS))]
+        tint = CLOTHS[rng.integers(len(CLOTHS))]
         b.begin("rug", layout.number)
         b.place(0, 0.012, 0, 0)
         b.quad(np.array([[low[0], 0, high[1]], [high[0], 0, high[1]], [high[0], 0, low[1]], [low[0], 0, low[1]]]),

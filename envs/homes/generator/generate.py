@@ -7,7 +7,7 @@ import numpy as np
 from embodia.envs.drawing.scene import HM3D_CATEGORIES, Array, Room, Scene, oriented_boxes
 from embodia.envs.homes.generator.floor_plan import FloorPlan, draw_floor_plan
 from embodia.envs.homes.generator.furnish import Layout, build_furniture, furnish
-from embodia.envs.homes.generator.furniture import draw_style
+from embodia.envs.homes.generator.furniture_style import draw_style
 from embodia.envs.homes.generator.lighting import bake
 from embodia.envs.homes.generator.mesh_builder import MeshBuilder
 from embodia.envs.homes.generator.shell import build_shell, draw_finish, home_lights

@@ -5,15 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embodia.envs import Scores
+from embodia.envs import Scores, State
 from embodia.envs.homes.engines.engine import Home
 from embodia.envs.homes.measures.fog_of_war import reveal
+from embodia.envs.homes.measures.navigation import SLACK_REWARD
 from embodia.envs.homes.measures.top_down_map import MapGrid, map_angle
 
 Array = NDArray[Any]
 
 CELL = 0.1  # [m]
 VISIBILITY = 5.0  # [m]
+REWARD = 0.1  # per m2 newly seen
 DONE = 0.9  # share of the floor whose sight counts as success
 EXPLORATION_SCORES: Scores = {
     "coverage": "higher",
@@ -67,6 +69,49 @@ class AreaSeen:
         step = max(len(rows) // limit, 1)
         middle = [self.grid.from_grid(r + 0.5, c + 0.5) for r, c in zip(rows[::step], columns[::step])]
         return np.array([(x, self.height, z) for z, x in middle]).reshape(-1, 3)
+
+
+class Explorations:
+    """The floors of N worlds, and how much of them came into view in this step. Worlds of other tasks have none."""
+
+    def __init__(self, num_envs: int, field_of_view: float) -> None:
+        self.field_of_view = field_of_view
+        self.areas: list[AreaSeen | None] = [None] * num_envs
+        self.gained = np.zeros(num_envs)  # [m2]
+
+    def begin(self, i: int, home: Home, position: Array, rotation: Array) -> None:
+        """World i explores a home from a pose, of which it sees what it sees."""
+        area = AreaSeen(home, position, self.field_of_view)
+        area.look(position, rotation)
+        self.areas[i], self.gained[i] = area, 0.0
+
+    def look(self, worlds: Array, positions: Array, rotations: Array) -> None:
+        """Worlds (n,) look around from where they are; positions (N, 3), rotations (N, 4)."""
+        for i in worlds:
+            area = self.areas[i]
+            self.gained[i] = 0.0 if area is None else area.look(positions[i], rotations[i])
+
+    def reward(self) -> Array:
+        """(N,)"""
+        return REWARD * self.gained + SLACK_REWARD
+
+    def metrics(self, navigation: dict[str, Array]) -> dict[str, Array]:
+        """Each (N,): `EXPLORATION_SCORES`, steps and collisions out of the navigation measures."""
+        seen = [(area.area, area.coverage) if area is not None else (0.0, 0.0) for area in self.areas]
+        area, coverage = np.array(seen).T
+        kept = {name: navigation[name] for name in ("num_steps", "collisions/count", "collisions/is_collision")}
+        return {"success": (coverage >= DONE).astype(np.float64), "coverage": coverage, "area_seen": area, **kept}
+
+    def get_state(self) -> State:
+        masks = [None if area is None else area.mask.copy() for area in self.areas]
+        return {"areas": masks, "gained": self.gained.copy()}
+
+    def set_state(self, state: State) -> None:
+        """Into worlds that have begun the same episodes."""
+        self.gained = state["gained"].copy()
+        for area, mask in zip(self.areas, state["areas"], strict=True):
+            if area is not None:
+                area.mask = mask.copy()
 
 
 def _parts(free: Array) -> Array:

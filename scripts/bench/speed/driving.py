@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from embodia.envs.driving.learning.learning_env import DrivingVectorEnv
 from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.metrics.closed_loop_scores import score_histories
 from embodia.envs.driving.scenarios.scenario import Scenario
-from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig, simulate_batch
+from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, SimulationConfig
+from embodia.envs.driving.simulation.planner_runs import simulate_batch
 from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
 from embodia.planners.driving.pdm_closed import PdmClosed

@@ -8,7 +8,8 @@ import pytest
 
 from embodia.envs.driving.generator.generate import SCENARIO_TYPES, generate_scenario
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
-from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, simulate
+from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE
+from embodia.envs.driving.simulation.planner_runs import simulate
 from embodia.planners.driving.constant_velocity import ConstantVelocity
 from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture

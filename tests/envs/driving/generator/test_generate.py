@@ -16,7 +16,8 @@ from embodia.envs.driving.generator.generate import (
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
 from embodia.envs.driving.scenarios.pack import load_pack, save_pack
 from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES
-from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, simulate
+from embodia.envs.driving.simulation.closed_loop import NONREACTIVE
+from embodia.envs.driving.simulation.planner_runs import simulate
 from embodia.envs.driving.types import StateColumn, TrackedObjectType
 from embodia.planners.driving.log_future import LogFuture
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import shapely
 
-from embodia.envs.driving.generator import road_network
+from embodia.envs.driving.generator.build_network import build
+from embodia.envs.driving.generator.junctions import lane_pairs
 from embodia.envs.driving.generator.road_layout import JunctionKind, Style, plan
-from embodia.envs.driving.generator.road_network import RoadNetwork, Turn, lane_pairs
+from embodia.envs.driving.generator.road_network import RoadNetwork, Turn
 from embodia.envs.driving.map.geometry import box_corners
 from embodia.envs.driving.vehicle.bicycle import ego_boxes
 
@@ -22,7 +23,7 @@ STYLES = {
 def network(request) -> RoadNetwork:
     for attempt in range(20):
         rng = np.random.default_rng([attempt, 7])
-        built = road_network.build(plan(STYLES[request.param], rng), request.param, rng)
+        built = build(plan(STYLES[request.param], rng), request.param, rng)
         if built:
             return built
     raise AssertionError("no plan without overlapping roads in 20 attempts")
@@ -98,7 +99,7 @@ def test_every_lane_leads_somewhere_and_paths_do_not_cross(lanes_in, lanes_out):
 
 def test_the_same_seed_gives_the_same_network():
     first, second = (
-        road_network.build(plan(Style(), rng), "x", rng) for rng in (np.random.default_rng(6), np.random.default_rng(6))
+        build(plan(Style(), rng), "x", rng) for rng in (np.random.default_rng(6), np.random.default_rng(6))
     )
     assert first is not None
     assert second is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embodia.envs.driving.generator import road_network
+from embodia.envs.driving.generator.build_network import build
 from embodia.envs.driving.generator.driver import (
     find_leads,
     idm_acceleration,
@@ -32,7 +32,7 @@ def straight_path(length=300):
 @pytest.fixture(scope="module")
 def network():
     rng = np.random.default_rng(12)
-    return road_network.build(plan(Style(size=(1, 1), lanes=(2,), drop_arm=0.0), rng), "cross", rng)
+    return build(plan(Style(size=(1, 1), lanes=(2,), drop_arm=0.0), rng), "cross", rng)
 
 
 def test_idm_reaches_its_equilibrium_gap_behind_a_steady_leader():
@@ -104,7 +104,7 @@ def merges(road_map, a, b):
 @pytest.mark.parametrize("kind", [JunctionKind.SIGNAL, JunctionKind.STOP, JunctionKind.YIELD])
 def test_traffic_flows_through_junctions_without_touching(kind):
     rng = np.random.default_rng(8)
-    town = road_network.build(plan(Style(size=(1, 1), kinds=(kind,), lanes=(1, 2)), rng), "t", rng)
+    town = build(plan(Style(size=(1, 1), kinds=(kind,), lanes=(1, 2)), rng), "t", rng)
     world = Traffic(town, Demand(gap=(20.0, 60.0)), rng)
     crossed = set()
     for _ in range(250):

@@ -16,7 +16,7 @@ from embodia.envs.driving.map.rails import (
     touches_corridor,
 )
 from embodia.envs.driving.map.segments import ring_distance
-from embodia.envs.driving.simulation.observations import flat_buffer
+from embodia.envs.driving.simulation.taken_ground import flat_buffer
 
 
 def random_line(rng, num, start=(0.0, 0.0), heading=None):

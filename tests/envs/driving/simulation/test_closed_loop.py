@@ -10,15 +10,8 @@ from embodia.envs.driving.map.road_map import PolygonLayer
 from embodia.envs.driving.metrics.closed_loop_scores import score_histories, score_history
 from embodia.envs.driving.metrics.open_loop_scores import score_open_loop
 from embodia.envs.driving.scenarios.scenario import Scenario
-from embodia.envs.driving.simulation.closed_loop import (
-    OPEN_LOOP,
-    REACTIVE,
-    PlannerError,
-    Simulation,
-    SimulationConfig,
-    simulate,
-    simulate_batch,
-)
+from embodia.envs.driving.simulation.closed_loop import OPEN_LOOP, REACTIVE, PlannerError, Simulation, SimulationConfig
+from embodia.envs.driving.simulation.planner_runs import simulate, simulate_batch
 from embodia.envs.driving.types import InvalidTrajectory, StateColumn, TrackedObjectType, TrafficLightStatus, Trajectory
 from embodia.tests.envs.driving.road import car, ego_history, join, scenario_on, synthetic_road
 

@@ -9,7 +9,7 @@ from embodia.envs.drawing.rasterizer import Rasterizer
 from embodia.envs.drawing.scene import HM3D_CATEGORIES, LIGHT_ONE
 from embodia.envs.homes.generator.floor_plan import DOOR_HEIGHT, draw_floor_plan
 from embodia.envs.homes.generator.furnish import furnish
-from embodia.envs.homes.generator.furniture import draw_style
+from embodia.envs.homes.generator.furniture_style import draw_style
 from embodia.envs.homes.generator.generate import DETAILS, generate_home
 from embodia.tests.envs.homes.boxes import cast_depth, random_pose, silhouettes
 

@@ -1,6 +1,7 @@
 """The batched learning environment against the exact simulation: dynamics, contacts, drivable area, scores, state."""
 
 import warnings
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -10,15 +11,20 @@ from gymnasium.utils.env_checker import check_env
 
 from embodia.envs import NoExpert
 from embodia.envs.driving.learning import pool
-from embodia.envs.driving.learning.learning_env import DrivingEnv, DrivingVectorEnv
+from embodia.envs.driving.learning.env import DrivingEnv
 from embodia.envs.driving.learning.log_expert import LogExpert
-from embodia.envs.driving.learning.observation import BEV_BEHIND, BEV_SIZE
+from embodia.envs.driving.learning.raster import BEV_BEHIND, BEV_SIZE
+from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.map.geometry import box_corners, boxes_intersect
 from embodia.envs.driving.map.route_path import route_path
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
-from embodia.envs.driving.simulation import simulator as sim
+from embodia.envs.driving.simulation import simulator
 from embodia.envs.driving.simulation.arrays import GRID_SIZE, GRID_STEP
-from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, PlannerError, simulate
+from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, PlannerError
+from embodia.envs.driving.simulation.map_queries import outside
+from embodia.envs.driving.simulation.plane import separation
+from embodia.envs.driving.simulation.planner_runs import simulate
+from embodia.envs.driving.simulation.worlds import TorchArrays
 from embodia.envs.driving.types import StateColumn
 from embodia.envs.driving.vehicle.bicycle import bicycle_step, ego_boxes
 from embodia.planners.driving.idm import IdmPlanner
@@ -35,15 +41,15 @@ def scenarios(road_map):
 
 
 def worlds_of(scenarios, index):
-    arrays = sim.TorchArrays(scenarios, 8, torch.device("cpu"))
-    return arrays, sim.start(arrays, torch.tensor(index))
+    arrays = TorchArrays(scenarios, 8, torch.device("cpu"))
+    return arrays, simulator.start(arrays, torch.tensor(index))
 
 
 def test_the_bicycle_is_the_closed_loops():
     rng = np.random.default_rng(0)
     states = rng.normal(size=(64, 11)) * [5, 5, 1, 5, 0, 1, 0, 0.3, 0.1, 0.2, 0.1]
     commands = rng.normal(size=(64, 2)) * [2, 0.5]
-    ours = sim.bicycle(torch.tensor(states), torch.tensor(commands)).numpy()
+    ours = simulator.bicycle(torch.tensor(states), torch.tensor(commands)).numpy()
     np.testing.assert_allclose(ours, bicycle_step(states, commands[:, 0], commands[:, 1], 0.1), atol=1e-12)
 
 
@@ -52,7 +58,7 @@ def test_contacts_are_the_exact_ones():
     a = np.stack([rng.normal(size=(2, 4000)).T * 3, rng.normal(size=(2, 4000)).T], 1).reshape(4000, 4)
     boxes_a = np.column_stack([a[:, :3], rng.uniform(1, 6, (4000, 2))])
     boxes_b = np.column_stack([np.zeros((4000, 3)), rng.uniform(1, 6, (4000, 2))])
-    fast = (sim.separation(torch.tensor(boxes_a), torch.tensor(boxes_b)) <= 0).numpy()
+    fast = (separation(torch.tensor(boxes_a), torch.tensor(boxes_b)) <= 0).numpy()
     exact = boxes_intersect(boxes_a, boxes_b)
     assert 0.2 < exact.mean() < 0.9
     assert (fast == exact).all()
@@ -64,15 +70,15 @@ def test_the_grid_agrees_with_the_polygons(scenarios, road_map):
     rng = np.random.default_rng(0)
     ego = np.zeros((4000, 11))
     ego[:, 0], ego[:, 1], ego[:, 2] = rng.uniform(0, 60, 4000), rng.uniform(-4, 6, 4000), rng.normal(0, 0.3, 4000)
-    moved = sim.replace(worlds, ego=torch.tensor(ego, dtype=torch.float32))
-    fast = sim.outside(arrays, moved).numpy()
+    moved = replace(worlds, ego=torch.tensor(ego, dtype=torch.float32))
+    fast = outside(arrays, moved).numpy()
     ego[:, :2] += scenarios[0].ego[scenarios[0].start, :2]
     corners = box_corners(ego_boxes(ego)).reshape(-1, 2)
     exact = np.maximum(road_map.drivable_area.distance(corners).reshape(4000, 4).max(1), 0)
-    clear = np.abs(exact - sim.OFF_ROAD) > 0.2
-    assert ((fast >= sim.OFF_ROAD) == (exact >= sim.OFF_ROAD))[clear].all()
-    outside = (exact > 0) & (exact < 3)
-    assert np.abs(fast - exact)[outside].max() < 0.2
+    clear = np.abs(exact - simulator.OFF_ROAD) > 0.2
+    assert ((fast >= simulator.OFF_ROAD) == (exact >= simulator.OFF_ROAD))[clear].all()
+    beyond = (exact > 0) & (exact < 3)
+    assert np.abs(fast - exact)[beyond].max() < 0.2
     assert arrays.grid.shape[1:] == (GRID_SIZE, GRID_SIZE)
     assert GRID_SIZE * GRID_STEP == 256
 
@@ -131,7 +137,7 @@ def test_leaving_the_road_ends_it(scenarios):
         if terminated[0]:
             break
     assert info["metrics"]["drivable_area_compliance"][0] == 0
-    y = float(env.worlds.ego[0, 1]) + scenarios[0].ego[scenarios[0].start, 1]
+    y = float(env.drives.worlds.ego[0, 1]) + scenarios[0].ego[scenarios[0].start, 1]
     assert y < -WIDTH / 2
 
 
@@ -146,10 +152,10 @@ def test_reactive_traffic_brakes_for_a_standing_ego(road_map):
         env = DrivingVectorEnv(1, [scenario], reactive=reactive)
         env.reset(seed=0)
         for _ in range(70):
-            speed = float(env.worlds.ego[0, StateColumn.VX])
+            speed = float(env.drives.worlds.ego[0, StateColumn.VX])
             _, _, terminated, _, _ = env.step(brake if speed > 0.2 else np.zeros((1, 2), np.float32))
             assert not terminated[0]  # being hit from behind is not the ego's fault
-        touched[reactive] = bool(env.worlds.hit.any())
+        touched[reactive] = bool(env.drives.worlds.hit.any())
     assert touched == {False: True, True: False}
 
 
@@ -197,8 +203,8 @@ def test_reset_mask_leaves_the_others_alone(scenarios):
         obs, *_ = env.step(np.zeros((3, 2), np.float32))
     after, _ = env.reset(seed=[None, 7, None], options={"reset_mask": np.array([False, True, False])})
     np.testing.assert_array_equal(after["ego"][[0, 2]], obs["ego"][[0, 2]])
-    assert int(env.worlds.t[1]) == 0
-    assert int(env.worlds.scenario[1]) == 7 % 3
+    assert int(env.drives.worlds.t[1]) == 0
+    assert int(env.drives.worlds.scenario[1]) == 7 % 3
 
 
 @pytest.mark.parametrize("action", ["continuous", "manoeuvre", "trajectory"])
@@ -221,8 +227,8 @@ def test_manoeuvres_change_lanes_and_speed(scenarios):
     env.reset(seed=0)
     for step in range(60):
         env.step(np.array([3 * (1 if step < 10 else 0) + 2]))  # left for a second, always faster
-    assert float(env.worlds.path_offset[0]) == pytest.approx(3.5, abs=0.3)
-    assert float(env.worlds.ego[0, StateColumn.VX]) > 8
+    assert float(env.drives.worlds.path_offset[0]) == pytest.approx(3.5, abs=0.3)
+    assert float(env.drives.worlds.ego[0, StateColumn.VX]) > 8
 
 
 def test_mistakes_are_said(scenarios):
@@ -253,7 +259,7 @@ def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, reactiv
     assert truncated.all()
     for i, scenario in enumerate(scenarios):
         history = simulate(scenario, IdmPlanner(), REACTIVE if reactive else NONREACTIVE)
-        driven = env.record[i, : len(history.ego)].numpy().astype(float)
+        driven = env.drives.record[i, : len(history.ego)].numpy().astype(float)
         driven[:, :2] += scenario.ego[scenario.start, :2]
         np.testing.assert_allclose(driven[:, :4], history.ego[:, :4], atol=2e-3)
         exact = score_history(history).metrics

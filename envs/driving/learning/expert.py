@@ -1,0 +1,89 @@
+"""Who is asked what to do in the states at hand: the logged driver, or a planner."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodia.envs.driving.learning.drives import Drives
+from embodia.envs.driving.learning.log_expert import LogExpert, local_poses
+from embodia.envs.driving.learning.manoeuvre import ACCELERATION, STEERING_RATE, TRAJECTORY_TIMES, ActionKind
+from embodia.envs.driving.scenarios.scenario import Scenario
+from embodia.envs.driving.simulation.closed_loop import Planner, PlannerError
+from embodia.envs.driving.types import Floats
+from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
+
+MakePlanner = Callable[[Scenario], Planner]
+UNITS = (ACCELERATION, STEERING_RATE)
+
+
+class Expert(Protocol):
+    """Says actions in states that it did not choose."""
+
+    def action(self, drives: Drives, i: int) -> Floats:
+        """World i's action, not clipped."""
+
+    def forget(self, mask: NDArray[np.bool_]) -> None:
+        """Other episodes begin in the worlds under a mask (N,)."""
+
+
+def make_expert(planner: MakePlanner | None, kind: ActionKind) -> Expert | None:
+    """The logged driver, or a planner made for each scenario; nobody says manoeuvres."""
+    if kind == "manoeuvre":
+        return None
+    return LoggedDriver(kind) if planner is None else PlannedDriver(planner, kind)
+
+
+class LoggedDriver:
+    """Comes back to where and when it was recorded: as a trajectory, or by the LQR tracker's commands."""
+
+    def __init__(self, kind: ActionKind):
+        self.kind = kind
+        self.drives: dict[int, tuple[LogExpert, Reference]] = {}  # by scenario, whatever world drives it
+
+    def action(self, drives: Drives, i: int) -> Floats:
+        log, t, ego = drives.scenario_of(i), drives.iteration(i), drives.ego(i).array()
+        number = int(drives.worlds.scenario[i])
+        if number not in self.drives:
+            poses = log.ego[log.start :, :3]
+            self.drives[number] = LogExpert(poses), fit_reference(poses[None])
+        expert, reference = self.drives[number]
+        if self.kind == "trajectory":
+            return expert.plan(t, ego, TRAJECTORY_TIMES).ravel()
+        t = min(t, reference.poses.shape[1] - 2)
+        profiles = (reference.velocity, reference.curvature, reference.times())
+        return lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0] / UNITS
+
+    def forget(self, mask: NDArray[np.bool_]) -> None: ...
+
+
+class PlannedDriver:
+    """A planner for each world, made for its scenario when it is first asked."""
+
+    def __init__(self, make: MakePlanner, kind: ActionKind):
+        self.make, self.kind = make, kind
+        self.planners: dict[int, tuple[Planner, dict[str, Any]]] = {}  # by world, each with its memory
+
+    def action(self, drives: Drives, i: int) -> Floats:
+        """Raises PlannerError, which names scenario and iteration."""
+        scenario, scene = drives.scenario_of(i), drives.scene(i)
+        if i not in self.planners:
+            planner = self.make(scenario)
+            self.planners[i] = planner, planner.initial(list(scenario.route), scenario.goal, scenario.map)
+        planner, carry = self.planners[i]
+        try:
+            trajectory, carry = planner.plan(scene, carry)
+        except Exception as error:
+            place = f"scenario {scenario.token}, iteration {scene.iteration}"
+            raise PlannerError(f"{place}: {type(planner).__name__} raised {type(error).__name__}: {error}") from error
+        self.planners[i] = planner, carry
+        ego = scene.ego.array()
+        if self.kind == "continuous":
+            return track(ego, trajectory, scene.time_us) / UNITS
+        times = scene.time_us + np.round(TRAJECTORY_TIMES * 1e6).astype(np.int64)
+        return local_poses(trajectory.at(np.minimum(times, trajectory.end_us))[:, :3], ego).ravel()
+
+    def forget(self, mask: NDArray[np.bool_]) -> None:
+        for i in np.flatnonzero(mask).tolist():
+            self.planners.pop(i, None)

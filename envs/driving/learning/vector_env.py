@@ -1,0 +1,194 @@
+"""Driving as a learning environment: N scenarios stepped together on arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from embodia.envs import Info, NoExpert, Observation, Split, State, level_seed
+from embodia.envs.driving.learning.commands import Commands
+from embodia.envs.driving.learning.drives import Drives
+from embodia.envs.driving.learning.expert import MakePlanner, make_expert
+from embodia.envs.driving.learning.manoeuvre import MANOEUVRES, ActionKind, action_space
+from embodia.envs.driving.learning.observation import observation_space, observe
+from embodia.envs.driving.learning.pictures import Pictures
+from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.reward import no_sums, step_reward
+from embodia.envs.driving.learning.scores import Rules, declared, infos_at_the_end
+from embodia.envs.driving.scenarios.scenario import Scenario
+from embodia.envs.driving.simulation.worlds import TorchArrays
+
+
+class DrivingVectorEnv(VectorEnv):
+    """N driving scenarios at 10 Hz; the spec sheet is `DrivingEnv`'s, whose every option this takes."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenarios: Sequence[Scenario] | str | Path | None = None,
+        num_scenarios: int = 64,
+        num_test_scenarios: int | None = None,
+        split: Split = "train",
+        action: ActionKind = "continuous",
+        observation: Sequence[str] = ("ego", "agents", "lanes", "route"),
+        reactive: bool = False,
+        rules: Rules | None = None,
+        expert: MakePlanner | None = None,
+        device: str = "cpu",
+        max_agents: int = 32,
+        render_mode: str | None = "rgb_array",
+    ):
+        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` (`num_test_scenarios` of the test split)
+        are used; None generates so many once.
+
+        Raises ValueError for impossible options and where there is no scenario.
+        """
+        if rules not in ("learning", "nuplan", None):
+            raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
+        if scenarios is None or isinstance(scenarios, str | Path):
+            count = num_test_scenarios if split == "test" and num_test_scenarios else num_scenarios
+            scenarios = scenario_pool(split, count, scenarios)
+        if not len(scenarios):
+            raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate some")
+        self.num_envs, self.split, self.reactive, self.render_mode = num_envs, split, reactive, render_mode
+        self.exact = rules == "nuplan" or (rules is None and split == "test")
+        self.keeps_tracks = self.exact or expert is not None
+        self.keys = tuple(observation)
+        self.single_observation_space = observation_space(self.keys)
+        self.single_action_space = action_space(action)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = {**self.metadata, "scores": declared(rules)}
+        if action == "manoeuvre":
+            self.metadata["action_names"] = MANOEUVRES
+        self.scenarios, self.device = scenarios, torch.device(device)
+        self.arrays = TorchArrays(scenarios, max_agents, self.device)
+        self.commands = Commands(action, num_envs, self.device)
+        self.expert, self.pictures = make_expert(expert, action), Pictures()
+        self.drives: Drives | None = None  # before the first reset
+        self.sums = no_sums(num_envs, self.device)
+        self.over = np.zeros(num_envs, bool)
+        self.generators = [np.random.default_rng() for _ in range(num_envs)]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """`options={"reset_mask": (N,) bool}` restarts only those worlds; `{"scenario": (N,) int}` chooses theirs."""
+        options = options or {}
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)), bool)
+        seeds = [seed] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int):
+            seeds = [seeds + i for i in range(self.num_envs)]
+        chosen = np.zeros(self.num_envs, np.int64)
+        for i in np.flatnonzero(mask).tolist():
+            given = seeds[i]
+            if given is None:
+                chosen[i] = self._drawn(i)
+            else:
+                self.generators[i] = np.random.default_rng(level_seed(self.split, given))
+                chosen[i] = given % len(self.scenarios)
+        if "scenario" in options:
+            chosen = np.asarray(options["scenario"], np.int64)
+        return self._observe(self._begin(chosen, mask)), {}
+
+    def _begin(self, chosen: NDArray[np.int64], mask: NDArray[np.bool_]) -> Drives:
+        """Start the scenarios `chosen` (N,) in the worlds under a mask (N,)."""
+        if self.drives is not None:
+            self.drives.begin(chosen, mask)
+        elif mask.all():
+            self.drives = Drives(self.arrays, chosen, self.reactive, self.exact, self.keeps_tracks)
+        else:
+            raise RuntimeError("the first reset of roads must restart every world; leave reset_mask out")
+        where = torch.as_tensor(mask, device=self.device)
+        self.sums = {name: torch.where(where, 0.0, value) for name, value in self.sums.items()}
+        self.commands.begin(self.drives.worlds, where)
+        if self.expert is not None:
+            self.expert.forget(mask)
+        self.over &= ~mask
+        return self.drives
+
+    def step(self, actions: Any) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """Raises ValueError for a NaN in the actions, RuntimeError before the first reset."""
+        drives, fresh = self._under_way("the first step"), self.over.copy()
+        old = drives.worlds
+        drives.step(self.commands.of(actions, self.arrays, old, fresh), ~fresh)
+        new, restarted = drives.worlds, torch.as_tensor(fresh, device=self.device)
+        # Before worlds restart: what a finished world's last step adds must not stand in the next episode's sums.
+        reward, self.sums = step_reward(self.arrays, old, new, self.sums)
+        if fresh.any():
+            self._begin(np.array([self._drawn(i) if over else 0 for i, over in enumerate(fresh)]), fresh)
+        drives.keep(~fresh)
+        failed = (new.collided | new.off_road) & (not self.exact)
+        # As in the closed loop, the last iteration is never recorded: the scenario ends one before it.
+        terminated = failed & ~restarted
+        truncated = (new.t >= drives.length - 2) & ~terminated & ~restarted
+        flags = terminated.cpu().numpy(), truncated.cpu().numpy()
+        self.over = flags[0] | flags[1]
+        rewards = torch.where(restarted, 0.0, reward).cpu().numpy().astype(np.float64)
+        return self._observe(drives), rewards, *flags, infos_at_the_end(drives, self.sums, self.over)
+
+    def _drawn(self, i: int) -> int:
+        """The next scenario of world i's own generator."""
+        return int(self.generators[i].integers(len(self.scenarios)))
+
+    def _observe(self, drives: Drives) -> Observation:
+        seen = observe(self.arrays, drives.worlds, self.keys, drives.previous)
+        return {key: value.cpu().numpy() for key, value in seen.items()}
+
+    def expert_action(self) -> NDArray[Any]:
+        """What the expert would do in the states at hand. Raises NoExpert for manoeuvres, PlannerError from a planner.
+
+        The logged driver comes back to where it was recorded: as a trajectory, or by the LQR tracker's commands.
+        """
+        drives = self._under_way("asking the expert")
+        if self.expert is None:
+            raise NoExpert("no expert says manoeuvres; use continuous or trajectory actions for imitation")
+        space: Any = self.single_action_space
+        nothing = np.zeros(space.shape)
+        rows = [nothing if over else self.expert.action(drives, i) for i, over in enumerate(self.over)]
+        return np.clip(np.stack(rows), space.low, space.high).astype(np.float32)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
+        """One bird's-eye picture (512, 512, 3) per world: road, lights, traffic, the route, the way driven."""
+        drives = self._under_way("drawing them")
+        return tuple(self.pictures.draw(drives, i, self.commands.planned) for i in range(self.num_envs))
+
+    def _under_way(self, what: str) -> Drives:
+        if self.drives is None:
+            raise RuntimeError(f"reset roads before {what}")
+        return self.drives
+
+    def get_state(self) -> State:
+        """Every world's state, the records that scores need, and the generators."""
+        return {
+            **self._under_way("taking a snapshot").get_state(),
+            "sums": {name: value.cpu().numpy().copy() for name, value in self.sums.items()},
+            "target_offset": self.commands.target_offset.cpu().numpy().copy(),
+            "over": self.over.copy(),
+            "generators": [generator.bit_generator.state for generator in self.generators],
+        }
+
+    def set_state(self, state: State) -> Observation:
+        """Raises ValueError for a snapshot of another number of worlds. A planner that is the expert starts anew."""
+        if len(state["over"]) != self.num_envs:
+            raise ValueError(f"a snapshot of {len(state['over'])} worlds does not fit {self.num_envs}")
+        everywhere = np.ones(self.num_envs, bool)
+        drives = self.drives or self._begin(np.array(state["worlds"]["scenario"]), everywhere)
+        drives.set_state(state)
+        if self.expert is not None:
+            self.expert.forget(everywhere)
+        self.sums = {
+            name: torch.as_tensor(np.array(value), device=self.device) for name, value in state["sums"].items()
+        }
+        self.commands.target_offset = torch.as_tensor(np.array(state["target_offset"]), device=self.device)
+        self.over = np.array(state["over"])
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        return self._observe(drives)

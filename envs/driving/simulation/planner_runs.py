@@ -1,0 +1,166 @@
+"""Planners on their way through scenarios, one or many that step together.
+
+Scenarios of a batch share the arithmetic of a step and nothing else: each gives what it gives alone, and fails on its
+own account.
+"""
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+
+from embodia.envs.driving.scenarios.scenario import Scenario
+from embodia.envs.driving.simulation.closed_loop import (
+    NONREACTIVE,
+    History,
+    Planner,
+    PlannerError,
+    Simulation,
+    SimulationConfig,
+    advance,
+)
+from embodia.envs.driving.types import (
+    InvalidTrajectory,
+    Trajectory,
+)
+
+TOGETHER = 32  # scenarios of a batch that step together; more take memory and save no time
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One scenario of a batch: its history, or one clear error."""
+
+    scenario: Scenario
+    history: History | None
+    error: str | None = None
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError when the body takes longer; it is interrupted where signals allow (the main thread)."""
+    if seconds is None:
+        yield
+        return
+    start = time.perf_counter()
+    interruptible = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, interrupt) if interruptible else None
+    if interruptible:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        if interruptible:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+    if time.perf_counter() - start > seconds:
+        raise TimeoutError
+
+
+@dataclass(eq=False)
+class Run:
+    """A planner on its way through a scenario, until it is done or has failed."""
+
+    simulation: Simulation
+    planner: Planner
+    carry: dict[str, Any]
+    seconds: list[float] = field(default_factory=list)  # of every plan
+    plan: Any = None  # what the planner returned last
+    error: Exception | None = None
+
+    def failed(self, what: str, cause: Exception | None = None) -> None:
+        scenario = self.simulation.scenario
+        place = f"scenario {scenario.token} ({scenario.log_name}), iteration {self.simulation.iteration}"
+        self.error = PlannerError(f"{place}: planner {type(self.planner).__name__} {what}")
+        self.error.__cause__ = cause
+
+
+def begin(scenario: Scenario, planner: Planner, config: SimulationConfig) -> Run:
+    run = Run(Simulation(scenario, config), planner, {})
+    if not scenario.route:
+        run.failed("was given no route: the scenario has no roadblock ids; planners need at least one")
+        return run
+    try:
+        run.carry = planner.initial(list(scenario.route), scenario.goal, scenario.map)
+    except Exception as error:
+        run.failed(f"could not start: {type(error).__name__}: {error}", error)
+    return run
+
+
+def ask(run: Run) -> None:
+    """One call of a run's planner, which fails when it raises, dawdles or does not return a trajectory."""
+    limit, start = run.simulation.config.time_limit, time.perf_counter()
+    try:
+        with time_limit(limit):
+            run.plan, run.carry = run.planner.plan(run.simulation.scene(), run.carry)
+    except TimeoutError as error:
+        run.failed(f"took longer than its {limit} s", error)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        run.failed(f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})", error)
+    else:
+        if not isinstance(run.plan, Trajectory):
+            run.failed(f"returned {type(run.plan).__name__}, not a Trajectory")
+    run.seconds.append(time.perf_counter() - start)
+
+
+def finish(runs: Sequence[Run]) -> None:
+    """Step runs together until each is done or has failed."""
+    while going := [run for run in runs if run.error is None and not run.simulation.done]:
+        for run in going:
+            ask(run)
+        planned = [run for run in going if run.error is None]
+        for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
+            if isinstance(error, InvalidTrajectory):
+                run.failed(str(error), error)
+            elif error is not None:
+                run.error = error  # of the scenario, not of the planner
+
+
+def simulate(scenario: Scenario, planner: Planner, config: SimulationConfig = NONREACTIVE) -> History:
+    """Drive one scenario with a planner. Raises PlannerError naming planner, scenario and iteration."""
+    run = begin(scenario, planner, config)
+    finish([run])
+    if run.error is not None:
+        raise run.error
+    return run.simulation.history(np.array(run.seconds))
+
+
+def simulate_batch(
+    scenarios: Iterable[Scenario], planner: Planner | Sequence[Planner], config: SimulationConfig = NONREACTIVE
+) -> list[Outcome]:
+    """Drive many scenarios, stepped together, with one planner or with one each.
+
+    One that fails is reported with its error, the others finish and are kept.
+    """
+    outcomes: list[Outcome] = []
+    planners = cycle([planner]) if not isinstance(planner, Sequence) else planner
+    pairs = zip(scenarios, planners, strict=isinstance(planner, Sequence))
+    while some := list(islice(pairs, TOGETHER)):
+        runs: list[Run | Exception] = []
+        for scenario, own in some:
+            try:
+                runs.append(begin(scenario, own, config))
+            except Exception as error:  # a scenario in which no simulation can start
+                runs.append(error)
+        finish([run for run in runs if isinstance(run, Run)])
+        outcomes += [outcome_of(scenario, run) for (scenario, _), run in zip(some, runs)]
+    return outcomes
+
+
+def outcome_of(scenario: Scenario, run: Run | Exception) -> Outcome:
+    error = run.error if isinstance(run, Run) else run
+    if isinstance(run, Run) and error is None:
+        return Outcome(scenario, run.simulation.history(np.array(run.seconds)))
+    return Outcome(scenario, None, f"{type(error).__name__}: {error}")
