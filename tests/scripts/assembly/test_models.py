@@ -50,7 +50,7 @@ def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
     [
         (
             ["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"],
-            "planner.samples means nothing to ilqr",
+            "planner.samples is not an option of ilqr",
         ),
         (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum reads the observation state"),
         (["mpc-rssm-empty", "--agent.planner", "mppi"], "take CEM or MCTS"),

@@ -230,7 +230,7 @@ def test_what_it_cannot_do_is_said_before_anything_is_built():
     with pytest.raises(ValueError, match="batch_size must be at least 2"):
         PPO(encoder_of(env), env.single_action_space, PPOConfig(batch_size=1))
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match='torch sees no CUDA device; use "auto" or "cpu"'):
+        with pytest.raises(ValueError, match='torch finds no CUDA device; use "auto" or "cpu"'):
             PPO(encoder_of(env), env.single_action_space, PPOConfig(device="cuda"))
 
 
