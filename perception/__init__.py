@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 Obs = Mapping[str, Tensor]
-"""Batched observations under the environment's keys: images uint8 (*B, H, W, C), vectors (*B, D), tokens int64 (*B, L)."""
+"""Batched observations by key: images uint8 (*B, H, W, C), vectors (*B, D), tokens int64 (*B, L)."""
 
 
 class Encoder(nn.Module):

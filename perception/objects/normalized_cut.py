@@ -22,7 +22,7 @@ from embodia.perception.objects.k_means import k_means
 
 Array = NDArray[Any]
 Graph = Any
-"""Affinities (P, P): symmetric, nonnegative, with a positive sum in every row. A numpy array or a scipy sparse array."""
+"""Affinities (P, P): symmetric, nonnegative, with a positive sum in every row; a numpy or scipy sparse array."""
 Threshold = Literal["mean", "median", "best"]
 
 
@@ -59,7 +59,7 @@ def second_eigenvector(graph: Graph) -> Array:
 
 
 def cut_value(graph: Graph, side: Array) -> float:
-    """Return the normalised cost, 0 to 2, of cutting side (P,) bool off the rest. Raises ValueError if a side is empty."""
+    """Return the normalised cost, 0 to 2, of cutting side (P,) bool off. Raises ValueError if a side is empty."""
     if side.all() or not side.any():
         raise ValueError("both sides of a cut need nodes; one is empty")
     degree = np.asarray(graph.sum(1)).ravel()

@@ -48,7 +48,7 @@ def _circle(side: int = 13) -> NDArray[Any]:
 
 
 def _triangle(base: int = 17, height: int = 9) -> NDArray[Any]:
-    """Isosceles triangle with a right angle at the top: each row is one pixel wider on both sides than the one above."""
+    """Isosceles triangle with a right angle at the top: each row is a pixel wider on both sides than the one above."""
     row, column = np.mgrid[:height, :base]
     depth = row - np.abs(column - (base - 1) / 2)  # rows below the slanted sides
     slanted = depth < LINE * np.sqrt(2)  # the line's vertical extent at 45 degrees

@@ -111,7 +111,7 @@ def test_chi_lets_opposite_phases_excite():
 
 
 def test_turning_the_input_turns_the_output():
-    """The layers depend on phase differences only: a common rotation passes through and does not change reconstructions."""
+    """The layers depend on phase differences only: a common rotation does not change reconstructions."""
     model = ComplexAutoEncoder(SHAPES.space(), hidden=4, bottleneck=8).eval()
     layers = nn.Sequential(model.encoding_layers, model.decoding_layers, model.last)
     z = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
