@@ -1,4 +1,4 @@
-"""Some worlds stepped one after another: what a vector of worlds and each of its worker processes are made of."""
+"""Environments stepped one after another: the content of a vector and of each of its worker processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,9 +12,11 @@ Leaf = tuple[tuple[str | int, ...], spaces.Space[Any]]
 
 
 class Worlds:
-    """Some worlds stepped one after another; results are written into arrays given by the caller.
+    """A list of environments stepped in sequence. Results are written into arrays of the caller.
 
-    `obs` maps leaf paths to arrays (n, ...), `offset` is the index of the first world in the whole vector.
+    Args:
+        env_fns: One constructor per environment.
+        offset: Index of the first environment in the whole vector, for messages.
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], offset: int = 0):
@@ -24,15 +26,17 @@ class Worlds:
         self.seeds: list[int | None] = [None] * len(env_fns)  # of the last seeded reset
         self.episodes = [0] * len(env_fns)  # since that reset
         self.steps = [0] * len(env_fns)  # in this episode
-        self.over = np.zeros(len(env_fns), bool)  # the next step restarts
+        self.over = np.zeros(len(env_fns), bool)  # the next step resets
         for i, env_fn in enumerate(env_fns):
             self.envs.append(self._guard(i, env_fn))
         self.leaves = list(leaves(self.envs[0].observation_space))
 
     def attach(self, obs: Sequence[NDArray[Any]], reward: Any, terminated: Any, truncated: Any) -> None:
+        """Set the arrays to write to: one per observation leaf, reward, terminated and truncated, each (n, ...)."""
         self.obs, self.reward, self.terminated, self.truncated = obs, reward, terminated, truncated
 
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None, mask: Sequence[bool]) -> list[Any]:
+        """Reset the environments of `mask` and return their infos, None for the others."""
         return [self._reset(i, seeds[i], options) if mask[i] else None for i in range(len(self.envs))]
 
     def _reset(self, i: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class Worlds:
         return info
 
     def step(self, actions: NDArray[Any]) -> list[Any]:
+        """Step every environment, or reset it if its episode is over. Returns the infos."""
         infos = []
         for i, env in enumerate(self.envs):
             if self.over[i]:
@@ -61,18 +66,19 @@ class Worlds:
                 raise
             self.terminated[i], self.truncated[i] = terminated, truncated
             self.over[i] = terminated or truncated
-            if "metrics" in info:  # Gymnasium takes an array's type from the first world: an int would cut the rest
+            if "metrics" in info:  # Gymnasium takes the dtype from the first world: an int would truncate the others
                 info = {**info, "metrics": {key: float(value) for key, value in info["metrics"].items()}}
             infos.append(info)
         return infos
 
     def expert_action(self) -> list[Any]:
-        """Where a world is over its action will be ignored, so the expert is not asked there."""
+        """Return the experts' actions; zeros where an episode is over, since that action will be ignored."""
         idle = self.envs[0].action_space
         zero = [np.zeros(idle.shape or (), idle.dtype) if over else None for over in self.over]
         return [zero[i] if over else self._call(i, "expert_action") for i, over in enumerate(self.over)]
 
     def get_state(self) -> list[Any]:
+        """Return a snapshot of each environment, with its time limit and counters."""
         return [
             {
                 "world": self._call(i, "get_state"),
@@ -86,8 +92,9 @@ class Worlds:
         ]
 
     def set_state(self, states: Sequence[Any]) -> None:
+        """Restore snapshots of `get_state`."""
         for i, (env, state) in enumerate(zip(self.envs, states, strict=True)):
-            if not self.started[i]:  # Gymnasium's wrappers refuse to step a world that was never reset
+            if not self.started[i]:  # Gymnasium's wrappers require a reset before the first step
                 self._reset(i, 0, None)
             self._write(i, self._call(i, "set_state", state["world"]))
             for layer, elapsed in zip(_time_limits(env), state["elapsed"], strict=True):
@@ -99,6 +106,7 @@ class Worlds:
         return [self._guard(i, env.render) for i, env in enumerate(self.envs)]
 
     def call(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        """Call the method `name` of each environment, or return the attribute."""
         return [self._call(i, name, *args, **kwargs) for i in range(len(self.envs))]
 
     def set_attr(self, name: str, values: Sequence[Any]) -> None:
@@ -138,7 +146,11 @@ class Worlds:
 
 
 def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
-    """The fixed-shape parts of a space with their paths."""
+    """Iterate over the fixed-shape parts of a space and their paths.
+
+    Raises:
+        TypeError: If a part has no fixed shape.
+    """
     if isinstance(space, spaces.Dict):
         for key, sub in space.items():
             yield from leaves(sub, (*path, key))
@@ -155,7 +167,7 @@ def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterat
 
 
 def _time_limits(env: gym.Env) -> list[Any]:
-    """The wrappers that count steps outside the environment's own snapshot."""
+    """Return the TimeLimit wrappers, which count steps outside the environment's own snapshot."""
     layers: list[Any] = []
     while isinstance(env, gym.Wrapper):
         if isinstance(env, gym.wrappers.TimeLimit):
@@ -165,7 +177,7 @@ def _time_limits(env: gym.Env) -> list[Any]:
 
 
 def nest(space: spaces.Space[Any], arrays: Iterator[NDArray[Any]]) -> Any:
-    """The arrays of `leaves(space)`, put back into the space's dicts and tuples."""
+    """Put the arrays of `leaves(space)` back into the space's dicts and tuples."""
     if isinstance(space, spaces.Dict):
         return {key: nest(sub, arrays) for key, sub in space.items()}
     if isinstance(space, spaces.Tuple):
@@ -174,7 +186,7 @@ def nest(space: spaces.Space[Any], arrays: Iterator[NDArray[Any]]) -> Any:
 
 
 def describe(env: gym.Env) -> dict[str, Any]:
-    """What a vector must know of its worlds."""
+    """Return the properties of an environment that a vector needs."""
     return {
         "observation_space": env.observation_space,
         "action_space": env.action_space,

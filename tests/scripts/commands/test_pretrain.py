@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
         (["pretrain", "mae", "--data", str(pictures), "--encoder", "conv"], "trains a ViT, which conv is not"),
         (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "leave --positives out"),
         (["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"], "--encoder.width means nothing to vit"),
-        (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "in the same place"),
+        (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "at the same location"),
         (["pretrain", "slow-features", "--data", str(pictures), "--positives", "augmentation"], "at temporal"),
         (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "which conv is not"),
         (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch sees no CUDA device"),
