@@ -10,7 +10,7 @@ CELL = spaces.Dict({"cell": spaces.Discrete(7)})
 
 
 class Corridors:
-    """n corridors of seven cells: the right end gives 1, the left 0.1, and both end the episode."""
+    """n corridors of seven cells, from the middle: the right end gives 1, the left 0.1, and both end the episode."""
 
     def __init__(self, n):
         self.n, self.cell = n, np.full(n, 3)

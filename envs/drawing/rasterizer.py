@@ -53,7 +53,7 @@ class Rasterizer:
             raise ValueError(f"sensors {tuple(sensors)}: unknown {unknown}; choose from {SENSORS}.")
         if height < 1 or width < 1 or not 0 < hfov < 180:
             raise ValueError(
-                f"invalid camera: {height} x {width} pixels, hfov {hfov}; expected positive sizes and 0 < hfov < 180."
+                f"invalid camera: {height} x {width} pixels, hfov {hfov} degrees; expected hfov between 0 and 180."
             )
         if not 0 < near < far:
             raise ValueError(f"near {near} m and far {far} m: expected 0 < near < far.")

@@ -130,7 +130,7 @@ def average_precision(ious: Sequence[Array], scores: Sequence[ArrayLike], thresh
     """
     total = sum(iou.shape[1] for iou in ious)
     if total == 0:
-        raise ValueError("no true object in any picture: average precision is undefined")
+        raise ValueError("no true object in any image, so average precision is undefined")
     confidence = np.concatenate([np.asarray(s, np.float64).ravel() for s in scores])
     right = np.concatenate([_taken(iou, np.asarray(s), threshold) for iou, s in zip(ious, scores)])
     hits = right[np.argsort(-confidence, kind="stable")].cumsum()

@@ -35,11 +35,10 @@ class DINOConfig:
     centre_momentum: float = 0.9
     """Momentum of the centre, the running mean of the teacher's outputs."""
     centring: Literal["mean", "sinkhorn", "off"] = "mean"
-    """How to keep the teacher from collapsing.
-
-    mean: subtract the mean of past batches. sinkhorn: give each prototype an equal share of the batch (SK in table 7;
-    Caron et al. 2020). off: no centring; one prototype then wins everywhere. Under strong augmentation, mean collapses
-    to the dimension that is easiest to predict, and sinkhorn keeps several.
+    """How to keep the teacher from collapsing. mean: subtract the mean of past batches. sinkhorn: give each prototype
+    an equal share of the batch (SK in table 7; Caron et al. 2020). off: no centring; one prototype then wins
+    everywhere. Under strong augmentation, mean collapses to the dimension that is easiest to predict, and sinkhorn
+    keeps several.
     """
     momentum: float = 0.996
     """Initial momentum of the teacher, which rises to 1 over `steps` updates."""

@@ -15,12 +15,12 @@ class CartPole(AnalyticModel):
     x = (position [m], velocity [m/s], theta [rad], 0 upright, theta_dot [rad/s]); u = force [N].
     """
 
-    gravity: float = 9.8  # [m/s^2]
-    cart_mass: float = 1.0  # [kg]
-    pole_mass: float = 0.1  # [kg]
-    half_length: float = 0.5  # [m]
-    dt: float = 0.04  # [s]
-    max_force: float = 10.0  # [N]
+    gravity: float = 9.8  # gravitational acceleration [m/s^2]
+    cart_mass: float = 1.0  # mass of the cart [kg]
+    pole_mass: float = 0.1  # mass of the pole [kg]
+    half_length: float = 0.5  # half the length of the pole [m]
+    dt: float = 0.04  # duration of an integration step [s]
+    max_force: float = 10.0  # maximum force [N]
     substeps: int = 1
     """Number of steps of dt per action: the control period is substeps * dt."""
     state_dim = 4

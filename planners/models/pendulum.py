@@ -15,12 +15,12 @@ class Pendulum(AnalyticModel):
     x = (theta [rad], 0 upright, theta_dot [rad/s]); u = torque [N m].
     """
 
-    gravity: float = 10.0  # [m/s^2]
-    mass: float = 1.0  # [kg]
-    length: float = 1.0  # [m]
-    dt: float = 0.05  # [s]
-    max_torque: float = 2.0  # [N m]
-    max_speed: float = 8.0  # [rad/s]
+    gravity: float = 10.0  # gravitational acceleration [m/s^2]
+    mass: float = 1.0  # mass of the rod [kg]
+    length: float = 1.0  # length of the rod [m]
+    dt: float = 0.05  # duration of an integration step [s]
+    max_torque: float = 2.0  # maximum torque [N m]
+    max_speed: float = 8.0  # maximum angular speed [rad/s]
     substeps: int = 1
     """Number of steps of dt per action: the control period is substeps * dt."""
     state_dim = 2
