@@ -274,11 +274,11 @@ def test_make_chooses_and_refuses():
     assert native.num_envs == 3
     assert not isinstance(native, SyncVector), "CartPole has a simulator of N worlds"
     assert isinstance(make("Acrobot-v1"), SyncVector), "and Acrobot has none"
-    with pytest.raises(ValueError, match="no simulator of N worlds"):
+    with pytest.raises(ValueError, match="no batched simulator"):
         make("Acrobot-v1", 2, "native")
     with pytest.raises(ValueError, match="choose auto"):
         make("CartPole-v1", 2, "async")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="at least one world"):
+    with pytest.raises(ValueError, match="at least one environment"):
         make("CartPole-v1", 0)
     with pytest.raises(gym.error.NameNotFound, match="CartPole"):
         make("CartPol-v1")

@@ -1,4 +1,4 @@
-"""The environment contract, over every registered grid task."""
+"""Tests of the environment contract for every registered grid task."""
 
 import re
 import subprocess
@@ -155,16 +155,16 @@ def test_an_invalid_action_names_env_level_and_step(action):
     env.step(2)
     with pytest.raises(ValueError, match=r"embodia/MiniGrid-Empty-5x5-v0, level 4, step 1: action .* Discrete\(7\)"):
         env.step(action)
-    assert env.step(2)[1] == 0.0  # nothing was lost
+    assert env.step(2)[1] == 0.0  # the rejected actions had no effect
 
 
 def test_stepping_outside_an_episode_says_call_reset():
     env = GridEnv("MiniGrid-Empty-5x5-v0", max_steps=1)
-    with pytest.raises(RuntimeError, match="not begun; call reset"):
+    with pytest.raises(RuntimeError, match="has not started; call reset"):
         env.step(0)
     env.reset(seed=0)
     env.step(0)
-    with pytest.raises(RuntimeError, match="is over, after 1 steps; call reset"):
+    with pytest.raises(RuntimeError, match="is over after 1 steps; call reset"):
         env.step(0)
 
 
@@ -178,7 +178,7 @@ def test_impossible_options_are_named(wrong):
 
 
 def test_an_unknown_task_is_told_its_neighbours():
-    with pytest.raises(ValueError, match="'MiniGrid-Empty-9x9-v0' is no task of minigrid's; nearest: MiniGrid-Empty-"):
+    with pytest.raises(ValueError, match="unknown minigrid task 'MiniGrid-Empty-9x9-v0'; nearest: MiniGrid-Empty-"):
         GridEnv("MiniGrid-Empty-9x9-v0")
 
 

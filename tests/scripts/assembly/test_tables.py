@@ -89,8 +89,8 @@ def test_parts_are_built_with_what_they_ask_for_by_name():
 def test_flags_of_a_class_without_a_configuration_say_what_its_docstring_says():
     said = documented(ENCODER.table["vit"])
     assert said["patch_size"] == "Side of a patch [pixels]."
-    assert "interpolated" not in said["pool"]
-    assert documented(CEM)["min_std"].startswith("Keeps the distribution from collapsing")
+    assert "interpolates" not in said["pool"]
+    assert documented(CEM)["min_std"].startswith("Minimum standard deviation")
     names = [each.name for each in dataclasses.fields(options(ENCODER.table["vit"], ENCODER.given))]
     assert names == ["patch_size", "dim", "depth", "num_heads", "num_registers", "output", "pool"]
 
