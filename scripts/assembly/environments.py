@@ -61,7 +61,7 @@ def is_own(name: str) -> bool:
 
 
 def driver(kind: Kind, planner: Any) -> Callable[[Any], Any] | None:
-    """What makes a planner for a scenario; None for the logged driver, whom roads have themselves."""
+    """What makes a planner for a scenario; None for the logged driver, which roads have themselves."""
     return None if kind.name(planner) == "log" else partial(drives, kind, planner)
 
 

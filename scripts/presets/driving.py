@@ -30,13 +30,14 @@ SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
 def planned(driver: str) -> Config:
-    """A planner, asked by the environment as its expert."""
-    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), "expert")
+    """A planner, asked by the environment as its expert, under nuPlan's rules on both splits."""
+    options = RoadOptions(expert=driver, rules="nuplan")
+    return Config(EnvConfig("embodia/DrivingTrajectory-v0", options), "expert")
 
 
 DRIVING: tuple[Preset, ...] = (
     Preset("constant-velocity", "straight on at the present speed; nothing to train", planned("constant-velocity")),
-    Preset("log-future", "the logged driver, tracked; nothing to train", planned("log")),
+    Preset("log-future", "nuPlan's log future: the recorded rows, tracked; nothing to train", planned("log-future")),
     Preset("idm", "nuPlan's IDM planner; nothing to train", planned("idm")),
     Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
     Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, SCENE, 120_000)),

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.driving.learning.drives import Drives
-from embodia.envs.driving.learning.log_expert import LogExpert, local_poses
 from embodia.envs.driving.learning.manoeuvre import ACCELERATION, STEERING_RATE, TRAJECTORY_TIMES, ActionKind
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import CHALLENGE_HORIZON, Planner
 from embodia.envs.driving.simulation.planner_runs import complaint, first_carry, next_plan
 from embodia.envs.driving.types import Floats, InvalidTrajectory, Trajectory
+from embodia.envs.driving.vehicle.log_expert import LogExpert, local_poses
 from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
 
 MakePlanner = Callable[[Scenario], Planner]

@@ -12,7 +12,6 @@ from gymnasium.utils.env_checker import check_env
 from embodia.envs import NoExpert
 from embodia.envs.driving.learning import pool
 from embodia.envs.driving.learning.env import DrivingEnv
-from embodia.envs.driving.learning.log_expert import LogExpert
 from embodia.envs.driving.learning.raster import BEV_BEHIND, BEV_SIZE
 from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.map.geometry import box_corners, boxes_intersect
@@ -27,8 +26,10 @@ from embodia.envs.driving.simulation.planner_runs import simulate
 from embodia.envs.driving.simulation.worlds import TorchArrays
 from embodia.envs.driving.types import StateColumn
 from embodia.envs.driving.vehicle.bicycle import bicycle_step, ego_boxes
+from embodia.envs.driving.vehicle.log_expert import LogExpert
 from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
+from embodia.planners.driving.logged_driver import LoggedDriver
 from embodia.planners.driving.pdm_closed import PdmClosed
 from embodia.tests.envs.driving.road import WIDTH, car, ego_history, join, scenario_on
 
@@ -340,6 +341,18 @@ def test_the_logged_driver_comes_back_to_its_log():
     np.testing.assert_allclose(late[:, 0], [0, 15 - 5 * np.exp(-1), 45 - 5 * np.exp(-4)], atol=1e-6)
     aside = expert.plan(10, way[10] + [0, 1.0, 0.1], times)
     np.testing.assert_allclose(aside[0], [-np.sin(0.1), -np.cos(0.1), -0.1], atol=1e-9)
+
+
+def test_the_logged_driver_is_a_planner_too(scenarios):
+    """Asked by the environment, or as a planner: the same drive, but for the 32 bits of an action."""
+    driven = []
+    for expert in (None, lambda scenario: LoggedDriver(scenario.expert)):
+        env = DrivingVectorEnv(1, scenarios[1:2], action="trajectory", rules="nuplan", expert=expert)
+        env.reset(seed=0)
+        for _ in range(30):
+            env.step(env.expert_action())
+        driven.append(env.drives.driven(0, 31))
+    np.testing.assert_allclose(*driven, atol=1e-5)
 
 
 def test_the_path_begins_at_the_ego_and_changes_lanes_ahead_of_it(road_map):
