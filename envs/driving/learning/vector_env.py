@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from embodia.envs import Info, NoExpert, Observation, Split, State, level_seed
+from embodia.envs import Info, NoExpert, Observation, Split, State, content_digest, level_seed
 from embodia.envs.driving.learning.commands import Commands, Plans
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.expert import MakePlanner, make_expert
@@ -101,7 +101,7 @@ class DrivingVectorEnv(VectorEnv):
                 chosen[i] = given % len(self.scenarios)
         if "scenario" in options:
             chosen = np.asarray(options["scenario"], np.int64)
-        return self._observe(self._begin(chosen, mask)), {}
+        return self._observe(self._begin(chosen, mask)), self._levels(mask)
 
     def _begin(self, chosen: NDArray[np.int64], mask: NDArray[np.bool_]) -> Drives:
         """Start the scenarios `chosen` (N,) in the worlds under a mask (N,)."""
@@ -143,11 +143,23 @@ class DrivingVectorEnv(VectorEnv):
         flags = terminated.cpu().numpy(), truncated.cpu().numpy()
         self.over = flags[0] | flags[1]
         rewards = torch.where(restarted, 0.0, reward).cpu().numpy().astype(np.float64)
-        return self._observe(drives), rewards, *flags, infos_at_the_end(drives, self.sums, self.over)
+        infos = infos_at_the_end(drives, self.sums, self.over) | (self._levels(fresh) if fresh.any() else {})
+        return self._observe(drives), rewards, *flags, infos
 
     def _drawn(self, i: int) -> int:
         """The next scenario of world i's own generator."""
         return int(self.generators[i].integers(len(self.scenarios)))
+
+    def _levels(self, begun: NDArray[np.bool_]) -> Info:
+        """The names of the scenarios that have begun in the worlds under a mask (N,)."""
+        drives = self._under_way("naming them")
+        names = np.array([level_name(drives.scenario_of(i)) if new else "" for i, new in enumerate(begun)], object)
+        return {"level": names, "_level": begun.copy()}
+
+    def metrics(self) -> Info:
+        """The scores of every world's drive so far, each (N,)."""
+        drives = self._under_way("scoring them")
+        return infos_at_the_end(drives, self.sums, np.ones(self.num_envs, bool))["metrics"]
 
     def _observe(self, drives: Drives) -> Observation:
         seen = observe(self.arrays, drives.worlds, self.keys, drives.previous)
@@ -214,6 +226,12 @@ class DrivingVectorEnv(VectorEnv):
         answers = state.get("answers", [])  # older snapshots have none
         self.answers = {i: state_to_answer(each) for i, each in enumerate(answers) if each is not None}
         return self._observe(drives)
+
+
+def level_name(scenario: Scenario) -> str:
+    """Log, token and a digest of what was recorded."""
+    digest = content_digest(scenario.map.name, scenario.route, scenario.time_us, scenario.ego, scenario.tracks.boxes)
+    return f"{scenario.log_name}/{scenario.token}/{digest}"
 
 
 def answer_to_state(answer: Answer | None) -> State | None:

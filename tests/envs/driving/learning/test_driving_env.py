@@ -247,6 +247,19 @@ def test_mistakes_are_said(scenarios):
         env.step(np.array([[0, 0], [np.nan, 0]], np.float32))
 
 
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_a_drive_cut_short_is_scored_and_levels_have_names(scenarios, rules):
+    options = {"scenarios": scenarios, "rules": rules, "action": "trajectory"}
+    env = gym.make("embodia:embodia/DrivingTrajectory-v0", max_episode_steps=3, **options)
+    names = {env.reset(seed=seed)[1]["level"] for seed in (0, 1, 3)}
+    assert len(names) == 2
+    assert all("synthetic-log/" in name for name in names)
+    for _ in range(3):
+        *_, truncated, _ = env.step(env.unwrapped.expert_action())
+    assert truncated
+    assert env.unwrapped.metrics()["no_ego_at_fault_collisions"] == 1
+
+
 def test_ids_are_registered():
     assert gym.spec("embodia/Driving-v0").vector_entry_point.endswith("DrivingVectorEnv")
 
