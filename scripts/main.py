@@ -44,6 +44,7 @@ ELSEWHERE = (
     ("embodia.envs", "NoExpert"),
     ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
     ("embodia.envs.driving.scenarios.pack", "PackError"),
+    ("embodia.envs.driving.simulation.closed_loop", "PlannerError"),
     ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
     ("embodia.envs.homes.engines.habitat_sim_engine", "HabitatSimMissing"),
     ("embodia.envs.homes.navmesh.navmesh", "NavMeshError"),
