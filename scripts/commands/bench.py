@@ -36,9 +36,10 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(asked, o.Tables):
         tables.rewrite(results.ROOT)
         return 0
+    origin = results.provenance(asked.name, shlex.join(["embodia", "bench", *arguments]))
     rows = importlib.import_module(f"embodia.scripts.bench.{asked.module}").measure(asked)
     print(tables.text(rows))
-    found = results.result(asked.name, shlex.join(["embodia", "bench", *arguments]), rows)
+    found = results.result(origin, rows)
     if not asked.smoke:
         print(f"results: {results.write(found, asked.results or results.folder())}", file=sys.stderr)
     if asked.json:

@@ -61,16 +61,20 @@ def row(
     return Row(name, found.value, found.low, found.high, len(values), paper, cpu_minutes, tuple(controls), unit, means)
 
 
-def result(name: str, command: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """The content of a result file."""
+def provenance(name: str, command: str) -> dict[str, Any]:
+    """All of a result file but its rows; to be asked before the bench runs, in case that files change meanwhile."""
     return {
         "bench": name,
         "command": command,
         "commit": commit(),
         "machine": {**hardware(), "versions": versions()},
         "date": datetime.now(UTC).date().isoformat(),
-        "rows": [asdict(each) for each in rows],
     }
+
+
+def result(origin: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The content of a result file."""
+    return {**origin, "rows": [asdict(each) for each in rows]}
 
 
 def write(found: dict[str, Any], folder: Path) -> Path:

@@ -34,7 +34,7 @@ def test_timings_are_medians_with_their_range(capsys):
 
 
 def test_what_is_written_is_read_again_with_controls(tmp_path, capsys):
-    found = results.result("some", "embodia bench some", ROWS)
+    found = results.result(results.provenance("some", "embodia bench some"), ROWS)
     path = results.write(found, tmp_path / "results")
     assert {"bench", "command", "commit", "machine", "date", "rows"} == set(json.loads(path.read_text()))
     assert found["machine"]["cores"] >= 1
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_again_with_controls(tmp_path, capsys):
 
 
 def test_an_older_result_is_replaced_with_a_line_that_names_it(tmp_path, capsys):
-    found = results.result("some", "embodia bench some", ROWS)
+    found = results.result(results.provenance("some", "embodia bench some"), ROWS)
     path = results.write({**found, "commit": "abc1234"}, tmp_path)
     results.write(found, tmp_path)
     assert f"{path} replaces the result of `embodia bench some` at commit abc1234" in capsys.readouterr().err
