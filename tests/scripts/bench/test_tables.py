@@ -51,9 +51,8 @@ def test_a_number_without_an_interval_stands_alone():
 
 
 def test_a_page_is_filled_between_its_markers(tmp_path):
-    results.write(
-        results.result("some", "embodia bench some", [number("a", 0.5, "x"), number("b", 0.6, "y")]), tmp_path
-    )
+    origin = results.provenance("some", "embodia bench some")
+    results.write(results.result(origin, [number("a", 0.5, "x"), number("b", 0.6, "y")]), tmp_path)
     page = (
         "before\n<!-- results: some: y -->\nold\n<!-- end -->\nbetween\n<!-- results: other -->\n<!-- end -->\nafter\n"
     )
