@@ -16,6 +16,7 @@ VERBS = {
     "imagine": "what a trained world model sees ahead: truth, imagination and error in one picture",
     "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
     "pretrain": "an encoder that teaches itself on recorded episodes, pictures or films",
+    "sample": "draw samples from a trained generative model: a picture grid, a video of the denoising, their quality",
     "probe": "what a pretrained encoder knows: linear, nearest neighbours, regression, beside controls",
     "attention": "where a pretrained vision transformer looks, as pictures and films",
     "segment": "the objects that a pretrained encoder finds without labels, as pictures and films",
@@ -50,6 +51,7 @@ ELSEWHERE = (
     ("embodia.envs.video.clips", "VideoError"),
     ("embodia.envs.workers", "WorkerError"),
     ("gymnasium.error", "Error"),
+    ("embodia.perception.generative", "NonFinite"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
 )
 """Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""

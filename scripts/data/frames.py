@@ -182,16 +182,21 @@ class Pool:
 
     def batch(self, n: int) -> dict[str, Any]:
         """n clips as rows, {"obs": {key: (T, n, ...)}}. Raises Mistake where there is no clip at all."""
+        return {"obs": {self.key: self.draw(n)[0]}}
+
+    def draw(self, n: int) -> tuple[Array, Array]:
+        """n clips (T, n, ...), and the number of the file that each is of (n,)."""
         if not self.clips:
             self._fill()
         drawn = self.rng.permutation(len(self.clips))[:n]
         if len(drawn) < n:  # fewer clips than a batch
             drawn = self.rng.integers(len(self.clips), size=n)
         rows = np.stack([self.clips[i] for i in drawn], axis=1)
+        files = np.array([self.places[i][0] for i in drawn])
         if not self.whole:
             for i in np.unique(drawn):
                 self.places[i], self.clips[i] = self._next()
-        return {"obs": {self.key: rows}}
+        return rows, files
 
     def _fill(self) -> None:
         while len(self.clips) < self.capacity:

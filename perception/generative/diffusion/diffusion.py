@@ -31,7 +31,7 @@ class Diffusion(Generative):
         denoiser: (x, time, condition, drop) -> (B, *event).
         event: shape of one sample.
         schedule: the noise levels.
-        kind: what the denoiser predicts: noise "eps", data "x0" or velocity "v".
+        predicts: what the denoiser predicts: noise "eps", data "x0" or velocity "v".
         drop: share of the conditions dropped in training, so that the model is unconditional too and can be guided.
         limit: data lie within -limit to limit, and predicted data are clipped to it; None for no clipping.
         sampler: the default of `sample`.
@@ -42,14 +42,14 @@ class Diffusion(Generative):
         denoiser: Denoiser,
         event: Sequence[int],
         schedule: Schedule,
-        kind: Kind = "eps",
+        predicts: Kind = "eps",
         drop: float = 0.1,
         limit: float | None = None,
         sampler: Sampler | None = None,
     ):
         super().__init__()
         self.denoiser, self.event, self.schedule = denoiser, tuple(event), schedule
-        self.kind, self.drop, self.limit = kind, drop, limit
+        self.predicts, self.drop, self.limit = predicts, drop, limit
         self.sampler = sampler or DDIM(min(50, schedule.steps))
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -85,14 +85,14 @@ class Diffusion(Generative):
         alpha, sigma = (per_sample(each, x0) for each in self.schedule.at(t))
         drop = torch.rand(len(x), device=x.device) < self.drop if condition is not None and self.drop else None
         output = self.denoiser(x, self.schedule.time(t), condition, drop)
-        square = (output - target(self.kind, x0, eps, alpha, sigma)).square()
+        square = (output - target(self.predicts, x0, eps, alpha, sigma)).square()
         return square.mean() if known is None else square[~known].mean()
 
     def predict(self, x: Tensor, t: int, condition: Condition | None = None, drop: Tensor | None = None) -> Prediction:
         """What the denoiser says of x (B, *event) at level t, without guidance or clipping."""
         level = torch.full((len(x),), t, device=x.device)
         output = self.denoiser(x, self.schedule.time(level), condition, drop)
-        return prediction(self.kind, output, x, self.schedule.alphas[t], self.schedule.sigmas[t])
+        return prediction(self.predicts, output, x, self.schedule.alphas[t], self.schedule.sigmas[t])
 
     def predictor(self, condition: Condition | None = None, guidance: Scale = 1.0) -> Predict:
         """The denoiser under a condition, guided and clipped: what samplers are given.

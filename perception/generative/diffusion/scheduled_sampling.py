@@ -71,7 +71,7 @@ class ScheduledSampling(nn.Module):
         for level, below in pairwise(levels):
             alpha, sigma = (per_sample(each, x) for each in model.schedule.at(level))
             output = model.denoiser(x, model.schedule.time(level), condition)
-            data, noise = prediction(model.kind, output, x, alpha, sigma)
+            data, noise = prediction(model.predicts, output, x, alpha, sigma)
             if model.limit is not None:
                 data = data.clamp(-model.limit, model.limit)
                 noise = (x - alpha * data) / sigma

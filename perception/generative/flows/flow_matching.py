@@ -8,6 +8,7 @@ from torch import Tensor
 
 from embodia.perception.generative import Condition, Denoiser, Generative
 from embodia.perception.generative.conditions import check_rows
+from embodia.perception.generative.denoisers.image_denoiser import Network, image_denoiser
 from embodia.perception.generative.noise import check_finite, normal, per_sample
 
 
@@ -54,3 +55,24 @@ class FlowMatching(Generative):
             x = x - h * self.velocity(middle, t - h / 2, condition)
             check_finite(x, "the sample", number + 1)
         return x
+
+
+def image_flow(
+    shape: Sequence[int],
+    classes: int = 0,
+    network: Network = "unet",
+    width: int = 32,
+    depth: int = 3,
+    steps: int = 25,
+) -> FlowMatching:
+    """Flow matching of pictures of -1 to 1, conditional on their class where they have classes.
+
+    Args:
+        shape: (C, H, W).
+        classes: number of classes; 0 for an unconditional model.
+        network: a U-Net, a transformer of 4x4 patches, or an MLP for tiny pictures.
+        width: channels of the U-Net's first level, or width of a token or layer.
+        depth: levels of the U-Net, each half the size of the one before; or number of blocks or layers.
+        steps: midpoint steps of sampling.
+    """
+    return FlowMatching(image_denoiser(shape, classes, network, width, depth), shape, steps=steps)
