@@ -192,19 +192,61 @@ def merit(path: Path) -> float | None:
 
 
 def best(folder: Path | str) -> Path | None:
-    """Return the checkpoint with the best score (the newest of equals), or the newest if none has a score."""
-    paths = list_steps(folder)
-    scored = [(value, path) for path in paths if (value := merit(path)) is not None]
-    return max(scored)[1] if scored else (paths[-1] if paths else None)
+    """Return the intact checkpoint with the best score (the newest of equals), or the newest if none has a score.
+
+    Warns about each damaged one that it skips; None if no checkpoint is intact.
+    """
+    scored = [(value, path) for path in list_steps(folder) if (value := merit(path)) is not None]
+    for _, path in sorted(scored, reverse=True):
+        try:
+            return load(path).path
+        except CheckpointError as error:
+            warnings.warn(f"skipped: {error}", stacklevel=2)
+    return latest(folder)
 
 
 def prune(folder: Path | str, keep: int) -> None:
-    """Remove all checkpoints except the newest `keep` and the best one; `keep=0` removes none."""
+    """Remove all intact checkpoints except the newest `keep` and the best one; `keep=0` removes none.
+
+    Damaged checkpoints do not count. They are renamed to `<step>.damaged` and never removed.
+    """
+    if keep <= 0:
+        return
+    for path in list_steps(folder):
+        if not _intact(path):
+            _set_aside(path)
     paths = list_steps(folder)
-    spared = {*paths[-keep:], best(folder)} if keep > 0 else set(paths)
+    spared = {*paths[-keep:], best(folder)}
     for path in paths:
         if path not in spared:
             shutil.rmtree(path, ignore_errors=True)
+
+
+_verified: dict[Path, tuple[tuple[str, int, int], ...]] = {}
+"""Size and modification time of the files of checkpoints that this process has verified."""
+
+
+def _intact(path: Path) -> bool:
+    """Verify a checkpoint; one whose files have not been touched since the last call is not read again."""
+    files = tuple((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(path.iterdir()))
+    if _verified.get(path) == files:
+        return True
+    try:
+        load(path)
+    except CheckpointError:
+        return False
+    _verified[path] = files
+    return True
+
+
+def _set_aside(path: Path) -> None:
+    free = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.damaged-{number}")
+    path.rename(free)
+    warnings.warn(f"{path} is damaged; it was renamed to {free.name}", stacklevel=3)
 
 
 def check_fits(checkpoint: Checkpoint, agent: Saved) -> None:

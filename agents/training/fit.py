@@ -17,7 +17,7 @@ from embodia.agents.training import checkpoint
 from embodia.agents.training.interrupt import Stop, stop_on_signals
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.optimization import Optimization, OptimizationConfig
-from embodia.agents.training.rng import rng_state, set_rng_state
+from embodia.agents.training.rng import rng_state, set_rng_state, set_threads
 from embodia.agents.training.rows import NonFinite
 
 Evaluate = Callable[[], Mapping[str, float]]
@@ -112,6 +112,10 @@ def fit(
     with nullcontext(logger) if logger else Logger(folder, tensorboard=False) as log, stop_on_signals() as stop:
         now = restore(checkpoints, trained, data, log) if checkpoints is not None and resume else Progress()
         watch, saved, saved_at = Watch(config.warmup), now.updates, time.monotonic()
+        if checkpoints is not None and not checkpoint.list_steps(checkpoints):
+            if resume:
+                log.restart()
+            save(checkpoints, trained, data, log, now, decides, meta)  # so that a run killed early can be resumed
         log.start(now.updates, config.steps)
         while True:
             done = now.updates >= config.steps
@@ -207,6 +211,7 @@ def save(
         "data": data.state_dict(),
         "logger": logger.state_dict(),
         "rng": rng_state(),
+        "threads": torch.get_num_threads(),
         "progress": {key: value for key, value in vars(now).items() if key != "lines"},
     }
     judged = now.scores if now.evaluated == now.updates else {}
@@ -260,6 +265,7 @@ def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Log
     data.load_state_dict(training["data"])
     logger.load_state_dict(training["logger"])
     set_rng_state(training["rng"])
+    set_threads(training.get("threads"))
     return Progress(**training["progress"])
 
 

@@ -42,7 +42,7 @@ class Logger:
         self._seconds, self._cpu_seconds = 0.0, 0.0  # of earlier processes
         self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._last = (0, 0.0)  # step and time of the last write
-        self._resumed = 0
+        self._resumed: int | None = None  # step from which events of earlier processes are void
 
     @property
     def seconds(self) -> float:
@@ -59,6 +59,12 @@ class Logger:
         self._last = (step, self.seconds)
         if self._console:
             self._console.start(step, total)
+
+    def restart(self) -> None:
+        """Remove what a process wrote that was killed before its first checkpoint."""
+        if self._file is not None and self._file.seek(0, 2) > 0:
+            self._file.truncate(0)
+            self._resumed = 0
 
     def add(self, numbers: Mapping[str, Any]) -> None:
         """Add numbers to the means of the next `write`. Scalar tensors stay on their device until then."""
@@ -123,7 +129,7 @@ class Logger:
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter  # here: importing it takes a second
 
-            self._events = SummaryWriter(str(self.folder), purge_step=self._resumed or None)
+            self._events = SummaryWriter(str(self.folder), purge_step=self._resumed)
         for name, value in numbers.items():
             self._events.add_scalar(name, value, step)
 

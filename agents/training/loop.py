@@ -82,7 +82,12 @@ def train(
     logger = logger or Logger(folder, tensorboard=False, console=False)
     buffer = agent.buffer()
     now = resume_training(checkpoints, agent, env, buffer, logger) if checkpoints is not None and resume else None
-    now = now or begin(agent, env, schedule.seed)
+    if now is None:
+        now = begin(agent, env, schedule.seed)
+        if resume:
+            logger.restart()
+        if checkpoints is not None:  # so that a run that is killed early is resumed, not begun beside itself
+            save_training(checkpoints, agent, env, buffer, logger, now, config)
     scores = EpisodeScores(env, now.reported)
     logger.start(now.step, schedule.steps)
     saved_at = time.monotonic()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from embodia.agents import Agent, Array, Buffer, Carry, VectorEnvironment
 from embodia.agents.training import checkpoint
 from embodia.agents.training.levels import as_array, begun
 from embodia.agents.training.logger import Logger
-from embodia.agents.training.rng import rng_state, set_rng_state
+from embodia.agents.training.rng import rng_state, set_rng_state, set_threads
 from embodia.agents.training.scores import deciding, declared_scores
 
 
@@ -64,6 +65,7 @@ def save_training(
         "logger": logger.state_dict(),
         "worlds": snapshot(env),
         "rng": rng_state(),
+        "threads": torch.get_num_threads(),
         "progress": now.state_dict(),
     }
     meta = {**judgement(env, now), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
@@ -119,6 +121,7 @@ def resume_training(
     else:
         env.set_state(training["worlds"])
     set_rng_state(training["rng"])
+    set_threads(training.get("threads"))
     return now
 
 

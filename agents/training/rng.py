@@ -28,3 +28,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def set_threads(threads: int | None) -> None:
+    """Use the number of torch threads of the process that wrote a checkpoint: sums in another order differ in the last
+    bits. None, of checkpoints that do not record it, changes nothing."""
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)

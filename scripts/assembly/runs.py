@@ -1,6 +1,8 @@
 """Run folders: create and find them, read their configuration and checkpoints. They are never overwritten."""
 
+import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -9,6 +11,8 @@ from pathlib import Path
 from embodia.agents.training import checkpoint
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.image_encoders import find as find_encoder
+from embodia.scripts.assembly.json_lines import read_lines
+from embodia.scripts.assembly.locks import LOCK, locked
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.mistake import Mistake, nearest
 
@@ -30,7 +34,7 @@ def fresh(folder: Path) -> Path:
 
 def exactly(folder: Path) -> Path:
     """Create the folder. Raises Mistake if it exists and is not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(each.name != LOCK for each in folder.iterdir())):
         raise Mistake(
             f"{folder} is not empty, and runs are never overwritten; choose another folder, or train --resume {folder}"
         )
@@ -47,12 +51,34 @@ def filled(out: Path | None, otherwise: Path) -> Iterator[Path]:
     folder = exactly(out) if out else fresh(otherwise)
     made = [folder, *made] if mine else []
     try:
-        yield folder
+        with locked(folder, "written"):
+            exactly(folder)  # again, now that no other process can write there
+            yield folder
     except BaseException:
         with suppress(OSError):  # not empty, so it stays
             for each in made:
                 each.rmdir()
         raise
+
+
+@contextmanager
+def discarded_on_failure(run: Path) -> Iterator[None]:
+    """A context that removes a new run if an error ends it before its first update.
+
+    Such a run holds nothing but its configuration and untrained weights.
+    """
+    try:
+        yield
+    except Exception:
+        if not (trained_steps(run) or read_lines(run / "metrics.jsonl")):
+            shutil.rmtree(run, ignore_errors=True)
+        raise
+
+
+def trained_steps(run: Path) -> int:
+    """Return the steps of the newest checkpoint of a run, intact or not; 0 if it has none."""
+    paths = checkpoint.list_steps(run / "checkpoints")
+    return int(paths[-1].name) if paths else 0
 
 
 def find(target: str, runs: Path) -> Path:
@@ -61,11 +87,24 @@ def find(target: str, runs: Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     known = sorted(path.parent for path in runs.glob(f"*/{CONFIG}"))
-    ofpreset = [path for path in known if path.name.split("-seed")[0] == target]
-    if ofpreset:
-        return max(ofpreset, key=lambda path: (path / CONFIG).stat().st_mtime)
+    trained = [path for path in known if path.name.split("-seed")[0] == target and trained_steps(path)]
+    if trained:  # a finished run rather than one that was interrupted, and of those the newest
+        newest = max(trained, key=lambda path: (is_finished(path), (path / CONFIG).stat().st_mtime))
+        unfinished = "" if is_finished(newest) else f"; its training stopped at step {trained_steps(newest):,}"
+        print(f"{target}: {newest}{unfinished}", file=sys.stderr)
+        return newest
     hint = nearest(target, [path.name for path in known])
     raise Mistake(f"{target} is not a run: no {CONFIG} in {target} or {runs / target}. {hint} Train one first.")
+
+
+def is_finished(run: Path) -> bool:
+    """Return whether a run has been trained for all the steps that its configuration asks for."""
+    try:
+        found = json.loads((run / CONFIG).read_text())["config"]
+        wanted = int((found.get("schedule") or found["training"])["steps"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return trained_steps(run) >= wanted
 
 
 def weights(run: Path, which: str = "best") -> Path:

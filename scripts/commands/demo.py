@@ -39,10 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     config = shortened(preset("dagger-doorkey"), args)
     check(config, learns=True)
     run = runs.fresh(args.runs / "demo")
-    write(config, run / runs.CONFIG, preset="demo", config_hash=config_hash(config))
-    print(f"An agent learns from an expert to fetch a key, open a door and reach the goal ({config.env.id}).")
-    if code := carry_out(config, run, "demo"):
-        return code
+    with runs.discarded_on_failure(run):
+        write(config, run / runs.CONFIG, preset="demo", config_hash=config_hash(config))
+        print(f"An agent learns from an expert to fetch a key, open a door and reach the goal ({config.env.id}).")
+        if code := carry_out(config, run, "demo"):
+            return code
     made = report(run)
     failures = list(broken(made, run))
     for failure in failures:

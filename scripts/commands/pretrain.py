@@ -1,6 +1,5 @@
 """`embodia pretrain LEARNER --data PATH`: self-supervised training of an encoder on episodes, images or videos."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,9 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import own, runs
 from embodia.scripts.assembly.earlier import PRETRAIN, flags
 from embodia.scripts.assembly.image_encoders import NAME, describe, find
+from embodia.scripts.assembly.json_lines import read_lines
 from embodia.scripts.assembly.kinds import GENERATIVE, LEARNER
+from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import chosen, configured, help_of, names
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
@@ -34,7 +35,6 @@ from embodia.scripts.assembly.self_supervision import (
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands import pretrain_generative
-from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake
 
@@ -132,8 +132,9 @@ def main(arguments: Sequence[str]) -> int:
     built = build(config)  # errors are raised before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
-    write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(config, *built, run)
+    with runs.discarded_on_failure(run):
+        write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+        return carry_out(config, *built, run)
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
@@ -193,7 +194,7 @@ def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run:
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     left = kept(config.method, config.encoder)
     about = describe(left, clips.space, config=plain(config), config_hash=config_hash(config))
-    with one_at_a_time(run), Logger(run) as logger:
+    with locked(run, "trained"), Logger(run) as logger:
         now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; to continue: embodia pretrain --resume {run}", file=sys.stderr)
@@ -203,7 +204,7 @@ def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run:
 
 
 def say(run: Path, clips: Pool) -> None:
-    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    last = read_lines(run / "metrics.jsonl")[-1]
     told = [name for name in ("loss", "effective_rank", "embedding_std") if name in last]
     print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
     if clips.skipped:

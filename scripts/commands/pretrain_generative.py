@@ -19,11 +19,11 @@ from embodia.perception.generative import Generative
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import NAME, GenerativeConfig, generative
 from embodia.scripts.assembly.kinds import GENERATIVE
+from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import configured
 from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.assembly.stored import read
 from embodia.scripts.assembly.stored import write as write_config
-from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.examples import Examples
 from embodia.scripts.mistake import Mistake
 
@@ -117,7 +117,7 @@ def carry_out(config: GenerativeConfig, model: Generative, examples: Examples, r
     """Train into `run`; 130 if it was interrupted."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     about = {"shape": examples.shape, "classes": examples.classes, "versions": versions()}
-    with one_at_a_time(run), Logger(run) as logger:
+    with locked(run, "trained"), Logger(run) as logger:
         now = fit(model, examples, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)

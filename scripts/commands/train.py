@@ -1,12 +1,10 @@
 """`embodia train PRESET`: train an agent, then evaluate it on held-out test levels."""
 
 import json
-import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +24,9 @@ from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import Config, check
 from embodia.scripts.assembly.earlier import flags
 from embodia.scripts.assembly.environments import fitting
+from embodia.scripts.assembly.json_lines import read_lines
 from embodia.scripts.assembly.kinds import AGENT
+from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import chosen, help_of, names, take
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
 from embodia.scripts.assembly.stored import Named
@@ -126,11 +126,12 @@ def main(arguments: Sequence[str]) -> int:
     if collects(config):
         check_learns(config)
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
-    write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
-    runs.carry(config, run)
-    if data is not None:
-        offline.remember(data, run)
-    return carry_out(config, run, name, args.report)
+    with runs.discarded_on_failure(run):
+        write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
+        runs.carry(config, run)
+        if data is not None:
+            offline.remember(data, run)
+        return carry_out(config, run, name, args.report)
 
 
 def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
@@ -211,7 +212,7 @@ def resume(args: Resume, named: Named) -> int:
 def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again: bool = False) -> int:
     """Train into `run`, then evaluate; return the exit code, 130 if training was interrupted."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
-    with one_at_a_time(run):
+    with locked(run, "trained"):
         data = offline.remembered(run) or (drives(config, run) if collects(config) else None)
         env = build.worlds(config.env, "train", 1 if data else None)
         agent = build.agent(config, env)
@@ -267,12 +268,12 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
     """Evaluate the best checkpoint on test levels and write the report."""
     chosen = runs.weights(run, "best")
     agent.load(chosen)
-    minutes = sum(float(session["cpu_minutes"]) for session in sessions(run))
+    spent = minutes(run)
     facts: dict[str, Any] = {"checkpoint": f"best, step {int(chosen.name):,}", **wall(run)}
     facts |= offline.facts(run)
     name = f"{title}, seed {config.schedule.seed}"
-    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, minutes=minutes, **facts)
-    print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, minutes=spent, **facts)
+    print(f"{title}: step {int(chosen.name):,}, {spent:.1f} CPU minutes of training")
     say(made, run)
     return made
 
@@ -284,30 +285,16 @@ def write_levels(run: Path, levels: set[int]) -> None:
 
 
 def wall(run: Path) -> dict[str, float]:
-    """Wall time of training [min], over all its processes."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return {"wall_minutes": round(json.loads(lines[-1])["time/seconds"] / 60, 2)} if lines else {}
+    """Return the wall time of training, over all its processes [min]."""
+    lines = read_lines(run / "metrics.jsonl")
+    return {"wall_minutes": round(lines[-1]["time/seconds"] / 60, 2)} if lines else {}
 
 
-def sessions(run: Path) -> list[Mapping[str, Any]]:
-    """Time used by each process that trained this run."""
-    path = run / "sessions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def minutes(run: Path) -> float:
+    """Return the CPU time of training, over all its processes [min].
 
-
-@contextmanager
-def one_at_a_time(run: Path) -> Any:
-    """A context that raises Mistake if another process trains the run; a lock of a dead process is ignored."""
-    claim = run / ".training"
-    try:
-        owner = int(claim.read_text())
-        os.kill(owner, 0)
-    except (OSError, ValueError):
-        owner = 0
-    if owner and owner != os.getpid():
-        raise Mistake(f"{run} is being trained by process {owner}; wait for it, or stop it")
-    claim.write_text(str(os.getpid()))
-    try:
-        yield
-    finally:
-        claim.unlink(missing_ok=True)
+    A process that was killed has no line in sessions.jsonl, but its time is in metrics.jsonl.
+    """
+    sessions = sum(float(each["cpu_minutes"]) for each in read_lines(run / "sessions.jsonl"))
+    logged = [float(each.get("time/cpu_seconds", 0.0)) for each in read_lines(run / "metrics.jsonl")]
+    return max(sessions, max(logged, default=0.0) / 60)

@@ -21,6 +21,7 @@ from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.json_lines import read_lines
 from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
 from embodia.scripts.report import report
@@ -218,7 +219,7 @@ def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split:
 
 def curves(metrics: Path, headline: str) -> list[Curve]:
     """Read the curves for the report from `metrics.jsonl`: evaluations, returns, the headline score, losses."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    lines = [line for line in read_lines(metrics) if "step" in line]
     wanted = (*CURVES, f"episode/{headline}")
     names = dict.fromkeys(name for line in lines for name in line if any(part in name for part in wanted))
     found = []

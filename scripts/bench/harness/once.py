@@ -1,11 +1,11 @@
 """Jobs that run once: each leaves a line in a file as soon as it is done, and the next call reads that line."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from embodia.scripts.assembly.json_lines import read_lines
 from embodia.scripts.assembly.provenance import cpu_minutes
 
 Line = dict[str, Any]
@@ -13,11 +13,7 @@ Line = dict[str, Any]
 
 def lines_of(path: Path) -> Iterator[Line]:
     """The lines of finished jobs. A line that a killed process left unfinished is skipped."""
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            yield json.loads(text)
-        except json.JSONDecodeError:
-            continue
+    yield from read_lines(path)
 
 
 def once(path: Path, work: Iterable[tuple[str, Callable[[], Line]]]) -> list[Line]:

@@ -199,7 +199,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_and_another_learners_is_no
 def test_a_checkpoint_holds_what_is_kept_and_says_what_it_is(tmp_path):
     duel = made(Duel)
     fit(duel, data(), CONFIG, tmp_path, name="painter", about={"width": 1}, meta={"config": "so"})
-    (folder,) = checkpoint.list_steps(tmp_path / "checkpoints")
+    _, folder = checkpoint.list_steps(tmp_path / "checkpoints")
     assert {path.name for path in folder.iterdir()} == {
         *("painter.safetensors", "painter.json"),
         *("training.pt", "meta.json"),

@@ -103,7 +103,7 @@ def test_a_run_is_a_folder_anyone_can_read(run):
     said = image_encoders.about(image_encoders.find(run))
     assert said["step"] == 6
     assert said["encoder"] == {"kind": "conv_net", "dim": 16, "width": 8}
-    assert not (run / ".training").exists()
+    assert not (run / ".lock").exists()
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ import pytest
 
 from embodia.agents.training.rows import read_episodes
 from embodia.scripts.assembly import runs
-from embodia.scripts.commands.train import one_at_a_time
+from embodia.scripts.assembly.locks import LOCK, locked
 from embodia.scripts.main import main
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import video
@@ -58,7 +58,7 @@ def test_a_run_is_a_folder_anyone_can_read(run):
     assert {path.name for path in runs.weights(run).iterdir()} == {"agent.safetensors", "training.pt", "meta.json"}
     episodes = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
     assert [each["policy"] for each in episodes] == ["agent"] * 6 + ["random"] * 6 + ["expert"] * 6
-    assert not (run / ".training").exists()
+    assert not (run / LOCK).exists()
 
 
 def test_the_report_card_shows_the_bar_and_the_films_play(run):
@@ -220,13 +220,21 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(tmp_path):
 
 
 def test_two_processes_do_not_train_one_run(tmp_path):
-    (tmp_path / ".training").write_text(str(os.getppid()))
-    with pytest.raises(Mistake, match=f"being trained by process {os.getppid()}"), one_at_a_time(tmp_path):
-        pass
-    (tmp_path / ".training").write_text("999999999")
-    with one_at_a_time(tmp_path):
-        assert (tmp_path / ".training").read_text() == str(os.getpid())
-    assert not (tmp_path / ".training").exists()
+    code = "import sys; from pathlib import Path; from embodia.scripts.assembly.locks import locked\n"
+    code += "with locked(Path(sys.argv[1]), 'trained'): print('locked', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "locked\n"
+        said = f"being trained by process {other.pid}; wait for it"
+        with pytest.raises(Mistake, match=said), locked(tmp_path, "trained"):
+            pass
+        with pytest.raises(Mistake, match=f"being written by process {other.pid}"), runs.filled(tmp_path, tmp_path):
+            pass
+        other.kill()
+    with locked(tmp_path, "trained"):
+        assert (tmp_path / LOCK).read_text() == str(os.getpid()), "the lock of a dead process is free"
+    assert not (tmp_path / LOCK).exists()
 
 
 # Bad input: one message, exit code 2 ---------------------------------------------------------------------------
