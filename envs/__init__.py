@@ -8,6 +8,7 @@ Its interfaces exchange dicts of arrays, `gymnasium.Space`s and images.
     envs = gym.make_vec("embodia:embodia/PointNav-v0", num_envs=16)     # N environments, stepped as arrays
 """
 
+import hashlib
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,7 +22,12 @@ Keys use the field's own terms.
 """
 
 Info = dict[str, Any]
-"""Privileged labels. On an episode's last step, `info["metrics"]: dict[str, float]` has the protocol's scores."""
+"""Privileged labels, level name and scores.
+
+After a reset, `info["level"]: str` names the level: equal names mean equal levels, for any seed. On an episode's last
+step, `info["metrics"]: dict[str, float]` has the protocol's scores; a single environment may return the scores so far
+on earlier steps too.
+"""
 
 Better = Literal["higher", "lower"]
 """Whether higher or lower values of a score are better."""
@@ -52,6 +58,20 @@ def level_seed(split: Split, seed: int) -> int:
     return int(seed) % SPLIT_SIZE + (SPLIT_SIZE if split == "test" else 0)
 
 
+def content_digest(*parts: Any) -> str:
+    """Return 16 hexadecimal digits that identify arrays, numbers, strings and lists of them.
+
+    `info["level"]` identifies the content of a level by this digest.
+    """
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            found.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
+        else:
+            found.update(repr(part).encode() + b";")
+    return found.hexdigest()[:16]
+
+
 @runtime_checkable
 class Environment(Protocol):
     """A `gymnasium.Env` whose docstring specifies task, actions, observations, reward, termination and scores.
@@ -59,8 +79,9 @@ class Environment(Protocol):
     `terminated` means that the task ended, `truncated` that the time limit was reached. `metadata` has `scores` (see
     `Scores`) and, for discrete actions, `action_names`, a tuple with the name of each action.
 
-    The class may define `Options` for the command line: a frozen dataclass of constructor options. Every field is a
-    flag, `--env.options.FIELD`, and a keyword argument; None omits the argument.
+    Two parts are optional. `metrics()` returns the scores of the episode so far; it is called when a wrapper ends the
+    episode (`gymnasium.make(id, max_episode_steps=5)`). `Options` is for the command line: a frozen dataclass of
+    constructor options, each a flag, `--env.options.FIELD`, and a keyword argument; None omits the argument.
     """
 
     metadata: dict[str, Any]
@@ -79,7 +100,7 @@ class Environment(Protocol):
             options: Options of the environment; most have none.
 
         Returns:
-            The first observation, and info.
+            The first observation, and info with `level`.
         """
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
@@ -187,5 +208,6 @@ __all__ = [
     "Split",
     "State",
     "VectorEnvironment",
+    "content_digest",
     "level_seed",
 ]
