@@ -33,7 +33,7 @@ def test_make_gives_one_world_or_many():
     assert isinstance(one, gym.Env)
     assert four.num_envs == 4
     assert four.reset(seed=0)[0]["symbolic"].shape[0] == 4
-    with pytest.raises(Mistake, match="Nearest: MiniGrid-Empty-5x5-v0"):
+    with pytest.raises(Mistake, match="Did you mean MiniGrid-Empty-5x5-v0"):
         embodia.make("MiniGrid-Empty5x5-v0")
 
 
@@ -71,7 +71,7 @@ def test_a_loaded_agent_is_evaluated_where_it_was_trained_and_filmed(run, tmp_pa
     by_agent, by_path = embodia.evaluate(agent, episodes=5), embodia.evaluate(run, episodes=5)
     assert by_agent.scores == by_path.scores
     assert by_agent.scores["success"].low <= by_agent.scores["success"].value <= by_agent.scores["success"].high
-    assert "5 episodes\n" in str(by_agent)
+    assert "5 episodes, 1 distinct levels\n" in str(by_agent)
     (film,) = embodia.record(agent, seeds=(3,), out=tmp_path / "films")
     assert len(video.read(film)) > by_agent.episodes[3].length
 
@@ -86,7 +86,7 @@ def test_any_agent_is_evaluated_in_an_environment_of_ones_own():
 
 
 def test_no_such_run_and_no_such_checkpoint(run, tmp_path):
-    with pytest.raises(Mistake, match="is no run"):
+    with pytest.raises(Mistake, match="is not a run"):
         embodia.load(tmp_path / "nowhere")
     with pytest.raises(Mistake, match="no checkpoint 77"):
         embodia.load(run, checkpoint="77")

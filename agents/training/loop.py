@@ -1,4 +1,4 @@
-"""The one training loop: ask, keep, learn, step; log, evaluate, save. It knows no algorithm and no simulator."""
+"""The training loop in environments, for every agent: act, store, learn, step; log, evaluate, save."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,27 +20,27 @@ from embodia.agents.training.rows import check_finite
 from embodia.agents.training.scores import EpisodeScores, env_id
 
 Evaluate = Callable[[], Mapping[str, float]]
-"""Scores of the agent as it is, by name; the first that the environment declares decides which checkpoint is best."""
+"""Returns the agent's current scores by name. The first declared by the environment selects the best checkpoint."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and what happens how often. Steps are actions carried out, summed over worlds."""
+    """Length of training, and how often to log, evaluate and save. Steps are counted over all environments."""
 
     steps: int = 100_000
-    """Train for this many steps."""
+    """Number of training steps (executed actions, over all environments)."""
     seed: int = 0
-    """World i begins with level seed + i."""
+    """Random seed. Environment i starts with level seed + i."""
     log_every: int = 2_000
-    """Steps between two lines of metrics.jsonl."""
+    """Log metrics every this many steps."""
     eval_every: int = 0
     """Steps between evaluations; 0 evaluates only at the end."""
     save_every: int = 0
-    """Steps between checkpoints; 0 saves by time only."""
+    """Steps between checkpoints; 0 saves by time only (`save_seconds`)."""
     save_seconds: float = 300.0
-    """Seconds between checkpoints [s], and so the most that a crash can lose."""
+    """Time between checkpoints [s]; a crash loses at most this much training."""
     keep: int = 3
-    """Newest checkpoints kept beside the best one; 0 keeps all."""
+    """Number of newest checkpoints to keep, in addition to the best one; 0 keeps all."""
 
 
 def train(
@@ -54,24 +54,27 @@ def train(
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Train `agent` in the worlds of `env`; `step < schedule.steps` in the result means that it was interrupted.
+    """Train `agent` in place in the environments of `env`.
 
-    Ctrl-C and SIGTERM end it between two rows, with a checkpoint; a second Ctrl-C ends it at once.
+    Ctrl-C and SIGTERM stop training between two rows, after a checkpoint; a second Ctrl-C stops it at once.
 
     Args:
-        agent: learns, in place.
+        agent: the agent.
         env: a `VectorEnvironment`.
-        schedule: how long, and what how often.
-        folder: the run; checkpoints go to `folder/checkpoints`. None saves nothing.
-        logger: by default `metrics.jsonl` alone, in `folder`.
-        evaluate: called every `eval_every` steps and at the end; training's random numbers do not notice.
-        resume: go on from the newest whole checkpoint, bit for bit (on CPU, where `env` has `get_state`).
-        config: goes into every checkpoint's meta.json.
+        schedule: number of steps, and how often to log, evaluate and save.
+        folder: the run folder; checkpoints go to `folder/checkpoints`. None saves nothing.
+        logger: by default writes `metrics.jsonl` to `folder`, without console output.
+        evaluate: called every `eval_every` steps and at the end. It does not change the random numbers of training.
+        resume: continue from the newest intact checkpoint, bit for bit (on a CPU, if `env` has `get_state`).
+        config: written to every checkpoint's meta.json.
+
+    Returns:
+        The progress; `step < schedule.steps` if training was interrupted.
 
     Raises:
-        CheckpointError: where a checkpoint cannot be written, or does not fit.
-        FileExistsError: where the folder holds checkpoints and `resume` is not set.
-        NonFinite: where the environment or the agent gives NaN.
+        CheckpointError: if a checkpoint cannot be written, or does not fit.
+        FileExistsError: if the folder holds checkpoints and `resume` is not set.
+        NonFinite: if the environment or the agent gives NaN.
     """
     checkpoints = Path(folder) / "checkpoints" if folder is not None else None
     if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
@@ -105,7 +108,7 @@ def train(
 
 
 def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
-    """The first rows of fresh worlds."""
+    """Reset the environments and return the progress of a new training."""
     n = env.num_envs
     obs, info = env.reset(seed=[seed + world for world in range(n)])
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
@@ -119,7 +122,7 @@ def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
 def advance(
     agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress, scores: EpisodeScores
 ) -> None:
-    """One row: act on what is seen, keep it, learn from what is due, take the step."""
+    """Process one row: act, store the row, learn from the batches that are due, step the environments."""
     action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
     buffer.add(make_row(now.obs, now.seen, action, extras))
     for batch in buffer.batches():
@@ -141,7 +144,7 @@ def advance(
 
 
 def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None:
-    """Evaluate between two rows; given up where somebody asks to stop, and then made up for on resume."""
+    """Evaluate between two rows. A request to stop cancels the evaluation; a resumed run repeats it."""
     generators = rng_state()
     with stop.at_once():
         now.scores = {name: float(value) for name, value in evaluate().items()}
@@ -151,15 +154,15 @@ def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None
 
 
 def where(env: VectorEnvironment, now: Progress, world: int) -> str:
-    """The place of an error in words."""
+    """Describe the environment, seed, episode and step of an error."""
     return f"{env_id(env)}, world {world}, seed {seed_in_words(now, world)}, step {now.length[world]}"
 
 
 def seed_in_words(now: Progress, world: int) -> str:
-    """The seed that a world began with, and how many episodes it has finished since."""
+    """Return the seed that an environment started with, and how many episodes it has finished since."""
     return f"{now.seed + world}" + (f", episode {now.episodes[world]} after it" if now.episodes[world] else "")
 
 
 def _due(every: int, since: int, step: int, at_any_rate: bool) -> bool:
-    """Whether a multiple of `every` lies in (since, step], or something new is to be told at any rate."""
+    """Return whether a multiple of `every` lies in (since, step], or there was a step and it is due in any case."""
     return step > since and (at_any_rate or (every > 0 and step // every > since // every))

@@ -12,28 +12,28 @@ import numpy as np
 
 Better = Literal["higher", "lower"]
 SIGN: dict[Better, float] = {"higher": 1.0, "lower": -1.0}
-"""Multiply a score by this: then higher is better."""
+"""Factor after which higher is better."""
 COUNTED = ("return", "length")
-"""Scores that every episode has, whatever its environment reports."""
+"""Scores that every episode has in any environment."""
 SUCCESS = "success"
-"""The one score whose absence has a meaning: an episode that ends without it did not succeed."""
+"""The one score whose absence has a meaning: an episode that ends without it is a failure."""
 
 
 class ScoreError(ValueError):
-    """An environment declares or reports its scores wrongly; the message says what is wrong and what to write."""
+    """An environment's score declaration is invalid; the message says what is wrong and what to write."""
 
 
 def declared_scores(env: Any) -> dict[str, Better]:
-    """Return the scores that an environment or a vector of them declares, the one that decides first.
+    """Return the scores that an environment or vector environment declares, the main score first.
 
     Raises:
-        ScoreError: if `metadata["scores"]` is not a dict of "higher" and "lower".
+        ScoreError: if `metadata["scores"]` is not a dict with values "higher" and "lower".
     """
     said = (getattr(env, "metadata", None) or {}).get("scores") or {"return": "higher"}
     if not isinstance(said, Mapping) or not set(said.values()) <= set(SIGN):
         raise ScoreError(
             f'{env_id(env)}: metadata["scores"] is {said!r}; write a dict of names and "higher" or "lower", such as '
-            '{"success": "higher", "distance": "lower"}, with the score that decides first'
+            '{"success": "higher", "distance": "lower"}, with the main score first'
         )
     return dict(said)
 
@@ -99,10 +99,10 @@ class EpisodeScores:
         self._undeclared.update(undeclared)
         failed = ", which counts as a failure" if SUCCESS in missing else ""
         found = [f"the episode of seed {seed} ended without {', '.join(missing)}{failed}"] if missing else []
-        found += [f"{', '.join(undeclared)} undeclared, so higher is taken for better"] if undeclared else []
+        found += [f"{', '.join(undeclared)} not declared (higher is assumed to be better)"] if undeclared else []
         if found:
             decides = deciding(self.declared, (*self.reported, SUCCESS, *COUNTED))
-            text = f'{env_id(self.env)}, metadata["scores"]: {"; ".join(found)}; {decides} decides'
+            text = f'{env_id(self.env)}, metadata["scores"]: {"; ".join(found)}; the main score is {decides}'
             warnings.warn(text, stacklevel=3)
 
 

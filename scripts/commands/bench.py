@@ -1,4 +1,4 @@
-"""`embodia bench`: how fast and how well, always against a peer, a control or a bar in the same run."""
+"""`embodia bench`: run benchmarks, each with a reference or baseline measured in the same run."""
 
 import importlib
 import json
@@ -12,40 +12,40 @@ import tyro
 
 @dataclass(frozen=True)
 class Measurement:
-    """A table for people, and with --json one JSON object at the end. `MODULES` names where each lives."""
+    """A benchmark that prints a table. `MODULES` maps each to its module."""
 
     json: bool = False
-    """End with one JSON object."""
+    """Print the results as one JSON object at the end."""
 
 
 @dataclass(frozen=True)
 class Repeated(Measurement):
     repeats: int = 5
-    """Measurements of each side, in turns."""
+    """Number of repetitions; the things compared take turns."""
 
 
 @dataclass(frozen=True)
 class Seeded(Measurement):
     seeds: int = 3
-    """Independent runs; kept as they are done."""
+    """Number of random seeds. Each result is saved when it is finished."""
     smoke: bool = False
-    """A tiny budget, to see that everything runs."""
+    """Use a tiny budget, to check that everything runs."""
 
 
 class Train(Repeated):
-    """Our loop against plain Stable-Baselines3, same PPO."""
+    """Speed of the training loop relative to plain Stable-Baselines3, for the same PPO."""
 
 
 class Video(Repeated):
-    """Frames encoded per second."""
+    """Video frames encoded per second."""
 
 
 class Homes(Repeated):
-    """Frames drawn and PointNav steps per second."""
+    """Rendered frames and PointNav steps per second."""
 
 
 class Driving(Repeated):
-    """Seconds per scored scenario, and steps per second of the learning environment."""
+    """Seconds per simulated and scored scenario, and steps per second of the learning environment."""
 
 
 @dataclass(frozen=True)
@@ -53,59 +53,59 @@ class Planners(Repeated):
     """Closed-loop scores of the driving planners on generated test scenarios."""
 
     scenarios: int = 200
-    """Test scenarios, kept in runs/planners.jsonl as they are done."""
+    """Number of test scenarios. Each result is saved in runs/planners.jsonl when it is finished."""
     trained: tuple[Path, ...] = ()
-    """Run folders of trained agents that drive the same scenarios."""
+    """Run folders of trained agents to evaluate on the same scenarios."""
 
 
 class Planning(Repeated):
-    """What plans and updates of their models cost, and swing-ups on true equations."""
+    """Time per plan and per model update, and swing-ups planned on the true equations."""
 
 
 @dataclass(frozen=True)
 class Wall(Measurement):
-    """DINO-WM plans through a door, beside its controls."""
+    """DINO-WM on the Wall environment (planning through a door), beside its baselines."""
 
     repeats: int = 3
-    """Seeds, kept in runs/wall as they are done."""
+    """Number of random seeds. Each result is saved in runs/wall when it is finished."""
 
 
 @dataclass(frozen=True)
 class Presets(Seeded):
-    """What the headline presets reach on levels they never saw, on several seeds; two hours for three of each."""
+    """Scores of the main presets on held-out levels, on several seeds; three seeds take about two hours."""
 
     only: tuple[str, ...] = ()
-    """These presets, by name."""
+    """Names of the presets to run; by default all of them."""
 
 
 class Ssl(Seeded):
-    """Seven self-supervised methods beside their controls, and how two of them collapse."""
+    """Seven self-supervised methods beside their baselines, and the collapse of two of them."""
 
 
 class HomesProbe(Seeded):
-    """What encoders know of homes they never saw."""
+    """Probes of encoders' features in unseen homes."""
 
 
 @dataclass(frozen=True)
 class Discovery(Measurement):
-    """Objects found without labels, against instance masks; hours if nothing is left out."""
+    """Unsupervised object discovery, scored against instance masks; the full benchmark takes hours."""
 
     seeds: int = 3
-    """Trainings of each kind; everything is kept in runs/discovery as it is done."""
+    """Number of random seeds. Each result is saved in runs/discovery when it is finished."""
     only: tuple[str, ...] = ()
-    """The parts whose names begin so ("cae-2shapes", "slots", "cuts-homes")."""
+    """Run only the parts whose names start with one of these ("cae-2shapes", "slots", "cuts-homes")."""
 
 
 class Chain(Seeded):
-    """An agent's own video, an encoder and a model learned on it, plans in unseen homes; beside a random encoder."""
+    """Encoder and world model trained on an agent's own video, planning in unseen homes; beside a random encoder."""
 
 
 @dataclass(frozen=True)
 class Matrix(Measurement):
-    """Encoder x model x planner x agent in the three worlds."""
+    """Combinations of encoder, model, planner and agent in homes, on roads and on grids."""
 
     smoke: bool = False
-    """A tiny budget, to see that everything runs."""
+    """Use a tiny budget, to check that everything runs."""
 
 
 MEASUREMENTS = (
@@ -140,7 +140,7 @@ MODULES: dict[type, str] = {
     Matrix: "matrix.matrix",
     Presets: "learning.presets",
 }
-"""Where each is measured, under `embodia.scripts.bench`."""
+"""Module of each benchmark, relative to `embodia.scripts.bench`."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Planners on roads: `--env.options.expert NAME`."""
+"""Driving planners: `--env.options.expert NAME`."""
 
 from collections.abc import Callable
 

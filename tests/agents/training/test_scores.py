@@ -1,4 +1,4 @@
-"""What an environment declares of its scores decides between checkpoints, and what it does not declare is said."""
+"""Declared scores select the best checkpoint; scores that are not declared give a warning."""
 
 import json
 import warnings
@@ -80,15 +80,17 @@ def test_lower_is_no_better_where_all_checkpoints_are_equal(tmp_path):
 SAID = {
     "declares too much": (
         {"spl": "higher", "success": "higher", "count": "lower"},
-        'SyncVector, metadata["scores"]: the episode of seed 0 ended without spl; success decides',
+        'SyncVector, metadata["scores"]: the episode of seed 0 ended without spl; the main score is success',
     ),
     "declares too little": (
         {"success": "higher"},
-        'SyncVector, metadata["scores"]: count undeclared, so higher is taken for better; success decides',
+        'SyncVector, metadata["scores"]: count not declared (higher is assumed to be better); '
+        "the main score is success",
     ),
     "declares nothing": (
         None,
-        'SyncVector, metadata["scores"]: success, count undeclared, so higher is taken for better; return decides',
+        'SyncVector, metadata["scores"]: success, count not declared (higher is assumed to be better); '
+        "the main score is return",
     ),
 }
 

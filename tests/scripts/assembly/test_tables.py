@@ -67,7 +67,7 @@ def test_an_exchange_keeps_what_the_preset_says_of_both():
 
 
 def test_a_flag_of_a_part_that_has_no_such_option_names_those_it_has():
-    with pytest.raises(Mistake, match=r"--agent.planner.elites means nothing to gradient, which has horizon"):
+    with pytest.raises(Mistake, match=r"--agent.planner.elites is not an option of gradient, which has horizon"):
         chosen(["--agent.planner", "gradient", "--agent.planner.elites", "3"], preset("mpc-pendulum"))
     chosen(["--agent.no-memory-skip", "--agent.hidden", "3", "4"], preset("bc-doorkey"))
 
@@ -82,7 +82,7 @@ def test_parts_are_built_with_what_they_ask_for_by_name():
     config = MPCConfig(planner="mcts")
     encoder, seen, planner, other = build(kind, config, {"encoder": lambda: "eye", "actions": lambda: 4}).made
     assert (encoder, seen, other, planner.actions) == ("eye", config, 3, 4)
-    with pytest.raises(Mistake, match="mcts: its constructor asks for actions; it is given"):
+    with pytest.raises(Mistake, match="mcts: its constructor has the argument actions; available are"):
         build(kind, config, {"encoder": lambda: "eye"})
 
 

@@ -24,7 +24,7 @@ def test_wilson_is_scipys(k, n):
 
 
 def test_wilson_refuses_what_is_no_proportion():
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         wilson(3, 2)
 
 
@@ -60,7 +60,7 @@ def test_the_interval_follows_the_score():
 
 @pytest.mark.parametrize("bad", [[], [1.0, np.nan], [np.inf]])
 def test_no_statistics_without_numbers(bad):
-    with pytest.raises(ValueError, match=r"no episodes|not a finite"):
+    with pytest.raises(ValueError, match=r"there are no episodes|not a finite"):
         interval(bad)
 
 
