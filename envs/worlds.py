@@ -165,30 +165,32 @@ class Worlds:
 
 
 class ObservationError(ValueError):
-    """An observation is not what its space says; notes name environment, world, seed and step."""
+    """An observation does not match its space. Notes name environment, index, seed and step."""
 
 
 class MetricsError(ValueError):
-    """A score in `info["metrics"]` is not a number; notes name environment, world, seed and step."""
+    """A score in `info["metrics"]` is not a number. Notes name environment, index, seed and step."""
 
 
 def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | int]) -> NDArray[Any]:
-    """The value of one leaf in the type of its space: nothing is broadcast, wrapped around or cut off.
+    """Convert the value of one leaf to the dtype of its space, without broadcasting, overflow or truncation.
 
     Raises:
-        ObservationError: for another shape, or a value that the space's type cannot hold; names the key.
+        ObservationError: If the shape differs, or the dtype cannot represent the value. The message names the key.
     """
     if value.shape != np.shape(like):
-        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space says {np.shape(like)}")
+        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space has {np.shape(like)}")
     if value.dtype == like.dtype:
         return value
     if value.dtype.kind not in "biuf":
-        raise ObservationError(f"{_spelled(path)} is of type {value.dtype}; its space says {like.dtype}")
+        raise ObservationError(f"{_spelled(path)} has dtype {value.dtype}; its space has {like.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = value.astype(like.dtype)
     if like.dtype.kind != "f" and not np.array_equal(cast, value):
         worst = value[np.asarray(cast != value)].ravel()[0]
-        raise ObservationError(f"{_spelled(path)} holds {worst}; its space's type {like.dtype} cannot")
+        raise ObservationError(
+            f"{_spelled(path)} contains {worst}, which its space's dtype {like.dtype} cannot represent"
+        )
     return cast
 
 
@@ -196,7 +198,7 @@ def _number(name: str, value: Any) -> float:
     """Convert a score to float: Gymnasium takes the dtype from the first environment, and an int would truncate."""
     number = np.asarray(value)
     if number.shape != () or number.dtype.kind not in "biuf":
-        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score is one number')
+        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score must be one number')
     return float(number)
 
 
