@@ -22,11 +22,11 @@ Keys use the field's own terms.
 """
 
 Info = dict[str, Any]
-"""Privileged labels, level name and scores.
+"""Privileged labels.
 
-After a reset, `info["level"]: str` names the level: equal names mean equal levels, for any seed. On an episode's last
-step, `info["metrics"]: dict[str, float]` has the protocol's scores; a single environment may return the scores so far
-on earlier steps too.
+After a reset, `info["level"]: str` is the level's name: levels of the same name are the same, whatever their seeds. On
+an episode's last step, `info["metrics"]: dict[str, float]` has the protocol's scores. A single environment may also
+report the scores so far on earlier steps.
 """
 
 Better = Literal["higher", "lower"]
@@ -59,10 +59,7 @@ def level_seed(split: Split, seed: int) -> int:
 
 
 def content_digest(*parts: Any) -> str:
-    """Return 16 hexadecimal digits that identify arrays, numbers, strings and lists of them.
-
-    `info["level"]` identifies the content of a level by this digest.
-    """
+    """Return 16 hexadecimal digits of arrays, numbers and strings, to name a level after its content."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -79,9 +76,9 @@ class Environment(Protocol):
     `terminated` means that the task ended, `truncated` that the time limit was reached. `metadata` has `scores` (see
     `Scores`) and, for discrete actions, `action_names`, a tuple with the name of each action.
 
-    Two parts are optional. `metrics()` returns the scores of the episode so far; it is called when a wrapper ends the
-    episode (`gymnasium.make(id, max_episode_steps=5)`). `Options` is for the command line: a frozen dataclass of
-    constructor options, each a flag, `--env.options.FIELD`, and a keyword argument; None omits the argument.
+    Two members are optional. `metrics()` returns the scores of the episode so far; it is called if a wrapper ends the
+    episode (`gymnasium.make(id, max_episode_steps=5)`). `Options`, for the command line, is a frozen dataclass of
+    constructor options: every field is a flag, `--env.options.FIELD`, and a keyword argument; None omits the argument.
     """
 
     metadata: dict[str, Any]

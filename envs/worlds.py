@@ -70,9 +70,9 @@ class Worlds:
         return infos
 
     def _with_scores(self, i: int, info: dict[str, Any]) -> dict[str, Any]:
-        """Return the info of a step, with scores only on an episode's last step.
+        """Return a step's info, with scores on an episode's last step only.
 
-        If a wrapper ended the episode, as `gymnasium.wrappers.TimeLimit` does, the environment is asked for its scores.
+        If a wrapper ended the episode, as `gymnasium.wrappers.TimeLimit` does, `env.metrics()` provides them.
         """
         metrics = info.get("metrics")
         info = {key: value for key, value in info.items() if key != "metrics"}
@@ -165,18 +165,18 @@ class Worlds:
 
 
 class ObservationError(ValueError):
-    """An observation does not match its space. Notes name environment, index, seed and step."""
+    """An observation does not fit its space; the notes name environment, world, seed and step."""
 
 
 class MetricsError(ValueError):
-    """A score in `info["metrics"]` is not a number. Notes name environment, index, seed and step."""
+    """A score in `info["metrics"]` is not a number; the notes name environment, world, seed and step."""
 
 
 def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | int]) -> NDArray[Any]:
-    """Convert the value of one leaf to the dtype of its space, without broadcasting, overflow or truncation.
+    """Convert one entry of an observation to the dtype of its space, without broadcasting, overflow or truncation.
 
     Raises:
-        ObservationError: If the shape differs, or the dtype cannot represent the value. The message names the key.
+        ObservationError: If the shape differs, or the dtype cannot hold a value; the message names the key.
     """
     if value.shape != np.shape(like):
         raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space has {np.shape(like)}")
@@ -195,7 +195,7 @@ def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | 
 
 
 def _number(name: str, value: Any) -> float:
-    """Convert a score to float: Gymnasium takes the dtype from the first environment, and an int would truncate."""
+    """Return a score as a float: Gymnasium takes the dtype of the first world, and an int would truncate others."""
     number = np.asarray(value)
     if number.shape != () or number.dtype.kind not in "biuf":
         raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score must be one number')

@@ -103,6 +103,7 @@ LOOPS = {
     "agents/reinforcement/dreamer.py": "an agent's update",
     "agents/reinforcement/mpc.py": "an agent's update",
     "agents/reinforcement/td_mpc2.py": "an agent's update",
+    "perception/generative/flows/gan.py": "two optimizers, one for each player",
     "perception/scores/probe.py": "linear probes, by LBFGS on all data at once",
     "scripts/bench/planning/update_rate.py": "times bare updates on noise",
 }

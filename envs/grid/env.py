@@ -49,10 +49,10 @@ class GridEnv(gym.Env[Observation, int]):
     Termination: as in minigrid (success, lava, a wrong object, ...). Truncation: after `max_steps`, by default
     minigrid's limit for the task.
 
-    Scores, in `info["metrics"]` on every step, final on the last: `success` (0 or 1), `return` (undiscounted) and
-    `path_efficiency` (length of the expert's solution of this level divided by the steps taken, 0 on failure). If the
-    agent is faster than the expert, or the expert fails, path_efficiency is 1. For Dynamic-Obstacles the reference is
-    the shortest path without obstacles. `success` is the main score; higher is better in all.
+    Scores so far, in `info["metrics"]` of every step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
+    (length of the expert's solution of this level divided by the steps taken, 0 on failure). If the agent is faster
+    than the expert, or the expert fails, path_efficiency is 1. For Dynamic-Obstacles the reference is the shortest path
+    without obstacles. `success` is the main score; higher is better in all.
 
     Args:
         task: minigrid's id of the task.
@@ -135,7 +135,7 @@ class GridEnv(gym.Env[Observation, int]):
         return self._observe(), reward, bool(terminated), bool(truncated), {"metrics": self.metrics()}
 
     def _level_name(self) -> str:
-        """Return a name for the level's content: all seeds of a task with a single layout give the same name."""
+        """Return the level's name, made from its content: a task with one layout has one level, whatever the seed."""
         world = self.world
         boxes = [(at, cell.contains.encode()) for at, cell in enumerate(world.grid.grid)
                  if cell is not None and cell.type == "box" and cell.contains is not None]  # fmt: skip

@@ -12,11 +12,13 @@ from typing import Any
 from embodia.agents import Agent
 from embodia.perception import Encoder, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.generative import Generative
 from embodia.planners import DrivingPlanner, Objective, Planner, WorldModel
 from embodia.scripts.assembly.options import Method, method_of, options, plain
 from embodia.scripts.assembly.tables.agents import AGENTS
 from embodia.scripts.assembly.tables.drivers import DRIVERS
 from embodia.scripts.assembly.tables.encoders import ENCODERS, PRETRAINED
+from embodia.scripts.assembly.tables.generative import GENERATIVE_MODELS
 from embodia.scripts.assembly.tables.learners import LEARNERS
 from embodia.scripts.assembly.tables.models import MODELS
 from embodia.scripts.assembly.tables.objectives import OBJECTIVES
@@ -91,6 +93,9 @@ AGENT = Kind(
 ENCODER = Kind("encoder", Encoder, ("forward",), ENCODERS, given=("space", "keys"), sets=("keys", "num_tokens", "dim"))
 IMAGE_ENCODER = Kind("image encoder", ImageEncoder, ("encode",), PRETRAINED, ENCODER.given, ENCODER.sets)
 LEARNER = Kind("learner", SelfSupervised, ("loss",), LEARNERS, given=("encoder", "space", "views", "steps"))
+GENERATIVE = Kind(
+    "generative model", Generative, ("loss", "sample"), GENERATIVE_MODELS, given=("shape", "classes"), sets=("event",)
+)
 MODEL = Kind(
     "world model",
     WorldModel,
@@ -108,4 +113,4 @@ PLANNER = Kind(
 )
 OBJECTIVE = Kind("objective", Objective, ("__call__",), OBJECTIVES, given=())
 DRIVER = Kind("driving planner", DrivingPlanner, ("initial", "plan"), DRIVERS, given=("scenario", "log"))
-KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, MODEL, PLANNER, OBJECTIVE, DRIVER)
+KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, GENERATIVE, MODEL, PLANNER, OBJECTIVE, DRIVER)

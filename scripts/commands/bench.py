@@ -1,154 +1,47 @@
-"""`embodia bench`: run benchmarks, each with a reference or baseline measured in the same run."""
+"""`embodia bench`: measure speed and scores, and write them to a result file that README and docs quote."""
 
 import importlib
 import json
+import shlex
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
 
+from embodia.scripts.bench.harness import options as o
 
-@dataclass(frozen=True)
-class Measurement:
-    """A benchmark that prints a table. `MODULES` maps each to its module."""
-
-    json: bool = False
-    """Print the results as one JSON object at the end."""
-
-
-@dataclass(frozen=True)
-class Repeated(Measurement):
-    repeats: int = 5
-    """Number of repetitions; the things compared take turns."""
-
-
-@dataclass(frozen=True)
-class Seeded(Measurement):
-    seeds: int = 3
-    """Number of random seeds. Each result is saved when it is finished."""
-    smoke: bool = False
-    """Use a tiny budget, to check that everything runs."""
-
-
-class Train(Repeated):
-    """Speed of the training loop relative to plain Stable-Baselines3, for the same PPO."""
-
-
-class Video(Repeated):
-    """Video frames encoded per second."""
-
-
-class Homes(Repeated):
-    """Rendered frames and PointNav steps per second."""
-
-
-class Driving(Repeated):
-    """Seconds per simulated and scored scenario, and steps per second of the learning environment."""
-
-
-@dataclass(frozen=True)
-class Planners(Repeated):
-    """Closed-loop scores of the driving planners on generated test scenarios."""
-
-    scenarios: int = 200
-    """Number of test scenarios. Each result is saved in runs/planners.jsonl when it is finished."""
-    trained: tuple[Path, ...] = ()
-    """Run folders of trained agents to evaluate on the same scenarios."""
-
-
-class Planning(Repeated):
-    """Time per plan and per model update, and swing-ups planned on the true equations."""
-
-
-@dataclass(frozen=True)
-class Wall(Measurement):
-    """DINO-WM on the Wall environment (planning through a door), beside its baselines."""
-
-    repeats: int = 3
-    """Number of random seeds. Each result is saved in runs/wall when it is finished."""
-
-
-@dataclass(frozen=True)
-class Presets(Seeded):
-    """Scores of the main presets on held-out levels, on several seeds; three seeds take about two hours."""
-
-    only: tuple[str, ...] = ()
-    """Names of the presets to run; by default all of them."""
-
-
-class Ssl(Seeded):
-    """Seven self-supervised methods beside their baselines, and the collapse of two of them."""
-
-
-class HomesProbe(Seeded):
-    """Probes of encoders' features in unseen homes."""
-
-
-@dataclass(frozen=True)
-class Discovery(Measurement):
-    """Unsupervised object discovery, scored against instance masks; the full benchmark takes hours."""
-
-    seeds: int = 3
-    """Number of random seeds. Each result is saved in runs/discovery when it is finished."""
-    only: tuple[str, ...] = ()
-    """Run only the parts whose names start with one of these ("cae-2shapes", "slots", "cuts-homes")."""
-
-
-class Chain(Seeded):
-    """Encoder and world model trained on an agent's own video, planning in unseen homes; beside a random encoder."""
-
-
-@dataclass(frozen=True)
-class Matrix(Measurement):
-    """Combinations of encoder, model, planner and agent in homes, on roads and on grids."""
-
-    smoke: bool = False
-    """Use a tiny budget, to check that everything runs."""
-
-
-MEASUREMENTS = (
-    Train
-    | Video
-    | Homes
-    | Driving
-    | Planners
-    | Planning
-    | Wall
-    | Ssl
-    | HomesProbe
-    | Discovery
-    | Chain
-    | Matrix
-    | Presets
+BENCHES = (
+    o.Train
+    | o.Video
+    | o.Homes
+    | o.Driving
+    | o.Planners
+    | o.Planning
+    | o.SwingUp
+    | o.Wall
+    | o.Ssl
+    | o.HomesProbe
+    | o.Discovery
+    | o.Chain
+    | o.Matrix
+    | o.Presets
 )
 
 
-MODULES: dict[type, str] = {
-    Train: "speed.train",
-    Video: "speed.video",
-    Homes: "speed.homes",
-    Driving: "speed.driving",
-    Planners: "planning.planners",
-    Planning: "planning.planning",
-    Wall: "world_models.wall",
-    Ssl: "self_supervision.ssl",
-    HomesProbe: "self_supervision.homes_probe",
-    Discovery: "discovery.discovery",
-    Chain: "world_models.chain",
-    Matrix: "matrix.matrix",
-    Presets: "learning.presets",
-}
-"""Module of each benchmark, relative to `embodia.scripts.bench`."""
-
-
 def main(arguments: Sequence[str]) -> int:
-    args: Any = tyro.cli(MEASUREMENTS, args=list(arguments), prog="embodia bench", description=__doc__)
-    options = {option: value for option, value in vars(args).items() if option != "json"}
-    measured: dict[str, Any] = importlib.import_module(f"embodia.scripts.bench.{MODULES[type(args)]}").measure(
-        **options
-    )
-    if args.json:
-        print(json.dumps(measured))
+    asked: Any = tyro.cli(BENCHES | o.Tables, args=list(arguments), prog="embodia bench", description=__doc__)
+    from embodia.scripts.bench.harness import results, tables  # after --help, which needs no numpy
+
+    if isinstance(asked, o.Tables):
+        tables.rewrite(results.ROOT)
+        return 0
+    origin = results.provenance(asked.name, shlex.join(["embodia", "bench", *arguments]))
+    rows = importlib.import_module(f"embodia.scripts.bench.{asked.module}").measure(asked)
+    print(tables.text(rows))
+    found = results.result(origin, rows)
+    if not asked.smoke:
+        print(f"results: {results.write(found, asked.results or results.folder())}", file=sys.stderr)
+    if asked.json:
+        print(json.dumps(found))
     return 0

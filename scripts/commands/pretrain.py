@@ -18,7 +18,7 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import own, runs
 from embodia.scripts.assembly.earlier import PRETRAIN, flags
 from embodia.scripts.assembly.image_encoders import NAME, describe, find
-from embodia.scripts.assembly.kinds import LEARNER
+from embodia.scripts.assembly.kinds import GENERATIVE, LEARNER
 from embodia.scripts.assembly.parts import chosen, configured, help_of, names
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
@@ -33,6 +33,7 @@ from embodia.scripts.assembly.self_supervision import (
 )
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
+from embodia.scripts.commands import pretrain_generative
 from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake
@@ -49,7 +50,8 @@ with encoder.safetensors and encoder.json. To use the encoder, run `embodia trai
 Give your own learner or encoder as module:Class. With --resume, repeat it (--method module:Class, --encoder
 module:Class): loading a run never imports code that you do not name.
 
-learners: {learners}"""
+learners: {learners}
+generative models, sampled by `embodia sample RUN`: {generative}"""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,16 @@ class Resume:
 def main(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(learners=", ".join(LEARNER.table)))
+        print(HELP.format(learners=", ".join(LEARNER.table), generative=", ".join(GENERATIVE.table)))
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         rest, named = names(arguments)
+        if pretrain_generative.is_run(arguments):
+            return pretrain_generative.resume(rest)
         return resume(tyro.cli(Resume, args=rest, prog="embodia pretrain"), named)
     name = arguments[0]
+    if name in GENERATIVE.table:
+        return pretrain_generative.main(name, arguments[1:])
     args = parsed(name, arguments[1:])
     config = settled(args)
     built = build(config)  # errors are raised before a folder is made

@@ -189,16 +189,21 @@ class Pool:
 
     def batch(self, n: int) -> dict[str, Any]:
         """Sample n clips as rows, {"obs": {key: (T, n, ...)}}. Raises Mistake if there are no clips."""
+        return {"obs": {self.key: self.draw(n)[0]}}
+
+    def draw(self, n: int) -> tuple[Array, Array]:
+        """Sample n clips (T, n, ...) and the index of the file of each (n,)."""
         if not self.clips:
             self._fill()
         drawn = self.rng.permutation(len(self.clips))[:n]
         if len(drawn) < n:  # fewer clips than a batch
             drawn = self.rng.integers(len(self.clips), size=n)
         rows = np.stack([self.clips[i] for i in drawn], axis=1)
+        files = np.array([self.places[i][0] for i in drawn])
         if not self.whole:
             for i in np.unique(drawn):
                 self.places[i], self.clips[i] = self._next()
-        return {"obs": {self.key: rows}}
+        return rows, files
 
     def _fill(self) -> None:
         while len(self.clips) < self.capacity:

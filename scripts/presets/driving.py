@@ -30,13 +30,14 @@ SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
 def planned(driver: str) -> Config:
-    """A driving planner, which the environment calls as its expert."""
-    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), "expert")
+    """A driving planner, which the environment calls as its expert, under nuPlan's rules on both splits."""
+    options = RoadOptions(expert=driver, rules="nuplan")
+    return Config(EnvConfig("embodia/DrivingTrajectory-v0", options), "expert")
 
 
 DRIVING: tuple[Preset, ...] = (
     Preset("constant-velocity", "straight on at constant speed; needs no training", planned("constant-velocity")),
-    Preset("log-future", "the logged driver's trajectory; needs no training", planned("log")),
+    Preset("log-future", "nuPlan's log future: the recorded trajectory; needs no training", planned("log-future")),
     Preset("idm", "nuPlan's IDM planner; needs no training", planned("idm")),
     Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); needs no training", planned("pdm-closed")),
     Preset(
