@@ -62,9 +62,7 @@ def _check_in_dataset(scene: str, dataset: Path) -> None:
     semantics = _files(dataset, top, "semantic_scene_descriptor_instances", SEMANTIC_CONFIG)
     found = _matches(scene, instances)
     if len(found) > 1:
-        raise SceneError(
-            f"{dataset}: scene {scene!r} matches several scene instances: {_names(found)}. Name one fully."
-        )
+        raise SceneError(f"{dataset}: scene {scene!r} matches several scene instances: {_names(found)}. Name one fully.")
     if found:
         _check_instance(found[0], stages, semantics)
         return

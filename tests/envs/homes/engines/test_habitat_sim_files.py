@@ -80,11 +80,7 @@ def test_names_that_match_twice_are_refused(homes):
             {"stage_instance": {"template_name": "castle"}},
             "template_name 'castle' is none of the data set's stages: home-7.stage_config.json",
         ),
-        (
-            "scenes/home-7.scene_instance.json",
-            {"semantic_scene_instance": "x"},
-            "semantic_scene_instance 'x' matches 0",
-        ),
+        ("scenes/home-7.scene_instance.json", {"semantic_scene_instance": "x"}, "semantic_scene_instance 'x' matches 0"),
         ("home-7.scene_dataset_config.json", {"stages": [1]}, 'field "stages" must be an object'),
         ("home-7.scene_dataset_config.json", {"scene_instances": {}, "stages": {}}, "has no scene 'home-7'"),
     ],
@@ -106,9 +102,7 @@ def test_a_bare_glb_stands_upright_in_both_engines_or_in_none(tmp_path):
     path.write_bytes(trimesh.Scene(trimesh.creation.box((4, 2, 3))).export(file_type="glb"))
     refuse(r"reads a .glb without a stage config as z-up.*room.stage_config.json beside it", path)
     check_scene(str(path), up="z")
-    (tmp_path / "room.stage_config.json").write_text(
-        '{"render_asset": "room.glb", "up": [0, 1, 0], "front": [0, 0, -1]}'
-    )
+    (tmp_path / "room.stage_config.json").write_text('{"render_asset": "room.glb", "up": [0, 1, 0], "front": [0, 0, -1]}')
     check_scene(str(path))
     (tmp_path / "hm3d").mkdir()
     scan = tmp_path / "hm3d" / "scan.basis.glb"
