@@ -8,6 +8,7 @@ and no torch on import; what crosses its border is a dict of arrays, a `gymnasiu
     envs = gym.make_vec("embodia:embodia/PointNav-v0", num_envs=16)     # N worlds, stepped on arrays
 """
 
+import hashlib
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +20,9 @@ Observation = dict[str, NDArray[Any]]
 tokens int64 (L,)."""
 
 Info = dict[str, Any]
-"""Privileged labels, and on an episode's last step `info["metrics"]: dict[str, float]`, the protocol's scores."""
+"""Privileged labels. A reset gives `info["level"]: str`, the level's name: equal names are equal levels, whatever the
+seed. An episode's last step gives `info["metrics"]: dict[str, float]`, the protocol's scores; a single environment may
+give the scores so far on earlier steps too."""
 
 Better = Literal["higher", "lower"]
 Scores = dict[str, Better]
@@ -41,6 +44,18 @@ def level_seed(split: Split, seed: int) -> int:
     return int(seed) % SPLIT_SIZE + (SPLIT_SIZE if split == "test" else 0)
 
 
+def content_digest(*parts: Any) -> str:
+    """16 hexadecimal digits of arrays, numbers, strings and lists of them: how `info["level"]` names what a level
+    consists of."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            found.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
+        else:
+            found.update(repr(part).encode() + b";")
+    return found.hexdigest()[:16]
+
+
 @runtime_checkable
 class Environment(Protocol):
     """A `gymnasium.Env` whose docstring is its spec sheet (task, actions, reward formula, termination, scores).
@@ -49,8 +64,10 @@ class Environment(Protocol):
     `reset()` draws the next level of the split from the environment's own generator. `metadata` holds `scores`
     (`Scores`), and where actions are discrete `action_names`, a tuple of what each is called.
 
-    Its class may name one thing more, for the command line: `Options`, a frozen dataclass of what the constructor lets
-    one choose. Every field is a flag, `--env.options.FIELD`, and a keyword argument; None leaves the argument out.
+    It may have two things more. `metrics()` gives the scores of the episode so far: it is asked where a wrapper ends
+    the episode (`gymnasium.make(id, max_episode_steps=5)`). `Options`, a frozen dataclass of what the constructor lets
+    one choose, is for the command line: every field is a flag, `--env.options.FIELD`, and a keyword argument; None
+    leaves the argument out.
     """
 
     metadata: dict[str, Any]
@@ -131,5 +148,6 @@ __all__ = [
     "Split",
     "State",
     "VectorEnvironment",
+    "content_digest",
     "level_seed",
 ]

@@ -61,10 +61,23 @@ class Worlds:
                 raise
             self.terminated[i], self.truncated[i] = terminated, truncated
             self.over[i] = terminated or truncated
-            if "metrics" in info:  # Gymnasium takes an array's type from the first world: an int would cut the rest
-                info = {**info, "metrics": {key: float(value) for key, value in info["metrics"].items()}}
-            infos.append(info)
+            infos.append(self._with_scores(i, info))
         return infos
+
+    def _with_scores(self, i: int, info: dict[str, Any]) -> dict[str, Any]:
+        """The info of a step, with scores on an episode's last step alone.
+
+        Where a wrapper ended the episode, as `gymnasium.wrappers.TimeLimit` does, the environment is asked for them.
+        """
+        metrics = info.get("metrics")
+        info = {key: value for key, value in info.items() if key != "metrics"}
+        if not self.over[i]:
+            return info
+        if metrics is None and self.envs[i].has_wrapper_attr("metrics"):
+            metrics = self._call(i, "metrics")
+        if metrics is not None:
+            info["metrics"] = self._guard(i, lambda: {key: _number(key, value) for key, value in metrics.items()})
+        return info
 
     def expert_action(self) -> list[Any]:
         """Where a world is over its action will be ignored, so the expert is not asked there."""
@@ -130,11 +143,57 @@ class Worlds:
         return f"in {name}, world {self.offset + i}, seed {self.seeds[i]}{again}, step {self.steps[i]}"
 
     def _write(self, i: int, obs: Any) -> None:
+        self._guard(i, lambda: self._checked_write(i, obs))
+
+    def _checked_write(self, i: int, obs: Any) -> None:
         for (path, _), array in zip(self.leaves, self.obs):
             value = obs
-            for key in path:
-                value = value[key]
-            array[i] = value
+            try:
+                for key in path:
+                    value = value[key]
+            except (KeyError, IndexError, TypeError) as error:
+                raise ObservationError(f"the observation lacks {_spelled(path)}, which its space has") from error
+            array[i] = as_space_says(np.asarray(value), array[i], path)
+
+
+class ObservationError(ValueError):
+    """An observation is not what its space says; notes name environment, world, seed and step."""
+
+
+class MetricsError(ValueError):
+    """A score in `info["metrics"]` is not a number; notes name environment, world, seed and step."""
+
+
+def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | int]) -> NDArray[Any]:
+    """The value of one leaf in the type of its space: nothing is broadcast, wrapped around or cut off.
+
+    Raises:
+        ObservationError: for another shape, or a value that the space's type cannot hold; names the key.
+    """
+    if value.shape != np.shape(like):
+        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space says {np.shape(like)}")
+    if value.dtype == like.dtype:
+        return value
+    if value.dtype.kind not in "biuf":
+        raise ObservationError(f"{_spelled(path)} is of type {value.dtype}; its space says {like.dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = value.astype(like.dtype)
+    if like.dtype.kind != "f" and not np.array_equal(cast, value):
+        worst = value[np.asarray(cast != value)].ravel()[0]
+        raise ObservationError(f"{_spelled(path)} holds {worst}; its space's type {like.dtype} cannot")
+    return cast
+
+
+def _number(name: str, value: Any) -> float:
+    """Gymnasium takes an array's type from the first world: an int would cut the rest, so scores are floats."""
+    number = np.asarray(value)
+    if number.shape != () or number.dtype.kind not in "biuf":
+        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score is one number')
+    return float(number)
+
+
+def _spelled(path: Sequence[str | int]) -> str:
+    return "/".join(map(str, path)) if path else "the observation"
 
 
 def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:

@@ -234,3 +234,33 @@ class CueEnv(gym.Env):
 
     def expert_action(self):
         return self.cue
+
+
+class Named(CountingEnv):
+    """Its levels have names: one for every ten seeds."""
+
+    begun: list[str] = []  # noqa: RUF012
+
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        name = f"place {self.level // 10}"
+        self.begun.append(name)
+        return obs, {"level": name}
+
+
+class Shown(gym.Env):
+    """Shows what it is given, under a space for three bytes and one number."""
+
+    observation_space = spaces.Dict(
+        {"bytes": spaces.Box(0, 255, (3,), np.uint8), "x": spaces.Box(-1, 1, (), np.float32)}
+    )
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def reset(self, *, seed=None, options=None):
+        return {"bytes": np.zeros(3, np.uint8), "x": np.float32(0)}, {}
+
+    def step(self, action):
+        return self.shown, 0.0, False, False, {}

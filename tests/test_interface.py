@@ -71,7 +71,7 @@ def test_a_loaded_agent_is_evaluated_where_it_was_trained_and_filmed(run, tmp_pa
     by_agent, by_path = embodia.evaluate(agent, episodes=5), embodia.evaluate(run, episodes=5)
     assert by_agent.scores == by_path.scores
     assert by_agent.scores["success"].low <= by_agent.scores["success"].value <= by_agent.scores["success"].high
-    assert "5 episodes\n" in str(by_agent)
+    assert "5 episodes, 1 distinct levels\n" in str(by_agent)
     (film,) = embodia.record(agent, seeds=(3,), out=tmp_path / "films")
     assert len(video.read(film)) > by_agent.episodes[3].length
 

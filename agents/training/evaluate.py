@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embodia.agents import Agent, Array, Mode, Row, VectorEnvironment
 from embodia.agents.training.rows import NonFinite, check_finite
-from embodia.agents.training.scores import env_id, warn_of_differences
+from embodia.agents.training.scores import EpisodeScores, env_id
 from embodia.planners.trees import index, object_array, tree_map
 
 
@@ -28,6 +28,8 @@ class Episode:
     """The task's scores, from `info["metrics"]` of the last step."""
     seconds: float = 0.0
     """Wall time from reset to end [s], while other environments run in parallel."""
+    level: str = ""
+    """Name of the level that was played, from `info["level"]` of the reset; empty if the environment gives none."""
 
 
 class Watch(Protocol):
@@ -51,6 +53,7 @@ class _Run:
     began: float = 0.0
     length: int = 0
     return_: float = 0.0
+    level: str = ""
 
 
 def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: Watch | None = None) -> list[Episode]:
@@ -70,6 +73,7 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
 
     Raises:
         NonFinite: if an observation or reward is NaN; the message names the environment, seed and step.
+        ScoreError: if a score is not one finite number; the message names the environment, seed and score.
     """
     if not seeds:
         return []
@@ -77,8 +81,10 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
     waiting = [_Run(number, int(seed)) for number, seed in enumerate(seeds)][::-1]
     runs = [_next(waiting) for _ in range(n)]  # of each environment; None: idle, its steps are ignored
     episodes: dict[int, Episode] = {}
+    scores = EpisodeScores(env)
 
     obs, info = env.reset(seed=[run.seed if run else int(seeds[0]) for run in runs])
+    _name_levels(runs, info)
     infos = [world_info(info, world) for world in range(n)] if watch else []
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
     seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
@@ -101,15 +107,15 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
         renewed = np.zeros(n, bool)
         for world, run in enumerate(ended):
             if run is not None:
-                closed = _close(run, world_info(info, world))
-                if not episodes:
-                    warn_of_differences(env, closed.metrics)
-                episodes[run.number] = closed
+                metrics = scores.read(world_info(info, world).get("metrics", {}), run.seed)
+                seconds = time.perf_counter() - run.began
+                episodes[run.number] = Episode(run.seed, run.length, run.return_, metrics, seconds, run.level)
                 runs[world] = _next(waiting)
                 renewed[world] = runs[world] is not None
         if renewed.any():
             fresh = [run.seed if run and new else None for run, new in zip(runs, renewed)]
             obs, info = env.reset(seed=fresh, options={"reset_mask": renewed})
+            _name_levels([run if new else None for run, new in zip(runs, renewed)], info)
             seen = {**{key: np.where(renewed, 0, value).astype(value.dtype) for key, value in seen.items()},
                     "first": seen["first"] | renewed}  # fmt: skip
             infos = [world_info(info, world) if renewed[world] else infos[world] for world in range(len(infos))]
@@ -175,6 +181,12 @@ def world_info(infos: Mapping[str, Any], world: int) -> dict[str, Any]:
     return _of_world(infos, world, masked=True)
 
 
+def level_name(infos: Mapping[str, Any], world: int) -> str:
+    """The name of the level that a world has just begun; empty if the environment gives none."""
+    mask = infos.get("_level")
+    return str(infos["level"][world]) if "level" in infos and (mask is None or mask[world]) else ""
+
+
 def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, Any]:
     info = {}
     for key, value in infos.items():
@@ -214,9 +226,10 @@ def _count(runs: Sequence[_Run | None], reward: Array) -> None:
             run.length, run.return_ = run.length + 1, run.return_ + float(gain)
 
 
-def _close(run: _Run, info: dict[str, Any]) -> Episode:
-    metrics = {key: float(value) for key, value in info.get("metrics", {}).items()}
-    return Episode(run.seed, run.length, run.return_, metrics, time.perf_counter() - run.began)
+def _name_levels(runs: Sequence[_Run | None], info: Mapping[str, Any]) -> None:
+    for world, run in enumerate(runs):
+        if run is not None:
+            run.level = level_name(info, world)
 
 
 def _where(env: VectorEnvironment, run: _Run | None) -> str:

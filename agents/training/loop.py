@@ -12,11 +12,12 @@ from embodia.agents import Agent, Buffer, VectorEnvironment
 from embodia.agents.training import checkpoint
 from embodia.agents.training.evaluate import after_step, ask, make_row, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
+from embodia.agents.training.levels import begun
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.resume import Progress, resume_training, save_training
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import check_finite
-from embodia.agents.training.scores import env_id, warn_of_differences
+from embodia.agents.training.scores import EpisodeScores, env_id
 
 Evaluate = Callable[[], Mapping[str, float]]
 """Returns the agent's current scores by name. The first declared by the environment selects the best checkpoint."""
@@ -82,6 +83,7 @@ def train(
     buffer = agent.buffer()
     now = resume_training(checkpoints, agent, env, buffer, logger) if checkpoints is not None and resume else None
     now = now or begin(agent, env, schedule.seed)
+    scores = EpisodeScores(env, now.reported)
     logger.start(now.step, schedule.steps)
     saved_at = time.monotonic()
     with stop_on_signals() as stop:
@@ -101,22 +103,25 @@ def train(
                 checkpoint.prune(checkpoints, schedule.keep)
             if done or stop.requested:
                 return now
-            advance(agent, env, buffer, logger, now)
+            advance(agent, env, buffer, logger, now, scores)
             logger.tick(now.step)
 
 
 def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
     """Reset the environments and return the progress of a new training."""
     n = env.num_envs
-    obs, _ = env.reset(seed=[seed + world for world in range(n)])
+    obs, info = env.reset(seed=[seed + world for world in range(n)])
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
     seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
     now = Progress(obs, seen, agent.initial(n), seed, np.zeros(n, int), np.zeros(n), np.zeros(n, int))
+    now.levels |= begun(info, range(n))
     check_finite(obs, seen["reward"], lambda world: where(env, now, world))
     return now
 
 
-def advance(agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress) -> None:
+def advance(
+    agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress, scores: EpisodeScores
+) -> None:
     """Process one row: act, store the row, learn from the batches that are due, step the environments."""
     action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
     buffer.add(make_row(now.obs, now.seen, action, extras))
@@ -129,12 +134,12 @@ def advance(agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger
     now.length = np.where(restarted, 0, now.length + 1)
     now.return_ = np.where(restarted, 0.0, now.return_ + reward)
     check_finite(now.obs, reward, lambda world: where(env, now, world))
-    ended = {int(world): world_info(info, int(world)).get("metrics", {}) for world in np.flatnonzero(last)}
-    if ended and not now.episodes.any():
-        warn_of_differences(env, next(iter(ended.values())))
-    for world, metrics in ended.items():
-        scores = {"return": now.return_[world], "length": now.length[world], **metrics}
-        logger.add({f"episode/{name}": float(value) for name, value in scores.items()})
+    now.levels |= begun(info, np.flatnonzero(restarted))
+    for world in np.flatnonzero(last).tolist():
+        metrics = scores.read(world_info(info, world).get("metrics", {}), seed_in_words(now, world))
+        whole = {"return": now.return_[world], "length": now.length[world], **metrics}
+        logger.add({f"episode/{name}": float(value) for name, value in whole.items()})
+    now.reported = list(scores.reported)
     now.episodes = now.episodes + last
 
 
@@ -150,8 +155,12 @@ def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None
 
 def where(env: VectorEnvironment, now: Progress, world: int) -> str:
     """Describe the environment, seed, episode and step of an error."""
-    episode = f", episode {now.episodes[world]} after it" if now.episodes[world] else ""
-    return f"{env_id(env)}, world {world}, seed {now.seed + world}{episode}, step {now.length[world]}"
+    return f"{env_id(env)}, world {world}, seed {seed_in_words(now, world)}, step {now.length[world]}"
+
+
+def seed_in_words(now: Progress, world: int) -> str:
+    """Return the seed that an environment started with, and how many episodes it has finished since."""
+    return f"{now.seed + world}" + (f", episode {now.episodes[world]} after it" if now.episodes[world] else "")
 
 
 def _due(every: int, since: int, step: int, at_any_rate: bool) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from embodia.agents import Agent, Array, Buffer, Carry, VectorEnvironment
 from embodia.agents.training import checkpoint
+from embodia.agents.training.levels import as_array, begun
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.scores import deciding, declared_scores
@@ -31,6 +32,16 @@ class Progress:
     evaluated: int = 0
     saved: int = 0
     scores: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+    reported: list[str] = field(default_factory=list)  # names of the scores that finished episodes have had
+    levels: set[int] = field(default_factory=set)  # digests of the levels met; empty if the environment names none
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as a checkpoint can hold it."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {"levels": as_array(self.levels)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
+        return cls(**{**state, "levels": set(np.asarray(state.get("levels", ())).tolist())})
 
 
 def save_training(
@@ -53,7 +64,7 @@ def save_training(
         "logger": logger.state_dict(),
         "worlds": snapshot(env),
         "rng": rng_state(),
-        "progress": {entry.name: getattr(now, entry.name) for entry in fields(now)},
+        "progress": now.state_dict(),
     }
     meta = {**judgement(env, now), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
     return checkpoint.save(folder, now.step, agent, training, meta)
@@ -100,7 +111,7 @@ def resume_training(
     agent.set_training_state(training["agent"])
     buffer.load_state_dict(training["buffer"])
     logger.load_state_dict(training["logger"])
-    now = Progress(**training["progress"])
+    now = Progress.from_state(training["progress"])
     now.carry = _placed(now.carry, agent.initial(env.num_envs))
     now.saved = now.step
     if training["worlds"] is None:
@@ -121,6 +132,7 @@ def _placed(saved: Any, fresh: Any) -> Any:
 def _restart(now: Progress, env: VectorEnvironment) -> None:
     """Start new episodes in environments without snapshots, on other levels than the first ones."""
     n = env.num_envs
-    now.obs, _ = env.reset(seed=[now.seed + now.step + world for world in range(n)])
+    now.obs, info = env.reset(seed=[now.seed + now.step + world for world in range(n)])
+    now.levels |= begun(info, range(n))
     now.seen = {key: np.zeros_like(value) for key, value in now.seen.items()} | {"first": np.ones(n, bool)}
     now.length, now.return_ = np.zeros(n, np.int64), np.zeros(n)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy.stats import truncnorm
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, content_digest, level_seed
 from embodia.envs.control.options import WallOptions
 
 SIZE = 64  # [pixels] of the square picture
@@ -91,7 +91,8 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         self.position = draw_place(rng, self.wall, left)
         self.goal = draw_place(rng, self.wall, not left)
         self.steps = 0
-        return self._observe(), {}
+        level = f"Wall/{self.layout}/{content_digest(self.wall, self.door, self.position, self.goal)}"
+        return self._observe(), {"level": level}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         moves = np.asarray(action, np.float64)
@@ -100,11 +101,16 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         for move in LONGEST * moves.reshape(-1, 2):
             self.position = advance(self.position, shorten(move), self.wall, self.door)
         self.steps += 1
+        metrics = self.metrics()
+        reached = bool(metrics["success"])
+        late = self.steps >= self.max_steps and not reached
+        return self._observe(), float(reached), reached, late, {"metrics": metrics}
+
+    def metrics(self) -> dict[str, float]:
+        """The scores of the episode so far."""
         distance = float(np.linalg.norm(self.position - self.goal))
-        reached = distance < RADIUS
-        over = reached or self.steps >= self.max_steps
-        scores = {"success": float(reached), "return": float(reached), "distance": distance}
-        return self._observe(), float(reached), reached, over and not reached, {"metrics": scores} if over else {}
+        reached = float(distance < RADIUS)
+        return {"success": reached, "return": reached, "distance": distance}
 
     def expert_action(self) -> NDArray[np.float32]:
         """Straight to the door where the goal is behind it, then straight to the goal."""

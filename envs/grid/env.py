@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, content_digest, level_seed
 from embodia.envs.grid import draw
 from embodia.envs.grid.expert import Expert, make_expert
 from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
@@ -48,10 +48,10 @@ class GridEnv(gym.Env[Observation, int]):
     Termination: the task's own (success, lava, a wrong object...); truncated after `max_steps`, minigrid's own limit
     for the task unless given.
 
-    Scores, in `info["metrics"]` on the last step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
-    (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own length counts where
-    it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the obstacles stands for
-    the expert's. `success` decides; higher is better in all.
+    Scores, in `info["metrics"]` on every step, final on the last: `success` (0 or 1), `return` (undiscounted) and
+    `path_efficiency` (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own
+    length counts where it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the
+    obstacles stands for the expert's. `success` decides; higher is better in all.
     """
 
     metadata = {  # noqa: RUF012 (Gymnasium's own form)
@@ -85,7 +85,7 @@ class GridEnv(gym.Env[Observation, int]):
         self._second: tuple[Any, Expert] | None = None  # where the shortest solution is looked for
         self._level: int | None = None  # the world's generator seed; None before the first reset
         self._return = 0.0
-        self._over = False
+        self._success = self._over = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Start level `seed` of the split, or without a seed the next one that this environment's generator draws."""
@@ -93,10 +93,10 @@ class GridEnv(gym.Env[Observation, int]):
         number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
         self._level = level_seed(self.split, number)
         _start_level(self.world, self._level)
-        self._return, self._over = 0.0, False
+        self._return, self._success, self._over = 0.0, False, False
         if self._expert is not None:
             self._expert.forget()
-        return self._observe(), {"level": self._level}
+        return self._observe(), {"level": self._level_name(), "level_seed": self._level}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         """Raises ValueError for an action outside the space, RuntimeError before `reset` and after the last step."""
@@ -115,8 +115,21 @@ class GridEnv(gym.Env[Observation, int]):
         reward = float(reward)
         self._return += reward
         self._over = bool(terminated or truncated)
-        info: Info = {"metrics": self._metrics(terminated and reward > 0)} if self._over else {}
-        return self._observe(), reward, bool(terminated), bool(truncated), info
+        self._success = terminated and reward > 0
+        return self._observe(), reward, bool(terminated), bool(truncated), {"metrics": self.metrics()}
+
+    def _level_name(self) -> str:
+        """What the level consists of: two seeds of a task with one layout are one level."""
+        world = self.world
+        boxes = [(at, cell.contains.encode()) for at, cell in enumerate(world.grid.grid)
+                 if cell is not None and cell.type == "box" and cell.contains is not None]  # fmt: skip
+        moves = self._level if "Dynamic" in self.task else None  # the obstacles' moves follow from the seed
+        return f"{self.task}/{content_digest(self._views.full(), world.mission, carried_code(world), boxes, moves)}"
+
+    def metrics(self) -> dict[str, float]:
+        """The scores of the episode so far."""
+        efficiency = self._shortest() / self.world.step_count if self._success else 0.0
+        return {"success": float(self._success), "return": self._return, "path_efficiency": efficiency}
 
     def expert_action(self) -> int:
         """The expert's action in the present state. Raises NoExpert where the task has none (`expert.EXPERTS`)."""
@@ -132,6 +145,7 @@ class GridEnv(gym.Env[Observation, int]):
             "task": self.task,
             "level": self._level,
             "return": self._return,
+            "success": self._success,
             "over": self._over,
             "world": save_world(self.world, None if self._expert is None else self._expert.bot()),
             "expert": None if self._expert is None else self._expert.memory(),
@@ -143,6 +157,7 @@ class GridEnv(gym.Env[Observation, int]):
         if state.get("task") != self.task:
             raise ValueError(f"embodia/{self.task}: this state was taken from {state.get('task')!r}")
         self._level, self._return, self._over = state["level"], state["return"], state["over"]
+        self._success = state.get("success", False)
         bot = load_world(self.world, state["world"])
         self.np_random.bit_generator.state = state["generator"]
         self._expert = None
@@ -187,10 +202,6 @@ class GridEnv(gym.Env[Observation, int]):
         if self.observation == "symbolic_full":
             parts["carrying"] = spaces.Box(np.zeros(2, np.int64), np.array(HIGHEST_CODE[:2], np.int64), dtype=np.int64)
         return spaces.Dict(parts)
-
-    def _metrics(self, success: bool) -> dict[str, float]:
-        efficiency = self._shortest() / self.world.step_count if success else 0.0
-        return {"success": float(success), "return": self._return, "path_efficiency": efficiency}
 
     def _shortest(self) -> int:
         """Steps of the expert's solution of this level, found in a second world; at most the steps just taken."""

@@ -13,7 +13,7 @@ from embodia.scripts.assembly import runs
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.chart import span
 from embodia.scripts.report.report import chance, plainly
-from embodia.scripts.report.statistics import Comparison, compare
+from embodia.scripts.report.statistics import Comparison, by_level, compare
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,39 @@ def main(arguments: Sequence[str]) -> int:
     folders = [find(each, args.runs) for each in (args.a, args.b)]
     reports = same_setting(folders)
     better: dict[str, Better] = {name: way for made in reports for name, way in made.get("better", {}).items()}
-    played = [episodes(folder) for folder in folders]
+    played, levels = zip(*(episodes(folder) for folder in folders), strict=True)
     seeds = sorted(set(played[0]) & set(played[1]))
+    same_levels(folders, levels, seeds)
     names = [name for name in played[0][seeds[0]] if name in played[1][seeds[0]]] if seeds else []
     if not names:
         raise Mistake(f"{folders[0]} and {folders[1]} have no common seed and score; evaluate both on the same seeds")
+    playing = [levels[0][seed] for seed in seeds]
     found = {}
     for name in names:
-        a, b = ([each[seed][name] for seed in seeds] for each in played)
+        a, b = by_level(playing, *([each[seed][name] for seed in seeds] for each in played))
         found[name] = compare(a, b, args.confidence, better.get(name, "higher"))
     setting = f"{reports[0]['env']}, {reports[0]['split']} levels"
-    print(f"A = {folders[0]}\nB = {folders[1]}\n{len(seeds)} common seeds of {setting}, A - B:\n")
+    distinct = len(set(playing))
+    repeats = f" ({distinct} distinct level{'s' * (distinct > 1)}; repeats count once)" if distinct < len(seeds) else ""
+    print(f"A = {folders[0]}\nB = {folders[1]}\n{len(seeds)} common seeds of {setting}{repeats}, A - B:\n")
     print(table(found, played, seeds, better))
     headline = reports[0]["headline"] if reports[0]["headline"] in found else names[0]
     print(f"\n{verdict(headline, found[headline], better.get(headline, 'higher'), args.confidence)}")
     if args.json:
         scores = {name: plainly(each) for name, each in found.items()}
         sides = {"a": str(folders[0]), "b": str(folders[1])}
-        print(json.dumps({**sides, "seeds": len(seeds), "headline": headline, "better": better, "scores": scores}))
+        print(
+            json.dumps(
+                {
+                    **sides,
+                    "seeds": len(seeds),
+                    "levels": distinct,
+                    "headline": headline,
+                    "better": better,
+                    "scores": scores,
+                }
+            )
+        )
     return 0
 
 
@@ -94,18 +109,37 @@ def same_setting(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return reports
 
 
-def episodes(folder: Path) -> Played:
-    """Read the agent's scores by seed. Raises Mistake, naming the line, if one cannot be read."""
+def same_levels(folders: Sequence[Path], levels: Sequence[dict[int, str]], seeds: Sequence[int]) -> None:
+    """Raise Mistake if a common seed was another level: other scenes, episode files or packs."""
+    for seed in seeds:
+        a, b = (each[seed] for each in levels)
+        if a != b and unnamed(seed) not in (a, b):  # evaluations made before levels had names pair by seed
+            raise Mistake(
+                f"the two were not played on the same levels: seed {seed} is level {a} in {folders[0]}, {b} in "
+                f"{folders[1]}; evaluate both with the same scenes, episode file or scenarios"
+            )
+
+
+def unnamed(seed: int) -> str:
+    """Return a name for a level that its environment does not name."""
+    return f"seed {seed}"
+
+
+def episodes(folder: Path) -> tuple[Played, dict[int, str]]:
+    """Read the agent's scores and the level's name, by seed. Raises Mistake, naming the line, if one cannot be read."""
     played: Played = {}
+    levels: dict[int, str] = {}
     for number, line in enumerate((folder / "episodes.jsonl").read_text().splitlines(), 1):
         try:
             each: dict[str, Any] = json.loads(line)
             if each["policy"] == "agent":
                 scores = {"return": each["return"], **each["metrics"], "length": each["length"]}
-                played[int(each["seed"])] = {name: float(value) for name, value in scores.items()}
+                seed = int(each["seed"])
+                played[seed] = {name: float(value) for name, value in scores.items()}
+                levels[seed] = str(each.get("level") or unnamed(seed))
         except (ValueError, KeyError, TypeError) as error:
             raise Mistake(f"{folder}/episodes.jsonl line {number} is invalid ({error}); evaluate again") from error
-    return played
+    return played, levels
 
 
 def table(

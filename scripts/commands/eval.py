@@ -164,7 +164,8 @@ def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Ag
     if run is None:
         return build.agent(config, env), {"policy": who.policy}
     chosen = runs.weights(run, who.checkpoint)
-    return build.trained(config, chosen, env), {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
+    facts = {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
+    return build.trained(config, chosen, env), {"run": run, **facts}
 
 
 def place(args: Args, run: Path | None, config: Config) -> Path:

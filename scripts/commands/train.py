@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from embodia.agents import Agent
 from embodia.agents.references.untrained import Untrained
 from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.levels import as_array, digest
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import train
 from embodia.agents.training.rows import EpisodeWriter
@@ -34,7 +36,7 @@ from embodia.scripts.data import offline
 from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
-from embodia.scripts.report.evaluation import Ticker, judge, say, scores
+from embodia.scripts.report.evaluation import LEVELS, Ticker, judge, say, scores
 
 HELP = """usage: embodia train PRESET [--flags]      (embodia train PRESET --help lists all flags)
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
@@ -186,10 +188,11 @@ def drives(config: Config, run: Path) -> Remembered:
     try:
         spaces = env.single_observation_space, env.single_action_space
         writer = EpisodeWriter(folder, config.env.id, *spaces, agent="expert")
-        evaluate(build.reference("expert", env), env, range(number), Keep(writer, Ticker("recording", number)))
+        driven = evaluate(build.reference("expert", env), env, range(number), Keep(writer, Ticker("recording", number)))
         found = offline.check(build.agent(config, env), DataOptions((str(folder),)))
     finally:
         env.close()
+    write_levels(run, {digest(episode.level) for episode in driven if episode.level})
     offline.remember(found, run)
     return found
 
@@ -240,7 +243,8 @@ def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: 
             offline.learn(agent, data, config, run, logger, judged, declared_scores(judges), again)
         else:
             about = {"hash": config_hash(config)}
-            train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
+            done = train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
+            write_levels(run, done.levels)
     finally:
         logger.close()
         judges.close()
@@ -267,10 +271,16 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
     facts: dict[str, Any] = {"checkpoint": f"best, step {int(chosen.name):,}", **wall(run)}
     facts |= offline.facts(run)
     name = f"{title}, seed {config.schedule.seed}"
-    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", minutes=minutes, **facts)
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, minutes=minutes, **facts)
     print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")
     say(made, run)
     return made
+
+
+def write_levels(run: Path, levels: set[int]) -> None:
+    """Keep the digests of the levels that training has met; nothing where the environment names none."""
+    if levels:
+        np.save(run / LEVELS, as_array(levels))
 
 
 def wall(run: Path) -> dict[str, float]:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embodia.agents import Agent, Row
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
-from embodia.agents.training.scores import Better, deciding, declared_scores
+from embodia.agents.training.levels import num_met
+from embodia.agents.training.scores import SUCCESS, Better, deciding, declared_scores
 from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
@@ -20,7 +23,6 @@ from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
-from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
 from embodia.scripts.report.chart import Curve
 from embodia.scripts.report.overlay import Caption, draw, words
@@ -28,6 +30,8 @@ from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
 
+LEVELS = "levels.npy"
+"""In a run folder: digests of the levels that its training has met."""
 CURVES = ("eval/", "episode/return", "loss", "accuracy", "entropy")
 
 
@@ -128,16 +132,22 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
 
 
 def scores(episodes: Sequence[Episode]) -> dict[str, list[float]]:
-    """Return the values of each score per episode: the task's, and the return. Raises Mistake if one is missing."""
+    """Return the values of each score per episode: the task's scores, and the return.
+
+    An episode without `success` counts as a failure. Any other score that some episodes lack has no average, so it is
+    omitted; `missing` counts these episodes.
+    """
     names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
-    for episode in episodes:
-        if missing := [name for name in names if name not in episode.metrics]:
-            raise Mistake(
-                f"seed {episode.seed} ended without {', '.join(missing)} in info['metrics'], unlike other seeds; "
-                "the environment must report its scores on every last step, also at the time limit"
-            )
-    found = {name: [episode.metrics[name] for episode in episodes] for name in names}
+    whole = [name for name in names if name == SUCCESS or all(name in episode.metrics for episode in episodes)]
+    found = {name: [episode.metrics.get(name, 0.0) for episode in episodes] for name in whole}
     return {**found, "return": [episode.return_ for episode in episodes]}
+
+
+def missing(episodes: Sequence[Episode]) -> dict[str, int]:
+    """Return the number of episodes that lack a score, for each score that `scores` omits."""
+    names = dict.fromkeys(name for episode in episodes for name in episode.metrics if name != SUCCESS)
+    counts = {name: sum(name not in episode.metrics for episode in episodes) for name in names}
+    return {name: count for name, count in counts.items() if count}
 
 
 def declared(env: EnvConfig, split: Split) -> dict[str, Better]:
@@ -198,6 +208,7 @@ def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split:
             "return": episode.return_,
             "metrics": episode.metrics,
             "seconds": round(episode.seconds, 4),
+            "level": episode.level,
         }
         for name, episodes in policies.items()
         for episode in episodes
@@ -248,6 +259,7 @@ def judge(
     split: Split = "test",
     seeds: Sequence[int] | None = None,
     metrics: Path | None = None,
+    run: Path | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
     """Evaluate an agent and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` to `folder`.
@@ -282,6 +294,9 @@ def judge(
         lengths=[episode.length for episode in mine],
         headline=headline,
         better={name: better.get(name, "higher") for name in policies["agent"]},
+        levels=[episode.level for episode in mine],
+        met=levels_met(run, mine),
+        missing=missing(mine),
         curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
         clips=clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher")),
         config=plain(config),
@@ -291,6 +306,14 @@ def judge(
     return report.write(card, folder)
 
 
+def levels_met(run: Path | None, episodes: Sequence[Episode]) -> int | None:
+    """Return how many of the distinct levels occurred in the run's training, or None if that is not known."""
+    names = {episode.level for episode in episodes}
+    if run is None or "" in names or not (run / LEVELS).is_file():
+        return None
+    return num_met(names, np.load(run / LEVELS, allow_pickle=False))
+
+
 def say(made: Mapping[str, Any], folder: Path) -> None:
     """Print a summary of the report on the console."""
     names = {score: score + report.lower(made, score) for score in made["scores"]["agent"]}
@@ -298,6 +321,8 @@ def say(made: Mapping[str, Any], folder: Path) -> None:
     for score, said in names.items():
         parts = [f"{name} {report.spell(each[score])}" for name, each in made["scores"].items() if score in each]
         print(f"  {said:<{width}}  {'   '.join(parts)}")
+    for line in filter(None, (report.of_levels(made), *report.without(made))):
+        print(f"  {line}")
     print(f"  report  {folder / 'report.html'}")
     for clip in made["videos"]:
         print(f"  video   {folder / clip['path']}  ({clip['caption']})")

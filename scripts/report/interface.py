@@ -15,7 +15,7 @@ from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.evaluation import draws, film, play, scores
-from embodia.scripts.report.statistics import Interval, interval
+from embodia.scripts.report.statistics import Interval, by_level, interval
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class Evaluation:
     """Result of `embodia.evaluate`: scores with confidence intervals, and the episodes."""
 
     scores: dict[str, Interval]
-    """Mean of each score and of the return, with its 95 % confidence interval (`value`, `low`, `high`)."""
+    """Mean of each score and of the return, with its 95 % confidence interval (`value`, `low`, `high`) over distinct
+    levels: repeats of a level count once."""
     episodes: list[Episode]
     """The episodes, in the order of the seeds."""
 
     def __str__(self) -> str:
         lines = [f"{name} {each.value:.3g} [{each.low:.3g}, {each.high:.3g}]" for name, each in self.scores.items()]
-        return f"{len(self.episodes)} episodes\n" + "\n".join(lines)
+        distinct = len({episode.level or episode.seed for episode in self.episodes})
+        return f"{len(self.episodes)} episodes, {distinct} distinct levels\n" + "\n".join(lines)
 
 
 def evaluated(agent: Agent, env: Any, seeds: Sequence[int], split: Split) -> Evaluation:
@@ -43,7 +45,8 @@ def evaluated(agent: Agent, env: Any, seeds: Sequence[int], split: Split) -> Eva
     else:
         vector = SyncVector([lambda: env]) if isinstance(env, gym.Env) else env
         episodes = evaluate(agent, vector, seeds)
-    found = {name: interval(values) for name, values in scores(episodes).items()}
+    names = [episode.level or f"seed {episode.seed}" for episode in episodes]
+    found = {name: interval(by_level(names, values)[0]) for name, values in scores(episodes).items()}
     return Evaluation(found, episodes)
 
 

@@ -1,6 +1,7 @@
 """The report card of a policy: `report.json`, and `report.html` made from it."""
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,11 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from embodia.agents.training.scores import SIGN, Better
 from embodia.scripts.report.chart import Curve, Whisker, curve, span, whiskers
-from embodia.scripts.report.statistics import Comparison, binary, compare, interval
+from embodia.scripts.report.statistics import Comparison, binary, by_level, compare, interval
 
 EMBED = 8_000_000
 """Maximum number of bytes of videos embedded in the page; further videos are linked."""
@@ -67,7 +69,10 @@ class Card:
     policies: Mapping[str, Scores]
     lengths: Sequence[int]
     headline: str
-    better: Mapping[str, Better] = field(default_factory=dict)  # for other scores higher is better
+    better: Mapping[str, Better] = field(default_factory=dict)  # of a score that is not named, higher is better
+    levels: Sequence[str] = ()  # name of each seed's level; empty if the environment names none
+    met: int | None = None  # how many of the distinct levels occurred in training; None if not known
+    missing: Mapping[str, int] = field(default_factory=dict)  # score -> episodes of the agent that ended without it
     curves: Sequence[Curve] = ()
     clips: Sequence[Clip] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +105,14 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         for score, values in scores.items():
             if len(values) != len(card.seeds):
                 raise ValueError(f"{name}: {len(values)} values of {score} for {len(card.seeds)} seeds")
-    successes = {score for score in card.policies["agent"] if all(binary(s[score]) for s in having(card, score))}
+    names = level_names(card)
+    policies = {
+        name: {score: by_level(names, values)[0] for score, values in scores.items()}
+        for name, scores in card.policies.items()
+    }
+    successes = {
+        score for score in card.policies["agent"] if all(binary(s[score]) for s in policies.values() if score in s)
+    }
     return {
         "title": card.title,
         "env": card.env,
@@ -113,13 +125,15 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
                 score: interval(values, card.confidence, score in successes)._asdict()
                 for score, values in scores.items()
             }
-            for name, scores in card.policies.items()
+            for name, scores in policies.items()
         },
         "against": {
-            other: plainly(against(card, scores[card.headline]))
+            other: plainly(against(card, names, scores[card.headline]))
             for other, scores in card.policies.items()
             if other != "agent" and card.headline in scores
         },
+        "missing": dict(card.missing),
+        "levels": levels(card),
         "seeds": [int(seed) for seed in card.seeds],
         "episodes": episodes(card),
         "curves": [line._asdict() for line in card.curves],
@@ -131,15 +145,28 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
     }
 
 
-def having(card: Card, score: str) -> list[Scores]:
-    """Return the policies that have this score."""
-    return [scores for scores in card.policies.values() if score in scores]
+def level_names(card: Card) -> list[str]:
+    """Return a name for the level of each seed: the environment's, or else the seed itself."""
+    named = card.levels or [""] * len(card.seeds)
+    return [name or f"seed {seed}" for name, seed in zip(named, card.seeds, strict=True)]
 
 
-def against(card: Card, others: Sequence[float]) -> Comparison:
-    """Compare the agent's headline score with another policy's."""
-    mine, better = card.policies["agent"][card.headline], card.better.get(card.headline, "higher")
-    return compare(mine, others, card.confidence, better)
+def levels(card: Card) -> dict[str, Any]:
+    """Return what was played: how many distinct levels, a fingerprint of them in the order of the seeds, and how many
+    of them training has met (None where that is not known)."""
+    names = level_names(card)
+    return {
+        "distinct": len(set(names)),
+        "named": bool(card.levels) and all(card.levels),
+        "met_in_training": card.met,
+        "fingerprint": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+    }
+
+
+def against(card: Card, names: Sequence[str], others: ArrayLike) -> Comparison:
+    """Compare the agent's headline score with another policy's, level by level."""
+    mine, others = by_level(names, card.policies["agent"][card.headline], others)
+    return compare(mine, others, card.confidence, card.better.get(card.headline, "higher"))
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -180,6 +207,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     said = [f"{name} <b>{spell(each[headline])}</b>" for name, each in scores.items() if headline in each]
     name = escape(headline.replace("_", " ")).capitalize()
     text = f"{name}{lower(report, headline)} over {len(report['seeds'])} episodes: {', '.join(said)}."
+    text += f" {escape(of_levels(report))}"
     if "random" in report["against"]:
         mine, random = scores["agent"][headline], scores["random"][headline]
         p = report["against"]["random"]["p_value"]
@@ -191,6 +219,33 @@ def verdict(report: Mapping[str, Any]) -> str:
         else:
             text += f" There is no evidence that the agent is better than random (paired test {chance(p)})."
     return text
+
+
+def of_levels(report: Mapping[str, Any]) -> str:
+    """Return a sentence: how many distinct levels were played, and whether they were held out from training."""
+    found = report.get("levels")
+    if found is None:  # of a report made before levels had names
+        return ""
+    number, met = found["distinct"], found["met_in_training"]
+    count = f"{number} distinct level{'s' * (number != 1)}"
+    if number < len(report["seeds"]):
+        count += f" in {len(report['seeds'])} episodes (repeats of a level count once)"
+    if not found["named"]:
+        return f"{count}, as far as seeds tell: the environment does not name its levels."
+    if met is None:
+        return f"{count}."
+    if met == 0:
+        return f"{count}, held out: none of them occurred in training."
+    return f"{count}, not held out: {met} of them occurred in training."
+
+
+def without(report: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each score that has no average because some episodes lack it."""
+    total = len(report["seeds"])
+    return [
+        f"{name}: {count} of {total} episodes ended without it, so no average is given"
+        for name, count in report.get("missing", {}).items()
+    ]
 
 
 def lower(report: Mapping[str, Any], score: str) -> str:
@@ -210,7 +265,7 @@ def chance(p: float) -> str:
 def page(card: Card, report: Mapping[str, Any]) -> str:
     """Return the HTML page, which needs no other file, font or script."""
     sections = [
-        section("Scores", score_charts(report)),
+        section("Scores", score_charts(report) + "".join(f"<p>{escape(line)}</p>" for line in without(report))),
         section("Training", f'<div class="curves">{"".join(curve(line) for line in card.curves)}</div>', card.curves),
         section("Videos of episodes", f'<div class="clips">{films(card)}</div>', card.clips),
         section("All episodes", table(report["episodes"])),

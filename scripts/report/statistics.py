@@ -1,5 +1,6 @@
 """Confidence intervals and paired tests."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -96,6 +97,25 @@ def interval(values: ArrayLike, confidence: float = 0.95, successes: bool | None
     if binary(x) if successes is None else successes:
         return wilson(int(x.sum()), len(x), confidence)
     return bootstrap(x, confidence)
+
+
+def by_level(levels: Sequence[str], *columns: ArrayLike) -> list[Floats]:
+    """Return columns of values with a row for each distinct level, its mean, in the order in which levels first come.
+
+    Episodes on the same level are no independent evidence about other levels, so repeats count once. Where all episodes
+    are on one level, episodes that differ tell something about chance on it (a policy that draws its actions) and are
+    all kept; equal ones are one.
+
+    Args:
+        levels: name of the level of each of n episodes.
+        columns: (n,) values each.
+    """
+    values = np.stack([np.asarray(column, np.float64) for column in columns])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(levels))}
+    if len(numbers) == 1 and np.ptp(values, axis=1).any():
+        return list(values)
+    which = np.array([numbers[name] for name in levels])
+    return [np.bincount(which, column) / np.bincount(which) for column in values]
 
 
 def compare(

@@ -75,6 +75,17 @@ def test_the_report_card_shows_the_bar_and_the_films_play(run):
     assert page.count("data:video/mp4;base64,") == len(made["videos"])
 
 
+def test_reports_say_whether_test_levels_were_held_out(run, folder, tmp_path, capsys):
+    """Empty-5x5 has one level, so training met it; DoorKey's levels it never saw."""
+    assert json.loads((run / "report.json").read_text())["levels"]["met_in_training"] == 1
+    out = tmp_path / "elsewhere"
+    flags = ("--runs", str(folder), "--episodes", "4", "--films", "0", "--out", str(out))
+    assert main(["eval", "dagger-doorkey", "--env", "MiniGrid-Empty-Random-5x5-v0", *flags]) == 0
+    made = json.loads((out / "report.json").read_text())["levels"]
+    assert (made["met_in_training"], made["named"]) == (0, True)
+    assert "held out: none of them occurred in training" in capsys.readouterr().out
+
+
 def test_a_run_is_never_overwritten(folder, run, capsys):
     assert runs.fresh(run).name == "dagger-doorkey-seed0-2"
     assert main(["train", *TINY, "--out", str(run)]) == 2

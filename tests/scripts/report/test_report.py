@@ -1,5 +1,6 @@
 """The report card: correct scores, and a self-contained page."""
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 
@@ -162,3 +163,30 @@ def test_provenance_names_what_a_result_hangs_on():
     assert versions()["torch"].startswith("2.")
     assert hardware()["cores"] >= 1
     assert cpu_minutes() > 0
+
+
+def test_levels_are_counted_named_and_told_apart_from_training(card, tmp_path):
+    def made(**changed):
+        found = report.write(dataclasses.replace(card, **changed), tmp_path)
+        return found, (tmp_path / "report.html").read_text()
+
+    plain, page = made()
+    assert plain["levels"]["distinct"] == N
+    assert "the environment does not name its levels" in page
+    four = [f"level {i % 4}" for i in range(N)]
+    repeated, page = made(levels=four, met=0)
+    assert "4 distinct levels in 40 episodes (repeats of a level count once), held out: none of them occurred" in page
+    rate = [np.mean(card.policies["agent"]["success"][i::4]) for i in range(4)]
+    assert repeated["scores"]["agent"]["success"] == interval(rate)._asdict()
+    assert repeated["against"]["random"]["n"] == 4
+    _, page = made(levels=four, met=3)
+    assert "not held out: 3 of them occurred in training" in page
+    others, _ = made(levels=[*four[:-1], "elsewhere"])
+    assert others["levels"]["fingerprint"] != repeated["levels"]["fingerprint"]
+    assert made(levels=four)[0]["levels"]["fingerprint"] == repeated["levels"]["fingerprint"]
+
+
+def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
+    made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
+    assert made["missing"] == {"spl": 7}
+    assert "spl: 7 of 40 episodes ended without it, so no average is given" in (tmp_path / "report.html").read_text()
