@@ -387,7 +387,7 @@ def test_nothing_there(tmp_path, monkeypatch):
         Mistake, match=r"--data kitchen/mixed-v1: .* Did you mean kitchen/mixed-v2\? To download one: `minari"
     ):
         reader("kitchen/mixed-v1")
-    with pytest.raises(Mistake, match="none of episode"):
+    with pytest.raises(Mistake, match="no episode-"):
         reader(str(tmp_path))
     with pytest.raises(EpisodeError, match=r"metadata\.json: data_format"):
         reader("kitchen/mixed-v2")
