@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<10} {line}" for verb, line in VERBS.items())))
         return 0 if arguments else 2
     try:
         return run(arguments[0], arguments[1:])

@@ -1,4 +1,4 @@
-"""World models from the command line: train, imagine, measure; and what is refused before anything is built."""
+"""World models from the command line: train, imagine, benchmark; and user errors."""
 
 import json
 
@@ -24,7 +24,7 @@ def train(*arguments, folder):
 
 
 def test_model_planner_and_objective_are_flags(tmp_path, capsys):
-    """Gymnasium's own pendulum, which observes a bare array, under another planner than the preset's."""
+    """Gymnasium's pendulum, whose observation is not a dict, with another planner than the preset's."""
     few = ["--agent.search.horizon", "12", "--agent.search.iterations", "2", "--steps", "20"]
     assert train("mpc-pendulum", *PLANNER, *few, folder=tmp_path / "run") == 0
     made = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -64,7 +64,7 @@ def test_parts_that_do_not_fit_are_refused(arguments, says, tmp_path, capsys):
 
 
 class Counter:
-    """A model whose state is what it last saw, plus the actions since."""
+    """A model whose state is the last observation plus the actions since then."""
 
     weight = torch.nn.Parameter(torch.zeros(1))
 
@@ -97,7 +97,7 @@ def test_imagination_is_told_the_action_that_led_to_each_row():
 
 
 class Still:
-    """Plans that do nothing."""
+    """A planner whose actions are all zero."""
 
     def plan(self, model, state, objective, carry):
         return torch.zeros(len(state["x"]), 1, 1), {}
