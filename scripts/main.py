@@ -43,7 +43,7 @@ ELSEWHERE = (
     ("embodia.agents.training.rows", "NonFinite"),
     ("embodia.agents.training.scores", "ScoreError"),
     ("embodia.envs", "NoExpert"),
-    ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
+    ("embodia.envs.driving.nuplan.files", "NuPlanDataError"),
     ("embodia.envs.driving.scenarios.pack", "PackError"),
     ("embodia.envs.driving.simulation.closed_loop", "PlannerError"),
     ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
