@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embodia.envs.drawing.scene import SceneError
+from embodia.envs.homes.files.fields import read_object
 from embodia.envs.homes.files.load import STAGE_CONFIG, Up, is_y_up
 
 SCENE_INSTANCE, SEMANTIC_CONFIG = ".scene_instance.json", ".semantic_config.json"
@@ -62,7 +63,9 @@ def _check_in_dataset(scene: str, dataset: Path) -> None:
     semantics = _files(dataset, top, "semantic_scene_descriptor_instances", SEMANTIC_CONFIG)
     found = _matches(scene, instances)
     if len(found) > 1:
-        raise SceneError(f"{dataset}: scene {scene!r} matches several scene instances: {_names(found)}. Name one fully.")
+        raise SceneError(
+            f"{dataset}: scene {scene!r} matches several scene instances: {_names(found)}. Name one fully."
+        )
     if found:
         _check_instance(found[0], stages, semantics)
         return
@@ -159,10 +162,4 @@ def _names(files: list[Path]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise SceneError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise SceneError(f"{path}: must hold a JSON object, not {type(content).__name__}.")
-    return content
+    return read_object(path, SceneError)

@@ -127,7 +127,9 @@ def survey(home: Home) -> list[Island]:
         if finder.island_radius(places[0]) >= MIN_RADIUS:
             covered, walled = _surroundings(triangles, places)
             found.append(
-                Island(number, finder.island_area(number), float(np.median(places[:, 1])), covered.mean(), walled.mean())
+                Island(
+                    number, finder.island_area(number), float(np.median(places[:, 1])), covered.mean(), walled.mean()
+                )
             )
     return found
 
