@@ -94,9 +94,10 @@ def _glb_header(path: Path) -> tuple[Any, int]:
         if len(head) < 20 or head[:4] != b"glTF" or head[16:20] != b"JSON":
             raise SceneError(f"{path}: not a binary glTF file (no 'glTF' header). Re-export it as .glb.")
         total, length = struct.unpack("<I", head[8:12])[0], struct.unpack("<I", head[12:16])[0]
-        if max(total, length) > size:
+        promised = max(total, length)
+        if promised > size:
             raise SceneError(
-                f"{path}: cut short: its header promises {max(total, length)} bytes, the file has {size}. Fetch it again."
+                f"{path}: cut short: its header promises {promised} bytes, the file has {size}. Fetch it again."
             )
         if length > MOST_HEADER:
             raise SceneError(f"{path}: its glTF header has {length / 1e6:,.0f} MB. Join its nodes and meshes.")
@@ -111,16 +112,15 @@ def _check(top: Fields, path: Path) -> None:
     for name in top.list("extensionsRequired"):
         if name in COMPRESSIONS:
             raise SceneError(
-                f"{path}: its data are compressed with {COMPRESSIONS[name]} ({name}), which is not read here. Export it "
-                "without compression, for example by `gltf-transform copy`, or by Blender with compression off."
+                f"{path}: its data are compressed with {COMPRESSIONS[name]} ({name}), which is not read here. Export "
+                "it without compression, for example by `gltf-transform copy`, or by Blender with compression off."
             )
         if not str(name).startswith(READ):
-            raise SceneError(
-                f"{path}: it requires the glTF extension {name!r}, which is not read here. Export without."
-            )
+            raise SceneError(f"{path}: requires the glTF extension {name!r}, which is not read here. Export without.")
+    count = len(top.list("nodes"))
+    if count > MOST_NODES:
+        raise SceneError(f"{path}: has {count:,} nodes; at most {MOST_NODES:,} are read. Join its meshes.")
     nodes = top.objects("nodes")
-    if len(nodes) > MOST_NODES:
-        raise SceneError(f"{path}: has {len(nodes):,} nodes; at most {MOST_NODES:,} are read. Join its meshes.")
     parents = [0] * len(nodes)
     for number, node in enumerate(nodes):
         for child in node.list("children"):

@@ -1,8 +1,8 @@
 """Read a scanned or modelled home: .glb, .gltf, .obj, .ply through trimesh, with HM3D-style annotation.
 
-Which way is up: `up=` decides, then a `<name>.stage_config.json` beside the file. Without either, glTF and .obj are y-up
-(glTF's own convention) and .ply is z-up; scans of HM3D, MP3D and Gibson, known by their folders, are z-up as they are on
-disk. (habitat-sim reads every bare .glb as z-up.) Semantic .ply meshes are always z-up, as in habitat-sim.
+Which way is up: `up=` decides, then a `<name>.stage_config.json` beside the file. Without either, glTF and .obj are
+y-up (glTF's own convention) and .ply is z-up; scans of HM3D, MP3D and Gibson, known by their folders, are z-up as they
+are on disk. (habitat-sim reads every bare .glb as z-up.) Semantic .ply meshes are always z-up, as in habitat-sim.
 """
 
 from dataclasses import dataclass

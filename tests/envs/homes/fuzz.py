@@ -4,8 +4,8 @@ import copy
 import json
 import struct
 
-ODD = [None, True, -1, 0, 3, 10**9, 2**63, -(2**70), 1e300, -0.5, float("nan"), float("inf"), "", "x", "\u0000", "../..",
-       [], {}, [[]], [None], {"x": 1}, [1, 2], ["a"] * 5, [1e30, 0, 0], "1e9"]  # fmt: skip
+ODD = [None, True, -1, 0, 3, 10**9, 2**63, -(2**70), 1e300, -0.5, float("nan"), float("inf"), "", "x", "\u0000",
+       "../..", [], {}, [[]], [None], {"x": 1}, [1, 2], ["a"] * 5, [1e30, 0, 0], "1e9"]  # fmt: skip
 
 
 def spoiled_bytes(data, rng):
