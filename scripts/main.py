@@ -49,6 +49,7 @@ ELSEWHERE = (
     ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
     ("embodia.envs.homes.engines.habitat_sim_engine", "HabitatSimMissing"),
     ("embodia.envs.homes.navmesh.navmesh", "NavMeshError"),
+    ("embodia.envs.homes.walks", "WalksError"),
     ("embodia.envs.drawing.scene", "SceneError"),
     ("embodia.envs.video.clips", "VideoError"),
     ("embodia.envs.workers", "WorkerError"),

@@ -171,7 +171,9 @@ def test_generated_homes_and_exported_ones_load(tmp_path):
     exported = make().home(str(path))
     assert [thing.name for thing in exported.objects] == [thing.name for thing in generated.objects]
     assert indoor_island(generated) == indoor_island(exported)
-    path.with_name("home-7-low-1.scene_instance.json").write_text('{"stage_instance": {"template_name": "home-7-low-1"}}')
+    path.with_name("home-7-low-1.scene_instance.json").write_text(
+        '{"stage_instance": {"template_name": "home-7-low-1"}}'
+    )
     with pytest.raises(SceneError, match="is no stage that habitat-sim finds"):
         make().home(str(path))
 

@@ -80,7 +80,11 @@ def test_names_that_match_twice_are_refused(homes):
             {"stage_instance": {"template_name": "castle"}},
             "template_name 'castle' is none of the data set's stages: home-7.stage_config.json",
         ),
-        ("scenes/home-7.scene_instance.json", {"semantic_scene_instance": "x"}, "semantic_scene_instance 'x' matches 0"),
+        (
+            "scenes/home-7.scene_instance.json",
+            {"semantic_scene_instance": "x"},
+            "semantic_scene_instance 'x' matches 0",
+        ),
         ("home-7.scene_dataset_config.json", {"stages": [1]}, 'field "stages" must be an object'),
         ("home-7.scene_dataset_config.json", {"scene_instances": {}, "stages": {}}, "has no scene 'home-7'"),
     ],
@@ -92,7 +96,7 @@ def test_missing_references_are_named(homes, file, fields, match):
 
 def test_broken_json_is_named(homes):
     (homes / "home-7.stage_config.json").write_text("[" * 100_000)
-    refuse(r"home-7\.stage_config\.json: cannot be read as JSON", homes / "home-7.glb")
+    refuse(r"home-7\.stage_config\.json: is not a whole JSON file", homes / "home-7.glb")
     (homes / "home-7.stage_config.json").write_text("[]")
     refuse("must hold a JSON object, not list", homes / "home-7.glb")
 
@@ -102,7 +106,9 @@ def test_a_bare_glb_stands_upright_in_both_engines_or_in_none(tmp_path):
     path.write_bytes(trimesh.Scene(trimesh.creation.box((4, 2, 3))).export(file_type="glb"))
     refuse(r"reads a .glb without a stage config as z-up.*room.stage_config.json beside it", path)
     check_scene(str(path), up="z")
-    (tmp_path / "room.stage_config.json").write_text('{"render_asset": "room.glb", "up": [0, 1, 0], "front": [0, 0, -1]}')
+    (tmp_path / "room.stage_config.json").write_text(
+        '{"render_asset": "room.glb", "up": [0, 1, 0], "front": [0, 0, -1]}'
+    )
     check_scene(str(path))
     (tmp_path / "hm3d").mkdir()
     scan = tmp_path / "hm3d" / "scan.basis.glb"

@@ -84,7 +84,9 @@ def test_an_island_can_be_asked_for(house):
     env = HomesVectorEnv(1, scenes=[house(True, False)], island=0, **SMALL)
     env.reset(seed=0)
     assert env.poses.position[0, 1] > 2.5, "on the roof"
-    with pytest.raises(EpisodeError, match=r"has no island 7: its navmesh has \d+, counted from 0. Its largest: island 0"):
+    with pytest.raises(
+        EpisodeError, match=r"has no island 7: its navmesh has \d+, counted from 0. Its largest: island 0"
+    ):
         HomesVectorEnv(1, scenes=[house(True, False)], island=7, **SMALL).reset(seed=0)
     generated = load("home-3-low", island=1)
     assert indoor_island(generated) == 1
