@@ -118,7 +118,7 @@ def _body_sense(name: str, suite: SensorSuite, homes: Sequence[Home], poses: Pos
     if name == "heading":
         return heading(poses.rotation)
     near = [home.pathfinder.distance_to_closest_obstacle(p, PROXIMITY) for home, p in zip(homes, poses.position)]
-    return np.array(near, np.float32)[:, None]
+    return np.minimum(np.array(near, np.float32), np.float32(PROXIMITY))[:, None]  # off the navmesh it is infinite
 
 
 def goal_pictures(suite: SensorSuite, engine: Engine, home: Home, episode: Episode) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""What the homes let one choose."""
+"""Options of the homes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,22 +9,28 @@ class HomesOptions:
     """Habitat's tasks in homes."""
 
     sensors: tuple[str, ...] | None = None
-    """What is sensed; None for the task's own sensors."""
+    """Sensors of the agent. None uses the task's own."""
     height: int | None = None
-    """Of the camera [pixels]; None for the task's."""
+    """Image height in pixels. None uses the task's."""
     width: int | None = None
-    """Of the camera [pixels]; None for the task's."""
+    """Image width in pixels. None uses the task's."""
     num_scenes: int = 64
-    """Generated homes to live in."""
+    """Number of generated homes."""
     detail: Literal["low", "medium", "high"] = "medium"
-    """How many triangles a generated home has."""
+    """Level of detail of generated homes."""
     scenes: tuple[str, ...] | None = None
-    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    """Scene files (.glb, .gltf, .obj, .ply) instead of generated homes."""
+    up: Literal["y", "z"] | None = None
+    """Axis that points up in scene files. None follows the stage config, else glTF and .obj are y-up, .ply z-up."""
+    island: int | None = None
+    """Island of the navmesh on which episodes are generated. None chooses by headroom and walls."""
     episodes: str | None = None
-    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    """Habitat episode file (.json.gz) instead of generated episodes."""
     scenes_dir: str | None = None
-    """Where the scenes that episodes name lie."""
+    """Folder of the scenes that episodes name."""
     engine: Literal["embodia", "habitat-sim"] = "embodia"
-    """Who draws and moves: this project, or habitat-sim where it is installed."""
+    """Simulator: this project's own, or habitat-sim where it is installed."""
+    geodesics: Literal["detour", "exact"] = "detour"
+    """How distances are measured: by habitat-sim's own search (detour), or as exact shortest paths."""
     max_steps: int | None = None
-    """Time limit; None for the task's own."""
+    """Time limit in steps. None uses the task's default."""

@@ -16,10 +16,12 @@ from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home
 from embodia.envs.homes.episodes.dataset import Episode, EpisodeError
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE
 from embodia.envs.homes.experts.expert import Experts
+from embodia.envs.homes.files.load import Up
 from embodia.envs.homes.levels import Episodes, Levels
 from embodia.envs.homes.measures.exploration import EXPLORATION_SCORES, Explorations
 from embodia.envs.homes.measures.navigation import NAVIGATION_SCORES, NavigationMeasures, has_moved
 from embodia.envs.homes.motion import drift, move
+from embodia.envs.homes.navmesh.pathfinder import Measure
 from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
 from embodia.envs.homes.picture import picture
 from embodia.envs.homes.tasks.navigation import ACTION_NAMES, TASKS, ActionKind, VelocityControl, check_sensors
@@ -55,17 +57,20 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         goal_dimensions: Literal[2, 3] = 2,
         max_steps: int | None = None,
         scenes: Sequence[str | Path] | None = None,
+        up: Up | None = None,
+        island: int | None = None,
         num_scenes: int = 64,
         detail: Literal["low", "medium", "high"] = "medium",
         episodes: Episodes | None = None,
         scenes_dir: str | Path | None = None,
         engine: EngineName | Engine = "embodia",
+        geodesics: Measure = "detour",
         cache_size: int | None = None,
         threads: int = 1,
         time_step: float = 1.0,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        _check_options(task, split, actions, engine, num_scenes, max_steps, time_step, render_mode)
+        _check_options(task, split, actions, engine, geodesics, up, num_scenes, max_steps, time_step, render_mode)
         base = TASKS[task]
         self.task = replace(base, max_steps=max_steps or base.max_steps)
         self.num_envs, self.split, self.actions, self.render_mode = num_envs, split, actions, render_mode
@@ -83,7 +88,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             self.suite = replace(self.suite, category_ids=tuple(self.dataset.category_ids.items()))
         self.velocity = VelocityControl(time_step=time_step)
         kept = min(max(64, num_scenes), MOST_KEPT) if cache_size is None else cache_size
-        self.engine = self._open_engine(engine, kept, threads)
+        self.engine = self._open_engine(engine, kept, threads, geodesics, up, island)
         self.single_observation_space = self.suite.space()
         self.metadata = {**self.metadata, "scores": EXPLORATION_SCORES if base.goal == "none" else NAVIGATION_SCORES}
         if actions == "discrete":
@@ -95,13 +100,21 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._make_worlds()
 
-    def _open_engine(self, engine: EngineName | Engine, cache_size: int, threads: int) -> Engine:
+    def _open_engine(
+        self,
+        engine: EngineName | Engine,
+        cache_size: int,
+        threads: int,
+        geodesics: Measure,
+        up: Up | None,
+        island: int | None,
+    ) -> Engine:
         if engine == "habitat-sim":
             from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 
-            return HabitatSimEngine(self.task, self.suite.camera)
+            return HabitatSimEngine(self.task, self.suite.camera, up=up, island=island)
         if isinstance(engine, str):
-            return EmbodiaEngine(self.task.navmesh, cache_size, threads)
+            return EmbodiaEngine(self.task.navmesh, cache_size, threads, geodesics=geodesics, up=up, island=island)
         return engine
 
     def _make_worlds(self) -> None:
@@ -391,6 +404,8 @@ def _check_options(
     split: str,
     actions: str,
     engine: Any,
+    geodesics: str,
+    up: str | None,
     num_scenes: int,
     max_steps: int | None,
     time_step: float,
@@ -401,6 +416,9 @@ def _check_options(
         ("split", split, ("train", "test")),
         ("actions", actions, ("discrete", "velocity")),
         ("render_mode", render_mode, (None, "rgb_array")),
+        # habitat-sim has no exact search, and an engine of the caller's own measures as it was made to.
+        ("geodesics", geodesics, ("detour", "exact") if engine == "embodia" else ("detour",)),
+        ("up", up, (None, "y", "z")),
     ]
     if isinstance(engine, str):
         choices.append(("engine", engine, ("embodia", "habitat-sim")))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embodia.envs import State
 from embodia.envs.driving.simulation.logged_traffic import follow_log
-from embodia.envs.driving.simulation.observations import IdmAgents
+from embodia.envs.driving.simulation.observations import IdmAgents, step_together
 from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds
 from embodia.envs.driving.types import EgoState, Tracks
 
@@ -31,10 +31,14 @@ class NuPlanTraffic:
 
     def step(self, worlds: Worlds, egos: Mapping[int, EgoState]) -> dict[str, Tensor]:
         """The objects one step later, as fields of `Worlds`, where egos (now, by world) are given."""
+        steps = []
         for i, ego in egos.items():
             scenario, t = self.arrays.scenarios[int(worlds.scenario[i])], int(worlds.t[i])
-            before, now = (int(scenario.time_us[scenario.start + k]) for k in (t, t + 1))
-            self.agents[i].step(t + 1, ego, now * 1e-6 - before * 1e-6)
+            now = int(scenario.time_us[scenario.start + t + 1])
+            steps.append((t + 1, ego, now * 1e-6 - ego.time_us * 1e-6))
+        errors = step_together([self.agents[i] for i in egos], steps)
+        if error := next(filter(None, errors), None):
+            raise error
         return self._as_arrays(worlds, egos)
 
     def tracks(self, i: int) -> Tracks:

@@ -17,10 +17,10 @@ class Pictures:
         self.painters: dict[int, BirdsEye] = {}  # by scenario
 
     def draw(self, drives: Drives, i: int, planned: Floats | None) -> NDArray[np.uint8]:
-        """(512, 512, 3) of world i; `planned` (N, 81, 3) are the poses that each world tracks."""
+        """(512, 512, 3) of world i; `planned` (K, 3) are the poses that it tracks, in map coordinates."""
         scenario, t, number = drives.scenario_of(i), drives.iteration(i), int(drives.worlds.scenario[i])
         if number not in self.painters:
             self.painters[number] = BirdsEye(scenario.map, scenario.ego[scenario.iterations, :2], scenario.route, VIEW)
         driven = drives.driven(i, t + 1)
-        ahead = None if planned is None or t == 0 else planned[i, :, :2] + scenario.ego[scenario.start, :2]
+        ahead = None if planned is None or t == 0 else planned[:, :2]
         return self.painters[number].draw(driven[-1], drives.tracks(i), scenario.lights_at(t), ahead, driven[:, :2])

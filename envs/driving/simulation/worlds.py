@@ -13,17 +13,23 @@ from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.arrays import compile_scenario
 
 DT = 0.1  # [s] that a step takes
+OVER_TIME = ("ego", "boxes", "velocities", "valid", "arc", "red")
+"""Fields of `arrays.ScenarioArrays` whose first axis is the iterations."""
 
 
 class TorchArrays:
-    """Scenarios as tensors by the names of `arrays.ScenarioArrays`, each compiled when it is first asked for."""
+    """Scenarios as tensors by the names of `arrays.ScenarioArrays`, each compiled when it is first asked for.
+
+    Scenarios of different lengths stand side by side: each repeats its last iteration up to the longest one's, and
+    `length` (S,) has the number of its own.
+    """
 
     def __init__(self, scenarios: Sequence[Scenario], max_agents: int, device: torch.device):
         self.scenarios, self.max_agents, self.device = scenarios, max_agents, device
         self.ready = np.zeros(len(scenarios), bool)
 
     def need(self, chosen: NDArray[np.int64]) -> None:
-        """Compile the scenarios (n,) that are not yet. Raises ValueError where their lengths differ."""
+        """Compile the scenarios (n,) that are not yet."""
         for number in np.unique(chosen[~self.ready[chosen]]).tolist():
             compiled = compile_scenario(self.scenarios[number], self.max_agents)
             for f in fields(compiled):
@@ -31,17 +37,24 @@ class TorchArrays:
                 if f.name not in self.__dict__:  # numpy's zeros take no memory before they are written to
                     empty = np.zeros((len(self.scenarios), *value.shape), value.numpy().dtype)
                     setattr(self, f.name, torch.as_tensor(empty, device=self.device))
-                table = getattr(self, f.name)
-                if table[number].shape != value.shape:
-                    raise ValueError(
-                        f"scenarios stepped together need one length; {self.scenarios[number].token} has "
-                        f"{len(compiled.ego)} iterations, others {self.ego.shape[1]}"
-                    )
-                table[number] = value
+                if f.name in OVER_TIME:
+                    longest = max(len(value), getattr(self, f.name).shape[1])
+                    setattr(self, f.name, lengthened(getattr(self, f.name), longest, axis=1))
+                    value = lengthened(value, longest, axis=0)
+                getattr(self, f.name)[number] = value
             self.ready[number] = True
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
+
+
+def lengthened(table: Tensor, size: int, axis: int) -> Tensor:
+    """The table with its last entry along an axis repeated up to `size`."""
+    missing = size - table.shape[axis]
+    if missing <= 0:
+        return table
+    last = table.narrow(axis, table.shape[axis] - 1, 1)
+    return torch.cat([table, last.repeat_interleave(missing, axis)], axis)
 
 
 @dataclass(frozen=True)

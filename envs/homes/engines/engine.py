@@ -5,8 +5,8 @@ habitat_sim answers the same calls in `habitat_sim_engine`; tasks do not know wh
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from embodia.envs.drawing.rasterizer import Rasterizer
 from embodia.envs.drawing.rotations import rotate
 from embodia.envs.drawing.scene import Scene, SceneObject
-from embodia.envs.homes.files.load import load_scene
+from embodia.envs.homes.files.load import Up, load_scene
 from embodia.envs.homes.generator.generate import Detail, generate_home
 from embodia.envs.homes.navmesh.navigator import Navigator
 from embodia.envs.homes.navmesh.navmesh import NavMeshError, NavMeshSettings, build_navmesh, cached_navmesh
@@ -29,10 +29,9 @@ Array = NDArray[Any]
 GENERATED = re.compile(r"home-(\d+)(?:-(low|medium|high))?(?:-([1-4]))?")
 """Scene ids of generated homes: `home-<seed>[-<detail>[-<bedrooms>]]`; everything else is a file."""
 
-
 WHICH_WAY_IS_UP = (
-    "A bare .glb or .ply is read with +z up, as habitat-sim reads scans. Where +y is up in yours, say so in "
-    '<name>.stage_config.json beside it: {"up": [0, 1, 0], "front": [0, 0, -1]}'
+    "Without a stage config beside it, a .glb, .gltf or .obj is read with +y up, a .ply or a scan of HM3D, MP3D or "
+    "Gibson with +z up. --up y or --up z says otherwise; `embodia doctor --scene FILE` draws how a file is read."
 )
 
 
@@ -52,6 +51,8 @@ class Home:
     pathfinder: Navigator
     objects: tuple[SceneObject, ...] = ()
     scene: Scene | None = None
+    island: int | None = None  # on which episodes are generated; None = chosen, see `islands`
+    geometry: Callable[[], Scene] | None = None  # reads the scene, for engines that keep none
     memory: dict[Any, Any] = field(default_factory=dict)  # what tasks have worked out about it
 
 
@@ -92,11 +93,17 @@ def camera_matrices(positions: Array, rotations: Array) -> Array:
 
 
 class EmbodiaEngine:
-    """Our own engine. `cache_size` homes stay loaded; `threads` cameras are drawn at a time.
+    """Our own engine.
 
-    `navmesh_beside` keeps the navmesh of a scene file beside it (`<scene>.navmesh.npz`) and uses it again.
-    `geodesics` is what tasks measure with: habitat-sim's own search ("detour"), or the shortest paths there are
-    ("exact"), see `PathFinder`.
+    Args:
+        settings: of the navmesh.
+        cache_size: number of homes that stay loaded.
+        threads: number of cameras drawn at a time.
+        navmesh_beside: keep the navmesh of a scene file beside it (`<scene>.navmesh.npz`) and use it again.
+        geodesics: what tasks measure with: habitat-sim's own search ("detour") or exact shortest paths ("exact"),
+            see `PathFinder`.
+        up: axis that points up in scene files; None follows `load_scene`.
+        island: island of the navmesh on which episodes are generated; None chooses one.
     """
 
     def __init__(
@@ -106,9 +113,11 @@ class EmbodiaEngine:
         threads: int = 1,
         navmesh_beside: bool = True,
         geodesics: Measure = "detour",
+        up: Up | None = None,
+        island: int | None = None,
     ) -> None:
         self.settings, self.cache_size, self.threads = settings, cache_size, threads
-        self.navmesh_beside, self.geodesics = navmesh_beside, geodesics
+        self.navmesh_beside, self.geodesics, self.up, self.island = navmesh_beside, geodesics, up, island
         self._homes: OrderedDict[str, Home] = OrderedDict()
         self._rasterizers: dict[tuple[Camera, tuple[str, ...]], Rasterizer] = {}
 
@@ -127,15 +136,16 @@ class EmbodiaEngine:
 
     def _load(self, scene_id: str) -> Home:
         if GENERATED.fullmatch(scene_id):
-            return _generated(scene_id, self.settings, self.geodesics)
-        scene = load_scene(scene_id)
+            home = _generated(scene_id, self.settings, self.geodesics)
+            return home if self.island is None else replace(home, island=self.island, memory={})
+        scene = load_scene(scene_id, up=self.up)
         beside = Path(f"{scene_id}.navmesh.npz") if self.navmesh_beside else None
         try:
             mesh = cached_navmesh(scene.vertices, scene.faces, self.settings, beside, f"scene {scene_id}")
         except NavMeshError as error:
             error.add_note(WHICH_WAY_IS_UP)
             raise
-        return Home(scene_id, PathFinder(mesh, self.geodesics), scene.objects, scene)
+        return Home(scene_id, PathFinder(mesh, self.geodesics), scene.objects, scene, self.island)
 
     def render(
         self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]

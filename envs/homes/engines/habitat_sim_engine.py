@@ -13,15 +13,18 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embodia.envs.drawing.scene import SceneError, SceneObject
+from embodia.envs.drawing.scene import Scene, SceneObject
 from embodia.envs.homes.engines.engine import GENERATED, Home, generated_scene
+from embodia.envs.homes.engines.habitat_sim_files import check_scene
 from embodia.envs.homes.files.export import export_scene
+from embodia.envs.homes.files.load import Up, load_scene
 from embodia.envs.homes.navmesh.navmesh import NavMeshError
 from embodia.envs.homes.navmesh.pathfinder import Path as WalkedPath
 from embodia.envs.homes.tasks.navigation import Camera, Task
@@ -201,9 +204,12 @@ class HabitatSimEngine:
         gpu_device_id: int | None = None,
         seed: int = 0,
         scene_dataset: str = "default",
+        up: Up | None = None,
+        island: int | None = None,
     ) -> None:
         self._habitat_sim = import_habitat_sim()
         self.task, self.camera, self.seed, self.scene_dataset = task, camera, seed, scene_dataset
+        self.up, self.island = up, island
         seen = os.path.exists("/dev/nvidia0")
         self.gpu_device_id = (0 if seen else -1) if gpu_device_id is None else gpu_device_id
         self._sim: Any = None
@@ -219,23 +225,30 @@ class HabitatSimEngine:
         """The scene, its navmesh loaded from `<scene>.navmesh` if made for this body, else recomputed."""
         if scene_id not in self._homes:
             self._files[scene_id] = self._file_of(scene_id)
+            check_scene(self._files[scene_id], self.scene_dataset, self.up)
             self._set_up(_View(self._files[scene_id], self.scene_dataset, self.camera, ("depth",)))
             finder = self._navmesh(scene_id)
-            self._homes[scene_id] = Home(scene_id, HabitatPathFinder(self._habitat_sim, finder), self._objects())
+            self._homes[scene_id] = Home(
+                scene_id,
+                HabitatPathFinder(self._habitat_sim, finder),
+                self._objects(),
+                island=self.island,
+                geometry=partial(self._geometry, scene_id),
+            )
         return self._homes[scene_id]
 
     def _file_of(self, scene_id: str) -> str:
-        if GENERATED.fullmatch(scene_id):
-            return self._export(scene_id)
-        if not Path(scene_id).is_file():
-            raise SceneError(f"scene {scene_id!r}: no such file, so habitat-sim cannot load it.")
-        return scene_id
+        return self._export(scene_id) if GENERATED.fullmatch(scene_id) else scene_id
+
+    def _geometry(self, scene_id: str) -> Scene:
+        """The scene as our own reader sees it."""
+        return generated_scene(scene_id) if GENERATED.fullmatch(scene_id) else load_scene(scene_id, up=self.up)
 
     def _export(self, scene_id: str) -> str:
         """A generated home as files that habitat-sim reads, for as long as this engine lives."""
         if self._exported is None:
             self._exported = tempfile.TemporaryDirectory(prefix="embodia-homes-")
-        return str(export_scene(generated_scene(scene_id), self._exported.name, scene_id))
+        return str(export_scene(generated_scene(scene_id), Path(self._exported.name) / scene_id, scene_id))
 
     def _navmesh(self, scene_id: str) -> Any:
         settings = self._navmesh_settings()

@@ -15,13 +15,13 @@ from embodia.envs.drawing.rotations import from_yaw, multiply
 from embodia.envs.drawing.scene import SceneObject
 from embodia.envs.homes.engines.engine import Engine, Home
 from embodia.envs.homes.episodes.dataset import HM3D_CATEGORIES, Episode, EpisodeError, Goal, ImageGoal, ViewPoint
+from embodia.envs.homes.episodes.islands import MIN_RADIUS, indoor_island
 from embodia.envs.homes.tasks.navigation import Camera, Task
 from embodia.envs.homes.tasks.sensors import image_goal_rotation
 
 Array = NDArray[Any]
 Rng = np.random.Generator
 
-MIN_ISLAND_RADIUS = 1.5  # [m]
 NEAREST, FURTHEST = 1.0, 30.0  # geodesic distance from start to goal [m]
 STRAIGHT = 1.1  # geodesic over Euclidean below which most episodes are rejected
 TRIES_PER_TARGET = 10
@@ -47,22 +47,9 @@ def _point(home: Home, rng: Rng) -> Array | None:
     """A navigable point on an island worth walking on, None after 100 draws."""
     for _ in range(100):
         point = home.pathfinder.get_random_navigable_point(rng, indoor_island(home))
-        if np.isfinite(point).all() and home.pathfinder.island_radius(point) >= MIN_ISLAND_RADIUS:
+        if np.isfinite(point).all() and home.pathfinder.island_radius(point) >= MIN_RADIUS:
             return point
     return None
-
-
-def indoor_island(home: Home) -> int:
-    """The largest island on the floor of a home whose rooms are known (not its roof), -1 = any."""
-    if "island" not in home.memory:
-        rooms = home.scene.rooms if home.scene is not None else ()
-        islands = [
-            home.pathfinder.get_island([*room.polygon[:, 0:1].mean(0), room.floor, *room.polygon[:, 1:2].mean(0)])
-            for room in rooms
-        ]
-        known = [island for island in islands if island != -1]
-        home.memory["island"] = max(known, key=home.pathfinder.island_area) if known else -1
-    return home.memory["island"]
 
 
 def point_episode(home: Home, rng: Rng, episode_id: str, task: Task) -> Episode:
@@ -91,7 +78,7 @@ def free_episode(home: Home, rng: Rng, episode_id: str, task: Task) -> Episode:
     """A start without a goal, for exploration. Raises EpisodeError if the home offers none."""
     source = _point(home, rng)
     if source is None:
-        raise EpisodeError(f"scene {home.scene_id!r} has no island of {MIN_ISLAND_RADIUS} m radius to explore.")
+        raise EpisodeError(f"scene {home.scene_id!r} has no island of {MIN_RADIUS} m radius to explore.")
     return _episode(home, rng, episode_id, source, (), 0.0)
 
 
@@ -158,7 +145,7 @@ def _places_around(home: Home, thing: SceneObject) -> Array:
     points = points[np.hypot(*(points - grid)[:, [0, 2]].T) < 0.01]
     points = points[points[:, 1] <= high[1] + 0.5]  # not from the storey above
     radius = [finder.island_radius(point) for point in points]
-    return points[np.array(radius) >= MIN_ISLAND_RADIUS] if len(points) else points
+    return points[np.array(radius) >= MIN_RADIUS] if len(points) else points
 
 
 def category_goals(home: Home, engine: Engine, category: str) -> tuple[Goal, ...]:

@@ -10,7 +10,7 @@ from embodia.envs import Split, level_seed
 from embodia.envs.drawing.rotations import from_yaw, yaw_of
 from embodia.envs.homes.engines.engine import EmbodiaEngine, Home
 from embodia.envs.homes.episodes.dataset import Episode, EpisodeDataset, Goal
-from embodia.envs.homes.episodes.episode_generator import indoor_island
+from embodia.envs.homes.episodes.islands import indoor_island
 from embodia.envs.homes.tasks.navigation import TASKS
 from embodia.envs.homes.tasks.sensors import image_goal_rotation
 

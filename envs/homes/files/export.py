@@ -1,11 +1,16 @@
 """Write a home as files habitat-sim loads: mesh with baked colours, HM3D-style annotation, and its configs.
 
-Beside each other in one folder, for a home called `<name>`:
+In one folder, for a home called `<name>`:
     <name>.glb                          y-up mesh, one node per object, one picture of texture times light
     <name>_semantic.ply, _semantic.txt  mesh in the objects' colours (z-up, as habitat-sim reads every .ply), and legend
     <name>.stage_config.json            names the three
-    <name>.scene_instance.json          the stage, unlit
-    <name>.scene_dataset_config.json    finds all stages and scenes of the folder
+    <name>.semantic_config.json         names the latter two
+    <name>.scene_dataset_config.json    lists the stage, the semantics and the scene of this home, and no other
+    scenes/<name>.scene_instance.json   the stage and its semantics, unlit
+
+habitat-sim takes the first handle that contains the name it looks for, so that "home-7" finds "home-7-high" if one data
+set holds both: each home has a data set of its own. It also reads a scene instance that lies beside a .glb, without
+the data set that knows the stage, and ends the process: hence the folder `scenes`.
 """
 
 import json
@@ -30,50 +35,57 @@ Z_UP_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 def export_scene(scene: Scene, folder: str | Path, name: str | None = None) -> Path:
     """Write `scene` into `folder` and return the path of its .glb.
 
-    Load it with `load.load_scene(path)`, or in habitat-sim with `scene_id = name` and the folder's
-    `.scene_dataset_config.json`. Raises SceneError where the folder cannot be written.
+    Load it with `load.load_scene(path)`; in habitat-sim with the .glb as `scene_id`, or with `scene_id = name` and
+    `<name>.scene_dataset_config.json`. Raises SceneError if the folder cannot be written.
     """
     name = name or scene.scene_id.replace("/", "_")
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scenes").mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.glb").write_bytes(_glb(scene))
         (folder / f"{name}_semantic.ply").write_bytes(_semantic_ply(scene))
         (folder / f"{name}_semantic.txt").write_text(_legend(scene))
-        for suffix, content in _configs(name).items():
-            (folder / f"{name}.{suffix}.json").write_text(json.dumps(content, indent=1))
+        for file, content in _configs(name).items():
+            (folder / file).write_text(json.dumps(content, indent=1))
     except OSError as error:
         raise SceneError(f"{folder}: the home {name!r} cannot be written there ({error}).") from error
     return folder / f"{name}.glb"
 
 
 def _configs(name: str) -> dict[str, dict[str, Any]]:
-    here = {"paths": {".json": ["."]}}
+    """The config files of a home, by their paths in its folder."""
+    stage, semantics = f"{name}.stage_config.json", f"{name}.semantic_config.json"
+    instance = f"scenes/{name}.scene_instance.json"
+    labels = {
+        "semantic_asset": f"{name}_semantic.ply",
+        "semantic_up": [0, 1, 0],
+        "semantic_front": [0, 0, -1],
+        "semantic_descriptor_filename": f"{name}_semantic.txt",
+        "has_semantic_textures": False,
+    }
     return {
-        "stage_config": {
+        stage: {
             "render_asset": f"{name}.glb",
             "collision_asset": f"{name}.glb",
             "up": [0, 1, 0],
             "front": [0, 0, -1],
-            "semantic_asset": f"{name}_semantic.ply",
-            "semantic_up": [0, 1, 0],
-            "semantic_front": [0, 0, -1],
-            "semantic_descriptor_filename": f"{name}_semantic.txt",
-            "has_semantic_textures": False,
+            **labels,
             "origin": [0, 0, 0],
             "scale": [1, 1, 1],
             "gravity": [0, -9.8, 0],
             "units_to_meters": 1.0,
         },
-        "scene_instance": {
+        semantics: labels,
+        instance: {
             "stage_instance": {"template_name": name, "translation": [0, 0, 0], "rotation": [1, 0, 0, 0]},
             "default_lighting": "no_lights",
+            "semantic_scene_instance": name,
             "object_instances": [],
         },
-        "scene_dataset_config": {
-            "stages": here,
-            "scene_instances": here,
-            "semantic_scene_descriptor_instances": {"paths": {".txt": ["."]}},
+        f"{name}.scene_dataset_config.json": {
+            "stages": {"paths": {".json": [stage]}},
+            "scene_instances": {"paths": {".json": [instance]}},
+            "semantic_scene_descriptor_instances": {"paths": {".json": [semantics]}},
         },
     }
 

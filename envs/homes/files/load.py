@@ -1,8 +1,8 @@
 """Read a scanned or modelled home: .glb, .gltf, .obj, .ply through trimesh, with HM3D-style annotation.
 
-Which way is up follows habitat-sim: a `<name>.stage_config.json` beside the file decides; a bare .glb or .ply is z-up
-(as Gibson, MP3D and HM3D are on disk), a bare .obj y-up; `up=` overrules all of it. Semantic .ply meshes are always
-z-up, whatever the config says, as in habitat-sim.
+Which way is up: `up=` decides, then a `<name>.stage_config.json` beside the file. Without either, glTF and .obj are y-up
+(glTF's own convention) and .ply is z-up; scans of HM3D, MP3D and Gibson, known by their folders, are z-up as they are on
+disk. (habitat-sim reads every bare .glb as z-up.) Semantic .ply meshes are always z-up, as in habitat-sim.
 """
 
 import json
@@ -21,6 +21,8 @@ from embodia.envs.homes.files.semantics import Annotation, find_annotation
 Up = Literal["y", "z"]
 FORMATS = (".glb", ".gltf", ".obj", ".ply")
 STAGE_CONFIG = ".stage_config.json"
+
+SCANS = ("hm3d", "mp3d", "gibson", "habitat-test-scenes")  # folders of data sets whose .glb are z-up on disk
 
 Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # a z-up file's (x, y, z) to the world's (x, z, -y)
 
@@ -99,7 +101,18 @@ def _upright(asset: Path, config: dict[str, Any], up: Up | None) -> Array:
         return np.eye(3) if up == "y" else Z_UP
     if "up" in config:
         return _frame(np.asarray(config["up"], float), np.asarray(config.get("front", (0, 0, -1)), float), asset)
-    return np.eye(3) if asset.suffix.lower() == ".obj" else Z_UP
+    return np.eye(3) if is_y_up(asset) else Z_UP
+
+
+def is_y_up(asset: Path, up: Up | None = None) -> bool:
+    """How a scene file without a stage config is read."""
+    return up == "y" if up is not None else not (asset.suffix.lower() == ".ply" or is_scan(asset))
+
+
+def is_scan(asset: Path) -> bool:
+    """Whether a file is a scan that is z-up on disk: named `.basis.glb`, or in a folder of `SCANS` at most four up."""
+    folders = asset.absolute().parts[-5:-1]
+    return asset.name.endswith(".basis.glb") or any(folder.lower().startswith(SCANS) for folder in folders)
 
 
 def _frame(up: Array, front: Array, asset: Path) -> Array:

@@ -60,8 +60,9 @@ class AreaSeen:
 
     @property
     def coverage(self) -> float:
-        """Share of the floor seen so far."""
-        return float(self.mask.sum() / max(self.free.sum(), 1))
+        """Share of the floor seen so far; 1 where the map shows no floor, since nothing is left to see."""
+        floor = int(self.free.sum())
+        return float(self.mask.sum()) / floor if floor else 1.0
 
     def unseen(self, limit: int = 64) -> Array:
         """Places (n, 3) [m] not yet seen, at most about `limit` of them, spread evenly."""

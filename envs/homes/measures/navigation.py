@@ -70,9 +70,11 @@ class NavigationMeasures:
         self.reward_distance = -_difference(distance, self.distance_to_goal)
         self.position, self.distance_to_goal = position.astype(np.float64), distance.astype(np.float64)
         self.success = (stopped & (distance < self.success_distance)).astype(np.float64)
-        efficiency = _ratio(self.start_distance, np.maximum(self.start_distance, self.path_length))
+        # A walk that starts on the goal has nothing left to go, and if it stays there it made no detour.
+        efficiency = _ratio(self.start_distance, np.maximum(self.start_distance, self.path_length), zero_by_zero=1.0)
+        remaining = _ratio(self.distance_to_goal, self.start_distance, zero_by_zero=0.0)
         self.spl = self.success * efficiency
-        self.soft_spl = np.maximum(0, 1 - _ratio(self.distance_to_goal, self.start_distance)) * efficiency
+        self.soft_spl = np.maximum(0, 1 - remaining) * efficiency
         self.num_steps += 1
         self.is_collision = collided.astype(bool)
         self.collisions += self.is_collision
@@ -108,11 +110,11 @@ class NavigationMeasures:
         return {name: value.copy() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    """0 / 0 = 1: whoever starts on the goal and stays has gone no detour. Infinite over infinite is 0."""
+def _ratio(numerator: Array, denominator: Array, zero_by_zero: float) -> Array:
+    """numerator / denominator, with a value of its own for 0 / 0. Infinite over infinite is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = numerator / denominator
-    return np.where(np.isnan(ratio), np.where(denominator == 0, 1.0, 0.0), ratio)
+    return np.where(np.isnan(ratio), np.where(denominator == 0, zero_by_zero, 0.0), ratio)
 
 
 def _difference(now: Array, before: Array) -> Array:

@@ -23,13 +23,7 @@ from embodia.envs.homes.navmesh.shortest_paths import (
     shortest_way,
 )
 from embodia.envs.homes.navmesh.single import INFINITE, ZERO
-from embodia.envs.homes.navmesh.surface import (
-    ANY,
-    clamped,
-    distance_between,
-    on_segment,
-    project,
-)
+from embodia.envs.homes.navmesh.surface import ANY, clamped, distance_between, on_segment, project
 
 Array = NDArray[Any]
 
@@ -126,8 +120,7 @@ def pull_string(floor: Floor, corridor: Array, n: int, first: Array, last: Array
     """
     count = _append(points, 0, first)
     apex, left, right = first, first, first
-    apex_at, left_at, right_at = 0, 0, 0
-    i = 0
+    left_at, right_at, i = 0, 0, 0
     while i < n and n > 1 and count < LONGEST:
         new_left, new_right = last, last
         if i + 1 < n:
@@ -155,8 +148,7 @@ def pull_string(floor: Floor, corridor: Array, n: int, first: Array, last: Array
         if turn_at == n - 1 and count > before:
             return count
         left, right = apex, apex
-        apex_at = left_at = right_at = turn_at
-        i = apex_at + 1
+        left_at, right_at, i = turn_at, turn_at, turn_at + 1
     return _append(points, count, last) if count < LONGEST else LONGEST
 
 

@@ -41,9 +41,6 @@ class Path(NamedTuple):
 NO_PATH = Path(float("inf"), np.zeros((0, 3), np.float32), -1)
 
 
-NO_PATH = Path(float("inf"), np.zeros((0, 3), np.float32), -1)
-
-
 @dataclass
 class GoalSet:
     """Some places to go to, prepared for many distance queries."""
@@ -162,7 +159,7 @@ class PathFinder:
         return goals.tree
 
     def distance(self, position: ArrayLike, goals: GoalSet) -> float:
-        """Geodesic distance [m] to the nearest goal; inf if none can be reached."""
+        """Geodesic distance [m] to the nearest goal, measured as `geodesics` says; inf if none can be reached."""
         return float(self._distances(_point(position)[None], goals)[0])
 
     def _distances(self, places: Array, goals: GoalSet) -> Array:

@@ -136,7 +136,7 @@ def project(floor: Floor, place: Array, island: int) -> tuple[int, Array]:
     for margin in (BESIDE * BESIDE, FAR):
         p, node = next_polygon(floor.tree, 0, box)
         while p != -1 and best > ZERO:
-            if floor.island[p] == island or (island == ANY and floor.island[p] != -1):
+            if floor.island[p] != -1 and island in (ANY, floor.island[p]):
                 away = _to_box(floor, p, place)
                 if away <= margin and away <= best * (ONE + BESIDE) + BESIDE * BESIDE:
                     distance, x, y, z = _nearest_on(floor, p, place)

@@ -16,6 +16,7 @@ from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Progress, advance, begin
 from embodia.agents.training.rng import seed_all
+from embodia.agents.training.scores import EpisodeScores
 from embodia.perception import Encoder, Obs
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.environments import EnvConfig, known_id
@@ -83,11 +84,12 @@ def our_side() -> Side:
     agent = PPO(Flat(env.single_observation_space), env.single_action_space, SETTINGS)
     buffer, logger = agent.buffer(), Logger(console=False)
     now: Progress = begin(agent, env, 0)
+    scores = EpisodeScores(env)
 
     def side(rollouts: int) -> int:
         before = now.step
         for _ in range(rollouts * SETTINGS.n_steps):
-            advance(agent, env, buffer, logger, now)
+            advance(agent, env, buffer, logger, now, scores)
         return now.step - before
 
     return side

@@ -45,7 +45,7 @@ def test_resumes():
 
 
 def test_what_it_refuses():
-    with pytest.raises(TypeError, match="take random"):
+    with pytest.raises(TypeError, match="use random"):
         Wander(SPACE, spaces.Discrete(3))
     with pytest.raises(ValueError, match="persistence is 1"):
         Wander(SPACE, BOX, 1.0)

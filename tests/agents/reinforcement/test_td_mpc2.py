@@ -120,7 +120,7 @@ def test_a_plan_is_scored_by_its_rewards_and_by_the_value_of_its_end_alone():
 
 
 def test_refuses_discrete_actions():
-    with pytest.raises(TypeError, match="take dreamer"):
+    with pytest.raises(TypeError, match="use dreamer"):
         TDMPC2Model(spaces.Discrete(3), MLPEncoder(SPACE), TINY)
 
 

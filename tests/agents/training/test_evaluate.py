@@ -110,7 +110,7 @@ def test_snapshots_are_in_the_observation_where_the_agent_asks_for_them():
     assert [None, None] in seen, "an episode that is over has none"
 
     gymnasiums = gym.vector.SyncVectorEnv([CountingEnv] * 2)
-    with pytest.raises(TypeError, match="SyncVectorEnv steps its worlds together; to plan in the truth take"):
+    with pytest.raises(TypeError, match="SyncVectorEnv has one snapshot for all its environments; to plan in the"):
         evaluate(agent, gymnasiums, [0])
 
 

@@ -188,7 +188,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_and_another_learners_is_no
     fit(made(), data(), CONFIG, tmp_path)
     with pytest.raises(FileExistsError, match="resume it or choose another folder"):
         fit(made(), data(), CONFIG, tmp_path)
-    with pytest.raises(checkpoint.CheckpointError, match="written by Line, this learner is Duel"):
+    with pytest.raises(checkpoint.CheckpointError, match="written by Line, but this learner is Duel"):
         fit(made(Duel), data(), CONFIG, tmp_path, resume=True)
     wider = made()
     wider.net[0] = nn.Linear(1, 17)
@@ -270,7 +270,7 @@ def test_an_agent_learns_from_data_and_is_resumed_as_one(tmp_path):
     assert now.lines[-1]["mean"] == pytest.approx(again.mean[0], abs=0.5)
     meta = checkpoint.load(checkpoint.best(tmp_path / "checkpoints")).meta
     assert (meta["agent"], meta["score"], "action_space" in meta) == ("Guess", 0.5, True)
-    with pytest.raises(checkpoint.CheckpointError, match="written by Guess, this learner is Line"):
+    with pytest.raises(checkpoint.CheckpointError, match="written by Guess, but this learner is Line"):
         fit(made(), data(), CONFIG, tmp_path, resume=True)
 
 
@@ -454,7 +454,7 @@ def test_the_best_checkpoint_stays(decides, best, tmp_path):
     folder = tmp_path / "checkpoints"
     assert checkpoint.best(folder).name == f"{best:09d}"
     assert [path.name for path in checkpoint.list_steps(folder)] == [f"{k:09d}" for k in sorted({best, 6})]
-    with pytest.raises(ValueError, match="decides is success, and the evaluation gives error; name one"):
+    with pytest.raises(ValueError, match="decides is success, but the evaluation gives error; name one"):
         fit(made(), data(), CONFIG, tmp_path / "wrong", evaluate=lambda: {"error": 1.0}, decides="-success")
 
 
@@ -526,7 +526,7 @@ def test_what_is_no_learner_is_named():
     for learner, words in (
         (object(), "object is not a learner: derive it from torch.nn.Module"),
         (Nothing(), r"Nothing is not a learner: add loss\(batch\)"),
-        (Half(), "Half has an update method and no optimizers"),
+        (Half(), "Half has an update method but no optimizers"),
     ):
         with pytest.raises(TypeError, match=words):
             fit(learner, data(), CONFIG)

@@ -118,9 +118,9 @@ def test_nan_of_an_agent_is_not_handed_to_the_worlds():
 
     env = SyncVector([lambda: IdentityEnv(continuous=True)] * 2)
     agent = Broken(env.single_observation_space, env.single_action_space)
-    with pytest.raises(NonFinite, match="Broken gave action"):
+    with pytest.raises(NonFinite, match="Broken chose action"):
         train(agent, env, Schedule())
-    with pytest.raises(NonFinite, match="Broken gave action"):
+    with pytest.raises(NonFinite, match="Broken chose action"):
         evaluate(agent, env, [0])
 
 

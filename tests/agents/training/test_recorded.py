@@ -172,11 +172,11 @@ def test_the_seed_alone_decides_the_order():
 
 def test_other_data_are_refused():
     state = RecordedBatches([Made()], Pieces(4), 1000).state_dict()
-    with pytest.raises(EpisodeError, match="made: 54 rows, 52 when the run began"):
+    with pytest.raises(EpisodeError, match="made: 54 rows, but 52 when the run began"):
         RecordedBatches([Made([*LENGTHS, 2])], Pieces(4), 1000).load_state_dict(state)
-    with pytest.raises(EpisodeError, match="made: 4 rows, too few for a piece of 8"):
+    with pytest.raises(EpisodeError, match="made: 4 rows, too few for a sequence of 8"):
         RecordedBatches([Made([4])], Pieces(4, length=8, crossing=True), 1000)
-    with pytest.raises(EpisodeError, match="made: 2 rows, too few for a piece of 1"):
+    with pytest.raises(EpisodeError, match="made: 2 rows, too few for a sequence of 1"):
         RecordedBatches([Made([1, 1])], Pieces(4), 1000)
     assert RecordedBatches([Made([4])], Pieces(2, length=8), 1000).batch(2)["mask"].sum() == 6
     changed = Made()

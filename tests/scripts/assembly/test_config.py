@@ -57,7 +57,7 @@ def test_fields_under_their_old_names_are_read(tmp_path):
 def test_preset_names_are_unique_and_misspellings_are_met():
     names = [each.name for each in PRESETS]
     assert len(set(names)) == len(names)
-    with pytest.raises(Mistake, match=r"ppo-emtpy is no preset\. Nearest: ppo-empty"):
+    with pytest.raises(Mistake, match=r"unknown preset ppo-emtpy\. Did you mean ppo-empty"):
         preset("ppo-emtpy")
 
 
@@ -92,14 +92,14 @@ def broken(**parts):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (broken(env={"num_envs": 0}), "env.num_envs is 0; give at least 1"),
+        (broken(env={"num_envs": 0}), "env.num_envs is 0; it must be at least 1"),
         (broken(schedule={"steps": 0}), "schedule.steps is 0"),
         (broken(evaluation={"confidence": 95.0}), "evaluation.confidence is 95.0; give a number between 0 and 1"),
         (broken(env={"workers": 2}), "env.workers needs env.vectorization subprocess"),
         (broken(agent={"device": "gpu"}), "agent.device is gpu; choose auto, cpu, cuda"),
         (broken(agent={"learning_rate": -1.0}), "agent.learning_rate is -1.0"),
         (broken(agent={"batch_size": 5000}), "but a rollout is agent.n_steps x env.num_envs = 1024"),
-        (Config(EnvConfig("MiniGrid-Playground-v0"), DAggerConfig()), "asks the expert, and MiniGrid-Playground-v0"),
+        (Config(EnvConfig("MiniGrid-Playground-v0"), DAggerConfig()), "needs an expert, but MiniGrid-Playground-v0"),
         (Config(EnvConfig("MiniGrid-Nowhere-v0"), BCConfig()), "is not registered"),
     ],
 )
@@ -122,7 +122,7 @@ def test_short_flags_reach_every_seed():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Nearest: PPOConfig"),
+        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Did you mean PPOConfig"),
         (lambda data: data["config"]["agent"].update(wings=2), "config.agent: PPOConfig has no wings"),
         (lambda data: data["config"].pop("env"), "missing 1 required positional argument: 'env'"),
         (lambda data: data.pop("config"), "cannot be read"),
@@ -146,7 +146,7 @@ def test_a_truncated_config_is_named(tmp_path):
     path.write_text(path.read_text()[:-30])
     with pytest.raises(Mistake, match=r"config\.json cannot be read"):
         stored.read(path, Config)
-    with pytest.raises(Mistake, match="is no run"):
+    with pytest.raises(Mistake, match="is not a run"):
         stored.read(tmp_path / "elsewhere" / "config.json", Config)
 
 

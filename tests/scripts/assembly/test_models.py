@@ -50,12 +50,12 @@ def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
     [
         (
             ["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"],
-            "planner.samples means nothing to ilqr",
+            "planner.samples is not an option of ilqr",
         ),
         (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum observes state"),
-        (["mpc-rssm-empty", "--agent.planner", "mppi"], "take CEM or MCTS"),
+        (["mpc-rssm-empty", "--agent.planner", "mppi"], "use CEM or MCTS"),
         (["mpc-pendulum", "--agent.objective", "return"], "Return scores the predicted reward"),
-        (["td-mpc2-pendulum", "--env.id", "MiniGrid-Empty-5x5-v0"], "take dreamer"),
+        (["td-mpc2-pendulum", "--env.id", "MiniGrid-Empty-5x5-v0"], "use dreamer"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(arguments, says, tmp_path, capsys):

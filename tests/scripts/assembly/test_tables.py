@@ -67,7 +67,7 @@ def test_an_exchange_keeps_what_the_preset_says_of_both():
 
 
 def test_a_flag_of_a_part_that_has_no_such_option_names_those_it_has():
-    with pytest.raises(Mistake, match=r"--agent.planner.elites means nothing to gradient, which has horizon"):
+    with pytest.raises(Mistake, match=r"--agent.planner.elites is not an option of gradient, which has horizon"):
         chosen(["--agent.planner", "gradient", "--agent.planner.elites", "3"], preset("mpc-pendulum"))
     chosen(["--agent.no-memory-skip", "--agent.hidden", "3", "4"], preset("bc-doorkey"))
 
@@ -82,15 +82,15 @@ def test_parts_are_built_with_what_they_ask_for_by_name():
     config = MPCConfig(planner="mcts")
     encoder, seen, planner, other = build(kind, config, {"encoder": lambda: "eye", "actions": lambda: 4}).made
     assert (encoder, seen, other, planner.actions) == ("eye", config, 3, 4)
-    with pytest.raises(Mistake, match="mcts: its constructor asks for actions; it is given"):
+    with pytest.raises(Mistake, match="mcts: its constructor has the argument actions; available are"):
         build(kind, config, {"encoder": lambda: "eye"})
 
 
 def test_flags_of_a_class_without_a_configuration_say_what_its_docstring_says():
     said = documented(ENCODER.table["vit"])
     assert said["patch_size"] == "Side of a patch [pixels]."
-    assert "interpolated" not in said["pool"]
-    assert documented(CEM)["min_std"].startswith("Keeps the distribution from collapsing")
+    assert "interpolates" not in said["pool"]
+    assert documented(CEM)["min_std"].startswith("Minimum standard deviation")
     names = [each.name for each in dataclasses.fields(options(ENCODER.table["vit"], ENCODER.given))]
     assert names == ["patch_size", "dim", "depth", "num_heads", "num_registers", "output", "pool"]
 

@@ -113,4 +113,4 @@ def test_presets_are_trained_once_and_go_on(tmp_path, capsys):
 def test_an_unknown_preset_is_a_mistake(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "presets", "--only", "ppo-emty", "--smoke"]) == 2
-    assert "Nearest: ppo-empty" in capsys.readouterr().err
+    assert "Did you mean ppo-empty" in capsys.readouterr().err

@@ -226,28 +226,31 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
     assert type(reads.parts["rgb"]).__name__ == "ConvNet"
     assert type(reads.parts["depth"]).__name__ == "ResNet"
     only_depth = spaces.Dict(depth=space["depth"])
-    with pytest.raises(Mistake, match="none of depth is such"):
+    with pytest.raises(Mistake, match="none of depth matches"):
         build.encoder(EncoderConfig(pretrained=str(run)), only_depth)
     two = spaces.Dict(left=space["rgb"], right=space["rgb"])
-    with pytest.raises(Mistake, match="left and right both are such"):
+    with pytest.raises(Mistake, match="left and right both match"):
         build.encoder(EncoderConfig(pretrained=str(run)), two)
     with pytest.raises(Mistake, match=r"no encoder\.json there"):
         build.encoder(EncoderConfig(pretrained=str(tmp_path)), space)
-    with pytest.raises(Mistake, match="hold none"):
+    with pytest.raises(Mistake, match="are no images"):
         build.encoder(EncoderConfig(frozen=True), spaces.Dict(x=spaces.Box(-1, 1, (3,), np.float32)))
     for arguments, says in (
-        (["pretrain", "simclear", "--data", "x"], "simclear is no learner. Nearest: simclr"),
-        (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
-        (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no picture"),
+        (["pretrain", "simclear", "--data", "x"], "unknown learner simclear. Did you mean simclr"),
+        (["pretrain", "simclr", "--data", str(tmp_path / "no")], "no such path"),
+        (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no video"),
         (["pretrain", "mae", "--data", str(pictures), "--encoder", "conv"], "trains a ViT, which conv is not"),
-        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "leave --positives out"),
-        (["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"], "--encoder.width means nothing to vit"),
+        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "mae does not use --positives"),
+        (
+            ["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"],
+            "--encoder.width is not an option of vit",
+        ),
         (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "in the same place"),
         (["pretrain", "slow-features", "--data", str(pictures), "--positives", "augmentation"], "at temporal"),
         (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "which conv is not"),
-        (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch sees no CUDA device"),
+        (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch finds no CUDA device"),
         (["segment", str(run), "--data", str(pictures)], "ConvNet, which has neither slots nor patches"),
-        (["attention", str(run), "--data", str(pictures)], "ConvNet, which attends to nothing"),
+        (["attention", str(run), "--data", str(pictures)], "ConvNet, which has no attention"),
         (["probe", str(tmp_path)], "no encoder.json"),
         (["train", "bc-doorkey", "--encoder.pretrained", str(tmp_path)], "no encoder.json"),
     ):

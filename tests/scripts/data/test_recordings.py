@@ -283,7 +283,7 @@ def test_rewards_and_ends_may_be_missing(tmp_path):
 def test_columns_of_another_name(tmp_path):
     made = lerobot(tmp_path / "l")
     space = spaces.Dict(rgb=PUSHT["wrist"], agent=PUSHT["state"])
-    with pytest.raises(Mistake, match=re.escape("rgb was not recorded; there are observation.image, ")) as caught:
+    with pytest.raises(Mistake, match=re.escape("rgb was not recorded; recorded are observation.image, ")) as caught:
         Matched(reader(str(tmp_path / "l")), space, PUSH)
     assert "--columns rgb=NAME" in str(caught.value)
     columns = {"rgb": "observation.images.wrist", "agent": "observation.state"}
@@ -360,9 +360,9 @@ def test_a_set_larger_than_memory_is_learned_from_within_it(tmp_path, kind):
 @pytest.mark.parametrize(
     ("value", "space", "said"),
     [
-        (np.zeros((3, 2)), spaces.Box(0, 1, (4,), np.float32), r"x: shape \(2,\), the environment's is \(4,\)"),
-        (np.zeros((3, 4), int), spaces.Box(0, 1, (4,), np.float32), "x: int64, the environment's is float32"),
-        (np.array(["a", "b"]), spaces.Discrete(3), "x: <U1, the environment's is int64"),
+        (np.zeros((3, 2)), spaces.Box(0, 1, (4,), np.float32), r"x: shape \(2,\), but the environment's is \(4,\)"),
+        (np.zeros((3, 4), int), spaces.Box(0, 1, (4,), np.float32), "x: int64, but the environment's is float32"),
+        (np.array(["a", "b"]), spaces.Discrete(3), "x: <U1, but the environment's is int64"),
         (np.array([0.0, np.nan]), spaces.Box(0, 1, (1,), np.float32), "x: NaN in row 1"),
         (np.array([0, 1, 7]), spaces.Discrete(3), r"x: 7 is not in Discrete\(3\)"),
         (np.array([[0, 1], [2, 1]]), spaces.MultiDiscrete([2, 2]), r"x: \[2 1\] is not in MultiDiscrete"),
@@ -383,7 +383,7 @@ def test_nothing_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     (tmp_path / "kitchen" / "mixed-v2" / "data").mkdir(parents=True)
     (tmp_path / "kitchen" / "mixed-v2" / "data" / "metadata.json").write_text("{}")
-    with pytest.raises(Mistake, match=r"--data kitchen/mixed-v1: .* Nearest: kitchen/mixed-v2\. `minari download"):
+    with pytest.raises(Mistake, match=r"--data kitchen/mixed-v1: .* Did you mean kitchen/mixed-v2\? `minari download"):
         reader("kitchen/mixed-v1")
     with pytest.raises(Mistake, match="none of episode"):
         reader(str(tmp_path))
@@ -429,9 +429,15 @@ def test_bad_values_name_file_and_field(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda p: (p / "data/chunk-000/file-001.parquet").unlink(), r"file-001\.parquet: missing, cut off or corrupt"),
-        (lambda p: cut(p / "data/chunk-000/file-001.parquet"), r"file-001\.parquet: missing, cut off or corrupt"),
-        (lambda p: (p / "videos/observation.image/chunk-000/file-001.mp4").unlink(), r"file-001\.mp4: is no film"),
+        (
+            lambda p: (p / "data/chunk-000/file-001.parquet").unlink(),
+            r"file-001\.parquet: missing, truncated or corrupt",
+        ),
+        (lambda p: cut(p / "data/chunk-000/file-001.parquet"), r"file-001\.parquet: missing, truncated or corrupt"),
+        (
+            lambda p: (p / "videos/observation.image/chunk-000/file-001.mp4").unlink(),
+            r"file-001\.mp4: cannot be decoded as a video",
+        ),
         (lambda p: cut(p / "videos/observation.image/chunk-000/file-001.mp4"), r"file-001\.mp4: "),
         (lambda p: edit(p, codebase_version="v2.1"), r"info\.json: codebase_version v2\.1; convert"),
         (lambda p: edit(p, features={}), r"info\.json: features: action is missing"),
@@ -442,7 +448,7 @@ def test_bad_values_name_file_and_field(tmp_path):
             lambda p: drop(p / "data/chunk-000/file-001.parquet", "action"),
             r"file-001\.parquet: episode 2: action: missing",
         ),
-        (lambda p: shift(p / "data/chunk-000/file-001.parquet"), "episode_index: 9 frames of .* where meta/episodes"),
+        (lambda p: shift(p / "data/chunk-000/file-001.parquet"), "episode_index: 9 frames of .*, but meta/episodes"),
     ],
 )
 def test_a_broken_lerobot_set_names_file_and_field(tmp_path, spoil, said):

@@ -62,5 +62,5 @@ def test_a_wrong_frame_is_named(tmp_path, second):
 def test_a_truncated_film_is_named(tmp_path):
     path = video.write(tmp_path / "x.mp4", frames(3, 32, 64))
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"x\.mp4 is no film"):
+    with pytest.raises(ValueError, match=r"x\.mp4 cannot be decoded as a video"):
         video.read(path)

@@ -223,14 +223,14 @@ def test_the_ecosystem_can_call_it():
 
 def test_what_it_cannot_do_is_said_before_anything_is_built():
     env = worlds(1, continuous=True)
-    with pytest.raises(ValueError, match=r"DQN acts in Discrete; this action space is Box"):
+    with pytest.raises(ValueError, match=r"DQN supports Discrete action spaces, not Box"):
         DQN(encoder_of(env), env.single_action_space)
-    with pytest.raises(ValueError, match="PPO acts in Discrete, MultiDiscrete, MultiBinary, Box"):
+    with pytest.raises(ValueError, match="PPO supports Discrete, MultiDiscrete, MultiBinary, Box"):
         PPO(encoder_of(env), spaces.Tuple([]))
-    with pytest.raises(ValueError, match="batch_size 1"):
+    with pytest.raises(ValueError, match="batch_size must be at least 2"):
         PPO(encoder_of(env), env.single_action_space, PPOConfig(batch_size=1))
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match='torch sees no CUDA device; use "auto" or "cpu"'):
+        with pytest.raises(ValueError, match='torch finds no CUDA device; use "auto" or "cpu"'):
             PPO(encoder_of(env), env.single_action_space, PPOConfig(device="cuda"))
 
 
@@ -247,5 +247,5 @@ def test_an_encoder_that_does_not_keep_its_promise_is_named():
             return self.layer(obs["shown"])
 
     env = worlds(1)
-    with pytest.raises(ValueError, match=r"Wrong gives \(2, 8\) for two observations and promises \(2, 1, 8\)"):
+    with pytest.raises(ValueError, match=r"Wrong returns shape \(2, 8\) for two observations, expected \(2, 1, 8\)"):
         PPO(Wrong(env.single_observation_space), env.single_action_space)

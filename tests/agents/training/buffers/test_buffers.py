@@ -139,14 +139,14 @@ def test_replay_says_when_and_refuses_what_it_cannot_give():
     due = [t for t, row in enumerate(rows([9], 30), 1) if (buffer.add(row), list(buffer.batches()))[1]]
     assert due == list(range(6, 31, 3))
     assert len(buffer) == 60
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="length is 0; a sequence needs"):
         ReplayBuffer(10, 1, length=0)
-    with pytest.raises(ValueError, match="capacity 4 holds 2 rows of 2 worlds"):
+    with pytest.raises(ValueError, match="capacity 4 is only 2 rows of each of 2 environments"):
         ReplayBuffer(4, 1, length=3).add(rows([3], 1)[0])
     short = ReplayBuffer(100, 4, length=6, cross_episodes=False)
     for row in rows([3], 40):
         short.add(row)
-    with pytest.raises(ValueError, match="shorten the sequences"):
+    with pytest.raises(ValueError, match="use shorter sequences"):
         short.sample()
 
 
@@ -175,7 +175,7 @@ def test_pieces_of_episodes_are_masked_behind_their_end():
 def test_episodes_of_different_keys_do_not_mix():
     buffer = DatasetBuffer(4)
     add(buffer, rows([2], 6))
-    with pytest.raises(ValueError, match=r"\['extras/value'\] are in some episodes and not in others"):
+    with pytest.raises(ValueError, match=r"\['extras/value'\] are in some episodes but not in others"):
         buffer.extend([{**buffer.episodes[0], "extras": {}}])
 
 

@@ -246,6 +246,8 @@ class Simulator:
     def _load(self, config):
         path = Path(config.sim_cfg.scene_id)
         assert path.exists(), "ESP_CHECK failed: No Stage Attributes exists for requested scene"
+        if path.with_name(path.stem + ".scene_instance.json").exists():
+            raise ProcessEnds("Render asset template handle not found")  # the default data set holds no stage
         if self.config is None or self.config.sim_cfg.scene_id != config.sim_cfg.scene_id:
             self._scene = load_scene(path)
         self.config = copy.deepcopy(config)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from embodia.envs.drawing.scene import SceneError
+from embodia.envs.homes.engines.engine import generated_scene
 from embodia.envs.homes.engines.habitat_sim_engine import HabitatPathFinder, HabitatSimEngine
+from embodia.envs.homes.episodes.islands import indoor_island
+from embodia.envs.homes.files.export import export_scene
 from embodia.envs.homes.navmesh.navmesh import NavMeshError
 from embodia.envs.homes.observations import SensorSuite
 from embodia.envs.homes.tasks.navigation import TASKS, Camera
@@ -159,6 +162,18 @@ def test_closing_the_older_of_two_waits_for_the_younger(scene):
 def test_a_missing_scene_is_named():
     with pytest.raises(SceneError, match=r"'lost\.glb': no such file"):
         make().home("lost.glb")
+
+
+def test_generated_homes_and_exported_ones_load(tmp_path):
+    """A scene instance beside the .glb would end the process."""
+    generated = make().home("home-7-low-1")
+    path = export_scene(generated_scene("home-7-low-1"), tmp_path, "home-7-low-1")
+    exported = make().home(str(path))
+    assert [thing.name for thing in exported.objects] == [thing.name for thing in generated.objects]
+    assert indoor_island(generated) == indoor_island(exported)
+    path.with_name("home-7-low-1.scene_instance.json").write_text('{"stage_instance": {"template_name": "home-7-low-1"}}')
+    with pytest.raises(SceneError, match="is no stage that habitat-sim finds"):
+        make().home(str(path))
 
 
 def test_annotation_comes_from_the_oriented_boxes(scene):

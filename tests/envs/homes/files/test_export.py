@@ -69,11 +69,12 @@ def test_configs_name_files_that_exist(folder):
     stage = json.loads((folder / "cosy.stage_config.json").read_text())
     for key in ("render_asset", "collision_asset", "semantic_asset", "semantic_descriptor_filename"):
         assert (folder / stage[key]).is_file()
-    instance = json.loads((folder / "cosy.scene_instance.json").read_text())
+    instance = json.loads((folder / "scenes" / "cosy.scene_instance.json").read_text())
     assert instance["stage_instance"]["template_name"] == "cosy"
     assert len(instance["stage_instance"]["rotation"]) == 4
-    dataset = json.loads((folder / "cosy.scene_dataset_config.json").read_text())
-    assert {"stages", "scene_instances", "semantic_scene_descriptor_instances"} <= set(dataset)
+    semantics = json.loads((folder / "cosy.semantic_config.json").read_text())
+    for key in ("semantic_asset", "semantic_descriptor_filename"):
+        assert (folder / semantics[key]).is_file()
 
 
 def test_semantic_mesh_is_z_up_with_a_colour_per_object(home, folder):

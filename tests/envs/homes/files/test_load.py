@@ -27,15 +27,31 @@ def extent(scene):
     return np.ptp(scene.bounds, axis=0)
 
 
-def test_bare_glb_is_z_up_as_in_habitat(tmp_path):
+def test_bare_glb_is_y_up_as_gltf_says(tmp_path):
     scene = load_scene(write_box(tmp_path / "a.glb"))
+    assert np.allclose(extent(scene), [1, 2, 3])
+    assert np.allclose(scene.bounds.mean(axis=0), [0, 0, 5])
+
+
+@pytest.mark.parametrize("place", ["hm3d/val/00800-X/X.basis.glb", "gibson/X.glb", "mp3d/X/X.glb", "any/X.basis.glb"])
+def test_scans_are_z_up_as_their_data_sets_are_on_disk(tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    scene = load_scene(write_box(path))
     assert np.allclose(extent(scene), [1, 3, 2])
     assert np.allclose(scene.bounds.mean(axis=0), [0, 5, 0])
+    assert np.allclose(extent(load_scene(path, up="y")), [1, 2, 3])
+
+
+def test_bare_ply_is_z_up_unless_told_otherwise(tmp_path):
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "a.ply")
+    assert np.allclose(extent(load_scene(tmp_path / "a.ply")), [1, 3, 2])
+    assert np.allclose(extent(load_scene(tmp_path / "a.ply", up="y")), [1, 2, 3])
 
 
 def test_up_and_stage_config_overrule(tmp_path):
     path = write_box(tmp_path / "a.glb")
-    assert np.allclose(extent(load_scene(path, up="y")), [1, 2, 3])
+    assert np.allclose(extent(load_scene(path, up="z")), [1, 3, 2])
     config = {"render_asset": "a.glb", "up": [0, 1, 0], "front": [0, 0, -1], "scale": [2, 2, 2]}
     (tmp_path / "a.stage_config.json").write_text(json.dumps(config))
     assert np.allclose(extent(load_scene(path)), [2, 4, 6])
@@ -89,7 +105,7 @@ def test_annotation_by_face_ids(tmp_path):
     (tmp_path / "a_semantic.ply").write_text("\n".join(lines) + "\n")
     legend = 'HM3D Semantic Annotations\n7,112233,"sofa",0\n9,445566,"bed, small",2\n'
     (tmp_path / "a.semantic.txt").write_text(legend)
-    scene = load_scene(tmp_path / "a.glb")
+    scene = load_scene(tmp_path / "a.glb", up="z")
     assert (np.unique(scene.semantic_id) == [7, 9]).all()
     assert [(o.category, o.room) for o in scene.objects] == [("sofa", 0), ("bed, small", 2)]
 

@@ -28,3 +28,9 @@ def test_each_explores_the_room_it_stands_in(home, order):
     assert areas[SMALL[0]] == pytest.approx(2.8 * 3.8, rel=0.1)
     for x, floor in floors.items():
         assert floor.free[floor.grid.to_grid(x, 2.0)] == 1
+
+
+def test_a_map_without_floor_is_seen_completely(home):
+    area = AreaSeen(home, LARGE, 90.0)
+    area.free[:], area.mask[:] = 0, 0
+    assert area.coverage == 1.0

@@ -87,3 +87,17 @@ def test_worlds_that_wait_are_left_alone_and_unreachable_goals_stay_finite():
 def test_tiny_moves_do_not_measure_again():
     at = np.zeros((2, 3))
     assert has_moved(at, np.array([[9e-5, 0, 0], [2e-4, 0, 0]])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ([(0, 0, 0)], {"success": 1, "spl": 1, "soft_spl": 1}),
+        ([(0, 0, 0), (0, 0, -0.25)], {"success": 0, "spl": 0, "soft_spl": 0}),
+        ([(0, 0, 0), (0, 0, -0.25), (0, 0, 0)], {"success": 1, "spl": 0, "soft_spl": 0}),
+    ],
+)
+def test_an_episode_that_starts_on_its_goal(path, expected):
+    """At 0 / 0 nothing is left to go, and who stays made no detour; leaving and coming back is one of any length."""
+    last = walk(np.array(path, float), (0, 0, 0))[-1]
+    assert {name: last[name] for name in expected} == expected

@@ -81,22 +81,36 @@ def test_detours_search_takes_detours_and_the_exact_one_none(pillars):
         PathFinder(pillars.mesh, "euclidean")
 
 
-def strip(length):
-    """A corridor of squares in a row, each a polygon of its own."""
+def strip(length, flat_polygon=False):
+    """A corridor of squares in a row, each a polygon of its own; `flat_polygon` adds one without area at its side."""
     corners = np.array([(10 * x, 0, 10 * z) for x in range(length + 1) for z in (1, 0)])
     squares = np.array([(2 * x, 2 * x + 2, 2 * x + 3, 2 * x + 1, -1, -1) for x in range(length)])
     halves = np.tile([(0, 1, 2, 0b011), (0, 2, 3, 0b110)], (length, 1))
+    first = 2 * np.arange(length + 1)
+    if flat_polygon:
+        squares = np.append(squares, [(3, 5, 1, -1, -1, -1)], axis=0)
+        halves, first = np.append(halves, [(0, 1, 2, 0b111)], axis=0), np.append(first, 2 * length + 1)
     bounds = np.array([(0, 0, 0), (0.5 * length, 1, 0.5)], np.float32)
     surface = Surface(
         corners,
         squares,
         np.zeros((0, 3), np.float32),
-        np.zeros(length + 1, int),
+        np.zeros(len(squares) + 1, int),
         halves,
-        2 * np.arange(length + 1),
+        first,
         bounds,
     )
     return PathFinder(assemble(surface, NavMeshSettings()))
+
+
+def test_a_polygon_without_area_is_never_walked_on():
+    with_it, without = strip(3, flat_polygon=True), strip(3)
+    assert with_it.num_islands == 1
+    assert with_it.navigable_area == pytest.approx(0.75, rel=1e-5)
+    beside = [0.6, 0, -0.2]
+    np.testing.assert_array_equal(with_it.snap_point(beside), without.snap_point(beside))
+    np.testing.assert_array_equal(with_it.try_step([0.6, 0, 0.1], beside), without.try_step([0.6, 0, 0.1], beside))
+    assert with_it.distance_to_closest_obstacle([0.6, 0, 0.1]) == pytest.approx(0.1, abs=1e-6)
 
 
 @pytest.mark.parametrize(("squares", "reaches"), [(256, True), (257, False)])

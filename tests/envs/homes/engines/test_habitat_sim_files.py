@@ -1,0 +1,111 @@
+"""What habitat-sim would not find is named before it is called: there it would end the process."""
+
+import json
+
+import pytest
+import trimesh
+
+from embodia.envs.drawing.scene import SceneError
+from embodia.envs.homes.engines.habitat_sim_files import check_scene
+from embodia.envs.homes.files.export import export_scene
+from embodia.envs.homes.generator.generate import generate_home
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return generate_home(4, "low", 1)
+
+
+@pytest.fixture
+def homes(scene, tmp_path):
+    """Two homes in one folder, the name of one the beginning of the other's."""
+    for name in ("home-7", "home-7-high"):
+        export_scene(scene, tmp_path, name)
+    return tmp_path
+
+
+def change(path, **fields):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in (content | fields).items() if value is not None}))
+
+
+def refuse(match, *args, **options):
+    with pytest.raises(SceneError, match=match):
+        check_scene(*map(str, args), **options)
+
+
+def test_exported_homes_are_found_with_and_without_their_data_set(homes):
+    for name in ("home-7", "home-7-high"):
+        check_scene(str(homes / f"{name}.glb"))
+        check_scene(name, str(homes / f"{name}.scene_dataset_config.json"))
+
+
+def test_each_data_set_holds_one_home(homes):
+    top = json.loads((homes / "home-7.scene_dataset_config.json").read_text())
+    files = [path for cell in top.values() for path in cell["paths"][".json"]]
+    assert files == [
+        "home-7.stage_config.json",
+        "scenes/home-7.scene_instance.json",
+        "home-7.semantic_config.json",
+    ]
+    assert all((homes / file).is_file() for file in files)
+    instance = json.loads((homes / "scenes/home-7.scene_instance.json").read_text())
+    assert (instance["stage_instance"]["template_name"], instance["semantic_scene_instance"]) == ("home-7", "home-7")
+
+
+def test_a_scene_instance_beside_the_file_names_a_stage_that_nobody_knows(homes):
+    """Exports of older versions: habitat-sim reads the instance and looks for its stage in an empty data set."""
+    (homes / "scenes/home-7.scene_instance.json").rename(homes / "home-7.scene_instance.json")
+    refuse(r"home-7\.scene_instance\.json: stage_instance\.template_name 'home-7' is no stage", homes / "home-7.glb")
+
+
+def test_names_that_match_twice_are_refused(homes):
+    both = {"paths": {".json": ["."]}}
+    change(homes / "home-7.scene_dataset_config.json", stages=both, scene_instances={"paths": {".json": ["scenes"]}})
+    refuse("matches several scene instances", "home-7", homes / "home-7.scene_dataset_config.json")
+    change(homes / "home-7.scene_dataset_config.json", scene_instances=None)
+    refuse("matches several stages", "home-7", homes / "home-7.scene_dataset_config.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "match"),
+    [
+        ("home-7.stage_config.json", {"render_asset": None}, 'field "render_asset" is missing'),
+        ("home-7.stage_config.json", {"render_asset": "lost.glb"}, "render_asset 'lost.glb' does not exist"),
+        ("home-7.stage_config.json", {"semantic_asset": "lost.ply"}, "semantic_asset 'lost.ply' does not exist"),
+        ("home-7.semantic_config.json", {"semantic_asset": "lost.ply"}, "semantic_asset 'lost.ply' does not exist"),
+        ("scenes/home-7.scene_instance.json", {"stage_instance": 3}, 'field "stage_instance" must be an object'),
+        (
+            "scenes/home-7.scene_instance.json",
+            {"stage_instance": {"template_name": "castle"}},
+            "template_name 'castle' is none of the data set's stages: home-7.stage_config.json",
+        ),
+        ("scenes/home-7.scene_instance.json", {"semantic_scene_instance": "x"}, "semantic_scene_instance 'x' matches 0"),
+        ("home-7.scene_dataset_config.json", {"stages": [1]}, 'field "stages" must be an object'),
+        ("home-7.scene_dataset_config.json", {"scene_instances": {}, "stages": {}}, "has no scene 'home-7'"),
+    ],
+)
+def test_missing_references_are_named(homes, file, fields, match):
+    change(homes / file, **fields)
+    refuse(match, "home-7", homes / "home-7.scene_dataset_config.json")
+
+
+def test_broken_json_is_named(homes):
+    (homes / "home-7.stage_config.json").write_text("[" * 100_000)
+    refuse(r"home-7\.stage_config\.json: cannot be read as JSON", homes / "home-7.glb")
+    (homes / "home-7.stage_config.json").write_text("[]")
+    refuse("must hold a JSON object, not list", homes / "home-7.glb")
+
+
+def test_a_bare_glb_stands_upright_in_both_engines_or_in_none(tmp_path):
+    path = tmp_path / "room.glb"
+    path.write_bytes(trimesh.Scene(trimesh.creation.box((4, 2, 3))).export(file_type="glb"))
+    refuse(r"reads a .glb without a stage config as z-up.*room.stage_config.json beside it", path)
+    check_scene(str(path), up="z")
+    (tmp_path / "room.stage_config.json").write_text('{"render_asset": "room.glb", "up": [0, 1, 0], "front": [0, 0, -1]}')
+    check_scene(str(path))
+    (tmp_path / "hm3d").mkdir()
+    scan = tmp_path / "hm3d" / "scan.basis.glb"
+    scan.write_bytes(path.read_bytes())
+    check_scene(str(scan))
+    refuse("no such file", tmp_path / "lost.glb")
