@@ -82,6 +82,10 @@ class Ssl(Seeded):
     """Seven self-supervised methods beside their controls, and how two of them collapse."""
 
 
+class Generative(Seeded):
+    """Score models, diffusion, guidance, steering and consistency models, beside exact values and controls."""
+
+
 class HomesProbe(Seeded):
     """What encoders know of homes they never saw."""
 
@@ -117,6 +121,7 @@ MEASUREMENTS = (
     | Planning
     | Wall
     | Ssl
+    | Generative
     | HomesProbe
     | Discovery
     | Chain
@@ -134,6 +139,7 @@ MODULES: dict[type, str] = {
     Planning: "planning.planning",
     Wall: "world_models.wall",
     Ssl: "self_supervision.ssl",
+    Generative: "generative.generative",
     HomesProbe: "self_supervision.homes_probe",
     Discovery: "discovery.discovery",
     Chain: "world_models.chain",
