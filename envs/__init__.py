@@ -97,7 +97,7 @@ class Environment(Protocol):
             options: Options of the environment; most have none.
 
         Returns:
-            The first observation, and info.
+            The first observation, and info with `level`.
         """
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:

@@ -179,16 +179,18 @@ def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | 
         ObservationError: If the shape differs, or the dtype cannot hold a value; the message names the key.
     """
     if value.shape != np.shape(like):
-        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space says {np.shape(like)}")
+        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space has {np.shape(like)}")
     if value.dtype == like.dtype:
         return value
     if value.dtype.kind not in "biuf":
-        raise ObservationError(f"{_spelled(path)} is of type {value.dtype}; its space says {like.dtype}")
+        raise ObservationError(f"{_spelled(path)} has dtype {value.dtype}; its space has {like.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = value.astype(like.dtype)
     if like.dtype.kind != "f" and not np.array_equal(cast, value):
         worst = value[np.asarray(cast != value)].ravel()[0]
-        raise ObservationError(f"{_spelled(path)} holds {worst}; its space's type {like.dtype} cannot")
+        raise ObservationError(
+            f"{_spelled(path)} contains {worst}, which its space's dtype {like.dtype} cannot represent"
+        )
     return cast
 
 
@@ -196,7 +198,7 @@ def _number(name: str, value: Any) -> float:
     """Return a score as a float: Gymnasium takes the dtype of the first world, and an int would truncate others."""
     number = np.asarray(value)
     if number.shape != () or number.dtype.kind not in "biuf":
-        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score is one number')
+        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score must be one number')
     return float(number)
 
 

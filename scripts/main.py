@@ -43,12 +43,13 @@ ELSEWHERE = (
     ("embodia.agents.training.rows", "NonFinite"),
     ("embodia.agents.training.scores", "ScoreError"),
     ("embodia.envs", "NoExpert"),
-    ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
+    ("embodia.envs.driving.nuplan.files", "NuPlanDataError"),
     ("embodia.envs.driving.scenarios.pack", "PackError"),
     ("embodia.envs.driving.simulation.closed_loop", "PlannerError"),
     ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
     ("embodia.envs.homes.engines.habitat_sim_engine", "HabitatSimMissing"),
     ("embodia.envs.homes.navmesh.navmesh", "NavMeshError"),
+    ("embodia.envs.homes.walks", "WalksError"),
     ("embodia.envs.drawing.scene", "SceneError"),
     ("embodia.envs.video.clips", "VideoError"),
     ("embodia.envs.workers", "WorkerError"),
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<10} {line}" for verb, line in VERBS.items())))
         return 0 if arguments else 2
     try:
         return run(arguments[0], arguments[1:])

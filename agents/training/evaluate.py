@@ -29,7 +29,7 @@ class Episode:
     seconds: float = 0.0
     """Wall time from reset to end [s], while other environments run in parallel."""
     level: str = ""
-    """Name of the level that was played, from `info["level"]` of the reset; empty if the environment gives none."""
+    """Name of the level, from `info["level"]` of the reset; empty if the environment gives none."""
 
 
 class Watch(Protocol):
@@ -73,7 +73,7 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
 
     Raises:
         NonFinite: if an observation or reward is NaN; the message names the environment, seed and step.
-        ScoreError: if a score is not one finite number; the message names the environment, seed and score.
+        ScoreError: if a score is not a finite number; the message names the environment, seed and score.
     """
     if not seeds:
         return []
@@ -182,7 +182,7 @@ def world_info(infos: Mapping[str, Any], world: int) -> dict[str, Any]:
 
 
 def level_name(infos: Mapping[str, Any], world: int) -> str:
-    """The name of the level that a world has just begun; empty if the environment gives none."""
+    """Return the name of an environment's level after its reset; empty if the environment gives none."""
     mask = infos.get("_level")
     return str(infos["level"][world]) if "level" in infos and (mask is None or mask[world]) else ""
 

@@ -1,6 +1,6 @@
-"""Which levels training has met, so that a report can say whether its test levels were held out.
+"""The levels that training has used, so that a report can state whether its test levels are held out.
 
-Environments name the level that a reset begins in `info["level"]`; names are kept as 64-bit digests.
+Environments give the name of a level in `info["level"]` at reset. Names are stored as 64-bit digests.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ def digest(name: str) -> int:
 
 
 def begun(infos: Mapping[str, Any], worlds: Iterable[int]) -> set[int]:
-    """Return the digests of the levels that these worlds have just begun; of unnamed levels there are none."""
+    """Return the digests of the levels of environments that were just reset; unnamed levels are skipped."""
     names = (level_name(infos, world) for world in worlds) if "level" in infos else ()
     return {digest(name) for name in names if name}
 
 
 def as_array(levels: set[int]) -> Digests:
-    """Return (n,) digests in ascending order, as they are saved."""
+    """Return the digests as a sorted array (n,), to be saved."""
     return np.array(sorted(levels), np.uint64)
 
 
 def num_met(names: Iterable[str], met: Digests) -> int:
-    """Return how many of the named levels training has met."""
+    """Return the number of named levels that training has used."""
     return int(np.isin(np.array([digest(name) for name in names], np.uint64), met).sum())

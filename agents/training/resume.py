@@ -33,11 +33,11 @@ class Progress:
     evaluated: int = 0
     saved: int = 0
     scores: dict[str, float] = field(default_factory=dict)  # of the last evaluation
-    reported: list[str] = field(default_factory=list)  # names of the scores that finished episodes have had
-    levels: set[int] = field(default_factory=set)  # digests of the levels met; empty if the environment names none
+    reported: list[str] = field(default_factory=list)  # names of the scores of finished episodes
+    levels: set[int] = field(default_factory=set)  # digests of the levels used; empty if they have no names
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as a checkpoint can hold it."""
+        """Return all fields as values that a checkpoint can hold."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {"levels": as_array(self.levels)}
 
     @classmethod

@@ -1,7 +1,7 @@
 """The scores of finished episodes, and what an environment declares about them.
 
-An environment declares its scores in `metadata["scores"]`, name -> "higher" or "lower"; the first heads reports and
-decides between checkpoints. An environment that declares nothing is judged by its return.
+An environment declares its scores in `metadata["scores"]`, a dict of name -> "higher" or "lower". The first is the main
+score: it comes first in reports and selects the best checkpoint. Without a declaration, the return is used.
 """
 
 import warnings
@@ -45,23 +45,23 @@ def deciding(declared: Iterable[str], reported: Iterable[str]) -> str | None:
 
 
 class EpisodeScores:
-    """Reads the scores of finished episodes and says once what is missing or undeclared.
+    """Reads the scores of finished episodes and warns once about each score that is missing or not declared.
 
-    An episode that ends without `success`, though the environment declares it or has reported it before, counts as a
-    failure: averages must not leave out the episodes that ran out of time.
+    An episode that ends without `success`, although the environment declares it or has reported it before, counts as a
+    failure. Otherwise averages would skip episodes that ended by the time limit.
 
     Args:
-        env: the environment, or a vector of them.
-        reported: names that it has reported before.
+        env: an environment or a vector environment.
+        reported: names of scores that it has reported before.
 
     Raises:
-        ScoreError: if it declares its scores wrongly.
+        ScoreError: if the declaration is invalid.
     """
 
     def __init__(self, env: Any, reported: Iterable[str] = ()) -> None:
         self.env, self.declared = env, declared_scores(env)
         self.reported = dict.fromkeys(reported)
-        self._missed: set[str] = set()  # names that have been said to be missing
+        self._missed: set[str] = set()  # names of missing scores with a warning
         self._undeclared: set[str] = set()
 
     def read(self, metrics: Mapping[str, Any], seed: object) -> dict[str, float]:
@@ -69,10 +69,10 @@ class EpisodeScores:
 
         Args:
             metrics: `info["metrics"]` of its last step; empty if there was none.
-            seed: which episode it was, for messages.
+            seed: seed of the episode, for messages.
 
         Raises:
-            ScoreError: if a score is not one finite number; names the environment, seed and score.
+            ScoreError: if a score is not a finite number; the message names the environment, seed and score.
         """
         scores = {name: self._number(name, value, seed) for name, value in metrics.items()}
         self.reported |= dict.fromkeys(scores)
@@ -92,7 +92,7 @@ class EpisodeScores:
         return float(number)
 
     def _say(self, missing: list[str], undeclared: list[str], seed: object) -> None:
-        """Warn in one line of what has not been said yet."""
+        """Warn about missing and undeclared scores, each once."""
         missing = [name for name in missing if name not in self._missed]
         undeclared = [name for name in undeclared if name not in self._undeclared]
         self._missed.update(missing)

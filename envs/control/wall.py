@@ -118,7 +118,7 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         return self._observe(), float(reached), reached, late, {"metrics": metrics}
 
     def metrics(self) -> dict[str, float]:
-        """The scores of the episode so far."""
+        """Return the scores of the episode so far."""
         distance = float(np.linalg.norm(self.position - self.goal))
         reached = float(distance < RADIUS)
         return {"success": reached, "return": reached, "distance": distance}

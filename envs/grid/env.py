@@ -139,7 +139,7 @@ class GridEnv(gym.Env[Observation, int]):
         world = self.world
         boxes = [(at, cell.contains.encode()) for at, cell in enumerate(world.grid.grid)
                  if cell is not None and cell.type == "box" and cell.contains is not None]  # fmt: skip
-        moves = self._level if "Dynamic" in self.task else None  # the obstacles' moves follow from the seed
+        moves = self._level if "Dynamic" in self.task else None  # the seed determines the obstacles' moves
         return f"{self.task}/{content_digest(self._views.full(), world.mission, carried_code(world), boxes, moves)}"
 
     def metrics(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embodia.envs import Split
 from embodia.envs.drawing.scene import HM3D_CATEGORIES
 from embodia.envs.homes.engines.engine import Home
+from embodia.envs.homes.files.arrays import read_arrays
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
 Array = NDArray[Any]
@@ -35,6 +36,19 @@ class Walks:
 
 
 ROOMS = ("living room", "kitchen", "bathroom", "bedroom", "corridor")
+KINDS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "rgb": (np.uint8, (3,)),
+    "room": (np.int64, ()),
+    "objects": (np.bool_, (len(HM3D_CATEGORIES),)),
+    "depth": (np.float32, ()),
+    "motion": (np.float32, (2,)),
+    "first": (np.bool_, ()),
+}
+"""Type and last axes of each array that is kept on disk."""
+
+
+class WalksError(ValueError):
+    """A file of walks that cannot be used; the message names it and says what to do."""
 
 
 def walks(
@@ -46,8 +60,7 @@ def walks(
     """
     path = None if kept is None else kept / f"walks-{split}-{homes}x{each}x{steps}-{size}.npz"
     if path is not None and path.exists():
-        with np.load(path) as archive:
-            return Walks(**{name: archive[name] for name in archive.files}, rooms=ROOMS)
+        return load_walks(path)
     parts = []
     for begin in range(0, homes * each, at_a_time):
         levels = range(begin, min(begin + at_a_time, homes * each))
@@ -60,6 +73,22 @@ def walks(
         np.savez_compressed(aside, **joined)  # type: ignore[arg-type]
         aside.replace(path)
     return Walks(**joined, rooms=ROOMS)  # type: ignore[arg-type]
+
+
+def load_walks(path: Path) -> Walks:
+    """Walks kept on disk. Raises WalksError for a file that holds none."""
+    try:
+        arrays = read_arrays(path)
+        frames, picture = arrays["first"].shape, arrays["rgb"].shape[2:4]
+        for name, (kind, rest) in KINDS.items():
+            shape = (*frames, *(picture if name == "rgb" else ()), *rest)
+            if len(frames) != 2 or arrays[name].shape != shape or arrays[name].dtype != kind:
+                raise ValueError(
+                    f"its {name} is {arrays[name].dtype} {arrays[name].shape}, not {kind.__name__} {shape}"
+                )
+        return Walks(**arrays, rooms=ROOMS)
+    except Exception as error:
+        raise WalksError(f"{path} holds no walks ({error}). Delete it to have them walked again.") from error
 
 
 def _walk(split: Split, levels: range, homes: int, steps: int, size: int) -> dict[str, Array]:

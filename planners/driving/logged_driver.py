@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from embodia.envs.driving.types import Scene, Trajectory, TrajectorySampling
 from embodia.envs.driving.vehicle.log_expert import LogExpert
 from embodia.planners import Carry
@@ -21,5 +23,6 @@ class LoggedDriver:
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
         """16 poses every half second on the recorded way, the first one beside the ego."""
         times = self.sampling.times_us(scene.time_us)
-        poses = self.expert.ahead(scene.iteration, scene.ego.pose, (times - scene.time_us) * 1e-6)
+        ahead = np.asarray((times - scene.time_us) * 1e-6, np.float64)
+        poses = self.expert.ahead(scene.iteration, scene.ego.pose, ahead)
         return Trajectory.from_poses(times, poses), carry

@@ -113,9 +113,9 @@ def same_levels(folders: Sequence[Path], levels: Sequence[dict[int, str]], seeds
     """Raise Mistake if a common seed was another level: other scenes, episode files or packs."""
     for seed in seeds:
         a, b = (each[seed] for each in levels)
-        if a != b and unnamed(seed) not in (a, b):  # evaluations made before levels had names pair by seed
+        if a != b and unnamed(seed) not in (a, b):  # evaluations of versions without names of levels are paired by seed
             raise Mistake(
-                f"the two were not played on the same levels: seed {seed} is level {a} in {folders[0]}, {b} in "
+                f"the two have different levels: seed {seed} is level {a} in {folders[0]}, but {b} in "
                 f"{folders[1]}; evaluate both with the same scenes, episode file or scenarios"
             )
 

@@ -279,7 +279,7 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
 
 
 def write_levels(run: Path, levels: set[int]) -> None:
-    """Keep the digests of the levels that training has met; nothing where the environment names none."""
+    """Save the digests of the levels that training has used, if the environment names its levels."""
     if levels:
         np.save(run / LEVELS, as_array(levels))
 

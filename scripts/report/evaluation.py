@@ -32,7 +32,7 @@ from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
 
 LEVELS = "levels.npy"
-"""In a run folder: digests of the levels that its training has met."""
+"""File in a run folder with the digests of its training levels."""
 CURVES = ("eval/", "episode/return", "loss", "accuracy", "entropy")
 
 

@@ -152,8 +152,8 @@ def level_names(card: Card) -> list[str]:
 
 
 def levels(card: Card) -> dict[str, Any]:
-    """Return what was played: how many distinct levels, a fingerprint of them in the order of the seeds, and how many
-    of them training has met (None where that is not known)."""
+    """Return the number of distinct levels, a fingerprint of them in the order of the seeds, and how many of them
+    training has used (None if unknown)."""
     names = level_names(card)
     return {
         "distinct": len(set(names)),
@@ -224,14 +224,14 @@ def verdict(report: Mapping[str, Any]) -> str:
 def of_levels(report: Mapping[str, Any]) -> str:
     """Return a sentence: how many distinct levels were played, and whether they were held out from training."""
     found = report.get("levels")
-    if found is None:  # of a report made before levels had names
+    if found is None:  # a report of a version without names of levels
         return ""
     number, met = found["distinct"], found["met_in_training"]
     count = f"{number} distinct level{'s' * (number != 1)}"
     if number < len(report["seeds"]):
         count += f" in {len(report['seeds'])} episodes (repeats of a level count once)"
     if not found["named"]:
-        return f"{count}, as far as seeds tell: the environment does not name its levels."
+        return f"{count}, counted by seed, because the environment does not name its levels."
     if met is None:
         return f"{count}."
     if met == 0:

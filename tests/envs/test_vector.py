@@ -364,12 +364,12 @@ def test_workers_end_with_a_main_process_that_is_killed():
 
 
 WRONG = {
-    "bytes holds 300": {"bytes": np.array([1, 300, 2]), "x": 0.0},
-    "bytes holds -1": {"bytes": [1, -1, 2], "x": 0.0},
-    "bytes holds 0.5": {"bytes": np.array([0.5, 1, 2]), "x": 0.0},
-    r"bytes has shape \(1,\); its space says \(3,\)": {"bytes": np.ones(1, np.uint8), "x": 0.0},
-    r"x has shape \(1,\); its space says \(\)": {"bytes": np.zeros(3, np.uint8), "x": np.zeros(1)},
-    "x is of type": {"bytes": np.zeros(3, np.uint8), "x": "far"},
+    "bytes contains 300": {"bytes": np.array([1, 300, 2]), "x": 0.0},
+    "bytes contains -1": {"bytes": [1, -1, 2], "x": 0.0},
+    "bytes contains 0.5": {"bytes": np.array([0.5, 1, 2]), "x": 0.0},
+    r"bytes has shape \(1,\); its space has \(3,\)": {"bytes": np.ones(1, np.uint8), "x": 0.0},
+    r"x has shape \(1,\); its space has \(\)": {"bytes": np.zeros(3, np.uint8), "x": np.zeros(1)},
+    "x has dtype": {"bytes": np.zeros(3, np.uint8), "x": "far"},
     "the observation lacks x": {"bytes": np.zeros(3, np.uint8)},
 }
 

@@ -1,4 +1,4 @@
-"""The entry: verbs, mistakes, the doctor."""
+"""The entry point: commands, user errors, `embodia doctor`."""
 
 import contextlib
 import importlib

@@ -46,7 +46,7 @@ class Drives:
 
     def begin(self, chosen: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
         """Start the scenarios `chosen` (N,) in the worlds under a mask (N,)."""
-        fresh = start(self.arrays, torch.as_tensor(chosen, device=self.arrays.device))
+        fresh = start(self.arrays, torch.as_tensor(chosen, device=self.arrays.device), self.worlds.scenario)
         if self.agents is not None:
             fresh = begun(self.arrays, replace(fresh, **self.agents.begin(fresh, mask)))
         where = torch.as_tensor(mask, device=self.arrays.device)
@@ -114,7 +114,11 @@ class Drives:
             self.track_log[i].append(self.tracks(i))
 
     def scenario_of(self, i: int) -> Scenario:
-        return self.arrays.scenarios[int(self.worlds.scenario[i])]
+        return self.arrays.scenario(int(self.worlds.scenario[i]))
+
+    def number_of(self, i: int) -> int:
+        """Which scenario world i drives."""
+        return int(self.arrays.number[int(self.worlds.scenario[i])])
 
     def iteration(self, i: int) -> int:
         return int(self.worlds.t[i])
@@ -173,8 +177,8 @@ class Drives:
 
     def get_state(self) -> State:
         return {
-            "worlds": {name: getattr(self.worlds, name).cpu().numpy().copy() for name in WORLD_FIELDS},
-            "previous": {name: getattr(self.previous, name).cpu().numpy().copy() for name in WORLD_FIELDS},
+            "worlds": self._worlds_to_state(self.worlds),
+            "previous": self._worlds_to_state(self.previous),
             "record": self.record.cpu().numpy().copy(),
             "egos": [states.copy() for states in self.egos],
             "traffic": [[tracks_to_state(tracks) for tracks in frames] for frames in self.track_log],
@@ -182,14 +186,19 @@ class Drives:
         }
 
     def set_state(self, state: State) -> None:
-        self.arrays.need(np.asarray(state["worlds"]["scenario"]))
-        self.worlds, self.previous = (
-            Worlds(**{name: torch.as_tensor(np.array(state[when][name]), device=self.arrays.device)
-                      for name in WORLD_FIELDS})
-            for when in ("worlds", "previous")
-        )  # fmt: skip
+        self.worlds, self.previous = (self._state_to_worlds(state[when]) for when in ("worlds", "previous"))
         self.record = torch.as_tensor(np.array(state["record"]), device=self.arrays.device)
         self.egos = [np.array(states) for states in state.get("egos", self.egos)]  # older ones have none
         self.track_log = [[state_to_tracks(tracks) for tracks in frames] for frames in state["traffic"]]
         if self.agents is not None:
             self.agents.set_state(state["agents"], self.worlds)
+
+    def _worlds_to_state(self, worlds: Worlds) -> State:
+        """Every field as an array; the scenarios by their own numbers, which do not depend on what else is kept."""
+        state = {name: getattr(worlds, name).cpu().numpy().copy() for name in WORLD_FIELDS}
+        return {**state, "scenario": self.arrays.number[state["scenario"]]}
+
+    def _state_to_worlds(self, state: State) -> Worlds:
+        rows = self.arrays.rows(np.asarray(state["scenario"]))
+        arrays = {**{name: np.array(state[name]) for name in WORLD_FIELDS}, "scenario": rows}
+        return Worlds(**{name: torch.as_tensor(array, device=self.arrays.device) for name, array in arrays.items()})

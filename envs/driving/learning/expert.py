@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.manoeuvre import ACCELERATION, STEERING_RATE, TRAJECTORY_TIMES, ActionKind
+from embodia.envs.driving.learning.pool import Recent
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import CHALLENGE_HORIZON, Planner
 from embodia.envs.driving.simulation.planner_runs import complaint, first_carry, next_plan
+from embodia.envs.driving.simulation.worlds import ROOM
 from embodia.envs.driving.types import Floats, InvalidTrajectory, Trajectory
 from embodia.envs.driving.vehicle.log_expert import LogExpert, local_poses
 from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
@@ -41,15 +43,12 @@ class LoggedDriver:
 
     def __init__(self, kind: ActionKind):
         self.kind = kind
-        self.drives: dict[int, tuple[LogExpert, Reference]] = {}  # by scenario, whatever world drives it
+        self.drives: Recent[tuple[LogExpert, Reference]] = Recent(ROOM)  # by scenario, whatever world drives it
 
     def action(self, drives: Drives, i: int) -> tuple[Floats, None]:
         log, t, ego = drives.scenario_of(i), drives.iteration(i), drives.ego(i).array()
-        number = int(drives.worlds.scenario[i])
-        if number not in self.drives:
-            poses = log.ego[log.start :, :3]
-            self.drives[number] = LogExpert(poses), fit_reference(poses[None])
-        expert, reference = self.drives[number]
+        poses = log.ego[log.start :, :3]
+        expert, reference = self.drives.get(drives.number_of(i), lambda: (LogExpert(poses), fit_reference(poses[None])))
         if self.kind == "trajectory":
             return expert.plan(t, ego, TRAJECTORY_TIMES).ravel(), None
         t = min(t, reference.poses.shape[1] - 2)

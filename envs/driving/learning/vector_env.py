@@ -17,9 +17,11 @@ from embodia.envs.driving.learning.expert import MakePlanner, make_expert
 from embodia.envs.driving.learning.manoeuvre import MANOEUVRES, ActionKind, action_space
 from embodia.envs.driving.learning.observation import observation_space, observe
 from embodia.envs.driving.learning.pictures import Pictures
-from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.pool import KEPT, scenario_pool
 from embodia.envs.driving.learning.reward import no_sums, step_reward
 from embodia.envs.driving.learning.scores import Rules, declared, infos_at_the_end
+from embodia.envs.driving.nuplan.logs import ScenarioFilter
+from embodia.envs.driving.nuplan.source import LogScenarios
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.worlds import TorchArrays
 from embodia.envs.driving.types import Trajectory
@@ -37,6 +39,9 @@ class DrivingVectorEnv(VectorEnv):
         self,
         num_envs: int = 1,
         scenarios: Sequence[Scenario] | str | Path | None = None,
+        logs: str | Path | None = None,
+        test_logs: str | Path | None = None,
+        maps: str | Path | None = None,
         num_scenarios: int = 64,
         num_test_scenarios: int | None = None,
         split: Split = "train",
@@ -48,17 +53,27 @@ class DrivingVectorEnv(VectorEnv):
         device: str = "cpu",
         max_agents: int = 32,
         render_mode: str | None = "rgb_array",
+        **chosen: Any,
     ):
-        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` (`num_test_scenarios` of the test split)
-        are used; None generates so many once.
+        """`scenarios`: a list, or the path of a pack. `logs`: nuPlan's in their place (`test_logs` on the test split,
+        where given), with their `maps`, of which `chosen`, the fields of a `ScenarioFilter`, take some. Without any,
+        `num_scenarios` (`num_test_scenarios` of the test split) are generated.
 
         Raises ValueError for impossible options and where there is no scenario.
         """
         if rules not in ("learning", "nuplan", None):
             raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
-        if scenarios is None or isinstance(scenarios, str | Path):
+        if scenarios is not None and logs is not None:
+            raise ValueError("scenarios and logs are given; take one of them")
+        if split == "test" and test_logs is not None:
+            logs = test_logs
+        if logs is not None:
+            scenarios = LogScenarios(logs, maps, ScenarioFilter(**chosen))
+        elif maps is not None or chosen:
+            raise ValueError(f"{', '.join(['maps'] * (maps is not None) + list(chosen))}: give logs too")
+        if logs is not None or scenarios is None or isinstance(scenarios, str | Path):
             count = num_test_scenarios if split == "test" and num_test_scenarios else num_scenarios
-            scenarios = scenario_pool(split, count, scenarios)
+            scenarios = scenario_pool(split, count, scenarios, max(KEPT, num_envs))
         if not len(scenarios):
             raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate some")
         self.num_envs, self.split, self.reactive, self.render_mode = num_envs, split, reactive, render_mode
@@ -73,10 +88,11 @@ class DrivingVectorEnv(VectorEnv):
         if action == "manoeuvre":
             self.metadata["action_names"] = MANOEUVRES
         self.scenarios, self.device = scenarios, torch.device(device)
-        self.arrays = TorchArrays(scenarios, max_agents, self.device)
+        self.arrays = TorchArrays(scenarios, max_agents, self.device, num_envs)
         self.commands = Commands(action, num_envs, self.device)
         self.expert, self.pictures = make_expert(expert, action), Pictures()
         self.answers: dict[int, Answer] = {}  # the expert's in the present states, by world
+        self.names: dict[int, str] = {}  # of the scenarios that have begun, by number
         self.drives: Drives | None = None  # before the first reset
         self.sums = no_sums(num_envs, self.device)
         self.over = np.zeros(num_envs, bool)
@@ -153,7 +169,12 @@ class DrivingVectorEnv(VectorEnv):
     def _levels(self, begun: NDArray[np.bool_]) -> Info:
         """The names of the scenarios that have begun in the worlds under a mask (N,)."""
         drives = self._under_way("naming them")
-        names = np.array([level_name(drives.scenario_of(i)) if new else "" for i, new in enumerate(begun)], object)
+        names = np.full(self.num_envs, "", object)
+        for i in np.flatnonzero(begun).tolist():
+            number = drives.number_of(i)
+            if number not in self.names:
+                self.names[number] = level_name(drives.scenario_of(i))
+            names[i] = self.names[number]
         return {"level": names, "_level": begun.copy()}
 
     def metrics(self) -> Info:

@@ -106,7 +106,7 @@ def compile_tracks(scenario: Scenario, origin: Floats, max_agents: int) -> dict[
         "arc": padded(arc.astype(np.float32), max_agents, axis=1),
         "moves": padded(arc[-1] > 1.0, max_agents),
         "boxes": padded(boxes[:, kept].astype(np.float32), max_agents, axis=1),
-        "velocities": padded(log.velocities[span][:, kept].astype(np.float32), max_agents, axis=1),
+        "velocities": padded(np.nan_to_num(log.velocities[span][:, kept]).astype(np.float32), max_agents, axis=1),
         "valid": padded(valid[:, kept], max_agents, axis=1),
         "track": padded(kept.astype(np.int64), max_agents, fill=-1),
         "types": padded(log.types[kept].astype(np.int64), max_agents, fill=TrackedObjectType.GENERIC_OBJECT),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embodia.envs.drawing.scene import SceneError
+from embodia.envs.homes.files.fields import read_object
 from embodia.envs.homes.files.load import STAGE_CONFIG, Up, is_y_up
 
 SCENE_INSTANCE, SEMANTIC_CONFIG = ".scene_instance.json", ".semantic_config.json"
@@ -61,16 +62,12 @@ def _check_in_dataset(scene: str, dataset: Path) -> None:
     instances = _files(dataset, top, "scene_instances", SCENE_INSTANCE)
     semantics = _files(dataset, top, "semantic_scene_descriptor_instances", SEMANTIC_CONFIG)
     found = _matches(scene, instances)
-    if len(found) > 1:
-        raise SceneError(
-            f"{dataset}: scene {scene!r} matches several scene instances: {_names(found)}. Name one fully."
-        )
+    _only_one(found, f"{dataset}: scene {scene!r}", "scene instances")
     if found:
         _check_instance(found[0], stages, semantics)
         return
     found = _matches(scene, stages)
-    if len(found) > 1:
-        raise SceneError(f"{dataset}: scene {scene!r} matches several stages: {_names(found)}. Name one fully.")
+    _only_one(found, f"{dataset}: scene {scene!r}", "stages")
     if found:
         _check_stage(found[0])
     elif Path(scene).is_file():
@@ -88,8 +85,7 @@ def _check_instance(instance: Path, stages: list[Path], semantics: list[Path]) -
         raise SceneError(
             f"{instance}: stage_instance.template_name {name!r} is none of the data set's stages: {_names(stages)}."
         )
-    if len(found) > 1:
-        raise SceneError(f"{instance}: stage_instance.template_name {name!r} matches several stages: {_names(found)}.")
+    _only_one(found, f"{instance}: stage_instance.template_name {name!r}", "stages")
     for stage in found:
         _check_stage(stage)
     semantic = str(_read(instance).get("semantic_scene_instance", ""))
@@ -156,15 +152,15 @@ def _matches(name: str, handles: list[Path]) -> list[Path]:
     return [handle for handle in handles if name.lower() in str(handle).lower()]
 
 
+def _only_one(found: list[Path], what: str, kind: str) -> None:
+    """habitat-sim would take the first of several matches."""
+    if len(found) > 1:
+        raise SceneError(f"{what} matches several {kind}: {_names(found)}. Write more of the name.")
+
+
 def _names(files: list[Path]) -> str:
     return ", ".join(file.name for file in files[:6]) or "none"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise SceneError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise SceneError(f"{path}: must hold a JSON object, not {type(content).__name__}.")
-    return content
+    return read_object(path, SceneError)

@@ -6,6 +6,7 @@ rotations [x, y, z, w]. Source: habitat-lab 0.3, `habitat/datasets`.
 
 import gzip
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from embodia.envs.homes.files.fields import Fields, read_json
 
 HM3D_CATEGORIES = {"chair": 0, "bed": 1, "plant": 2, "toilet": 3, "tv_monitor": 4, "sofa": 5}
 SCENE_PREFIX = "data/scene_datasets/"
@@ -57,7 +60,7 @@ class Goal:
     object_name: str | None = None
     object_name_id: int | None = None
     object_category: str | None = None
-    room_id: int | None = None
+    room_id: int | str | None = None
     room_name: str | None = None
     view_points: tuple[ViewPoint, ...] = ()
     image_goals: tuple[ImageGoal, ...] = ()
@@ -115,14 +118,7 @@ def read_episodes(
     episodes: list[Episode] = []
     for file, part in parts:
         episodes += _read_part(file, part, kind)
-    maps = next((part for _, part in parts if "category_to_task_category_id" in part), {})
-    category_ids = dict(maps.get("category_to_task_category_id", {}))
-    annotation_ids = dict(
-        maps.get("category_to_scene_annotation_category_id", maps.get("category_to_mp3d_category_id", {}))
-    )
-    if annotation_ids and set(annotation_ids) != set(category_ids):
-        odd = sorted(set(annotation_ids) ^ set(category_ids))
-        raise EpisodeError(f"{path}: its two category maps name different categories: {odd}.")
+    category_ids, annotation_ids = _category_ids(path, parts)
     if not episodes:
         raise EpisodeError(f"{path} holds no episodes{_content_hint(path, content_scenes)}.")
     return EpisodeDataset(tuple(episodes), kind, category_ids, annotation_ids)
@@ -133,17 +129,9 @@ def _content_hint(path: Path, content_scenes: Sequence[str]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise EpisodeError(f"No episode file at {path}. Give the path of a `{{split}}.json.gz`.") from None
-    except OSError as error:
-        raise EpisodeError(f"{path} cannot be read: {error}.") from error
-    try:
-        text = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        top = json.loads(text)
-    except (OSError, EOFError, ValueError) as error:
-        raise EpisodeError(f"{path} is not a whole gzip JSON file ({error}). Download or write it again.") from error
+    if not path.exists():
+        raise EpisodeError(f"No episode file at {path}. Give the path of a `{{split}}.json.gz`.")
+    top = read_json(path, EpisodeError)
     if not isinstance(top, dict) or not isinstance(top.get("episodes"), list):
         raise EpisodeError(f'{path}: the top level must be an object with a list "episodes".')
     return top
@@ -151,7 +139,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _content_files(path: Path, top: dict[str, Any], wanted: Sequence[str]) -> list[Path]:
     """The content files beside a split file, sorted; `content_scenes_path` may move them."""
-    template = top.get("content_scenes_path", CONTENT_PATH)
+    template = Fields(top, str(path), EpisodeError).text("content_scenes_path") or CONTENT_PATH
+    if "{scene}" not in template or "\0" in template:
+        raise EpisodeError(f'{path}: field "content_scenes_path" is {template!r}; it must contain {{scene}}.')
     pattern = template.replace("{data_path}", str(path.parent))
     folder = Path(pattern).parent
     if not folder.is_dir():
@@ -174,12 +164,40 @@ def _kind_of(parts: Sequence[tuple[Path, dict[str, Any]]]) -> DatasetKind:
     return "PointNav-v1"
 
 
+def _category_ids(path: Path, parts: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[dict[str, int], dict[str, int]]:
+    """Ids of the categories in the task, and in the scenes' annotation."""
+    file, maps = next(((f, part) for f, part in parts if "category_to_task_category_id" in part), (path, {}))
+    top = Fields(maps, str(file), EpisodeError)
+    annotation = "category_to_scene_annotation_category_id"
+    if annotation not in top:
+        annotation = "category_to_mp3d_category_id"
+    task_ids, annotation_ids = _ids(top, "category_to_task_category_id"), _ids(top, annotation)
+    if annotation_ids and set(annotation_ids) != set(task_ids):
+        odd = sorted(set(annotation_ids) ^ set(task_ids))
+        raise EpisodeError(f"{path}: its two category maps name different categories: {odd}.")
+    return task_ids, annotation_ids
+
+
+def _ids(top: Fields, name: str) -> dict[str, int]:
+    ids = Fields(top.mapping(name), f"{top.where}, {name}", EpisodeError)
+    return {category: _at_least_0(ids, category) for category in ids.raw}
+
+
+def _at_least_0(fields: Fields, name: str) -> int:
+    """A whole number that counts or numbers something. Required."""
+    fields.need(name)
+    value = fields.integer(name)
+    if value is None or not 0 <= value < 2**31:
+        raise fields.refuse(name, "a whole number of at least 0")
+    return value
+
+
 def _read_part(file: Path, part: dict[str, Any], kind: DatasetKind) -> list[Episode]:
-    shared = _shared_goals(file, part, kind)
+    shared = _shared_goals(Fields(part, str(file), EpisodeError), kind)
     episodes = []
     for index, raw in enumerate(part["episodes"]):
         where = f"{file}, episode {index}"
-        episode = _episode(raw, where)
+        episode = _episode(Fields(raw, where, EpisodeError, "an episode"))
         if kind == "ObjectNav-v1":
             episode = _with_category_goals(replace(episode, episode_id=str(index)), shared, where)
         elif kind == "InstanceImageNav-v1":
@@ -190,16 +208,15 @@ def _read_part(file: Path, part: dict[str, Any], kind: DatasetKind) -> list[Epis
     return episodes
 
 
-def _shared_goals(file: Path, part: dict[str, Any], kind: DatasetKind) -> dict[str, tuple[Goal, ...]]:
+def _shared_goals(part: Fields, kind: DatasetKind) -> dict[str, tuple[Goal, ...]]:
     """Goals that many episodes share, by Habitat's key."""
     if kind == "InstanceImageNav-v1":
-        named = part.get("goals", {})
-        return {key: (_goal(raw, f"{file}, goals[{key!r}]"),) for key, raw in named.items()}
-    by_category = part.get("goals_by_category", {})
-    return {
-        key: tuple(_goal(raw, f"{file}, goals_by_category[{key!r}][{i}]") for i, raw in enumerate(goals))
-        for key, goals in by_category.items()
-    }
+        return {
+            key: (_goal(Fields(raw, f"{part.where}, goals[{key!r}]", EpisodeError)),)
+            for key, raw in part.mapping("goals").items()
+        }
+    by_category = Fields(part.mapping("goals_by_category"), f"{part.where}, goals_by_category", EpisodeError)
+    return {key: tuple(_goal(goal) for goal in by_category.objects(key)) for key in by_category.raw}
 
 
 def goals_key(episode: Episode) -> str:
@@ -231,91 +248,82 @@ def _with_instance_goal(episode: Episode, shared: dict[str, tuple[Goal, ...]], w
     if key not in shared:
         raise EpisodeError(f'{where}: "goals" has no {key!r}; it has {sorted(shared)[:6]}.')
     image = episode.goal_image_id or 0
-    if image >= len(shared[key][0].image_goals):
+    if not 0 <= image < len(shared[key][0].image_goals):
         raise EpisodeError(f"{where}: goal_image_id {image} of {len(shared[key][0].image_goals)} goal pictures.")
     return replace(episode, goals=shared[key])
 
 
-def _episode(raw: Any, where: str) -> Episode:
-    if not isinstance(raw, dict):
-        raise EpisodeError(f"{where}: an episode must be an object, not {type(raw).__name__}.")
-    for name in ("episode_id", "scene_id"):
-        if name not in raw:
-            raise EpisodeError(f'{where}: field "{name}" is missing.')
-    where = f"{where} ({raw['episode_id']})"
+def _episode(raw: Fields) -> Episode:
+    episode_id, scene_id = raw.name("episode_id"), raw.name("scene_id")
+    named = Fields(raw.raw, f"{raw.where} ({episode_id[:40]})", EpisodeError)
+    paths = named.list("additional_obj_config_paths")
+    if not all(isinstance(path, str) for path in paths):
+        raise named.refuse("additional_obj_config_paths", "a list of paths")
     return Episode(
-        episode_id=str(raw["episode_id"]),
-        scene_id=str(raw["scene_id"]),
-        start_position=_vector(raw, "start_position", 3, where),
-        start_rotation=_unit(_vector(raw, "start_rotation", 4, where), where),
-        goals=tuple(_goal(goal, f"{where}, goals[{i}]") for i, goal in enumerate(raw.get("goals") or ())),
-        object_category=raw.get("object_category"),
-        goal_object_id=_integer(raw.get("goal_object_id")),
-        goal_image_id=_integer(raw.get("goal_image_id")),
-        scene_dataset_config=raw.get("scene_dataset_config") or "default",
-        additional_obj_config_paths=tuple(raw.get("additional_obj_config_paths") or ()),
-        info=dict(raw.get("info") or {}),
-        start_room=raw.get("start_room"),
-        shortest_paths=raw.get("shortest_paths"),
+        episode_id=episode_id,
+        scene_id=scene_id,
+        start_position=named.vector("start_position", 3),
+        start_rotation=_rotation(named),
+        goals=tuple(_goal(goal) for goal in named.objects("goals")),
+        object_category=named.text("object_category"),
+        goal_object_id=named.integer("goal_object_id"),
+        goal_image_id=named.integer("goal_image_id"),
+        scene_dataset_config=named.text("scene_dataset_config") or "default",
+        additional_obj_config_paths=tuple(paths),
+        info=dict(named.mapping("info")),
+        start_room=raw.raw.get("start_room"),
+        shortest_paths=raw.raw.get("shortest_paths"),
     )
 
 
-def _integer(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _vector(raw: dict[str, Any], name: str, length: int, where: str) -> Vector:
-    try:
-        vector = tuple(float(value) for value in raw[name])
-    except KeyError:
-        raise EpisodeError(f'{where}: field "{name}" is missing.') from None
-    except (TypeError, ValueError):
-        raise EpisodeError(f'{where}: field "{name}" is {raw[name]!r}; it must be {length} numbers.') from None
-    if len(vector) != length or not np.isfinite(vector).all():
-        raise EpisodeError(f'{where}: field "{name}" is {raw[name]!r}; it must be {length} finite numbers.')
-    return vector
-
-
-def _unit(rotation: Vector, where: str) -> Vector:
+def _rotation(fields: Fields, name: str = "start_rotation") -> Vector:
+    """A unit quaternion [x, y, z, w]. Required."""
+    rotation = fields.vector(name, 4)
     norm = float(np.linalg.norm(rotation))
     if abs(norm - 1) > 1e-2:
-        raise EpisodeError(f"{where}: a rotation must be a unit quaternion [x, y, z, w], not {list(rotation)}.")
+        raise EpisodeError(f"{fields.where}: a rotation must be a unit quaternion [x, y, z, w], not {list(rotation)}.")
     return tuple(value / norm for value in rotation) if abs(norm - 1) > 1e-6 else rotation
 
 
-def _goal(raw: Any, where: str) -> Goal:
-    if not isinstance(raw, dict):
-        raise EpisodeError(f"{where}: a goal must be an object, not {type(raw).__name__}.")
-    plain = ("radius", "object_name", "object_category", "room_id", "room_name", "object_surface_area")
+def _goal(raw: Fields) -> Goal:
+    room = raw.raw.get("room_id")
     return Goal(
-        position=_vector(raw, "position", 3, where),
-        object_id=_integer(raw.get("object_id")),
-        object_name_id=_integer(raw.get("object_name_id")),
-        view_points=tuple(_view_point(view, where) for view in raw.get("view_points") or ()),
-        image_goals=tuple(_image_goal(image, where) for image in raw.get("image_goals") or ()),
-        **{name: raw.get(name) for name in plain},
+        position=raw.vector("position", 3),
+        radius=raw.number("radius", 0.0) if "radius" in raw else None,
+        object_id=raw.integer("object_id"),
+        object_name=raw.text("object_name"),
+        object_name_id=raw.integer("object_name_id"),
+        object_category=raw.text("object_category"),
+        room_id=room if isinstance(room, str) else raw.integer("room_id"),
+        room_name=raw.text("room_name"),
+        view_points=tuple(_view_point(view) for view in raw.objects("view_points")),
+        image_goals=tuple(_image_goal(image) for image in raw.objects("image_goals")),
+        object_surface_area=raw.number("object_surface_area", 0.0) if "object_surface_area" in raw else None,
     )
 
 
-def _view_point(raw: Any, where: str) -> ViewPoint:
-    state = raw.get("agent_state") if isinstance(raw, dict) else None
-    if not isinstance(state, dict):
-        raise EpisodeError(f'{where}: a view point needs an "agent_state" with position and rotation.')
-    rotation = _vector(state, "rotation", 4, where) if "rotation" in state else (0.0, 0.0, 0.0, 1.0)
-    return ViewPoint(_vector(state, "position", 3, where), rotation, float(raw.get("iou") or 0.0))
+def _view_point(raw: Fields) -> ViewPoint:
+    if not isinstance(raw.raw.get("agent_state"), dict):
+        raise EpisodeError(f'{raw.where}: a view point needs an "agent_state" with position and rotation.')
+    state = Fields(raw.raw["agent_state"], f"{raw.where}, agent_state", EpisodeError)
+    rotation = state.vector("rotation", 4) if "rotation" in state else (0.0, 0.0, 0.0, 1.0)
+    return ViewPoint(state.vector("position", 3), rotation, raw.number("iou", 0.0))
 
 
-def _image_goal(raw: Any, where: str) -> ImageGoal:
-    if not isinstance(raw, dict):
-        raise EpisodeError(f"{where}: an image goal must be an object, not {type(raw).__name__}.")
-    height, width = (int(size) for size in _vector(raw, "image_dimensions", 2, where))
+def _image_goal(raw: Fields) -> ImageGoal:
+    height, width = (int(size) for size in raw.vector("image_dimensions", 2))
+    hfov = raw.number("hfov", 90.0)
+    if min(height, width) < 1:
+        raise raw.refuse("image_dimensions", "two sizes of at least one pixel")
+    if not 0 < hfov < 180:
+        raise raw.refuse("hfov", "an angle between 0 and 180 degrees")
     return ImageGoal(
-        position=_vector(raw, "position", 3, where),
-        rotation=_unit(_vector(raw, "rotation", 4, where), where),
-        hfov=float(raw.get("hfov", 90.0)),
+        position=raw.vector("position", 3),
+        rotation=_rotation(raw, "rotation"),
+        hfov=hfov,
         image_dimensions=(height, width),
-        frame_coverage=float(raw.get("frame_coverage") or 0.0),
-        object_coverage=float(raw.get("object_coverage") or 0.0),
+        frame_coverage=raw.number("frame_coverage", 0.0),
+        object_coverage=raw.number("object_coverage", 0.0),
     )
 
 
@@ -396,11 +404,17 @@ def _goal_json(goal: Goal) -> dict[str, Any]:
 def resolve_scene(episode: Episode, scenes_dir: str | Path | None, source: str = "the episode") -> Path:
     """The scene file of an episode as Habitat finds it: `data/scene_datasets/` cut off, joined to `scenes_dir`.
 
-    Raises EpisodeError if there is no such file.
+    Raises EpisodeError if there is no such file, or if the name leads out of `scenes_dir`.
     """
     relative = episode.scene_id.removeprefix(SCENE_PREFIX)
     path = Path(relative) if scenes_dir is None else Path(scenes_dir) / relative
-    if not path.is_file():
+    # By the names alone: data sets are often links to another disk.
+    if scenes_dir is not None and not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(scenes_dir)):
+        raise EpisodeError(
+            f"{source} {episode.episode_id!r} names scene {episode.scene_id!r}, which lies outside scenes_dir "
+            f"{str(scenes_dir)!r}. Scenes are read from that folder only."
+        )
+    if "\0" in relative or not path.is_file():
         hint = "set scenes_dir to the folder of the scene data sets" if scenes_dir is None else "download it there"
         raise EpisodeError(
             f"{source} {episode.episode_id!r} names scene {episode.scene_id!r}, not found at {path}; {hint}."

@@ -126,11 +126,8 @@ def survey(home: Home) -> list[Island]:
         places = np.array([finder.get_random_navigable_point(rng, number) for _ in range(PLACES)], np.float32)
         if finder.island_radius(places[0]) >= MIN_RADIUS:
             covered, walled = _surroundings(triangles, places)
-            found.append(
-                Island(
-                    number, finder.island_area(number), float(np.median(places[:, 1])), covered.mean(), walled.mean()
-                )
-            )
+            height = float(np.median(places[:, 1]))
+            found.append(Island(number, finder.island_area(number), height, covered.mean(), walled.mean()))
     return found
 
 

@@ -11,56 +11,92 @@ from numpy.typing import NDArray
 
 from embodia.envs import State
 from embodia.envs.drawing.rotations import yaw_of
-from embodia.envs.homes.experts.follower import STOP, FollowerError, GreedyGeodesicFollower
+from embodia.envs.homes.experts.follower import FORWARD, STOP, FollowerError, GreedyGeodesicFollower
 from embodia.envs.homes.experts.shortest_walk import shortest_walk
 from embodia.envs.homes.measures.exploration import DONE, AreaSeen
 from embodia.envs.homes.navmesh.navigator import Navigator
 from embodia.envs.homes.tasks.navigation import Task, VelocityControl
 
 Array = NDArray[Any]
+Pose = tuple[int, ...]  # place in units of SAME_PLACE, and heading in turns
 
+SAME_PLACE = 0.005  # [m]
 ARRIVED = 0.3  # [m] from floor that the explorer meant to look at
 
 
 class DiscreteExpert:
-    """The greedy follower with its memory: what was done lately, and the primitive it has committed itself to."""
+    """The greedy follower with its memory: what was done lately, where it has been, and what it is committed to.
+
+    The follower decides by its pose alone, so if its own actions lead it to a pose a second time they will go on in
+    that circle. Then the shortest walk takes over.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.recent: list[int] = []
         self.committed: list[int] = []
+        self.visited: list[Pose] = []  # after steps forward, all of them its own
+        self.advised: int | None = None
 
     def reset(self) -> None:
-        self.recent, self.committed = [], []
+        self.recent, self.committed, self.visited, self.advised = [], [], [], None
 
     def action(self, navigator: Navigator, position: Array, rotation: Array, goals: Any) -> int:
-        """Where the greedy follower is stuck it goes by the shortest walk; it stops where there is none."""
+        """The follower's action; where it is stuck or goes round, the shortest walk's. Stops if there is none."""
+        self.advised = self._decide(navigator, position, float(yaw_of(rotation)), goals)
+        return self.advised
+
+    def _decide(self, navigator: Navigator, position: Array, yaw: float, goals: Any) -> int:
         if self.committed:
             return self.committed[0]
         task = self.task
         follower = GreedyGeodesicFollower(
             navigator, task.forward, float(np.deg2rad(task.turn)), task.success_distance, task.sliding
         )
-        yaw = float(yaw_of(rotation))
         try:
             primitive = follower.primitive(position, yaw, goals)
         except FollowerError:
-            self.committed = shortest_walk(follower, position, yaw, goals)
-            return self.committed[0] if self.committed else STOP
+            return self._walk(follower, position, yaw, goals)
+        if primitive != [STOP] and self._goes_round(position, yaw):
+            return self._walk(follower, position, yaw, goals)
         if follower.is_thrashing(self.recent):
             self.committed = primitive
         return primitive[0]
+
+    def _walk(self, follower: GreedyGeodesicFollower, position: Array, yaw: float, goals: Any) -> int:
+        self.committed = shortest_walk(follower, position, yaw, goals)
+        return self.committed[0] if self.committed else STOP
+
+    def _goes_round(self, position: Array, yaw: float) -> bool:
+        """Whether the last step forward led to a pose where an earlier one had led."""
+        if self.recent[-1:] != [FORWARD]:
+            return False
+        turns = round(yaw / np.deg2rad(self.task.turn)) % round(360 / self.task.turn)
+        pose = (*(round(float(x) / SAME_PLACE) for x in position), turns)
+        if pose in self.visited:
+            return True
+        self.visited.append(pose)
+        return False
 
     def done(self, action: int) -> None:
         """What was carried out, the expert's or somebody else's action."""
         self.recent = [*self.recent[-15:], int(action)]
         self.committed = self.committed[1:] if self.committed[:1] == [action] else []
+        if action != self.advised:
+            self.visited = []
+        self.advised = None
 
     def get_state(self) -> dict[str, Any]:
-        return {"recent": list(self.recent), "committed": list(self.committed)}
+        return {
+            "recent": list(self.recent),
+            "committed": list(self.committed),
+            "visited": [list(pose) for pose in self.visited],
+            "advised": self.advised,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.recent, self.committed = list(state["recent"]), list(state["committed"])
+        self.visited, self.advised = [tuple(pose) for pose in state["visited"]], state["advised"]
 
 
 def velocity_action(

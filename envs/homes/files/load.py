@@ -1,21 +1,20 @@
 """Read a scanned or modelled home: .glb, .gltf, .obj, .ply through trimesh, with HM3D-style annotation.
 
-Which way is up: `up=` decides, then a `<name>.stage_config.json` beside the file. Without either, glTF and .obj are y-up
-(glTF's own convention) and .ply is z-up; scans of HM3D, MP3D and Gibson, known by their folders, are z-up as they are on
-disk. (habitat-sim reads every bare .glb as z-up.) Semantic .ply meshes are always z-up, as in habitat-sim.
+Which way is up: `up=` decides, then a `<name>.stage_config.json` beside the file. Without either, glTF and .obj are
+y-up (glTF's own convention) and .ply is z-up; scans of HM3D, MP3D and Gibson, known by their folders, are z-up as they
+are on disk. (habitat-sim reads every bare .glb as z-up.) Semantic .ply meshes are always z-up, as in habitat-sim.
 """
 
-import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import trimesh
 
 from embodia.envs.drawing.scene import LIGHT_ONE, Array, Scene, SceneError
+from embodia.envs.homes.files.fields import Fields, read_object, reading
 from embodia.envs.homes.files.memory import refuse_if_too_large
+from embodia.envs.homes.files.meshes import placed_meshes
 from embodia.envs.homes.files.semantics import Annotation, find_annotation
 
 Up = Literal["y", "z"]
@@ -43,13 +42,15 @@ def load_scene(
     vertices = np.concatenate([part.vertices for part in parts]) @ turn.T
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
     faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets)])
-    textures, texture = _textures(parts)
+    with reading(stage.asset, "its textures", SceneError):
+        textures, texture = _textures(parts)
     light, light_uv = _colour_map(parts)
     vertices = vertices.astype(np.float32)
     semantic_id = np.zeros(len(faces), np.int32)
     objects: tuple[Any, ...] = ()
-    if stage.annotation is not None and len(faces):
-        semantic_id, objects = stage.annotation.label(vertices[faces])
+    if stage.annotation is not None and np.isfinite(vertices).all():
+        with reading(stage.annotation.mesh, "its labels", SceneError):
+            semantic_id, objects = stage.annotation.label(vertices[faces])
     return Scene(
         scene_id=scene_id or str(path),
         vertices=vertices,
@@ -79,29 +80,41 @@ class _Stage:
 def _stage(path: Path, up: Up | None) -> _Stage:
     if not path.exists():
         raise SceneError(f"{path}: no such scene file. Check the path, or the scenes_dir it is joined to.")
-    config_path = path
+    config_path, asset = path.with_name(path.name.removesuffix(path.suffix) + STAGE_CONFIG), path
     if path.name.endswith(STAGE_CONFIG):
-        asset = path.parent / str(_read_json(path).get("render_asset", ""))
+        config_path = path
+    config = Fields({}, str(config_path), SceneError)
+    if config_path.exists():
+        config = Fields(read_object(config_path, SceneError), str(config_path), SceneError)
+    if path == config_path:
+        asset = path.parent / (config.text("render_asset") or "")
         if not asset.is_file():
             raise SceneError(f"{path}: render_asset {asset.name!r} does not exist beside it.")
-    else:
-        asset = path
-        config_path = path.with_name(path.name.removesuffix(path.suffix) + STAGE_CONFIG)
     if asset.suffix.lower() not in FORMATS:
         raise SceneError(f"{asset}: format {asset.suffix!r} is not read; use one of {', '.join(FORMATS)}.")
-    config = _read_json(config_path) if config_path.exists() else {}
-    turn = _upright(asset, config, up)
-    scale = np.asarray(config.get("scale", (1, 1, 1)), np.float64) * float(config.get("units_to_meters", 1.0))
+    if not asset.is_file():
+        raise SceneError(f"{asset}: is no regular file.")
+    turn, scale = _upright(asset, config, up), _scale(config)
     return _Stage(asset, turn, scale, find_annotation(asset, config, turn * scale, Z_UP * scale))
 
 
-def _upright(asset: Path, config: dict[str, Any], up: Up | None) -> Array:
+def _scale(config: Fields) -> Array:
+    """Metres per unit of the file along each axis."""
+    unit = config.number("units_to_meters", 1.0)
+    scale = np.asarray(config.vector("scale", 3) if "scale" in config else (1, 1, 1), np.float64) * unit
+    if not (scale > 0).all():
+        raise config.error(
+            f'{config.where}: "scale" times "units_to_meters" is {scale.tolist()}; each must be above 0.'
+        )
+    return scale
+
+
+def _upright(asset: Path, config: Fields, up: Up | None) -> Array:
     """Rotation from the file's axes to the world's."""
-    if up is not None:
-        return np.eye(3) if up == "y" else Z_UP
-    if "up" in config:
-        return _frame(np.asarray(config["up"], float), np.asarray(config.get("front", (0, 0, -1)), float), asset)
-    return np.eye(3) if is_y_up(asset) else Z_UP
+    if up is None and "up" in config:
+        front = config.vector("front", 3) if "front" in config else (0, 0, -1)
+        return _frame(np.asarray(config.vector("up", 3), float), np.asarray(front, float), asset)
+    return np.eye(3) if is_y_up(asset, up) else Z_UP
 
 
 def is_y_up(asset: Path, up: Up | None = None) -> bool:
@@ -123,13 +136,6 @@ def _frame(up: Array, front: Array, asset: Path) -> Array:
     return np.stack([right / np.linalg.norm(right), up / np.linalg.norm(up), -front / np.linalg.norm(front)])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise SceneError(f"{path}: not a JSON object ({error}).") from error
-
-
 @dataclass(frozen=True)
 class _Part:
     """One mesh of the file, placed."""
@@ -143,17 +149,9 @@ class _Part:
 
 
 def _read_parts(path: Path) -> list[_Part]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            loaded = trimesh.load_scene(path, process=False, maintain_order=True)
-        except Exception as error:  # a broken file fails in many ways inside the readers
-            raise SceneError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__}: {error}).") from error
     parts = []
-    for node in loaded.graph.nodes_geometry:
-        matrix, name = loaded.graph[node]
-        mesh = loaded.geometry[name]
-        if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
+    for name, mesh, matrix in placed_meshes(path):
+        with reading(path, f"mesh {name!r}", SceneError):
             parts.append(_part(mesh, matrix))
     if not parts:
         raise SceneError(f"scene '{path}' has no faces: nothing to draw or walk on. Export it with its triangles.")
@@ -175,7 +173,7 @@ def _part(mesh: Any, matrix: Array) -> _Part:
         if factor is not None:
             colour = colour * np.asarray(factor, float)[:3] / 255.0
         double_sided = bool(getattr(material, "doubleSided", False))
-        if visual.uv is not None:
+        if visual.uv is not None and np.isfinite(visual.uv).all():
             uv = np.asarray(visual.uv)[faces]
         vertex_colour = visual.vertex_attributes.get("color")
         if vertex_colour is not None:

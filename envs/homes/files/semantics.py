@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 from scipy.spatial import cKDTree
 
 from embodia.envs.drawing.scene import Array, SceneError, SceneObject, oriented_boxes
+from embodia.envs.homes.files.fields import Fields, reading
+from embodia.envs.homes.files.memory import refuse_if_too_large
+from embodia.envs.homes.files.meshes import placed_meshes
 
 HEADER = "HM3D Semantic Annotations"
+MOST_IDS = 2**24
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class Annotation:
         return ids[nearest].astype(np.int32), oriented_boxes(painted, ids, labels)
 
 
-def find_annotation(asset: Path, config: dict[str, Any], turn: Array, z_up: Array) -> Annotation | None:
+def find_annotation(asset: Path, config: Fields, turn: Array, z_up: Array) -> Annotation | None:
     """The annotation named by the stage config, or the one lying beside the file under HM3D's names."""
     stem = asset.name.removesuffix(asset.suffix).removesuffix(".basis")
-    names = [config.get("semantic_descriptor_filename"), f"{stem}.semantic.txt", f"{stem}_semantic.txt"]
-    meshes = [config.get("semantic_asset"), f"{stem}.semantic.glb", f"{stem}_semantic.ply", f"{stem}.semantic.ply"]
+    names = [config.text("semantic_descriptor_filename"), f"{stem}.semantic.txt", f"{stem}_semantic.txt"]
+    meshes = [config.text("semantic_asset"), f"{stem}.semantic.glb", f"{stem}_semantic.ply", f"{stem}.semantic.ply"]
     descriptor = next((asset.parent / name for name in names if name and (asset.parent / name).is_file()), None)
     mesh = next((asset.parent / name for name in meshes if name and (asset.parent / name).is_file()), None)
     if descriptor is None or mesh is None:
@@ -57,7 +60,8 @@ def find_annotation(asset: Path, config: dict[str, Any], turn: Array, z_up: Arra
 
 def read_descriptor(path: Path) -> tuple[dict[int, int], dict[int, tuple[str, int]]]:
     """{0xRRGGBB: id} and {id: (category, region)}; raises SceneError naming file and line."""
-    lines = path.read_text().splitlines()
+    with reading(path, "the annotation", SceneError):
+        lines = path.read_text().splitlines()
     if not lines or lines[0].strip() != HEADER:
         raise SceneError(f"{path}: line 1 is not {HEADER!r}; this is no HM3D semantic annotation.")
     colours, labels = {}, {}
@@ -67,6 +71,8 @@ def read_descriptor(path: Path) -> tuple[dict[int, int], dict[int, tuple[str, in
                 label = int(row[0])
                 colours[int(row[1], 16)] = label
                 labels[label] = (row[2].strip(), int(row[3]))
+            if row and not 0 <= label < MOST_IDS:
+                raise ValueError(f"an id lies between 0 and {MOST_IDS}")
         except (ValueError, IndexError) as error:
             raise SceneError(f'{path}, line {number}: expected id,RRGGBB,"category",region, got {row}.') from error
     return colours, labels
@@ -74,20 +80,18 @@ def read_descriptor(path: Path) -> tuple[dict[int, int], dict[int, tuple[str, in
 
 def _painted_triangles(path: Path, colours: dict[int, int]) -> tuple[Array, Array]:
     """Corners (F, 3, 3) in the file's frame and semantic ids (F,) of a semantic mesh."""
-    try:
-        loaded = trimesh.load_scene(path, process=False, maintain_order=True)
-    except Exception as error:  # a broken file fails in many ways inside the readers
-        raise SceneError(f"{path}: cannot be read as a semantic mesh ({type(error).__name__}: {error}).") from error
+    refuse_if_too_large(path, None)
     triangles, ids = [], []
-    for node in loaded.graph.nodes_geometry:
-        matrix, name = loaded.graph[node]
-        mesh = loaded.geometry[name]
+    for _, mesh, matrix in placed_meshes(path):
         points = np.asarray(mesh.vertices) @ matrix[:3, :3].T + matrix[:3, 3]
         triangles.append(points[np.asarray(mesh.faces)])
         ids.append(_face_ids(mesh, colours))
     if not triangles:
         raise SceneError(f"{path}: the semantic mesh has no faces.")
-    return np.concatenate(triangles), np.concatenate(ids)
+    corners = np.concatenate(triangles)
+    if not np.isfinite(corners).all():
+        raise SceneError(f"{path}: the semantic mesh has vertices that are NaN or infinite.")
+    return corners, np.concatenate(ids)
 
 
 def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
@@ -96,7 +100,10 @@ def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
     for key in ("object_id", "objectId", "semantic_id"):
         named = properties if isinstance(properties, dict) else getattr(properties, "dtype", np.dtype(int)).names or ()
         if key in named:
-            return np.asarray(properties[key]).ravel().astype(np.int64)
+            ids = np.asarray(properties[key]).ravel().astype(np.int64)
+            if ids.min() < 0 or ids.max() >= MOST_IDS or len(ids) != len(mesh.faces):
+                raise ValueError(f"{key} of its faces must lie between 0 and {MOST_IDS}, one for each face")
+            return ids
     visual = mesh.visual
     if visual.kind == "texture" and visual.uv is not None:
         image = np.asarray((getattr(visual.material, "baseColorTexture", None) or visual.material.image).convert("RGB"))

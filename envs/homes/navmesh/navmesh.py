@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embodia.envs.homes.files.arrays import read_arrays
+from embodia.envs.homes.files.free_memory import available_memory
 from embodia.envs.homes.navmesh.contours import outlines
 from embodia.envs.homes.navmesh.detail import detail_mesh
 from embodia.envs.homes.navmesh.heightfield import (
@@ -36,6 +38,8 @@ NO_AREA = 1e-5  # [m2], habitat-sim's: nobody can walk on a polygon smaller than
 BORDER, INNER, TWIN = 0, 1, 2
 """Edges of a triangle: on its polygon's border, inside it, or inside it and looked at from the other triangle."""
 
+BYTES_PER_CELL = 40  # of an empty column and what is worked out about it
+FURTHEST = 1e8  # of any number in a stored navmesh
 MAX_CELLS = 200_000_000  # columns of the heightfield; 10 km2 at the default cell size is a mistake in units
 
 
@@ -205,7 +209,7 @@ def _walkable_cells(
 ) -> OpenCells:
     size, height = single(settings.cell_size), single(settings.cell_height)
     shape = (int((high[2] - low[2]) / size + 0.5), int((high[0] - low[0]) / size + 0.5))
-    if min(shape) < 1 or shape[0] * shape[1] > MAX_CELLS:
+    if min(shape) < 1 or shape[0] * shape[1] > min(MAX_CELLS, available_memory() // BYTES_PER_CELL):
         raise NavMeshError(
             f"{name} measures {high[0] - low[0]:.1f} x {high[2] - low[2]:.1f} m, {shape[0]} x {shape[1]} cells of "
             f"{settings.cell_size} m: check its unit and which axis points up, or set another cell_size."
@@ -314,8 +318,7 @@ def save_navmesh(path: Path, surface: Surface, settings: NavMeshSettings, source
 def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
     """A stored navmesh, its settings and the hash of the mesh it was made from. Raises NavMeshError."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            data = {name: stored[name] for name in stored.files}
+        data = read_arrays(path)
         defaults = asdict(NavMeshSettings())
         values = {name: type(defaults[name])(v) for name, v in zip(defaults, data["settings"], strict=True)}
         settings = NavMeshSettings(**values)
@@ -333,6 +336,12 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
 def _check_surface(surface: Surface) -> None:
     """Kernels trust their numbers, so a file's are looked at before they are used. Raises ValueError."""
     polygons, triangles = surface.polygons, surface.triangles
+    for name, array in surface._asdict().items():
+        kind = np.float32 if name in ("points", "bounds") else np.int64
+        if array.dtype != kind or not (abs(array.astype(np.float64)) < FURTHEST).all():
+            raise ValueError(f"its {name} are {array.dtype}, not {kind.__name__}, or too large")
+    if surface.bounds.shape != (2, 3) or not (surface.bounds[0] <= surface.bounds[1]).all():
+        raise ValueError("its bounds are no box")
     for name, width in (("corners", 3), ("polygons", MOST_CORNERS), ("points", 3), ("triangles", 4), ("bounds", 3)):
         if getattr(surface, name).shape[1:] != (width,):
             raise ValueError(f"its {name} have shape {getattr(surface, name).shape}")
@@ -346,6 +355,8 @@ def _check_surface(surface: Surface) -> None:
             or (np.diff(first) < 0).any()
         ):
             raise ValueError("its polygons do not share out their details")
+    if not len(polygons) or (np.diff(surface.first_triangle) < 1).any():
+        raise ValueError("a polygon has no triangle")
     if polygons.min() < -1 or polygons.max() >= len(surface.corners):
         raise ValueError("a polygon names a corner that it has not")
     if sides.min() < 3 or (used[:, 1:] & ~used[:, :-1]).any():

@@ -1,5 +1,6 @@
 """Jobs that run once: each leaves a line in a file as soon as it is done, and the next call reads that line."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -48,9 +48,9 @@ def filled(page: str, folder: Path) -> str:
 
 
 def generated(path: Path, words: str | None) -> str:
-    """The Markdown tables of one result file, or how to make that file."""
+    """The Markdown tables of one result file."""
     if not path.exists():
-        return f"No result file yet: `embodia bench {path.stem}` writes it."
+        return "No result file yet."
     wanted = [word.strip() for word in (words or "").split(";")]
     rows = [row for row in read(path) if any(word in f"{row.name}, {row.unit}" for word in wanted)]
     if not rows:

@@ -1,4 +1,4 @@
-"""Checkpoints: exact, explained, whole or not there."""
+"""Checkpoints: exact, self-describing, written atomically."""
 
 import errno
 import io
@@ -143,7 +143,7 @@ def test_an_unreadable_training_file_is_named(tmp_path):
 
 
 class Full(io.FileIO):
-    """A file on a disk with room for a little more."""
+    """A file on a disk that is almost full."""
 
     def write(self, data):
         if self.tell() > 1_000:

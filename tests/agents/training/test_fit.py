@@ -1,4 +1,4 @@
-"""The loop on data: exact resume, two optimizers, averages, precision, evaluation, what is told of bad losses."""
+"""The training loop on data: exact resume, two optimizers, averaging, precision, evaluation, non-finite losses."""
 
 import json
 import os
@@ -33,7 +33,7 @@ CONFIG = FitConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup=2, log_ever
 
 
 class Line(nn.Module):
-    """y = 2 x + 1 from noise of its own, with dropout, so that every generator counts."""
+    """Fits y = 2 x + 1 with its own noise and dropout, so that the result depends on every random generator."""
 
     def __init__(self):
         super().__init__()
@@ -130,7 +130,7 @@ def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(kind, config, tmp
 
 @pytest.mark.parametrize("kind", [VICReg, BYOL, DINO])
 def test_encoders_under_self_supervision_resume_bit_for_bit(kind, tmp_path):
-    """A teacher that moves, and prototypes that are frozen at first, are part of where training is."""
+    """The state of training includes a momentum teacher and prototypes that are frozen at first."""
     pictures = shapes10(64, 0)[0].numpy()
 
     def learner():
@@ -230,7 +230,7 @@ def test_without_a_folder_nothing_is_kept_and_ctrl_c_is_an_interrupt(tmp_path, m
 
 
 class Guess(Agent):
-    """Learns the mean of what it is given; its weight and its count are all it has."""
+    """Learns the mean of its data; its state is a weight and a counter."""
 
     observation_space, action_space = spaces.Dict(), spaces.Discrete(2)
 
@@ -376,7 +376,7 @@ def test_bfloat16_computes_the_loss_and_keeps_the_weights():
 
 
 def test_float16_scales_the_loss_passes_over_what_overflows_and_resumes(tmp_path):
-    """The scale begins at 65,536, too much for a loss of thousands, and is halved until gradients are finite."""
+    """The initial scale of 65,536 is too large for a loss of thousands; it is halved until gradients are finite."""
 
     def large(generator, n):
         found = pairs(generator, n)

@@ -1,4 +1,4 @@
-"""Recorded rows as batches: each piece once an epoch, bounded memory, mixed sets, the same again after a resume."""
+"""Batches of recorded rows: each sequence once per epoch, bounded memory, mixed data sets, exact resume."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LENGTHS = [7, 2, 12, 5, 9, 3, 8, 6]
 
 
 class Made:
-    """Episodes whose row t shows (episode, t) and whose action is 100 * episode + t; it counts what it is asked for."""
+    """Episodes whose row t shows (episode, t) and whose action is 100 * episode + t; it counts its calls."""
 
     def __init__(self, lengths=LENGTHS, name="made", begin=0, advised=False):
         self.lengths, self.name, self.begin, self.advised = list(lengths), name, begin, advised
@@ -149,7 +149,7 @@ def test_few_pieces_still_fill_a_batch():
 @pytest.mark.parametrize("pieces", [Pieces(4), Pieces(3, length=3), Pieces(2, length=5, crossing=True)])
 @pytest.mark.parametrize("capacity", [25, 1000])
 def test_it_goes_on_where_it_stood(pieces, capacity):
-    """Whatever the place: before the first batch, amid a group, at its end, in a later epoch."""
+    """At any position: before the first batch, inside a group, at its end, in a later epoch."""
 
     def made():
         return RecordedBatches([Made(), Made(begin=50)], pieces, capacity, seed=3)

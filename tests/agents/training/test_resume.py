@@ -1,4 +1,4 @@
-"""2n steps equal n steps, a checkpoint, new objects, and n steps more: weights, metrics and worlds, bit for bit."""
+"""Exact resume: 2n steps equal n steps, a checkpoint and n more steps in new objects, bit for bit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Rows, and episodes of rows on disk: nothing lost, nothing overwritten, one clear error for a broken file."""
+"""Rows and episode files: exact round trips, no overwriting, one clear error for a damaged file."""
 
 import json
 import zipfile
@@ -76,7 +76,7 @@ def test_episodes_come_back_as_they_were(tmp_path):
 def test_rows_of_n_worlds_are_sorted_into_episodes_and_torn_ones_left_out(tmp_path):
     env = SyncVector([CountingEnv] * 2)
     writer = EpisodeWriter(tmp_path, "x", env.single_observation_space, env.single_action_space)
-    flags = [[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]]  # world 0 is joined in mid episode
+    flags = [[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]]  # the first row of environment 0 is inside an episode
     lasts = [[0, 0], [1, 0], [0, 0], [1, 0], [0, 0]]
     for t, (first, last) in enumerate(zip(flags, lasts)):
         writer.add_rows(

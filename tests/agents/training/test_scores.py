@@ -18,7 +18,7 @@ from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
 
 
 def declaring(scores, base=CountingEnv):
-    """Two worlds of an environment that declares these scores."""
+    """Two environments that declare these scores."""
     kind = type("Declaring", (base,), {"metadata": {"scores": scores} if scores else {}})
     return SyncVector([kind] * 2)
 

@@ -1,4 +1,4 @@
-"""World models from the command line: train, imagine, measure; and what is refused before anything is built."""
+"""World models from the command line: train, imagine, benchmark; and user errors."""
 
 import json
 
@@ -24,13 +24,13 @@ def train(*arguments, folder):
 
 
 def test_model_planner_and_objective_are_flags(tmp_path, capsys):
-    """Gymnasium's own pendulum, which observes a bare array, under another planner than the preset's."""
+    """Gymnasium's pendulum, whose observation is not a dict, with another planner than the preset's."""
     few = ["--agent.search.horizon", "12", "--agent.search.iterations", "2", "--steps", "20"]
     assert train("mpc-pendulum", *PLANNER, *few, folder=tmp_path / "run") == 0
     made = json.loads((tmp_path / "run" / "report.json").read_text())
     assert made["scores"]["agent"]["return"]["value"] > made["scores"]["random"]["return"]["value"]
     assert main(["imagine", str(tmp_path / "run")]) == 2
-    assert "Pendulum, which decodes nothing" in capsys.readouterr().err
+    assert "Pendulum, which cannot decode" in capsys.readouterr().err
 
 
 def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
@@ -52,7 +52,7 @@ def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
             ["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"],
             "planner.samples is not an option of ilqr",
         ),
-        (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum observes state"),
+        (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum reads the observation state"),
         (["mpc-rssm-empty", "--agent.planner", "mppi"], "use CEM or MCTS"),
         (["mpc-pendulum", "--agent.objective", "return"], "Return scores the predicted reward"),
         (["td-mpc2-pendulum", "--env.id", "MiniGrid-Empty-5x5-v0"], "use dreamer"),
@@ -64,7 +64,7 @@ def test_parts_that_do_not_fit_are_refused(arguments, says, tmp_path, capsys):
 
 
 class Counter:
-    """A model whose state is what it last saw, plus the actions since."""
+    """A model whose state is the last observation plus the actions since then."""
 
     weight = torch.nn.Parameter(torch.zeros(1))
 
@@ -97,7 +97,7 @@ def test_imagination_is_told_the_action_that_led_to_each_row():
 
 
 class Still:
-    """Plans that do nothing."""
+    """A planner whose actions are all zero."""
 
     def plan(self, model, state, objective, carry):
         return torch.zeros(len(state["x"]), 1, 1), {}

@@ -1,4 +1,4 @@
-"""Methods of a user's own: each is one file beside the run, named on the command line, and nothing is edited."""
+"""User-defined methods: each is one file in the current folder, named on the command line."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def beside(tmp_path, monkeypatch):
 
 
 def forget():
-    """As in a fresh process."""
+    """Forget imported modules, as in a new process."""
     gym.registry.pop("Toy-v0", None)
     for path in OWN.glob("*.py"):
         sys.modules.pop(path.stem, None)
@@ -163,7 +163,7 @@ FEW = ["--data.size", "32", "--training.batch-size", "8", "--training.log-every"
 
 @pytest.fixture
 def pictures(beside):
-    """Twelve pictures, each of one grey."""
+    """Twelve images, each of one shade of grey."""
     folder = beside / "pictures"
     folder.mkdir()
     for i in range(12):
@@ -204,7 +204,7 @@ def test_a_learner_without_a_loss_is_one_line(pictures, capsys):
 
 
 def test_a_driving_planner_with_weights_learns_from_drives_and_is_judged_in_closed_loop(beside, capsys):
-    """Trained on the logged drivers' drives it goes about as fast as they do; before it stands still."""
+    """Trained on the logged drivers' drives, it is about as fast as they are; untrained, it stands still."""
     run, out = beside / "run", beside / "eval"
     roads = ["--env.options.num-scenarios", "4", "--env.options.num-test-scenarios", "2"]
     planner = ["--agent.planner", "toy_driver:Rushing"]

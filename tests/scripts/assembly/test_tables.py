@@ -1,4 +1,4 @@
-"""Tables: every line is a method of its kind, can be chosen by a flag, and is all that a new method needs."""
+"""Tables of methods: every entry fits its kind, and one line is all that a new method needs."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_every_line_is_a_method_with_a_configuration_of_its_own(kind, name):
 
 
 def test_no_two_methods_have_configurations_of_the_same_name():
-    """A stored configuration names its types; the sizes that pretraining begins with are those of the same type."""
+    """A stored configuration names its classes; the encoders with pretraining's sizes have the same classes."""
     for root in (Config, PretrainConfig):
         methods = {}
         for name, kind in stored.types(root):
@@ -40,7 +40,7 @@ def test_no_two_methods_have_configurations_of_the_same_name():
 
 
 class Narrow(CEM):
-    """CEM that looks one step ahead."""
+    """CEM with a horizon of one step."""
 
     def __init__(self, action_space, samples: int = 8):
         super().__init__(action_space, 1, samples, 2)

@@ -66,7 +66,7 @@ def test_a_page_is_filled_between_its_markers(tmp_path):
         "<!-- end -->",
         "between",
         "<!-- results: other -->",
-        "No result file yet: `embodia bench other` writes it.",
+        "No result file yet.",
         "<!-- end -->",
         "after",
     ]

@@ -1,4 +1,4 @@
-"""Two evaluations side by side: which is better depends on which way is better."""
+"""`embodia compare`: which run is better depends on the direction of the score."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ N = 12
 
 
 def evaluation(folder, distances, **said):
-    """A folder as `embodia eval` leaves it: reports and episodes of an agent that ended so far from its goals."""
+    """A folder as written by `embodia eval`, for an agent with these final distances to its goals."""
     folder.mkdir()
     made = {"env": "embodia/PointNav-v0", "split": "test", "headline": "distance_to_goal", **said}
     (folder / "report.json").write_text(json.dumps(made))
@@ -42,7 +42,7 @@ def test_the_declared_way_is_better(tmp_path, capsys, better, winner):
 
 
 def test_one_report_that_says_it_is_enough(tmp_path, capsys):
-    """A run made before reports said which way is better, beside one made since."""
+    """A run of a version whose reports had no direction of scores, beside a newer one."""
     old = evaluation(tmp_path / "old", [3 + 0.02 * i for i in range(N)])
     new = evaluation(tmp_path / "new", [1 + 0.01 * i for i in range(N)], better={"distance_to_goal": "lower"})
     assert main(["compare", old, new]) == 0

@@ -1,4 +1,4 @@
-"""A home that leaves the house: what the command wrote can be walked in again."""
+"""`embodia export`: an exported home can be loaded and used again."""
 
 import numpy as np
 import pytest

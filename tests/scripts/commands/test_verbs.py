@@ -1,4 +1,4 @@
-"""The verbs on a small run, as a user types them: train, eval, record, collect, compare, resume, and bad input."""
+"""The commands on a small run: train, eval, record, collect, compare, resume, and bad input."""
 
 import json
 import os
@@ -38,7 +38,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where runs lie, with one of TINY in it: six test levels, all solved."""
+    """The folder of runs, with one run of TINY: six test levels, all solved."""
     place = tmp_path_factory.mktemp("runs")
     assert main(["train", *TINY, "--runs", str(place)]) == 0
     return place

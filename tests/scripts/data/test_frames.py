@@ -48,7 +48,7 @@ def test_pictures_of_episodes_are_scaled_as_others_are(tmp_path):
 
 def test_the_middle_square_is_taken_and_depth_is_never_mixed():
     wide = np.zeros((16, 32, 3), np.uint8)
-    wide[:, 8:16], wide[:, 16:24] = 100, 200  # the middle square's halves
+    wide[:, 8:16], wide[:, 16:24] = 100, 200  # the halves of the central square
     small = middle_square(wide, 4)
     assert small.shape == (4, 4, 3)
     assert (small[:, :2] == 100).all()
@@ -59,7 +59,7 @@ def test_the_middle_square_is_taken_and_depth_is_never_mixed():
     turned = wide[:, 8:24, ::-1]
     same = middle_square(turned, 16)
     assert (same == turned).all()
-    assert same.flags.c_contiguous  # torch reads no array backwards
+    assert same.flags.c_contiguous  # torch supports no negative strides
 
 
 def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The report card: what it says is what was scored; the page needs nothing but itself."""
+"""The report card: correct scores, and a self-contained page."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ VOID = {"meta", "line", "circle", "polyline", "polygon"}
 
 
 class Page(HTMLParser):
-    """Tags that open and close, and every address the page asks for."""
+    """Collects opening and closing tags and all URLs of the page."""
 
     def __init__(self, text):
         super().__init__()

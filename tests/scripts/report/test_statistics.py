@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy, closed forms and their own promise (coverage)."""
+"""Intervals and tests, compared with scipy and closed forms, and their coverage."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Films: they play in browsers, they are whole or absent, they show what was drawn."""
+"""Videos: they play in browsers, are written atomically, and show the frames."""
 
 import av
 import numpy as np
@@ -8,7 +8,7 @@ from embodia.scripts.report import video
 
 
 def frames(n, height, width):
-    """A red square walks over green."""
+    """A red square moves over a green background."""
     for t in range(n):
         frame = np.zeros((height, width, 3), np.uint8)
         frame[..., 1] = 180

@@ -1,4 +1,4 @@
-"""Buffers: the mathematics of advantages, what may be sampled, and states that give back the same batches."""
+"""Buffers: advantages, valid samples, and states that restore the same batches."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from embodia.agents.training.rows import stack
 from embodia.agents.training.serialization import decode, encode
 from embodia.planners.trees import index
 
-# Rows of n worlds whose every entry says which world, episode and step it is of.
+# Rows of n environments; every entry encodes its environment, episode and step.
 
 
 def rows(lengths, total, worlds=2, terminal=True):
-    """`total` rows of worlds that play episodes of the given numbers of actions, in turn, shifted per world."""
+    """`total` rows of environments whose episodes have these numbers of actions, in a different order for each."""
     made = []
     clocks = []
     for world in range(worlds):
@@ -165,7 +165,7 @@ def test_pieces_of_episodes_are_masked_behind_their_end():
     buffer = DatasetBuffer(64, length=4)
     buffer.extend(stack([index(row, 0) for row in rows([n], n + 1, worlds=1)]) for n in (2, 9))
     batch = next(buffer.epoch())
-    assert batch["mask"].shape == (4, 4)  # one piece of the short episode, three of the long one (4 + 4 + 1 actions)
+    assert batch["mask"].shape == (4, 4)  # one sequence of the short episode, three of the long one (4 + 4 + 1 actions)
     assert batch["mask"].sum() == 2 + 9
     steps = batch["obs"]["id"][:, :, 2]
     assert sorted(steps[batch["mask"]].tolist()) == sorted([0, 1, *range(9)])

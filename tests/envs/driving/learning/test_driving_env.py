@@ -317,6 +317,25 @@ def test_a_planners_answer_is_its_whole_plan_only_where_it_was_given(scenarios):
     assert 1e-7 < np.abs(changed.drives.driven(0, 2)[1] - env.drives.driven(0, 2)[1]).max() < 0.1
 
 
+def test_scenarios_beyond_the_room_make_way_and_change_nothing(road_map, monkeypatch):
+    made = [scenario_on(road_map, ego_history(10.0 + i, speed=5.0, num=31), token=f"{i:016x}") for i in range(6)]
+    seen = []
+    for room in (1024, 2):
+        monkeypatch.setattr("embodia.envs.driving.simulation.worlds.ROOM", room)
+        env = DrivingVectorEnv(2, made, rules="nuplan")
+        rows = [env.reset(options={"scenario": [0, 1]})[0]]
+        for number in (2, 3, 4, 5, 0, 1):
+            options = {"scenario": [number, 0], "reset_mask": np.array([True, False])}
+            rows += [env.reset(options=options)[0], env.step(np.zeros((2, 2), np.float32))[0]]
+        assert len(env.arrays.ego) == min(6, max(room, 4))
+        state = env.get_state()
+        env.reset(options={"scenario": [5, 4]})
+        rows.append(env.set_state(state))
+        seen.append(rows)
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_equal(a, b)
+
+
 def test_scenarios_of_different_lengths_step_together(road_map):
     """As nuPlan's logs do, whose sweeps jitter: each world ends with its own scenario and is scored as if alone."""
     lengths = (61, 59, 60)

@@ -96,7 +96,7 @@ def test_missing_references_are_named(homes, file, fields, match):
 
 def test_broken_json_is_named(homes):
     (homes / "home-7.stage_config.json").write_text("[" * 100_000)
-    refuse(r"home-7\.stage_config\.json: cannot be read as JSON", homes / "home-7.glb")
+    refuse(r"home-7\.stage_config\.json: is not a whole JSON file", homes / "home-7.glb")
     (homes / "home-7.stage_config.json").write_text("[]")
     refuse("must hold a JSON object, not list", homes / "home-7.glb")
 

@@ -159,6 +159,26 @@ def test_scenes_are_found_as_habitat_finds_them(tmp_path):
     assert resolve_scene(named, tmp_path) == tmp_path / "gibson" / "Adrian.glb"
 
 
+@pytest.mark.parametrize(
+    "name", ["../secret.glb", "gibson/../../secret.glb", "/{outside}/secret.glb", "data/scene_datasets/../secret.glb"]
+)
+def test_scenes_do_not_lead_out_of_their_folder(tmp_path, name):
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    (tmp_path / "secret.glb").touch()
+    named = Episode("7", name.replace("/{outside}", str(tmp_path)), (0, 0, 0), (0, 0, 0, 1))
+    with pytest.raises(EpisodeError, match=r"'7' names scene .* outside scenes_dir"):
+        resolve_scene(named, scenes)
+
+
+def test_linked_data_sets_are_inside(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.glb").touch()
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "gibson").symlink_to(tmp_path / "disk")
+    assert resolve_scene(Episode("7", "gibson/a.glb", (0, 0, 0), (0, 0, 0, 1)), tmp_path / "scenes").is_file()
+
+
 class TestIterator:
     episodes = tuple(episode(i, scene=f"{'abc'[i % 3]}.glb") for i in range(12))
 

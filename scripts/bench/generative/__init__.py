@@ -1,0 +1,1 @@
+"""Generative models against exact values: scores, diffusion, guidance, steering, consistency, and their controls."""

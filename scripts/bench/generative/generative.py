@@ -1,0 +1,197 @@
+"""Generative models against exact values and published numbers, each beside its control."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from embodia.scripts.bench.generative.consistency_toy import consistency
+from embodia.scripts.bench.generative.diffusion_toy import diffusion
+from embodia.scripts.bench.generative.glyphs import scheduled_sampling
+from embodia.scripts.bench.generative.guidance import digits, overlapping
+from embodia.scripts.bench.generative.neighbours import neighbours
+from embodia.scripts.bench.generative.pictures import draw_pictures
+from embodia.scripts.bench.generative.scores import likelihood, matching, ncsn
+from embodia.scripts.bench.generative.speed import ddim_step
+from embodia.scripts.bench.generative.training import Budget, Numbers
+from embodia.scripts.bench.harness.once import Line, once
+from embodia.scripts.bench.harness.results import Row, row, write
+
+PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
+    "diffusion": diffusion,
+    "ncsn": ncsn,
+    "overlapping": overlapping,
+    "consistency": consistency,
+    "likelihood": likelihood,
+    "glyphs": scheduled_sampling,
+    "digits": digits,
+    "matching": matching,
+    "neighbours": neighbours,
+    "speed": ddim_step,
+}
+
+
+def measure(seeds: int = 3, smoke: bool = False, out: Path = Path("runs/generative")) -> dict[str, Any]:
+    """Run what is not done yet, print the table, and write docs/results/generative.json unless it is a smoke test."""
+    out = out / "smoke" if smoke else out
+    out.mkdir(parents=True, exist_ok=True)
+    budget = Budget(smoke, out / "arrays")
+    work = [(f"{name} {seed}", partial(part, seed, budget)) for seed in range(seeds) for name, part in PARTS.items()]
+    lines = once(out / "lines.jsonl", work)
+    found = rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
+    show(found)
+    for path in draw_pictures(out / "arrays", out):
+        print(path, file=sys.stderr)
+    if not smoke:
+        print(write("generative", "embodia bench generative", found), file=sys.stderr)
+    return {"rows": [json.loads(json.dumps(asdict(each))) for each in found]}
+
+
+def rows(lines: dict[str, list[Line]]) -> list[Row]:
+    """The rows of the result file, each from the lines of its part, one line a seed."""
+
+    def of(part: str, name: str, unit: str = "", label: str | None = None, **more: Any) -> Row:
+        return row(label or name, [[line[name]] for line in lines[part]], unit, **more)
+
+    def main(
+        label: str,
+        part: str,
+        name: str,
+        unit: str,
+        paper: float | None = None,
+        controls: Sequence[str] = (),
+    ) -> Row:
+        beside = tuple(of(part, each) for each in controls)
+        minutes = sum(line["cpu_minutes"] for line in lines[part])
+        return of(part, name, unit, label, paper=paper, controls=beside, cpu_minutes=round(minutes, 2))
+
+    return [
+        main("ncsn toy", "ncsn", "annealed", "weight of the small mode", 0.2, ("plain", "learned")),
+        main("ddpm", "diffusion", "ddpm", "MMD^2", None, ("data against data", "untrained", "smallest mode")),
+        main(
+            "ddim consistency",
+            "diffusion",
+            "ddim consistency",
+            "correlation",
+            None,
+            ("eta 1 consistency", "inversion error", "deterministic"),
+        ),
+        main(
+            "dpm-solver",
+            "diffusion",
+            "dpm-solver order",
+            "order",
+            2.0,
+            ("ddim order", "dpm-solver 20", "ddim 50", "dpm-solver 20 mmd", "ddim 50 mmd", "ddim 10 mmd"),
+        ),
+        main(
+            "cfg",
+            "overlapping",
+            "accuracy w=3",
+            "share in its class",
+            None,
+            (
+                "accuracy w=1",
+                "accuracy w=2",
+                "accuracy w=6",
+                "spread w=1",
+                "spread w=2",
+                "spread w=3",
+                "spread w=6",
+                "classifier s=3",
+                "clean classifier s=3",
+                "accuracy of data",
+            ),
+        ),
+        main(
+            "cfg digits",
+            "digits",
+            "digits accuracy w=2",
+            "share in its class",
+            None,
+            (
+                "digits accuracy w=1",
+                "digits accuracy w=4",
+                "digits variance w=1",
+                "digits variance w=2",
+                "digits variance w=4",
+                "digits of data",
+            ),
+        ),
+        main(
+            "steering",
+            "diffusion",
+            "steering",
+            "total variation",
+            None,
+            (
+                "best of 8",
+                "unsteered",
+                "steering mean",
+                "steering mean, 64 particles",
+                "exact mean",
+                "best of 8 mean",
+                "best of 64 mean",
+            ),
+        ),
+        main(
+            "consistency",
+            "consistency",
+            "distilled",
+            "MMD^2",
+            None,
+            ("teacher", "teacher in one step", "distilled, two steps", "trained alone"),
+        ),
+        main(
+            "likelihood",
+            "likelihood",
+            "vp",
+            "nats of error",
+            0.0,
+            ("sub-vp", "learned gap", "sde to ode mmd", "ode mmd", "sde mmd", "pc mmd"),
+        ),
+        main("score matching", "matching", "exact", "relative error of the precision", None, ("sliced", "denoising")),
+        main(
+            "scheduled sampling",
+            "glyphs",
+            "scheduled glyph errors",
+            "share of glyphs",
+            None,
+            ("plain glyph errors", "scheduled drift", "plain drift"),
+        ),
+        main(
+            "flow matching",
+            "neighbours",
+            "flow matching mmd",
+            "MMD^2",
+            None,
+            (
+                "normalizing flow mmd",
+                "gan mmd",
+                "flow matching modes",
+                "normalizing flow modes",
+                "gan modes",
+                "flow matching near modes",
+                "normalizing flow near modes",
+                "gan near modes",
+                "normalizing flow nats",
+                "nats of the truth",
+            ),
+        ),
+        main(
+            "ddim step", "speed", "ratio", "seconds of diffusers over ours", None, ("ours", "diffusers", "difference")
+        ),
+    ]
+
+
+def show(found: Sequence[Row]) -> None:
+    print(f"{'row':<32}{'ours':>10}  {'95 %':<22}{'published':>10}  unit")
+    for each in found:
+        paper = "" if each.paper is None else f"{each.paper:g}"
+        within = f"{each.low:.4g} to {each.high:.4g}"
+        print(f"{each.name:<32}{each.value:>10.4g}  {within:<22}{paper:>10}  {each.unit}")
+        for control in each.controls:
+            print(f"  {control.name:<30}{control.value:>10.4g}  {control.low:.4g} to {control.high:.4g}")

@@ -1,0 +1,86 @@
+"""Scheduled sampling on strings of symbols drawn as pictures: a picture is fully determined by its string."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embodia.perception.generative.denoisers.conditioning import VectorEmbedding
+from embodia.perception.generative.denoisers.mlp import MLPDenoiser
+from embodia.perception.generative.diffusion.diffusion import Diffusion
+from embodia.perception.generative.diffusion.samplers import DDIM
+from embodia.perception.generative.diffusion.schedule import cosine
+from embodia.perception.generative.diffusion.scheduled_sampling import ScheduledSampling
+from embodia.scripts.bench.generative.training import Budget, Draw, Numbers, seeded, trained
+
+SLOTS, SYMBOLS, LEVELS, STEPS = 8, 16, 100, 20
+WIDTH = 96
+LOW = LEVELS // 5
+"""Drift is averaged over levels below this one."""
+
+
+def font(seed: int) -> Tensor:
+    """(SYMBOLS, 8, 4) random glyphs of -1 and 1."""
+    return 2.0 * torch.randint(2, (SYMBOLS, 8, 4), generator=seeded(seed)) - 1
+
+
+def written(symbols: Tensor, glyphs: Tensor) -> Tensor:
+    """Strings (n, SLOTS) -> pictures (n, 1, 8, 32)."""
+    return glyphs[symbols].permute(0, 2, 1, 3).flatten(2)[:, None]
+
+
+def read(pictures: Tensor, glyphs: Tensor) -> Tensor:
+    """The symbol nearest to each slot of pictures (n, 1, 8, 32), (n, SLOTS)."""
+    cells = pictures[:, 0].unflatten(2, (SLOTS, 4)).permute(0, 2, 1, 3).flatten(2)
+    return torch.cdist(cells, glyphs.flatten(1)[None].expand(len(cells), -1, -1)).argmin(2)
+
+
+def condition_of(symbols: Tensor) -> Tensor:
+    return F.one_hot(symbols, SYMBOLS).float().flatten(1)
+
+
+def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
+    """Glyph errors and drift of plain training and of scheduled sampling, after equal numbers of updates."""
+    glyphs = font(seed)
+
+    def draw(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
+        symbols = torch.from_numpy(rng.integers(0, SYMBOLS, (n, SLOTS)))
+        return {"x": written(symbols, glyphs), "condition": condition_of(symbols)}
+
+    numbers = {}
+    for name in ("plain", "scheduled"):
+        torch.manual_seed(seed)
+        embed = VectorEmbedding(SLOTS * SYMBOLS, WIDTH)
+        model = Diffusion(
+            MLPDenoiser((1, 8, 32), WIDTH, 3, embed), (1, 8, 32), cosine(LEVELS), "v", drop=0.0, limit=1.0
+        )
+        errors, drift = fitted(model, name == "scheduled", draw, glyphs, seed, budget)
+        numbers |= {f"{name} glyph errors": errors, f"{name} drift": drift}
+    return numbers
+
+
+def fitted(
+    model: Diffusion, scheduled: bool, draw: Draw, glyphs: Tensor, seed: int, budget: Budget
+) -> tuple[float, float]:
+    """(share of wrong glyphs, drift) after training."""
+    steps = budget.steps(3000)
+    learner: nn.Module = model
+    if scheduled:
+        learner = ScheduledSampling(model, roll_in=2, stride=LEVELS // STEPS, share=0.5, steps=steps // 4)
+    trained(learner, draw, steps, seed, batch=128)
+    symbols = torch.randint(SYMBOLS, (budget.samples(500), SLOTS), generator=seeded(100 + seed))
+    return judged(model, symbols, glyphs, seed, f"glyphs-{seed}-{'scheduled' if scheduled else 'plain'}", budget)
+
+
+def judged(
+    model: Diffusion, symbols: Tensor, glyphs: Tensor, seed: int, name: str, budget: Budget
+) -> tuple[float, float]:
+    """Sample the strings; drift is what the distance to the data exceeds the noise of a training state by."""
+    truth, drifts, x = written(symbols, glyphs), [], torch.empty(0)
+    for state in model.path(len(symbols), condition_of(symbols), seeded(seed), sampler=DDIM(STEPS)):
+        x = state.x
+        if state.t < LOW:
+            square = (x - model.schedule.alphas[state.t] * truth).square().mean().item()
+            drifts.append(max(0.0, square - model.schedule.sigmas[state.t] ** 2) ** 0.5)
+    budget.keep(name, x=x[:12], truth=truth[:12])
+    return (read(x, glyphs) != symbols).float().mean().item(), float(np.mean(drifts))
