@@ -1,11 +1,8 @@
 """Generative models against exact values and published numbers, each beside its control."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from embodia.scripts.bench.generative.consistency_toy import consistency
@@ -18,7 +15,8 @@ from embodia.scripts.bench.generative.scores import likelihood, matching, ncsn
 from embodia.scripts.bench.generative.speed import ddim_step
 from embodia.scripts.bench.generative.training import Budget, Numbers
 from embodia.scripts.bench.harness.once import Line, once
-from embodia.scripts.bench.harness.results import Row, row, write
+from embodia.scripts.bench.harness.options import Generative
+from embodia.scripts.bench.harness.results import Row, row
 
 PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     "diffusion": diffusion,
@@ -34,20 +32,17 @@ PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
 }
 
 
-def measure(seeds: int = 3, smoke: bool = False, out: Path = Path("runs/generative")) -> dict[str, Any]:
-    """Run what is not done yet, print the table, and write docs/results/generative.json unless it is a smoke test."""
-    out = out / "smoke" if smoke else out
-    out.mkdir(parents=True, exist_ok=True)
-    budget = Budget(smoke, out / "arrays")
-    work = [(f"{name} {seed}", partial(part, seed, budget)) for seed in range(seeds) for name, part in PARTS.items()]
-    lines = once(out / "lines.jsonl", work)
-    found = rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
-    show(found)
+def measure(options: Generative) -> list[Row]:
+    """Run the parts that are not finished yet, draw the images, and return the rows."""
+    out = options.folder()
+    budget = Budget(options.smoke, out / "arrays")
+    jobs = [
+        (f"{name} {seed}", partial(part, seed, budget)) for seed in range(options.seeds) for name, part in PARTS.items()
+    ]
+    lines = once(out / "lines.jsonl", jobs)
     for path in draw_pictures(out / "arrays", out):
         print(path, file=sys.stderr)
-    if not smoke:
-        print(write("generative", "embodia bench generative", found), file=sys.stderr)
-    return {"rows": [json.loads(json.dumps(asdict(each))) for each in found]}
+    return rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
 
 
 def rows(lines: dict[str, list[Line]]) -> list[Row]:
@@ -185,13 +180,3 @@ def rows(lines: dict[str, list[Line]]) -> list[Row]:
             "ddim step", "speed", "ratio", "seconds of diffusers over ours", None, ("ours", "diffusers", "difference")
         ),
     ]
-
-
-def show(found: Sequence[Row]) -> None:
-    print(f"{'row':<32}{'ours':>10}  {'95 %':<22}{'published':>10}  unit")
-    for each in found:
-        paper = "" if each.paper is None else f"{each.paper:g}"
-        within = f"{each.low:.4g} to {each.high:.4g}"
-        print(f"{each.name:<32}{each.value:>10.4g}  {within:<22}{paper:>10}  {each.unit}")
-        for control in each.controls:
-            print(f"  {control.name:<30}{control.value:>10.4g}  {control.low:.4g} to {control.high:.4g}")

@@ -133,6 +133,12 @@ class Discovery(Options):
     """Run the parts whose names begin with these words ("cae-2shapes", "slots", "cuts-homes")."""
 
 
+class Generative(Options):
+    """Score models, diffusion and their neighbours against exact values and published numbers."""
+
+    module = "generative.generative"
+
+
 class Chain(Options):
     """Encoder and world model learned from an agent's own video, then plans in unseen homes."""
 
