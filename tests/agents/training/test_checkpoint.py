@@ -212,3 +212,31 @@ def test_weights_of_another_build_are_named(tmp_path):
     (tmp_path / "w").write_bytes(b"xx")
     with pytest.raises(CheckpointError, match="truncated or corrupt"):
         load_weights(Shared(), tmp_path / "w")
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_damaged_checkpoint_never_costs_an_intact_one(tmp_path):
+    for step, score in ((1, 0.2), (2, 0.9), (3, None)):
+        checkpoint.save(tmp_path, step, AGENT, {}, {"score": score})
+    for step in (2, 3):
+        damage(tmp_path / f"{step:09d}" / "training.pt")
+    with pytest.warns(UserWarning, match=r"renamed to 000000003\.damaged"):
+        checkpoint.prune(tmp_path, 1)
+    assert [path.name for path in checkpoint.list_steps(tmp_path)] == ["000000001"], "the last one that is whole"
+    assert {path.name for path in tmp_path.glob("*.damaged")} == {"000000002.damaged", "000000003.damaged"}
+    assert checkpoint.latest(tmp_path) == checkpoint.best(tmp_path) == tmp_path / "000000001"
+    checkpoint.save(tmp_path, 3, AGENT, {})
+    damage(tmp_path / "000000003" / "training.pt")
+    with pytest.warns(UserWarning, match="damaged-2"):
+        checkpoint.prune(tmp_path, 1)
+
+
+def test_the_best_checkpoint_is_intact(tmp_path):
+    for step, score in ((1, 0.2), (2, 0.9)):
+        checkpoint.save(tmp_path, step, AGENT, {}, {"score": score})
+    damage(tmp_path / "000000002" / "agent.safetensors")
+    with pytest.warns(UserWarning, match="skipped"):
+        assert checkpoint.best(tmp_path) == tmp_path / "000000001"

@@ -199,3 +199,32 @@ def test_kill_9_loses_only_the_time_since_the_last_checkpoint(tmp_path):
     train(agent, env, SCHEDULE, tmp_path / "whole")
     assert weights(resumed, tmp_path / "a") == weights(agent, tmp_path / "b")
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_not_logged_twice(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 100, "loss": 1}\n{"step": 200, "lo')
+    agent, env = build("ppo")
+    train(agent, env, SCHEDULE, tmp_path, resume=True)
+    again, env = build("ppo")
+    train(again, env, SCHEDULE, tmp_path / "whole")
+    assert metrics(tmp_path) == metrics(tmp_path / "whole")
+
+
+def test_a_resumed_run_computes_with_as_many_threads(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        agent, env = build("ppo")
+        train(agent, env, Schedule(steps=60, save_every=60), tmp_path)
+        torch.set_num_threads(1)
+        agent, env = build("ppo")
+        train(agent, env, Schedule(steps=60), tmp_path, resume=True)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_new_run_has_a_checkpoint_at_once(tmp_path):
+    agent, env = build("ppo")
+    train(agent, env, Schedule(steps=60, keep=0), tmp_path)
+    assert checkpoint.load(checkpoint.list_steps(tmp_path / "checkpoints")[0]).step == 0
