@@ -49,7 +49,7 @@ def make(env_id: str, num_envs: int | None = None, **options: Any) -> "gym.Env[A
     import gymnasium as gym
 
     from embodia.envs import vector
-    from embodia.scripts.assembly.environments import known_id
+    from embodia.scripts.assembly.env_ids import known_id
 
     name = known_id(env_id)
     return gym.make(name, **options) if num_envs is None else vector.make(name, num_envs, **options)

@@ -96,6 +96,7 @@ def threads(cores: int) -> int:
 def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"unknown command {verb}. {nearest(verb, VERBS)}")
+    importlib.import_module("embodia.scripts.commands.typos").check(verb, arguments)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     return int(importlib.import_module(f"embodia.scripts.commands.{verb}").main(arguments))
 

@@ -22,7 +22,8 @@ from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.point_goal import PointGoalEncoder
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
 from embodia.scripts.assembly.config import Config, EncoderConfig
-from embodia.scripts.assembly.environments import EnvConfig, arguments, known_id
+from embodia.scripts.assembly.env_ids import known_id
+from embodia.scripts.assembly.environments import EnvConfig, arguments
 from embodia.scripts.assembly.image_encoders import matching_key, pretrained
 from embodia.scripts.assembly.kinds import AGENT, ENCODER
 from embodia.scripts.assembly.parts import Given, build

@@ -10,7 +10,8 @@ from embodia.agents import Agent
 from embodia.agents.training.loop import Schedule
 from embodia.envs.grid.expert import NO_EXPERT
 from embodia.perception import Encoder
-from embodia.scripts.assembly.environments import EnvConfig, known_id
+from embodia.scripts.assembly.env_ids import known_id
+from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.image_encoders import configuration
 from embodia.scripts.assembly.kinds import AGENT, ENCODER
 from embodia.scripts.assembly.parts import settled

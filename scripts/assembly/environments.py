@@ -11,13 +11,9 @@ import gymnasium as gym
 import embodia  # noqa: F401 (registers the ids)
 from embodia.envs import Split
 from embodia.envs.vector import Vectorization
+from embodia.scripts.assembly.env_ids import OURS, known_id
 from embodia.scripts.assembly.kinds import Kind
-from embodia.scripts.assembly.own import imported
 from embodia.scripts.assembly.parts import build, parts
-from embodia.scripts.mistake import Mistake, nearest
-
-OURS = ("", "embodia", "envs")
-"""Module names before an id's colon that stand for this project; earlier versions wrote `envs`."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +36,6 @@ class EnvConfig:
     simulator (native). auto uses native if available."""
     workers: int | None = None
     """Number of processes for subprocess; None for one per environment."""
-
-
-def known_id(name: str) -> str:
-    """Return an id as `gymnasium.make` takes it. Raises Mistake, with the closest ids, if it is not registered."""
-    module, _, rest = name.rpartition(":")
-    if module not in OURS:
-        imported(module, f"env.id {name}")
-    for each in (rest, f"embodia/{rest}") if module not in OURS else (f"embodia/{rest}", rest):
-        if each in gym.registry:
-            return f"embodia:{each}" if each.startswith("embodia/") else name
-    ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
-    hint = nearest(rest.removeprefix("embodia/"), ours)
-    raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` lists environments.")
 
 
 def is_own(name: str) -> bool:

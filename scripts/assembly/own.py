@@ -5,10 +5,12 @@ import os
 import sys
 import traceback
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from embodia.scripts.assembly.kinds import Kind
 from embodia.scripts.mistake import Mistake, nearest
+
+if TYPE_CHECKING:
+    from embodia.scripts.assembly.kinds import Kind
 
 
 def is_own(name: str) -> bool:
@@ -16,7 +18,7 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def configuration(kind: Kind, name: str, flag: str) -> Any:
+def configuration(kind: "Kind", name: str, flag: str) -> Any:
     """Return the default configuration of `module:Class`; `flag` is named in error messages.
 
     Raises:

@@ -16,7 +16,7 @@ from embodia.scripts.assembly.config import check
 from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.data.to_lerobot import to_lerobot
-from embodia.scripts.data.to_minari import need, to_minari
+from embodia.scripts.data.to_minari import check_name, dataset_name, need, to_minari
 from embodia.scripts.report.evaluation import Ticker
 
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     check(config)
     for each in args.to:  # check before recording, which may take an hour
         need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5.4", "lerobot": "15"}[each])
+    name = args.name or dataset_name(args.who.policy, config.env.id)
+    check_name(name)
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
     folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")
@@ -69,7 +71,6 @@ def main(arguments: Sequence[str]) -> int:
     files = episode_files(folder / "rows")
     print(f"{len(files)} episodes of {env_id} in {folder / 'rows'}")
     if "minari" in args.to:
-        name = args.name or f"embodia/{task.lower().removesuffix('-v0')}-{args.who.policy.split('/')[-1]}-v0"
         print(f"Minari data set {name}: {to_minari(files, folder / 'minari', name)}")
     if "lerobot" in args.to:
         print(f"LeRobotDataset v3.0: {to_lerobot(files, folder / 'lerobot', args.fps)}")

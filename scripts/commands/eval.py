@@ -10,6 +10,7 @@ import tyro
 
 from embodia.agents import Agent
 from embodia.agents.references.untrained import Untrained
+from embodia.agents.training.device import choose_device
 from embodia.envs import Split
 from embodia.envs.homes.options import HomesOptions
 from embodia.scripts.assembly import build, own, runs
@@ -108,8 +109,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def check_device(name: str) -> None:
+    """Raise Mistake if there is no such device."""
+    try:
+        choose_device(name)
+    except ValueError as error:
+        raise Mistake(f"--device: {error}") from error
+
+
 def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | None]:
     """Return the configuration of a policy, and its run folder if it is a run. Raises Mistake."""
+    if who.device:
+        check_device(who.device)
     run = None
     if (config := untrained(who)) is None:
         run = runs.find(who.policy, who.runs)

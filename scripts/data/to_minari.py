@@ -5,6 +5,7 @@ that of row t + 1, and the last row's observation is the final one. Images are s
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,25 @@ def need(module: str, version: str) -> Any:
     except ImportError as error:
         package = module.split(".")[0]
         raise Mistake(f"{package} is required but not installed: pip install '{package}>={version}'") from error
+
+
+def dataset_name(policy: str, env_id: str) -> str:
+    """Return a default name for a data set, such as embodia/minigrid-empty-5x5-random-v0."""
+    task = re.sub(r"-v\d+$", "", env_id.rpartition("/")[2].rpartition(":")[2])
+    return f"embodia/{plain_word(task.lower())}-{plain_word(policy.rpartition('/')[2])}-v0"
+
+
+def plain_word(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text).strip("-")
+
+
+def check_name(name: str) -> None:
+    """Raise Mistake if Minari does not take a name; one that leaves the output folder is none."""
+    if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", name):
+        raise Mistake(
+            f"--name {name}: a Minari data set is called NAME-vN or SPACE/NAME-vN, of letters, digits, - and _, such as "
+            "grid/empty-v0"
+        )
 
 
 def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
@@ -65,7 +85,7 @@ def dataset_root(folder: Path) -> Iterator[None]:
     """A context in which Minari reads and writes in this folder instead of the one in the user's home."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.resolve())
     try:
         yield
     finally:

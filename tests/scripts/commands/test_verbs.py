@@ -14,6 +14,7 @@ import pytest
 from embodia.agents.training.rows import read_episodes
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.locks import LOCK, locked
+from embodia.scripts.data.to_minari import dataset_name
 from embodia.scripts.main import main
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import video
@@ -344,3 +345,31 @@ def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, caps
     told = capsys.readouterr().err
     for part in ('"x" is NaN', "Sick-v0", "seed 11", "step 5"):
         assert part in told
+
+
+def test_collect_to_minari_from_a_relative_folder(tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari")
+    monkeypatch.chdir(tmp_path)
+    flags = ("--env", "MiniGrid-Empty-5x5-v0", "--episodes", "2", "--to", "minari", "--out", "data")
+    assert main(["collect", "random", *flags]) == 0
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data" / "minari"))
+    assert minari.load_dataset("embodia/minigrid-empty-5x5-random-v0").total_episodes == 2
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../b-v0", "/tmp/x-v0", "spaced name-v0", "no-version"])
+def test_a_data_set_name_that_leads_elsewhere_is_refused_before_anything_is_recorded(name, tmp_path, capsys):
+    flags = ("--env", "MiniGrid-Empty-5x5-v0", "--to", "minari", "--out", str(tmp_path / "data"))
+    assert main(["collect", "random", *flags, "--name", name]) == 2
+    assert f"--name {name}: a Minari data set is called" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_users_environments_have_names_that_minari_takes():
+    assert dataset_name("random", "corridor:Corridor-v3") == "embodia/corridor-random-v0"
+    assert dataset_name("runs/ppo seed0", "embodia/PointNav-v0") == "embodia/pointnav-ppo-seed0-v0"
+
+
+def test_a_device_that_does_not_exist_is_named_for_random_too(tmp_path, capsys):
+    flags = ("--env", "MiniGrid-Empty-5x5-v0", "--episodes", "1", "--device", "cuda:7", "--out", str(tmp_path / "out"))
+    assert main(["eval", "random", *flags]) == 2
+    assert "no CUDA device" in capsys.readouterr().err
