@@ -30,7 +30,7 @@ def test_model_planner_and_objective_are_flags(tmp_path, capsys):
     made = json.loads((tmp_path / "run" / "report.json").read_text())
     assert made["scores"]["agent"]["return"]["value"] > made["scores"]["random"]["return"]["value"]
     assert main(["imagine", str(tmp_path / "run")]) == 2
-    assert "Pendulum, which decodes nothing" in capsys.readouterr().err
+    assert "Pendulum, which cannot decode" in capsys.readouterr().err
 
 
 def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):

@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
         (["pretrain", "simclr", "--data", str(tmp_path / "no")], "no such path"),
         (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no video"),
         (["pretrain", "mae", "--data", str(pictures), "--encoder", "conv"], "trains a ViT, which conv is not"),
-        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "mae does not use --positives"),
+        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "omit --positives"),
         (
             ["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"],
             "--encoder.width is not an option of vit",
