@@ -17,7 +17,7 @@ def test_what_is_given_replaces_what_the_task_has():
 
 
 def test_a_grid_has_no_scenes():
-    with pytest.raises(Mistake, match=r"--scenes-dir means something in homes only"):
+    with pytest.raises(Mistake, match=r"--scenes-dir: only for homes"):
         resolve(Policy("expert", env="MiniGrid-DoorKey-8x8-v0", homes=Homes(scenes_dir="scenes")))
 
 

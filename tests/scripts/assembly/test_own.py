@@ -231,4 +231,4 @@ def test_a_planner_without_weights_has_nothing_to_learn(beside, capsys):
     assert main(["train", "bc-driving", "--agent", "driver", "--agent.planner", "idm", *few]) == 2
     assert "IdmPlanner has no weights to train" in capsys.readouterr().err
     assert main(["train", "bc-doorkey", "--agent", "driver", "--agent.planner", "toy_driver:Rushing"]) == 2
-    assert "Rushing drives on roads only, not in embodia/MiniGrid-DoorKey-8x8-v0" in capsys.readouterr().err
+    assert "Rushing needs a driving environment, not embodia/MiniGrid-DoorKey-8x8-v0" in capsys.readouterr().err
