@@ -53,7 +53,7 @@ class Roads:
     """Choose scenarios at random, with this seed, instead of evenly."""
 
     def into(self, env: EnvConfig) -> EnvConfig:
-        """Return the environment with these options. Raises Mistake if it is not a road, or for filters without logs."""
+        """Return the environment with these options. Raises Mistake if it is no road, or for a filter without logs."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if not given:
             return env

@@ -54,6 +54,14 @@ class Planners(Repeated):
 
     scenarios: int = 200
     """Number of test scenarios. Each result is saved in runs/planners.jsonl when it is finished."""
+    logs: str | None = None
+    """nuPlan logs to use instead of generated scenarios: a .db file, a folder, or a split below $NUPLAN_DATA_ROOT."""
+    maps: str | None = None
+    """Folder of nuPlan's maps; by default $NUPLAN_MAPS_ROOT, else a folder maps beside the logs."""
+    filter: tuple[str, ...] | None = None
+    """Scenario types to use; val14 stands for its 14 types."""
+    pack: str | None = None
+    """Scenario pack to use instead of generated scenarios."""
     trained: tuple[Path, ...] = ()
     """Run folders of trained agents to evaluate on the same scenarios."""
 

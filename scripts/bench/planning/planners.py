@@ -15,6 +15,8 @@ import numpy as np
 from embodia.agents.training.evaluate import evaluate
 from embodia.envs.driving.learning.pool import scenario_pool
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
+from embodia.envs.driving.nuplan.source import LogScenarios
+from embodia.envs.driving.options import RoadOptions
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE
 from embodia.envs.driving.simulation.planner_runs import simulate
@@ -23,7 +25,9 @@ from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
 from embodia.planners.driving.pdm_closed import PdmClosed
 from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.provenance import hardware
+from embodia.scripts.assembly.roads import Roads, chosen
 from embodia.scripts.bench.harness.once import lines_of
 from embodia.scripts.report.statistics import bootstrap
 
@@ -40,6 +44,10 @@ Line = dict[str, Any]
 def measure(
     repeats: int,
     scenarios: int = 200,
+    logs: str | None = None,
+    maps: str | None = None,
+    filter: Sequence[str] | None = None,
+    pack: str | None = None,
     trained: Sequence[Path] = (),
     out: Path = Path("runs/planners.jsonl"),
     workers: int = 2,
@@ -47,33 +55,45 @@ def measure(
     """Drive and score; every drive is a line of `out` as soon as it is done, and is not repeated by the next call.
 
     A planner that fails on a scenario scores 0 there, and its error stands in the line. The agents of `trained` run
-    folders drive the same scenarios in their own environment under nuPlan's rules.
+    folders drive the same scenarios in their own environment under nuPlan's rules. The scenarios are generated, or
+    those of nuPlan logs or a pack.
     """
+    roads = Roads(scenarios=pack, logs=logs, maps=maps, filter=filter and tuple(filter))
+    options = roads.into(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions())).options
+    source = " ".join([logs or pack or "generated", *(filter or ())])
+    scenarios = min(scenarios, len(scenarios_of(options, scenarios)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    known = {(line["seed"], line["driver"]): line for line in lines_of(out) if "driver" in line}
+    lines = [line for line in lines_of(out) if "driver" in line and line.get("source", "generated") == source]
+    known = {(line["seed"], line["driver"]): line for line in lines}
     drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
     missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in range(scenarios)]
-    jobs = [job for job in missing if job[1]]
+    jobs = [(options, *job) for job in missing if job[1]]
     with multiprocessing.get_context("spawn").Pool(workers) as pool, out.open("a") as file:
         for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
             for line in lines:
                 known[line["seed"], line["driver"]] = line
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({**line, "source": source}) + "\n")
             file.flush()
             print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
         for run, traffic in itertools.product(trained, TRAFFIC):
             drivers.append(driver := f"{run.name}, {traffic}")
             seeds = [seed for seed in range(scenarios) if (seed, driver) not in known]
-            for line in drive_trained(run, traffic, seeds):
+            for line in drive_trained(run, traffic, seeds, roads):
                 known[line["seed"], driver] = line
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({**line, "source": source}) + "\n")
     return table({driver: [known[seed, driver] for seed in range(scenarios)] for driver in drivers})
 
 
-def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
+def scenarios_of(options: RoadOptions, count: int) -> Sequence[Scenario]:
+    """Return the scenarios of logs or of a pack, or `count` generated ones of the test split."""
+    logs = None if options.logs is None else LogScenarios(options.logs, options.maps, chosen(options))
+    return scenario_pool("test", count, logs or options.scenarios)
+
+
+def drive_all(job: tuple[RoadOptions, int, Sequence[str]]) -> list[Line]:
     """One test scenario under planners and kinds of traffic, each `NAME, TRAFFIC`."""
-    seed, drivers = job
-    scenario = scenario_pool("test", seed + 1)[seed]
+    options, seed, drivers = job
+    scenario = scenarios_of(options, seed + 1)[seed]
     found = []
     for driver in drivers:
         used = time.process_time()
@@ -83,14 +103,14 @@ def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
     return found
 
 
-def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
+def drive_trained(run: Path, traffic: str, seeds: Sequence[int], roads: Roads) -> list[Line]:
     """A run's best agent on test scenarios."""
     if not seeds:
         return []
     config = runs.config(run)
     more: dict[str, Any] = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
-    options = replace(config.env.options, **more)
-    env = build.worlds(replace(config.env, options=options), "test", min(16, len(seeds)), evaluation=True)
+    there = roads.into(replace(config.env, options=replace(config.env.options, **more)))
+    env = build.worlds(there, "test", min(16, len(seeds)), evaluation=True)
     used = time.process_time()
     episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)
     spent = round((time.process_time() - used) / len(seeds), 2)
