@@ -159,7 +159,7 @@ def map_to_records(road_map: Map) -> tuple[dict[str, Any], Arrays]:
 def map_from_records(records: dict[str, Any], arrays: Arrays) -> Map:
     """Raises KeyError, ValueError and its like where records and arrays do not fit."""
     lines = {k: map(Polyline, unflatten(arrays, k)) for k in ("baseline", "left_boundary", "right_boundary")}
-    edges = []
+    edges: list[Lane] = []
     for values, polygon in zip(records["edges"], polygons_from_arrays(arrays, "edge_polygons"), strict=True):
         fields: dict[str, Any] = dict(zip(LANE_KINDS, values, strict=True))
         check_kinds(fields, LANE_KINDS, f"edge {len(edges)}")
@@ -167,7 +167,7 @@ def map_from_records(records: dict[str, Any], arrays: Arrays) -> Map:
         fields["stop_polygon_ids"] = tuple(fields["stop_polygon_ids"])
         fields |= {name: next(line) for name, line in lines.items()}
         edges.append(Lane(polygon=polygon, **fields))
-    blocks = []
+    blocks: list[Roadblock] = []
     for values, polygon in zip(records["blocks"], polygons_from_arrays(arrays, "block_polygons"), strict=True):
         fields = dict(zip(BLOCK_KINDS, values, strict=True))
         check_kinds(fields, BLOCK_KINDS, f"block {len(blocks)}")

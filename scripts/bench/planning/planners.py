@@ -58,7 +58,7 @@ def measure(
     folders drive the same scenarios in their own environment under nuPlan's rules. The scenarios are generated, or
     those of nuPlan logs or a pack.
     """
-    roads = Roads(scenarios=pack, logs=logs, maps=maps, filter=filter and tuple(filter))
+    roads = Roads(scenarios=pack, logs=logs, maps=maps, filter=None if filter is None else tuple(filter))
     options = roads.into(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions())).options
     source = " ".join([logs or pack or "generated", *(filter or ())])
     scenarios = min(scenarios, len(scenarios_of(options, scenarios)))

@@ -45,7 +45,7 @@ def test_logs_go_through_every_command(root, tmp_path, monkeypatch, capsys):
         assert main(["record", "log-future", *logs, "--seeds", "0", "--out", "films"]) == 0
         assert len(list((tmp_path / "films").glob("*.mp4"))) == 1
         assert main(["collect", "idm", *logs, "--out", "rows"]) == 0
-        assert len(list((tmp_path / "rows").glob("*.npz"))) == 1
+        assert len(list((tmp_path / "rows").rglob("*.npz"))) == 1
         few = ["--schedule.steps", "40", "--env.num-envs", "2", "--agent.learning-starts", "20", "--evaluation.films"]
         assert main(["train", "bc-driving", *logs, *few, "0", "--evaluation.during", "1", "--out", "run"]) == 0
         assert json.loads((tmp_path / "run" / "report.json").read_text())["split"] == "test"
