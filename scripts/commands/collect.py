@@ -14,7 +14,7 @@ from embodia.envs import Split
 from embodia.scripts.assembly import build, environments, runs
 from embodia.scripts.assembly.config import check
 from embodia.scripts.assembly.parts import names
-from embodia.scripts.commands.eval import Policy, load, resolve
+from embodia.scripts.commands.eval import Policy, load, number, resolve
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import check_name, dataset_name, need, to_minari
 from embodia.scripts.report.evaluation import Ticker
@@ -25,8 +25,8 @@ class Args:
     """Run a policy on seeded levels and write every row to disk; optionally export to other formats."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
-    episodes: int = 100
-    """Number of episodes."""
+    episodes: int | None = None
+    """Number of episodes. By default 100, or all scenarios of --logs or --scenarios."""
     first_seed: int = 0
     """Seed of the first episode; the next episodes have the next seeds."""
     split: Split = "train"
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
     folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")
-    seeds = range(args.first_seed, args.first_seed + args.episodes)
+    seeds = range(args.first_seed, args.first_seed + number(args.episodes, config, 100))
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)
     if hasattr(agent, "driving_planner"):  # the environments call it

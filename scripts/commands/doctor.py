@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -23,6 +24,10 @@ class Args:
 
     runs: Path = Path("runs")
     """Folder that contains the run folders."""
+    logs: str | None = None
+    """nuPlan logs to check; by default $NUPLAN_DATA_ROOT."""
+    maps: str | None = None
+    """Folder of nuPlan's maps; by default $NUPLAN_MAPS_ROOT, else a folder maps beside the logs."""
     json: bool = False
     """Print the results as one JSON object at the end."""
 
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia doctor")
     findings = [python(), package(), cores(), memory(), torch(), films(), writable(args.runs), writable_home()]
     findings += [optional(name, *OPTIONAL[name]) for name in OPTIONAL]
+    findings.append(nuplan(args.logs, args.maps))
     for finding in findings:
         print(line(finding))
     broken = [finding for finding in findings if finding.needed and not finding.fine]
@@ -152,3 +158,23 @@ def optional(name: str, enables: str, mend: str) -> Finding:
     except metadata.PackageNotFoundError:
         version = "unknown version"
     return Finding(name, True, f"{version}; enables {enables}", needed=False)
+
+
+def nuplan(logs: str | None, maps: str | None) -> Finding:
+    """Read the tags of nuPlan's logs and one scenario with its map. Required only if --logs is given."""
+    mend = "--logs PATH --maps PATH, or set NUPLAN_DATA_ROOT and NUPLAN_MAPS_ROOT"
+    where = logs or os.environ.get("NUPLAN_DATA_ROOT")
+    if where is None:
+        return Finding("nuplan", False, "no logs; roads are generated", mend, needed=False)
+    from embodia.envs.driving.nuplan.source import LogScenarios
+
+    try:
+        found = LogScenarios(where, maps)
+        town = found[0].map.name
+    except (OSError, ValueError) as error:
+        return Finding("nuplan", False, str(error), mend, needed=logs is not None)
+    types = Counter(tag.type for tag in found.tags)
+    common = ", ".join(f"{name} ({count})" for name, count in types.most_common(3))
+    files = len({tag.log for tag in found.tags})
+    says = f"{where}: {len(found)} scenarios in {files} logs, {len(types)} types: {common}; the map of {town} reads"
+    return Finding("nuplan", True, says, needed=logs is not None)

@@ -17,7 +17,8 @@ from embodia.scripts.assembly import build, own, runs
 from embodia.scripts.assembly.config import Config, check
 from embodia.scripts.assembly.environments import EnvConfig, fitting
 from embodia.scripts.assembly.kinds import AGENT, DRIVER
-from embodia.scripts.assembly.parts import names, put
+from embodia.scripts.assembly.parts import configured, flag, names, parts, put
+from embodia.scripts.assembly.roads import Roads, number_of_scenarios
 from embodia.scripts.assembly.stored import Named
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
@@ -71,6 +72,7 @@ class Policy:
     device: str | None = None
     """cpu, cuda or auto; by default as the run was trained."""
     homes: Annotated[Homes, tyro.conf.arg(name="")] = Homes()
+    roads: Annotated[Roads, tyro.conf.arg(name="")] = Roads()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Args:
     """Evaluate a policy, one episode per seed, beside random and the expert; write a report card with videos."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
-    episodes: int = 200
-    """Number of episodes; their seeds are 0, 1, ..."""
+    episodes: int | None = None
+    """Number of episodes; their seeds are 0, 1, ... By default 200, or all scenarios of --logs or --scenarios."""
     seeds: tuple[int, ...] | None = None
     """Seeds of the episodes; overrides --episodes."""
     split: Split = "test"
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     rest, named = names(arguments)
     args = tyro.cli(Args, args=rest, prog="embodia eval")
     config, run = resolve(args.who, named)
-    seeds = args.seeds or tuple(range(args.episodes))
+    seeds = args.seeds or tuple(range(number(args.episodes, config, 200)))
     config = replace(config, evaluation=replace(config.evaluation, episodes=len(seeds), films=args.films))
     check(config)
     env = build.worlds(config.env, args.split, 1, evaluation=True)
@@ -122,13 +124,32 @@ def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | Non
     if who.device:
         check_device(who.device)
     run = None
-    if (config := untrained(who)) is None:
+    if (config := untrained(who)) is not None:
+        config = with_parts(config, named or {}, who.policy)
+    else:
         run = runs.find(who.policy, who.runs)
         config = runs.config(run, named, who.env)
         config = moved(config, who.env) if who.env else config
         if who.device and hasattr(config.agent, "device"):
             config = replace(config, agent=replace(config.agent, device=who.device))
-    return replace(config, env=who.homes.into(config.env)), run
+    return replace(config, env=who.roads.into(who.homes.into(config.env))), run
+
+
+def number(episodes: int | None, config: Config, usual: int) -> int:
+    """Return the number of episodes to play: as given, all scenarios of a pack or of logs, or as usual."""
+    return episodes if episodes is not None else number_of_scenarios(config.env) or usual
+
+
+def with_parts(config: Config, named: Named, policy: str) -> Config:
+    """Return the configuration with the parts named on the command line. Raises Mistake for a flag of no part."""
+    kinds = {path: kind for path, kind, _ in parts(config)}
+    for path, name in named.items():
+        if path not in kinds:
+            raise Mistake(f"{flag(path)}: {policy} has no such part; omit it (environments have flags of their own)")
+        kind = kinds[path]
+        new = own.configuration(kind, name, flag(path)) if own.is_own(name) else configured(kind, name)
+        config = put(config, path, new)
+    return config
 
 
 def untrained(who: Policy) -> Config | None:
@@ -160,7 +181,7 @@ def driving(config: Config, who: Policy) -> Config:
         raise Mistake(
             f"{who.policy} needs a driving environment, not {there.env.id}; `embodia list envs` lists environments"
         )
-    return put(there, "env.options.expert", config.env.options.expert)
+    return put(put(there, "env.options.rules", "nuplan"), "env.options.expert", config.env.options.expert)
 
 
 def moved(config: Config, env: str) -> Config:

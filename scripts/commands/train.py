@@ -29,6 +29,7 @@ from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import chosen, help_of, names, take
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes
+from embodia.scripts.assembly.roads import Roads, number_of_scenarios
 from embodia.scripts.assembly.stored import Named
 from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands.collect import Keep
@@ -79,6 +80,7 @@ class Args:
     report: bool = True
     """Evaluate the trained agent and write the report card."""
     recorded: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()  # noqa: RUF009 (frozen)
+    roads: Annotated[Roads, tyro.conf.arg(name="")] = Roads()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,12 @@ def shortened(args: Args) -> Config:
         replace(part, **{name: value for name, value in given.items() if hasattr(part, name)})
         for part in (config.schedule, config.agent)
     )
-    config = replace(config, schedule=schedule, agent=agent)
-    return replace(config, env=fitting(config.env))
+    config = replace(config, schedule=schedule, agent=agent, env=args.roads.into(fitting(config.env)))
+    if (found := number_of_scenarios(config.env)) is None:
+        return config
+    evaluation = config.evaluation  # no scenario of a pack or of logs is played twice in an evaluation
+    fewer = {name: min(found, getattr(evaluation, name)) for name in ("episodes", "during")}
+    return replace(config, evaluation=replace(evaluation, **fewer))
 
 
 def recorded(config: Config, options: DataOptions) -> Remembered | None:

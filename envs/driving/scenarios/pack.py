@@ -1,10 +1,14 @@
 """Scenario packs: many scenarios and the maps they share in one compressed file of arrays and JSON, never a pickle."""
 
+import io
 import json
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,7 +17,8 @@ import shapely
 from numpy.typing import NDArray
 
 from embodia.envs.driving.map.road_map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from embodia.envs.driving.scenarios.scenario import LightLog, Scenario, TrackLog
+from embodia.envs.driving.scenarios.scenario import NO_REPORT, STATUS, LightLog, Scenario, TrackLog
+from embodia.envs.driving.types import TrackedObjectType
 
 FORMAT = "embodia-scenario-pack"
 VERSION = 1
@@ -26,14 +31,85 @@ LAYERS = (
     "road_segments",
     "generic_drivable_areas",
 )
-LANE_FIELDS = ("id", "roadblock_id", "speed_limit", "index", "is_connector", "from_lane", "to_lane", "stop_polygon_ids")
-BLOCK_FIELDS = ("id", "is_connector", "from_block", "to_block", "intersection_id")
 SCENARIO_FIELDS = ("token", "log_name", "type", "start", "num_iterations", "route", "goal", "info")
 Arrays = dict[str, NDArray[Any]]
 
 
+LARGEST = 2**30  # [bytes] of one entry; a few kilobytes of a damaged file may unpack to any number
+LANE_KINDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "roadblock_id": (str,),
+    "speed_limit": (int, float, type(None)),
+    "index": (int,),
+    "is_connector": (bool,),
+    "from_lane": (str, type(None)),
+    "to_lane": (str, type(None)),
+    "stop_polygon_ids": (list,),
+}
+BLOCK_KINDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "is_connector": (bool,),
+    "from_block": (str, type(None)),
+    "to_block": (str, type(None)),
+    "intersection_id": (str, type(None)),
+}
+SCENARIO_KINDS: dict[str, tuple[type, ...]] = {
+    "token": (str,),
+    "log_name": (str,),
+    "type": (str,),
+    "start": (int,),
+    "num_iterations": (int,),
+    "route": (list,),
+    "goal": (list, type(None)),
+    "info": (dict,),
+    "track_tokens": (list,),
+    "connector_ids": (list,),
+    "map": (int,),
+}
+ARRAYS = {  # kinds of dtype and number of axes
+    "time_us": ("iu", 1),
+    "ego": ("f", 2),
+    "lights": ("i", 2),
+    "track_types": ("iu", 1),
+    "track_valid": ("bui", 2),
+    "track_boxes": ("f", 2),
+    "track_velocities": ("f", 2),
+}
+
+
 class PackError(ValueError):
-    """A scenario pack that cannot be read; the message names the file and the entry."""
+    """A scenario pack that cannot be read; the message names the file, the entry and the field."""
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file raises into a PackError that says `where`."""
+    try:
+        yield
+    except PackError:
+        raise
+    except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+            shapely.errors.ShapelyError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+            SyntaxError) as error:  # fmt: skip
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"{error or type(error).__name__}"
+        raise PackError(f"{where}: {what}; write the pack anew") from error
+
+
+def check_kinds(records: Any, kinds: dict[str, tuple[type, ...]], where: str) -> None:
+    """Raises ValueError naming the first field that is missing or of another type."""
+    if not isinstance(records, dict):
+        raise ValueError(f"{where} is a {type(records).__name__}, not an object")
+    for name, types in kinds.items():
+        if name not in records:
+            raise ValueError(f"{where} lacks field {name}")
+        value = records[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"{where}: field {name} is {value!r:.60}")
+
+
+def check_texts(values: Sequence[Any], where: str) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{where} holds {next(v for v in values if not isinstance(v, str))!r:.60}, which is no text")
 
 
 def flatten(parts: Sequence[NDArray[Any]], name: str) -> Arrays:
@@ -44,7 +120,13 @@ def flatten(parts: Sequence[NDArray[Any]], name: str) -> Arrays:
 
 
 def unflatten(arrays: Arrays, name: str) -> list[NDArray[Any]]:
-    return np.split(arrays[name], np.cumsum(arrays[f"{name}_lengths"])[:-1]) if len(arrays[f"{name}_lengths"]) else []
+    """Raises ValueError where the lengths do not fit the array."""
+    joined, lengths = arrays[name], arrays[f"{name}_lengths"]
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or joined.ndim < 1:
+        raise ValueError(f"{name}_lengths is {lengths.dtype} {lengths.shape}, not a list of whole numbers")
+    if (lengths < 0).any() or lengths.sum() != len(joined):
+        raise ValueError(f"{name} has {len(joined)} rows, {name}_lengths says {int(lengths.sum())}")
+    return np.split(joined, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
 def polygons_to_arrays(polygons: Sequence[Any], name: str) -> Arrays:
@@ -60,8 +142,8 @@ def map_to_records(road_map: Map) -> tuple[dict[str, Any], Arrays]:
     edges, blocks = road_map.edges, road_map.blocks
     records: dict[str, Any] = {
         "name": road_map.name,
-        "edges": [[getattr(e, f) for f in LANE_FIELDS] for e in edges],
-        "blocks": [[getattr(b, f) for f in BLOCK_FIELDS] for b in blocks],
+        "edges": [[getattr(e, f) for f in LANE_KINDS] for e in edges],
+        "blocks": [[getattr(b, f) for f in BLOCK_KINDS] for b in blocks],
         "layers": {name: getattr(road_map, name).ids for name in LAYERS},
         "stop_polygon_types": [int(t) for t in road_map.stop_polygon_types],
     }
@@ -75,17 +157,21 @@ def map_to_records(road_map: Map) -> tuple[dict[str, Any], Arrays]:
 
 
 def map_from_records(records: dict[str, Any], arrays: Arrays) -> Map:
+    """Raises KeyError, ValueError and its like where records and arrays do not fit."""
     lines = {k: map(Polyline, unflatten(arrays, k)) for k in ("baseline", "left_boundary", "right_boundary")}
-    edges = []
+    edges: list[Lane] = []
     for values, polygon in zip(records["edges"], polygons_from_arrays(arrays, "edge_polygons"), strict=True):
-        fields: dict[str, Any] = dict(zip(LANE_FIELDS, values, strict=True))
+        fields: dict[str, Any] = dict(zip(LANE_KINDS, values, strict=True))
+        check_kinds(fields, LANE_KINDS, f"edge {len(edges)}")
+        check_texts(fields["stop_polygon_ids"], f"edge {len(edges)}: field stop_polygon_ids")
         fields["stop_polygon_ids"] = tuple(fields["stop_polygon_ids"])
         fields |= {name: next(line) for name, line in lines.items()}
         edges.append(Lane(polygon=polygon, **fields))
-    blocks = [
-        Roadblock(polygon=polygon, **dict(zip(BLOCK_FIELDS, values, strict=True)))
-        for values, polygon in zip(records["blocks"], polygons_from_arrays(arrays, "block_polygons"), strict=True)
-    ]
+    blocks: list[Roadblock] = []
+    for values, polygon in zip(records["blocks"], polygons_from_arrays(arrays, "block_polygons"), strict=True):
+        fields = dict(zip(BLOCK_KINDS, values, strict=True))
+        check_kinds(fields, BLOCK_KINDS, f"block {len(blocks)}")
+        blocks.append(Roadblock(polygon=polygon, **fields))
     layers = {k: PolygonLayer(records["layers"][k], polygons_from_arrays(arrays, k)) for k in LAYERS}
     return Map(
         records["name"],
@@ -115,6 +201,10 @@ def scenario_to_records(scenario: Scenario) -> tuple[dict[str, Any], Arrays]:
 
 
 def scenario_from_records(records: dict[str, Any], arrays: Arrays, road_map: Map) -> Scenario:
+    """Raises KeyError or ValueError naming the field that does not fit."""
+    for name in ("route", "track_tokens", "connector_ids"):
+        check_texts(records[name], f"field {name}")
+    check_arrays(records, arrays)
     valid = arrays["track_valid"].astype(bool)
     boxes, velocities = np.zeros((*valid.shape, 5)), np.zeros((*valid.shape, 2))
     boxes[valid], velocities[valid] = arrays["track_boxes"], arrays["track_velocities"]
@@ -129,6 +219,38 @@ def scenario_from_records(records: dict[str, Any], arrays: Arrays, road_map: Map
         lights=LightLog(tuple(records["connector_ids"]), arrays["lights"]),
         **fields,
     )
+
+
+def check_arrays(records: dict[str, Any], arrays: Arrays) -> None:
+    """Raises KeyError or ValueError naming the first array that does not fit the others."""
+    for name, (kinds, axes) in ARRAYS.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != axes:
+            raise ValueError(f"array {name} is {array.dtype} {array.shape}")
+    frames, objects = arrays["track_valid"].shape
+    seen = int(np.count_nonzero(arrays["track_valid"]))
+    shapes = {
+        "track_types": (objects,),
+        "track_boxes": (seen, 5),
+        "track_velocities": (seen, 2),
+        "lights": (frames, len(records["connector_ids"])),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"array {name} is {arrays[name].shape}, the others want {shape}")
+    if objects != len(records["track_tokens"]):
+        raise ValueError(f"field track_tokens has {len(records['track_tokens'])} entries for {objects} objects")
+    for name, low, high in (
+        ("track_types", 0, TrackedObjectType.GENERIC_OBJECT),
+        ("lights", NO_REPORT, len(STATUS) - 1),
+    ):
+        if arrays[name].size and not low <= arrays[name].min() <= arrays[name].max() <= high:
+            raise ValueError(f"array {name} holds a number outside {low} to {int(high)}")
+    if not np.isfinite(arrays["track_boxes"]).all():
+        raise ValueError("array track_boxes holds a number that is not finite")
+    goal = records["goal"]
+    if goal is not None and (len(goal) != 3 or not all(isinstance(each, int | float) for each in goal)):
+        raise ValueError(f"field goal is {goal!r:.60}, not x, y and heading")
 
 
 def write_arrays(archive: zipfile.ZipFile, prefix: str, arrays: Arrays) -> None:
@@ -167,9 +289,17 @@ class ScenarioPack(Sequence[Scenario]):
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"no scenario pack at {self.path}")
-        index = json.loads(self._read("pack.json"))
-        if index.get("format") != FORMAT or index.get("version") != VERSION:
-            raise PackError(f"{self.path}: expected {FORMAT} version {VERSION}, found version {index.get('version')}")
+        with reading(f"{self.path}: entry pack.json"), self._open() as archive:
+            index = json.loads(self._read(archive, "pack.json"))
+            check_kinds(index, {}, "the index")
+            if index.get("format") != FORMAT or index.get("version") != VERSION:
+                found = f"{index.get('format')!r:.60} version {index.get('version')!r:.20}"
+                raise PackError(f"{self.path}: expected {FORMAT} version {VERSION}, found {found}")
+            check_kinds(index, {"scenarios": (list,), "maps": (list,)}, "the index")
+            for number, records in enumerate(index["scenarios"]):
+                check_kinds(records, SCENARIO_KINDS, f"scenario {number}")
+                if not 0 <= records["map"] < len(index["maps"]):
+                    raise ValueError(f"scenario {number}: field map is {records['map']} of {len(index['maps'])} maps")
         self._scenarios: list[dict[str, Any]] = index["scenarios"]
         self._maps: list[dict[str, Any]] = index["maps"]
         self._built: dict[int, Map] = {}
@@ -196,18 +326,17 @@ class ScenarioPack(Sequence[Scenario]):
             return [self[i] for i in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         records = self._scenarios[number]
-        arrays = self._arrays(f"scenario{number}")
-        try:
-            return scenario_from_records(records, arrays, self._map(records["map"]))
-        except (KeyError, IndexError) as error:
-            raise PackError(f"{self.path}: scenario {number} ({records.get('token')}) lacks {error}") from error
+        road_map = self._map(records["map"])
+        with reading(f"{self.path}: scenario {number} ({records['token']})"):
+            return scenario_from_records(records, self._arrays(f"scenario{number}"), road_map)
 
     def __iter__(self) -> Iterator[Scenario]:
         return (self[i] for i in range(len(self)))
 
     def _map(self, number: int) -> Map:
         if number not in self._built:
-            self._built[number] = map_from_records(self._maps[number], self._arrays(f"map{number}"))
+            with reading(f"{self.path}: map {number}"):
+                self._built[number] = map_from_records(self._maps[number], self._arrays(f"map{number}"))
         return self._built[number]
 
     def _arrays(self, prefix: str) -> Arrays:
@@ -216,24 +345,19 @@ class ScenarioPack(Sequence[Scenario]):
             return {n.removeprefix(f"{prefix}/").removesuffix(".npy"): self._read_array(archive, n) for n in names}
 
     def _read_array(self, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-        try:
-            with archive.open(name) as entry:
-                return np.asarray(np.lib.format.read_array(entry, allow_pickle=False))
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise PackError(f"{self.path}: entry {name} is damaged ({error}); write the pack anew") from error
+        with reading(f"{self.path}: entry {name} is damaged"):
+            return np.asarray(np.lib.format.read_array(io.BytesIO(self._read(archive, name)), allow_pickle=False))
 
-    def _read(self, name: str) -> bytes:
-        with self._open() as archive:
-            try:
-                return archive.read(name)
-            except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise PackError(f"{self.path}: entry {name} is missing or damaged ({error})") from error
+    def _read(self, archive: zipfile.ZipFile, name: str) -> bytes:
+        """Raises PackError for an entry that would not fit into memory."""
+        size = archive.getinfo(name).file_size
+        if size > LARGEST:
+            raise PackError(f"{self.path}: entry {name} says it has {size:,} bytes; no pack has more than {LARGEST:,}")
+        return archive.read(name)
 
     def _open(self) -> zipfile.ZipFile:
-        try:
+        with reading(f"{self.path}: not a scenario pack, or a truncated one"):
             return zipfile.ZipFile(self.path)
-        except zipfile.BadZipFile as error:
-            raise PackError(f"{self.path}: not a scenario pack, or a truncated one ({error})") from error
 
 
 def load_pack(path: str | Path) -> ScenarioPack:

@@ -78,6 +78,14 @@ class Planners(Options):
     """Planners are deterministic: one run. Agents in `--trained` bring their own training seeds."""
     scenarios: int = 200
     """Number of test scenarios."""
+    logs: str | None = None
+    """nuPlan logs to use instead of generated scenarios: a .db file, a folder, or a split below $NUPLAN_DATA_ROOT."""
+    maps: str | None = None
+    """Folder of nuPlan's maps; by default $NUPLAN_MAPS_ROOT, else a folder maps beside the logs."""
+    filter: tuple[str, ...] | None = None
+    """Scenario types to use; val14 stands for its 14 types."""
+    pack: str | None = None
+    """Scenario pack to use instead of generated scenarios."""
     trained: tuple[Path, ...] = ()
     """Run folders of trained agents, which drive the same scenarios."""
 

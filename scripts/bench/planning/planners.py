@@ -13,6 +13,8 @@ from typing import Any
 from embodia.agents.training.evaluate import evaluate
 from embodia.envs.driving.learning.pool import scenario_pool
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
+from embodia.envs.driving.nuplan.source import LogScenarios
+from embodia.envs.driving.options import RoadOptions
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE
 from embodia.envs.driving.simulation.planner_runs import simulate
@@ -21,6 +23,8 @@ from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
 from embodia.planners.driving.pdm_closed import PdmClosed
 from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.environments import EnvConfig
+from embodia.scripts.assembly.roads import Roads, chosen
 from embodia.scripts.bench.harness.once import Line, lines_of
 from embodia.scripts.bench.harness.options import Planners
 from embodia.scripts.bench.harness.results import Row, row
@@ -40,25 +44,33 @@ def measure(options: Planners, workers: int = 2) -> list[Row]:
     """Drive and score. Every drive is a line of `planners.jsonl` as soon as it is done, and is not repeated.
 
     A planner that fails on a scenario scores 0 there, and its line holds the error. The agents of the run folders
-    `options.trained` drive the same scenarios in their own environment under nuPlan's rules.
+    `options.trained` drive the same scenarios in their own environment under nuPlan's rules. The scenarios are
+    generated, or those of nuPlan logs or of a pack.
     """
-    out, seeds = options.folder() / "planners.jsonl", range(2 if options.smoke else options.scenarios)
-    known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
+    out = options.folder() / "planners.jsonl"
+    roads = Roads(scenarios=options.pack, logs=options.logs, maps=options.maps, filter=options.filter)
+    world = roads.into(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions())).options
+    source = " ".join([options.logs or options.pack or "generated", *(options.filter or ())])
+    wanted = 2 if options.smoke else options.scenarios
+    seeds = range(min(wanted, len(scenarios_of(world, wanted))))
+    lines = [line for line in lines_of(out) if line.get("source", "generated") == source]
+    known = {(line["seed"], line["driver"]): line for line in lines}
     drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
     missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in seeds]
-    jobs = [job for job in missing if job[1]]
+    jobs = [(world, *job) for job in missing if job[1]]
     with multiprocessing.get_context("spawn").Pool(workers) as pool, out.open("a") as file:
 
         def keep(lines: Sequence[Line]) -> None:
             known.update({(line["seed"], line["driver"]): line for line in lines})
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.writelines(json.dumps({**line, "source": source}) + "\n" for line in lines)
             file.flush()
 
         for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
             keep(lines)
             print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
         for run, traffic in itertools.product(options.trained, TRAFFIC):
-            keep(drive_trained(run, traffic, [seed for seed in seeds if (seed, f"{run.name}, {traffic}") not in known]))
+            left = [seed for seed in seeds if (seed, f"{run.name}, {traffic}") not in known]
+            keep(drive_trained(run, traffic, left, roads))
     names = [*PLANNERS, *(run.name for run in options.trained)]
     rows = {name: driver_rows(name, known, seeds) for name in names}
     controls = list(zip(*(rows.pop(name) for name in CONTROLS)))
@@ -79,10 +91,16 @@ def driver_rows(name: str, known: Mapping[tuple[int, str], Line], seeds: range) 
     return rows
 
 
-def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
+def scenarios_of(options: RoadOptions, count: int) -> Sequence[Scenario]:
+    """Return the scenarios of logs or of a pack, or `count` generated ones of the test split."""
+    logs = None if options.logs is None else LogScenarios(options.logs, options.maps, chosen(options))
+    return scenario_pool("test", count, logs or options.scenarios)
+
+
+def drive_all(job: tuple[RoadOptions, int, Sequence[str]]) -> list[Line]:
     """Drive one test scenario with each of `drivers`, named `PLANNER, TRAFFIC`."""
-    seed, drivers = job
-    scenario = scenario_pool("test", seed + 1)[seed]
+    options, seed, drivers = job
+    scenario = scenarios_of(options, seed + 1)[seed]
     found = []
     for driver in drivers:
         used = time.process_time()
@@ -92,14 +110,14 @@ def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
     return found
 
 
-def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
+def drive_trained(run: Path, traffic: str, seeds: Sequence[int], roads: Roads) -> list[Line]:
     """Drive test scenarios with a run's best agent."""
     if not seeds:
         return []
     config = runs.config(run)
     more: dict[str, Any] = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
-    options = replace(config.env.options, **more)
-    env = build.worlds(replace(config.env, options=options), "test", min(16, len(seeds)), evaluation=True)
+    there = roads.into(replace(config.env, options=replace(config.env.options, **more)))
+    env = build.worlds(there, "test", min(16, len(seeds)), evaluation=True)
     used = time.process_time()
     episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)
     spent = round((time.process_time() - used) / len(seeds), 2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
+from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.map.road_map import Map, PolygonLayer
 from embodia.envs.driving.nuplan.logs import (
     MINED_TYPES,
@@ -20,6 +21,7 @@ from embodia.envs.driving.nuplan.logs import (
     load_scenarios,
 )
 from embodia.envs.driving.nuplan.maps import load_map, map_path, read_map
+from embodia.envs.driving.nuplan.source import LogScenarios
 from embodia.envs.driving.nuplan.utm import to_lon_lat, to_utm
 from embodia.envs.driving.nuplan.write import write_log, write_map, write_maps_root
 from embodia.envs.driving.scenarios.pack import map_from_records, map_to_records
@@ -243,6 +245,61 @@ def test_rows_that_do_not_fit_are_named(data, tmp_path):
     path = damaged_copy(data, tmp_path, "UPDATE category SET name = 'spaceship' WHERE name = 'vehicle'")
     with pytest.raises(NuPlanDataError, match="spaceship"):
         list(load_scenarios(find_scenarios([path]), maps))
+
+
+WINDOW = "(SELECT timestamp FROM lidar_pc WHERE token = (SELECT lidar_pc_token FROM scenario_tag ORDER BY rowid))"
+
+
+def first(path, data):
+    tags = sorted(find_scenarios([path]), key=lambda tag: tag.time_us)
+    return next(load_scenarios(tags, data[0] / "maps"))
+
+
+def test_gaps_between_sweeps_are_warned_of_or_refused(data, tmp_path):
+    cut = "DELETE FROM lidar_pc WHERE timestamp - {} BETWEEN 10000 AND {}"
+    with pytest.warns(
+        UserWarning, match=r"damaged\.db: scenario 0{14}0a: table lidar_pc: 1 gaps between sweeps; .* 0\.20 s"
+    ):
+        first(damaged_copy(data, tmp_path, cut.format(WINDOW, 110_000)), data)
+    with pytest.raises(NuPlanDataError, match=r"damaged\.db: scenario 0{14}0a: table lidar_pc: no sweep for 0\.80 s"):
+        first(damaged_copy(data, tmp_path, cut.format(WINDOW, 710_000)), data)
+
+
+def test_objects_without_a_velocity_are_warned_of_and_without_a_place_refused(data, tmp_path):
+    some = "WHERE rowid IN (SELECT rowid FROM lidar_box WHERE vx IS NOT NULL LIMIT 3)"
+    path = damaged_copy(data, tmp_path, f"UPDATE lidar_box SET vx = NULL {some}")
+    with pytest.warns(UserWarning, match=r"scenario 0{14}0a: table lidar_box: 3 boxes of agents have no velocity"):
+        scenario = first(path, data)
+    env = DrivingVectorEnv(1, [scenario], rules="nuplan", reactive=True)
+    obs, _ = env.reset(seed=0)
+    obs, *_ = env.step(np.zeros((1, 2), np.float32))
+    assert all(np.isfinite(value).all() for value in obs.values())
+    path = damaged_copy(data, tmp_path, f"UPDATE lidar_box SET yaw = 'east' {some}")
+    with pytest.raises(NuPlanDataError, match="table lidar_box, column yaw: a finite number is expected, not 'east'"):
+        first(path, data)
+
+
+def test_scenarios_without_a_route_are_skipped_with_log_and_token(data, tmp_path):
+    one = "WHERE name = (SELECT name FROM scene WHERE roadblock_ids IS NOT NULL ORDER BY name LIMIT 1)"
+    path = damaged_copy(data, tmp_path, f"UPDATE scene SET roadblock_ids = '' {one}")
+    with pytest.warns(UserWarning, match=r"skipped 1 scenarios without a route .*: 0{14}0a of damaged\.db"):
+        scenarios = LogScenarios(path, data[0] / "maps")
+    assert [tag.token for tag in scenarios.tags] == [f"{number:016x}" for number in (12, 11)]
+    path = damaged_copy(data, tmp_path, "UPDATE scene SET roadblock_ids = '777 778'")
+    with pytest.raises(NuPlanDataError, match=r"none of the route's roadblocks \(777 778 ...\) is on map us-nv"):
+        LogScenarios(path, data[0] / "maps")[0]
+
+
+def test_tokens_may_be_listed_in_a_file(data, tmp_path):
+    (tmp_path / "benchmark.yaml").write_text(f"scenario_tokens:\n  - '{data[1][1].token}'\n  - 'ffffffffffffffff'\n")
+    found = LogScenarios(data[0], chosen=ScenarioFilter(scenario_tokens=[str(tmp_path / "benchmark.yaml")]))
+    assert [scenario.token for scenario in found] == [data[1][1].token]
+    with pytest.raises(NuPlanDataError, match="nothing is no scenario token"):
+        LogScenarios(data[0], chosen=ScenarioFilter(scenario_tokens=["nothing"]))
+    assert {tag.type for tag in LogScenarios(data[0], chosen=ScenarioFilter(scenario_types=["val14"])).tags} == {
+        "following_lane_with_lead",
+        "stopping_with_lead",
+    }
 
 
 def test_a_scene_without_a_route_gives_none(data, tmp_path):
