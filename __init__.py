@@ -2,15 +2,15 @@
 
     import embodia
 
-    env = embodia.make("MiniGrid-Empty-8x8-v0")      # a gymnasium.Env; with num_envs=4 a VectorEnv of four worlds
-    agent = embodia.load("runs/demo")                # what `embodia train` or `embodia demo` left
+    env = embodia.make("MiniGrid-Empty-8x8-v0")      # a gymnasium.Env; with num_envs=4 a VectorEnv of four of them
+    agent = embodia.load("runs/demo")                # a run of `embodia train` or `embodia demo`
     obs, info = env.reset(seed=0)
     action, memory = agent.predict(obs)              # then agent.predict(obs, memory)
-    print(embodia.evaluate(agent, episodes=100))     # scores with intervals, on levels never trained on
-    embodia.record(agent, seeds=(0, 1), out="films")
+    print(embodia.evaluate(agent, episodes=100))     # scores with confidence intervals, on held-out levels
+    embodia.record(agent, seeds=(0, 1), out="films") # videos (.mp4)
 
-`import embodia` registers the environments with Gymnasium (`gymnasium.make("embodia/PointNav-v0")`) and imports
-nothing else that is heavy.
+`import embodia` registers the environments with Gymnasium (`gymnasium.make("embodia/PointNav-v0")`). It does not
+import torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,15 +36,15 @@ register_homes()
 
 
 def make(env_id: str, num_envs: int | None = None, **options: Any) -> "gym.Env[Any, Any] | gym.vector.VectorEnv":
-    """One world of a registered id, or `num_envs` of them side by side.
+    """Make a registered environment, or a vector environment of `num_envs` of them.
 
     Args:
-        env_id: with or without `embodia/`; `module:Id-v0` imports the module first.
-        num_envs: None for one `gymnasium.Env`; a number for a `gymnasium.vector.VectorEnv`.
-        options: what the environment lets one choose; its docstring names them.
+        env_id: registered id, with or without `embodia/`; `module:Id-v0` imports the module first.
+        num_envs: None returns a `gymnasium.Env`; a number returns a `gymnasium.vector.VectorEnv`.
+        options: keyword arguments of the environment, as documented in its docstring.
 
     Raises:
-        Mistake: for an id that is not registered; the message names the nearest.
+        Mistake: if the id is not registered; the message suggests the closest one.
     """
     import gymnasium as gym
 
@@ -61,18 +61,18 @@ def load(
     device: str | None = None,
     named: Mapping[str, str] | None = None,
 ) -> "Agent":
-    """The trained agent of a run.
+    """Load the trained agent of a run.
 
     Args:
-        run: its folder, its name under `runs`, or the preset it was trained from (its newest run).
+        run: run folder, name of a run under `runs`, or name of a preset (loads its newest run).
         checkpoint: `best`, `last`, or a step.
-        device: `cpu`, `cuda` or `auto`; by default as the run was trained.
-        named: the run's classes that are your own, by the flags that name them: `{"agent": "habit:Habit"}`. A run never
-            imports code by itself.
+        device: `cpu`, `cuda` or `auto`; by default the device the run was trained with.
+        named: your own classes that the run uses, by flag: `{"agent": "habit:Habit"}`. Loading a run never imports
+            code that is not named here.
 
     Raises:
-        Mistake: where there is no such run or checkpoint, or a class of your own is not named.
-        CheckpointError: where the checkpoint is damaged or does not fit.
+        Mistake: if there is no such run or checkpoint, or if the run uses a class that `named` lacks.
+        CheckpointError: if the checkpoint is damaged or does not fit.
     """
     from embodia.scripts.assembly import build, runs
 
@@ -90,15 +90,17 @@ def evaluate(
     seeds: Sequence[int] | None = None,
     split: Literal["train", "test"] = "test",
 ) -> "Evaluation":
-    """Scores of an agent with 95 % confidence intervals, one fresh episode per seed.
+    """Evaluate an agent, one episode per seed, and return its scores with 95 % confidence intervals.
 
     Args:
         agent: any `Agent`, or a run to load one from.
-        env: where; by default the environment that a loaded agent was trained in, on levels of `split`.
-        episodes: seeds 0, 1, ...; `seeds` names others.
+        env: environment; by default the one a loaded agent was trained in, with the levels of `split`.
+        episodes: number of episodes; their seeds are 0, 1, ...
+        seeds: seeds of the episodes; overrides `episodes`.
+        split: `test` for held-out levels, `train` for training levels; unused if `env` is given.
 
     Raises:
-        Mistake: for an agent that was not loaded from a run and no `env`.
+        Mistake: if `env` is None and the agent was not loaded from a run.
     """
     from embodia.scripts.report import interface
 
@@ -112,10 +114,19 @@ def record(
     out: str | Path = "films",
     split: Literal["train", "test"] = "test",
 ) -> list[Path]:
-    """Films (.mp4) of a loaded agent, one a seed, in the environment it was trained in.
+    """Record videos (.mp4) of a loaded agent in the environment it was trained in.
+
+    Args:
+        agent: an agent that was loaded from a run, or the run.
+        seeds: seeds of the episodes; one video each.
+        out: folder of the videos.
+        split: `test` for held-out levels, `train` for training levels.
+
+    Returns:
+        Paths of the videos.
 
     Raises:
-        Mistake: for an agent that was not loaded from a run, and where the environment draws nothing.
+        Mistake: if the agent was not loaded from a run, or if the environment cannot be rendered.
     """
     from embodia.scripts.report import interface
 
@@ -124,7 +135,7 @@ def record(
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":  # read when asked for: metadata costs more than all of the above
+    if name == "__version__":  # read on access only: reading metadata is slower than all of the above
         from importlib.metadata import version
 
         return version("embodia")

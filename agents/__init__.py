@@ -1,13 +1,13 @@
-"""Who decides: learning rules, buffers, the loop that trains, the function that evaluates, continual learning.
+"""Agents: learning algorithms, buffers, training loops and evaluation.
 
-The promise of this folder. It imports `perception` and `planners` and *receives* environments. One row of experience
-is one world at one time: what was seen, then what was done.
+This module defines the interfaces of the folder. Agents use `perception` and `planners`; environments are passed to
+them. A row of experience holds one time step of one environment: the observation, then the action.
 
     row t:  obs_t, reward_t, first_t, last_t, terminal_t   then   action_t, extras_t
 
-`reward_t` came with `obs_t`; `first_t` opens an episode (its reward is 0); `last_t` closes it and its action is never
-carried out; `terminal_t` says the task itself ended there, so nothing is bootstrapped from it. Next-step autoreset
-yields exactly these rows.
+`reward_t` is the reward received with `obs_t`. `first_t` marks the first row of an episode (its reward is 0). `last_t`
+marks the last row; its action is never executed. `terminal_t` means that the task ended there, so no value is
+bootstrapped from `obs_t`. These are the rows that next-step autoreset gives.
 """
 
 from abc import ABC, abstractmethod
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Carry = dict[str, Any]
-"""An agent's memory: a nested dict of tensors, each (n, ...). Handed in, taken back, never kept."""
+"""An agent's memory of n episodes: a nested dict of tensors, each (n, ...). `act` takes it and returns the next one."""
 Batch = Any
 """What a buffer yields to the agent it belongs to; usually a dict of tensors (T, B, ...) or (B, ...)."""
 Numbers = dict[str, Any]
-"""What to log, by name: floats, or scalar tensors without a gradient, which stay on their device until they are
+"""Numbers to log, by name: floats, or scalar tensors without a gradient, which stay on their device until they are
 written."""
 Mode = Literal["train", "eval"]
 
 
 class VectorEnvironment(Protocol):
-    """What an agent is handed to live in: n worlds side by side, as `embodia.envs.VectorEnvironment` promises them.
+    """n parallel environments; the part of `embodia.envs.VectorEnvironment` that training and evaluation use.
 
-    Next-step autoreset: after a last step the next `step` ignores that world's action and gives the new episode's first
-    observation with reward 0. Where worlds are stepped one by one, `snapshots()` may give a snapshot of each.
+    Autoreset is next-step: after the last step of an episode, the next `step` ignores that environment's action and
+    returns the first observation of a new episode with reward 0. Vector environments that step their environments one
+    by one may also have `snapshots()`, which returns a snapshot of each.
     """
 
     num_envs: int
@@ -46,24 +47,25 @@ class VectorEnvironment(Protocol):
     def reset(
         self, *, seed: list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """`options={"reset_mask": (n,) bool}` restarts only those worlds."""
+        """Reset all environments; with `options={"reset_mask": (n,) bool}` only those in the mask."""
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]: ...
 
     def expert_action(self) -> Array:
-        """(n, ...), where an agent asks for it (`needs_expert`)."""
+        """Return the expert's actions (n, ...); called for agents that need them (`needs_expert`)."""
 
     def get_state(self) -> dict[str, Any]:
-        """An exact snapshot of all worlds, for exact resume."""
+        """Return an exact snapshot of all environments, for exact resume."""
 
-    def set_state(self, state: Any) -> Any: ...
+    def set_state(self, state: Any) -> Any:
+        """Restore a snapshot of `get_state`."""
 
     def render(self) -> Sequence[Any]:
-        """One (H, W, 3) frame per world."""
+        """Return one (H, W, 3) frame per environment."""
 
 
 class Row(TypedDict):
-    """n worlds at one time; on disk and in buffers the same keys gain leading axes."""
+    """One time step of n environments; on disk and in buffers the same keys have more leading axes."""
 
     obs: dict[str, Array]  # each (n, ...)
     reward: Array  # (n,) float32
@@ -71,74 +73,91 @@ class Row(TypedDict):
     last: Array  # (n,) bool
     terminal: Array  # (n,) bool
     action: Array  # (n, ...) as the action space says
-    extras: dict[str, Array]  # each (n, ...): what `act` wants remembered, `expert_action` where the agent asks for it
+    extras: dict[str, Array]  # each (n, ...): what `act` returns to store, and `expert_action` if the agent needs it
 
 
 class Buffer(Protocol):
-    """Keeps rows and says when there is something to learn from."""
+    """Stores rows and yields batches to learn from."""
 
-    def add(self, row: Row) -> None: ...
+    def add(self, row: Row) -> None:
+        """Store one row of n environments."""
 
     def batches(self) -> Iterator[Batch]:
-        """The batches due now, after the row just added; often none. The loop calls `agent.update` on each."""
+        """Yield the batches due after the last added row; often none. The loop calls `agent.update` on each."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows and the random state, for exact resume."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state that `state_dict` returned."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The batches of recorded rows that an agent's `update` takes."""
+    """Layout of the batches of recorded rows that an agent's `update` takes."""
 
     number: int
-    """Pieces in a batch (B)."""
+    """Number of sequences in a batch (B)."""
     length: int | None = None
-    """Consecutive rows of a piece (T): a batch is rows (T, B, ...) with `mask` (T, B), False in last rows. None for
-    single rows (B, ...), of which none is last."""
+    """Consecutive rows of a sequence (T): a batch is rows (T, B, ...) with `mask` (T, B), False in last rows. None for
+    single rows (B, ...), none of which is a last row."""
     crossing: bool = False
-    """Whether a piece may run on into another episode, as `first` says; else `mask` is False behind the episode."""
+    """Whether a sequence may continue in another episode (`first` marks where). Otherwise `mask` is False after the
+    episode's end."""
     keys: Sequence[str] | None = None
     """The observations that `update` reads; None for all."""
 
     @property
     def rows(self) -> int:
-        """Rows of a piece."""
+        """Number of rows in a sequence."""
         return self.length or 1
 
 
 class Agent(ABC):
-    """Decides, and learns from rows. It keeps weights and optimizers; memory of an episode travels in the carry."""
+    """Base class of agents: chooses actions and learns from rows.
+
+    An agent holds weights and optimizers. Its memory of the current episodes is the carry, which the caller keeps.
+    """
 
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
     needs_expert: tuple[Mode, ...] = ()
-    """In these modes `act` is handed the environment's `expert_action` as `obs["expert_action"]`; extras keep it."""
+    """Modes in which `act` gets the environment's `expert_action` as `obs["expert_action"]`; it is stored in extras."""
 
     needs_snapshot: bool = False
-    """Whether `act` is handed the worlds' own snapshots, an array of objects (n,), None where an episode is over, as
-    `obs["snapshot"]`: to plan in the truth."""
+    """Whether `act` gets `obs["snapshot"]`, an array of objects (n,) with each environment's snapshot (None after the
+    end of an episode), to plan in the simulator itself."""
 
     def initial(self, n: int) -> Carry:
-        """Memory of n worlds that have seen nothing; {} for an agent without memory."""
+        """Return the carry of n environments at the start; {} for an agent without memory."""
         return {}
 
     @abstractmethod
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """obs (n, ...), first (n,) bool: where set, forget -> (action (n, ...), carry, extras each (n, ...))."""
+        """Choose actions.
+
+        Args:
+            obs: observations, each (n, ...).
+            carry: the memory that `initial` or the last call returned.
+            first: (n,) bool, True where an episode begins and the memory is to be reset.
+            mode: `train` may explore; `eval` is used in evaluation.
+
+        Returns:
+            The actions (n, ...), the new carry, and extras, each (n, ...), to be stored with the row.
+        """
 
     @abstractmethod
     def buffer(self) -> Buffer:
-        """A fresh buffer that feeds this agent's `update`."""
+        """Return a new buffer that yields batches for this agent's `update`."""
 
     @abstractmethod
     def update(self, batch: Batch) -> Numbers:
-        """One learning step; the numbers to log."""
+        """Take one learning step on a batch and return the numbers to log."""
 
     def offline(self) -> Pieces | None:
-        """How `update` learns from rows that others recorded, without acting; None where it cannot (the default)."""
+        """Return the layout of batches for learning from recorded rows; None if the agent cannot (the default)."""
         return None
 
     @abstractmethod
@@ -147,14 +166,14 @@ class Agent(ABC):
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote into an agent built from the same configuration."""
+        """Read what `save` wrote; the agent must have been built from the same configuration."""
 
     def training_state(self) -> dict[str, Any]:
-        """What `update` needs beyond the weights: optimizers, counters, generators; tensors and plain values only."""
+        """Return what `update` needs beyond the weights: optimizers, counters, generators (tensors, plain values)."""
         return {}
 
     def set_training_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (optional, not forgotten)
-        """Take back what `training_state` gave."""
+        """Restore the state that `training_state` returned."""
 
     def predict(
         self,
@@ -163,16 +182,17 @@ class Agent(ABC):
         episode_start: Array | None = None,
         deterministic: bool = True,
     ) -> tuple[Array, Carry]:
-        """`act` with SB3's signature: on one unbatched observation, or on a batch of n.
+        """Choose actions with the signature of SB3's `predict`, for one observation or a batch of n.
 
         Args:
-            observation: each key shaped as `observation_space` says, or (n, ...).
-            state: the memory that the last call gave back; None at the start.
-            episode_start: (n,) bool, where a new episode begins; None: nowhere, but at the start (`state` None).
-            deterministic: act as in evaluation; else as in training.
+            observation: each key shaped as in `observation_space`, or (n, ...).
+            state: the memory that the last call returned; None at the start.
+            episode_start: (n,) bool, True where a new episode begins. None means everywhere if `state` is None, and
+                nowhere otherwise.
+            deterministic: act in mode `eval`; otherwise in mode `train`.
 
         Returns:
-            The action, batched as the observation is, and the memory, which is always batched.
+            The action, batched if the observation is, and the memory, which is always batched.
         """
         key = next(iter(self.observation_space))
         single = np.shape(observation[key]) == self.observation_space[key].shape
@@ -187,23 +207,23 @@ class Agent(ABC):
 class Learner(Protocol):
     """An `nn.Module` that `agents.training.fit` trains on data: encoders, detectors, generative and world models.
 
-    Only `loss` is required. Without `after_update` nothing follows an optimizer step; without `kept` the whole module
-    is kept. Further optional attributes:
+    Only `loss` is required. `after_update` is called only if it exists; without `kept` the whole module is saved.
+    Further optional attributes:
 
     - `steady: Mapping[str, float]`: submodules whose learning rate is not annealed; each has this multiple of the
-      highest learning rate.
+      peak learning rate.
     - `update(batch) -> {name: number}` and `optimizers`, a sequence: for parts with their own optimizers (a
       discriminator beside a policy). `fit` calls `update` instead of `loss`, applies its schedule to the optimizers'
       learning rates, and saves the optimizers' states with the weights.
 
-    An `Agent` can be trained on data too: `fit` calls its `update`, and saves and resumes it like the loop in worlds.
+    `fit` also trains an `Agent` on data: it calls `update`, and saves and resumes the agent as `loop.train` does.
     """
 
     def loss(self, batch: Any) -> "tuple[Tensor, dict[str, Tensor]]":
-        """A batch as the data gives it -> the scalar loss, and the numbers to log, each a scalar tensor."""
+        """Return the scalar loss of a batch, and scalar tensors to log."""
 
     def after_update(self) -> None:
-        """Called after each optimizer step, to move a momentum teacher for example."""
+        """Called after each optimizer step, for example to update a momentum teacher."""
 
     @property
     def kept(self) -> "nn.Module":
@@ -214,13 +234,13 @@ class Data(Protocol):
     """An endless stream of batches to learn from."""
 
     def batch(self, n: int) -> Any:
-        """The next n examples, as the learner takes them: usually a nested dict of arrays or tensors."""
+        """Return the next n examples in the learner's format: usually a nested dict of arrays or tensors."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream: after `load_state_dict` the same batches follow."""
+        """Return the position in the stream; after `load_state_dict` the same batches follow."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue at a position that `state_dict` gave."""
+        """Continue at a position that `state_dict` returned."""
 
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""Action heads: from features to a distribution over what an action space holds.
+"""Action heads: map features to a distribution over an action space.
 
-A class head for Discrete and MultiDiscrete, a mixture of Gaussians for Box. Each gives the exact negative
-log-likelihood of an action (`loss`), draws one (`sample`) and names the likeliest (`mode`).
+Discrete and MultiDiscrete spaces have a class head, Box spaces a mixture of Gaussians. Each head gives the exact
+negative log-likelihood of an action (`loss`), a sample (`sample`) and the most likely action (`mode`).
 """
 
 import math
@@ -16,18 +16,18 @@ from torch.special import log_ndtr
 
 
 class Head(nn.Module):
-    """Features (*B, D) to actions (*B, *action shape)."""
+    """A distribution over actions (*B, *action shape) given features (*B, D)."""
 
     def loss(self, features: Tensor, action: Tensor) -> Tensor:
-        """-log p(action | features), (*B,)."""
+        """Return -log p(action | features), (*B,)."""
         raise NotImplementedError("loss(features, action) -> (*B,)")
 
     def mode(self, features: Tensor) -> Tensor:
-        """The likeliest action, (*B, *action shape)."""
+        """Return the most likely action, (*B, *action shape)."""
         raise NotImplementedError("mode(features) -> (*B, *action shape)")
 
     def sample(self, features: Tensor, generator: Generator | None = None) -> Tensor:
-        """An action drawn from the distribution, (*B, *action shape)."""
+        """Sample an action, (*B, *action shape)."""
         raise NotImplementedError("sample(features, generator) -> (*B, *action shape)")
 
 
@@ -45,7 +45,7 @@ class ClassHead(Head):
     start: Tensor
 
     def logits(self, features: Tensor) -> list[Tensor]:
-        """One (*B, n) per variable, unnormalised."""
+        """Unnormalised logits, one (*B, n) per variable."""
         return list(self.linear(features).split(self.sizes, -1))
 
     def loss(self, features: Tensor, action: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class ClassHead(Head):
         return self._action([draw(logits, generator) for logits in self.logits(features)])
 
     def temper(self, features: Tensor, temperature: float, noise: Tensor) -> Tensor:
-        """An action of softmax(logits / temperature), drawn by standard Gumbel `noise` (*B, all classes)."""
+        """Sample from softmax(logits / temperature) with the standard Gumbel `noise` (*B, classes of all variables)."""
         pairs = zip(self.logits(features), noise.split(self.sizes, -1))
         return self._action([(logits / temperature + gumbel).argmax(-1) for logits, gumbel in pairs])
 
@@ -73,7 +73,7 @@ class ClassHead(Head):
 
 
 def draw(logits: Tensor, generator: Generator | None = None) -> Tensor:
-    """A class (*B,) drawn from softmax of logits (*B, n), by the Gumbel maximum."""
+    """Sample classes (*B,) from the softmax of logits (*B, n) by the Gumbel-max trick."""
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=torch.float64)
     gumbel = -torch.log(-torch.log(uniform.clamp(min=1e-300)))
     return (logits + gumbel).argmax(-1)
@@ -82,11 +82,11 @@ def draw(logits: Tensor, generator: Generator | None = None) -> Tensor:
 class MixtureHead(Head):
     """A mixture of diagonal Gaussians over a Box (Bishop 1994, "Mixture density networks"), clipped at its bounds.
 
-    What a Gaussian puts beyond a bound lies on the bound, as when a controller saturates: an action at the bound has
-    that probability mass (in log p it stands where the density stands inside). So an expert that often brakes fully is
-    fitted exactly, which a squashed Gaussian, infinite there, cannot do.
+    The probability mass of a Gaussian beyond a bound lies on the bound, as when a controller saturates. An action at a
+    bound has that mass, and log p uses it in place of the density. An expert that often brakes fully is therefore
+    fitted exactly. A squashed Gaussian cannot do this: its density at the bound is infinite.
 
-    Widths are in units of half a bounded range, or of 1 where the Box has no bounds.
+    Standard deviations are in units of half a bounded range, or of 1 where the Box has no bounds.
     """
 
     def __init__(self, features: int, space: spaces.Box, components: int = 5, least_std: float = 0.01):
@@ -108,7 +108,7 @@ class MixtureHead(Head):
     high: Tensor
 
     def mixture(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log weights (*B, K), means and standard deviations (*B, K, A), in scaled units."""
+        """Return log weights (*B, K), means and standard deviations (*B, K, A), in scaled units."""
         k, a = self.components, self.actions
         weights, mean, std = self.linear(features).split([k, k * a, k * a], -1)
         return (
@@ -127,7 +127,7 @@ class MixtureHead(Head):
         return -(log_weight + log_p.sum(-1)).logsumexp(-1)
 
     def mode(self, features: Tensor) -> Tensor:
-        """The mean of the weightiest component, clipped: the mixture's own maximum has no closed form."""
+        """The clipped mean of the component with the largest weight; the mixture's mode has no closed form."""
         log_weight, mean, _ = self.mixture(features)
         return self._action(_pick(mean, log_weight.argmax(-1)))
 
@@ -143,16 +143,21 @@ class MixtureHead(Head):
 
 
 def _pick(values: Tensor, component: Tensor) -> Tensor:
-    """(*B, K, A) and (*B,) -> (*B, A)."""
+    """Select one component of values (*B, K, A) by its index (*B,); returns (*B, A)."""
     index = component[..., None, None].expand(*component.shape, 1, values.shape[-1])
     return values.gather(-2, index)[..., 0, :]
 
 
 def make_head(features: int, space: Space[Any], components: int = 5) -> Head:
-    """The head for an action space.
+    """Make the head for an action space.
+
+    Args:
+        features: width of the features.
+        space: Discrete, MultiDiscrete, or a Box of floats.
+        components: number of Gaussians for a Box.
 
     Raises:
-        TypeError: for a space without a head.
+        TypeError: if no head supports the space.
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return ClassHead(features, space)

@@ -1,4 +1,4 @@
-"""A policy network: an encoder, perhaps a memory, and an action head."""
+"""A policy network: an encoder, an optional memory, and an action head."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from embodia.perception.encoders.mlp import mlp
 
 
 class Memory(nn.Module):
-    """A GRU cell over time (Cho et al. 2014) that forgets where an episode begins."""
+    """A GRU cell (Cho et al. 2014) whose state is reset at the beginning of each episode."""
 
     def __init__(self, inputs: int, size: int):
         super().__init__()
@@ -21,11 +21,11 @@ class Memory(nn.Module):
         self.cell = nn.GRUCell(inputs, size)
 
     def step(self, x: Tensor, state: Tensor, first: Tensor) -> Tensor:
-        """x (n, D), state (n, size), first (n,) bool -> the next state (n, size), which is also the output."""
+        """Map x (n, D), state (n, size), first (n,) bool to the next state (n, size), which is also the output."""
         return self.cell(x, torch.where(first[:, None], 0.0, state))
 
     def forward(self, x: Tensor, state: Tensor, first: Tensor) -> Tensor:
-        """x (T, n, D), state (n, size) before it, first (T, n) -> outputs (T, n, size)."""
+        """Map x (T, n, D), the state (n, size) before it, and first (T, n) to outputs (T, n, size)."""
         outputs = []
         for x_t, first_t in zip(x, first):
             state = self.step(x_t, state, first_t)
@@ -34,15 +34,15 @@ class Memory(nn.Module):
 
 
 class Policy(nn.Module):
-    """obs -> encoder -> (memory, and what is seen beside it) -> MLP -> head.
+    """Policy network: observation -> encoder -> optional memory -> MLP -> head.
 
     Args:
-        encoder: gives tokens (*B, num_tokens, dim); they are laid side by side.
-        action_space: chooses the head.
+        encoder: gives tokens (*B, num_tokens, dim), which are concatenated.
+        action_space: determines the head.
         hidden: widths of the MLP before the head.
         memory: size of the GRU; 0 for none.
-        memory_skip: whether the MLP reads the encoder's tokens too, and not only the memory of them.
-        components: Gaussians of a continuous head.
+        memory_skip: whether the MLP reads the encoder's tokens in addition to the GRU's state.
+        components: number of Gaussians of a continuous head.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Policy(nn.Module):
         self.head = make_head((read, *hidden)[-1], action_space, components)
 
     def initial(self, n: int) -> Carry:
-        """Memory of n worlds that have seen nothing; {} without memory."""
+        """Return the carry of n environments at the start; {} without memory."""
         if self.memory is None:
             return {}
         return {"memory": torch.zeros(n, self.memory.size, device=next(self.parameters()).device)}
 
     def step(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
-        """obs (n, ...), first (n,) -> what the head reads (n, D), and the carry."""
+        """Map obs (n, ...), the carry and first (n,) to the head's input (n, D) and the new carry."""
         x = self.encoder(obs).flatten(-2)
         if self.memory is None:
             return self.body(x), carry
@@ -78,9 +78,9 @@ class Policy(nn.Module):
         return self.body(self._read(x, state)), {"memory": state}
 
     def features(self, obs: Obs, first: Tensor, before: Tensor | None = None) -> Tensor:
-        """obs (T, n, ...), first (T, n) -> (T, n, D); without memory any batch axes do.
+        """Map obs (T, n, ...) and first (T, n) to the head's input (T, n, D); without memory any batch axes work.
 
-        `before` (n, size) is the memory at the pieces' first rows; empty where it is not given.
+        `before` (n, size) is the memory at the first rows of the sequences; zero by default.
         """
         x = self.encoder(obs).flatten(-2)
         if self.memory is None:
@@ -89,5 +89,5 @@ class Policy(nn.Module):
         return self.body(self._read(x, self.memory(x, before, first)))
 
     def _read(self, x: Tensor, state: Tensor) -> Tensor:
-        """What the body reads: memory (*B, size), and beside it what is seen."""
+        """The body's input: the memory `state` (*B, size), with `memory_skip` also the tokens `x`."""
         return torch.cat([x, state], -1) if self.memory_skip else state

@@ -1,4 +1,4 @@
-"""Environments that observe one array: the array gets a name, so that whoever reads a dict of arrays reads it."""
+"""Wrapper for environments with a single array as observation: it gives the array a key."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 
 class NamedObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
-    """An environment whose one observation is called `rgb` where it is a picture, `state` else."""
+    """Turn a single observation into a dict, under the key `rgb` for an image and `state` otherwise."""
 
     def __init__(self, env: gym.Env):
         super().__init__(env)
@@ -24,18 +24,18 @@ class NamedObservation(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         return {self.name: obs}, *rest
 
     def set_state(self, state: Any) -> dict[str, Any]:
-        """Raises AttributeError where the environment has no snapshots."""
+        """Restore a snapshot. Raises AttributeError if the environment has no snapshots."""
         return {self.name: self.env.get_wrapper_attr("set_state")(state)}
 
 
 def name_of(space: spaces.Space[Any]) -> str:
-    """rgb for uint8 (H, W, 3), state for everything else."""
+    """Return "rgb" for uint8 (H, W, 3), otherwise "state"."""
     is_picture = isinstance(space, spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
     return "rgb" if is_picture else "state"
 
 
 def make_named(env_id: str, **kwargs: Any) -> gym.Env:
-    """`gymnasium.make`, its observations a dict whatever they were."""
+    """Call `gymnasium.make` and ensure that observations are a dict (or tuple)."""
     env = gym.make(env_id, disable_env_checker=True, **kwargs)
     if isinstance(env.observation_space, spaces.Dict | spaces.Tuple):
         return env

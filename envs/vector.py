@@ -1,8 +1,8 @@
-"""N worlds as one `gymnasium.vector.VectorEnv`: in this process (`SyncVector`) or in others (`SubprocessVector`).
+"""N environments as one `gymnasium.vector.VectorEnv`, in this process (`SyncVector`) or others (`SubprocessVector`).
 
-Both keep Gymnasium's next-step autoreset and info layout and add the contract's `expert_action`, `get_state` and
-`set_state`. An exception in a world reaches the caller with its own type, the worker's traceback, and a note that
-names environment, world, seed and step.
+Both have Gymnasium's next-step autoreset and info layout, and the contract's `expert_action`, `get_state` and
+`set_state`. An exception in an environment reaches the caller with its own type, the worker's traceback, and a note
+with environment, index, seed and step.
 """
 
 import importlib
@@ -30,22 +30,24 @@ def make(
     workers: int | None = None,
     **kwargs: Any,
 ) -> VectorEnv:
-    """N worlds of a registered id; satisfies `envs.VectorEnvironment`. One bare array observed gets a name.
+    """Create N environments of a registered id, as an `envs.VectorEnvironment`.
+
+    An observation that is a single array becomes a dict (see `envs.named`).
 
     Args:
-        env_id: as `gymnasium.make` takes it, e.g. "embodia:embodia/MiniGrid-Empty-8x8-v0".
-        num_envs: number of worlds.
-        vectorization: "native" is the id's own batched simulator, "sync" steps worlds one after another in this
-            process, "subprocess" spreads them over processes; "auto" is native where there is one, else sync.
-        workers: processes for "subprocess", by default one per world.
-        kwargs: options of the environment.
+        env_id: Id as for `gymnasium.make`, for example "embodia:embodia/MiniGrid-Empty-8x8-v0".
+        num_envs: Number of environments.
+        vectorization: "native" uses the environment's own batched simulator, "sync" steps environments in sequence in
+            this process, "subprocess" distributes them over processes. "auto" is native if available, otherwise sync.
+        workers: Number of processes for "subprocess"; by default one per environment.
+        kwargs: Options of the environment.
 
     Raises:
-        gymnasium.error.Error: for an unknown id (nearest names offered by Gymnasium).
-        ValueError: for an impossible vectorization.
+        gymnasium.error.Error: If the id is unknown; Gymnasium suggests similar ids.
+        ValueError: If `num_envs` or `vectorization` is invalid.
     """
     if num_envs < 1:
-        raise ValueError(f"num_envs is {num_envs}; at least one world is needed")
+        raise ValueError(f"num_envs is {num_envs}; at least one environment is needed")
     if vectorization not in ("auto", "native", "sync", "subprocess"):
         raise ValueError(f'vectorization is "{vectorization}"; choose auto, native, sync or subprocess')
     spec = _find_spec(env_id)
@@ -53,7 +55,7 @@ def make(
         vectorization = "native" if spec.vector_entry_point is not None else "sync"
     if vectorization == "native":
         if spec.vector_entry_point is None:
-            raise ValueError(f'{env_id} has no simulator of N worlds of its own; use vectorization "sync"')
+            raise ValueError(f'{env_id} has no batched simulator of its own; use vectorization "sync"')
         return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
     makers = [partial(make_named, env_id, **kwargs)] * num_envs
     vector = SyncVector(makers) if vectorization == "sync" else SubprocessVector(makers, workers)
@@ -69,7 +71,7 @@ def _find_spec(env_id: str) -> Any:
 
 
 class _Vector(VectorEnv):
-    """What both share: arrays of the last step, Gymnasium's calls, and how they are spread over `Worlds`."""
+    """Common parts: arrays of the last step, Gymnasium's methods, and their distribution over `Worlds`."""
 
     def _describe(self, num_envs: int, example: dict[str, Any]) -> None:
         self.num_envs = num_envs
@@ -82,7 +84,7 @@ class _Vector(VectorEnv):
         self.leaves = list(leaves(self.single_observation_space))
 
     def _layout(self) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shapes and types of the observation leaves, reward, terminated, truncated."""
+        """Return shapes and dtypes of the observation leaves, reward, terminated and truncated."""
         leaves = [(tuple(space.shape or ()), np.dtype(space.dtype)) for _, space in self.leaves]
         flags = [((), np.dtype(np.float64)), ((), np.dtype(np.bool_)), ((), np.dtype(np.bool_))]
         return [((self.num_envs, *shape), dtype) for shape, dtype in [*leaves, *flags]]
@@ -105,7 +107,7 @@ class _Vector(VectorEnv):
         options = dict(options) if options else {}
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(f"reset_mask is {mask!r}; give ({self.num_envs},) booleans, at least one of them set")
+            raise ValueError(f"reset_mask is {mask!r}; give ({self.num_envs},) booleans, at least one of them True")
         return [None if s is None else int(s) for s in seed], options or None, mask.tolist()
 
     def reset(
@@ -127,20 +129,20 @@ class _Vector(VectorEnv):
         return actions
 
     def expert_action(self) -> NDArray[Any]:
-        """(N, ...) the privileged experts' actions. Raises NoExpert where the task has none."""
+        """Return the privileged experts' actions (N, ...). Raises NoExpert if the task has none."""
         return np.asarray(self._scatter("expert_action"), self.single_action_space.dtype)
 
     def get_state(self) -> dict[str, Any]:
-        """An exact snapshot of all worlds. Raises AttributeError where the environment cannot give one."""
+        """Return an exact snapshot of all environments. Raises AttributeError if they have no snapshots."""
         arrays = zip(("reward", "terminated", "truncated"), self._results()[-3:])
         return {"worlds": self._scatter("get_state"), **{name: array.copy() for name, array in arrays}}
 
     def snapshots(self) -> list[Any]:
-        """Each world's own snapshot, as one environment alone gives and takes it; None where an episode is over."""
+        """Return each environment's own snapshot, as a single environment returns it; None where an episode is over."""
         return [None if each["over"] else each["world"] for each in self._scatter("get_state")]
 
     def set_state(self, state: dict[str, Any]) -> Any:
-        """Return to a snapshot of a vector of the same id, options and number of worlds; gives its observation."""
+        """Restore a snapshot of a vector with the same id, options and size. Returns its observation."""
         if len(state["worlds"]) != self.num_envs:
             raise ValueError(f"a snapshot of {len(state['worlds'])} worlds cannot be set on {self.num_envs}")
         self._scatter("set_state", (state["worlds"],))
@@ -152,31 +154,35 @@ class _Vector(VectorEnv):
         return tuple(self._scatter("render"))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The attribute `name` of every world, called where it can be."""
+        """Return the attribute `name` of every environment, or the result if it is a method."""
         return tuple(self._scatter("call", (), (name, args, kwargs)))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         return self.call(name)
 
     def set_attr(self, name: str, values: Any) -> None:
-        """A list or tuple gives each world its own value, anything else all of them the same."""
+        """Set an attribute. A list or tuple has one value per environment; any other value is set on all."""
         values = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
         self._scatter("set_attr", (values,), (name,))
 
     def _results(self) -> list[NDArray[Any]]:
-        """The arrays that worlds write: observation leaves, reward, terminated, truncated."""
+        """Return the arrays that environments write: observation leaves, reward, terminated, truncated."""
         raise NotImplementedError
 
     def _advance(self, actions: NDArray[Any]) -> list[Any]:
         raise NotImplementedError
 
     def _scatter(self, method: str, split: Sequence[Any] = (), same: Sequence[Any] = ()) -> list[Any]:
-        """Call `method` of every `Worlds`; lists and arrays over all worlds in `split` are cut, `same` is not."""
+        """Call `method` of every `Worlds`. Lists over all environments in `split` are split, `same` is not."""
         raise NotImplementedError
 
 
 class SyncVector(_Vector):
-    """N worlds one after another in this process."""
+    """N environments stepped in sequence in this process.
+
+    Args:
+        env_fns: One constructor per environment.
+    """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]]):
         self._worlds = Worlds(env_fns)
@@ -199,15 +205,15 @@ class SyncVector(_Vector):
 
 
 class SubprocessVector(_Vector):
-    """N worlds spread over spawned processes; observations travel through shared memory.
+    """N environments distributed over spawned processes; observations use shared memory.
 
     Args:
-        env_fns: one maker per world; it travels by cloudpickle.
-        workers: number of processes, by default one per world; each steps its share one after another.
-        timeout: how long to wait for a worker [s] before it is taken for stuck.
+        env_fns: One constructor per environment, pickled by cloudpickle.
+        workers: Number of processes, by default one per environment. Each steps its share in sequence.
+        timeout: Maximum time to wait for a worker [s].
 
     Raises:
-        WorkerError: where a worker dies (a crash of the simulator, out of memory, kill) or does not answer.
+        WorkerError: If a worker dies (simulator crash, out of memory, kill) or does not answer in time.
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], workers: int | None = None, timeout: float = 600.0):

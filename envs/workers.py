@@ -1,7 +1,7 @@
-"""Worker processes that hold worlds: spawned, spoken to through pipes, read through shared memory.
+"""Worker processes with environments: spawned, controlled through pipes, read through shared memory.
 
-Nothing hangs and nothing is left behind: a worker's death is seen as the end of its pipe, the main process's death
-ends every worker, and what one world raises arrives with its own type and the worker's traceback.
+Workers never hang or outlive the main process: a worker's death closes its pipe, and the main process's death ends
+every worker. An exception in an environment reaches the caller with its own type and the worker's traceback.
 """
 
 import contextlib
@@ -26,27 +26,30 @@ from embodia.envs.worlds import Worlds, describe
 
 GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 Layout = Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
-"""Shape and type of arrays over all worlds: observation leaves, reward, terminated, truncated, actions."""
+"""Shape and dtype of arrays over all environments: observation leaves, reward, terminated, truncated, actions."""
 
 
 class WorkerError(RuntimeError):
-    """A worker died, did not answer, or raised what cannot cross the border between processes."""
+    """A worker died, did not answer in time, or raised an exception that cannot be pickled."""
 
 
 class WorkerTraceback(Exception):
-    """The traceback of a worker as text: the cause of the exception that was raised there."""
+    """The traceback of a worker as text; it is the cause of the exception raised in the main process."""
 
     def __str__(self) -> str:
         return f"\n\n{self.args[0]}"
 
 
 class Workers:
-    """Spawned processes, each with its share of the worlds.
+    """Spawned processes, each with a share of the environments.
 
     Args:
-        env_fns: one maker per world.
-        count: number of processes.
-        timeout: how long to wait for an answer [s].
+        env_fns: One constructor per environment.
+        count: Number of processes.
+        timeout: Maximum time to wait for an answer [s].
+
+    Raises:
+        WorkerError: If a worker does not start.
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], count: int, timeout: float):
@@ -71,12 +74,12 @@ class Workers:
             makers = cloudpickle.dumps(list(env_fns[part]))
             process = context.Process(target=_work, args=(theirs, makers, part.start), daemon=True)
             process.start()
-            theirs.close()  # so that the worker's death is seen as the end of its pipe
+            theirs.close()  # so that the worker's death closes the pipe
             self.pipes.append(ours)
             self.processes.append(process)
 
     def share(self, layout: Layout) -> None:
-        """Make `arrays` that the workers write and this process reads (the last one, actions, the other way round)."""
+        """Create `arrays`, which the workers write and this process reads (except the last one, actions)."""
         try:
             self.memory = _allocate(layout)
             for pipe, part in zip(self.pipes, self.parts):
@@ -88,15 +91,24 @@ class Workers:
         self.arrays = _views(self.memory, layout)
 
     def call(self, method: str, split: Sequence[Any] = (), same: Sequence[Any] = ()) -> list[Any]:
-        """Call `method` of every `Worlds`; lists over all worlds in `split` are cut; the worlds' results, in order."""
+        """Call a method of every worker's `Worlds`.
+
+        Args:
+            method: Name of the method.
+            split: Arguments; lists over all environments are split among the workers.
+            same: Arguments that every worker receives unchanged.
+
+        Returns:
+            One result per environment, in order.
+        """
         for pipe, part in zip(self.pipes, self.parts):
             cut = [value[part] if isinstance(value, list) else value for value in split]
-            with contextlib.suppress(*GONE):  # a dead worker: the end of its pipe tells in `_answers`
+            with contextlib.suppress(*GONE):  # `_answers` reports a dead worker
                 pipe.send((method, (*same, *cut)))
         return [result for results in self._answers(method) for result in results or []]
 
     def _answers(self, method: str) -> list[Any]:
-        """Every worker's answer, in order. All are taken before an error is raised, so that no pipe is left full."""
+        """Return every worker's answer, in order. All are received before an error is raised, to empty the pipes."""
         waiting = {pipe: number for number, pipe in enumerate(self.pipes)}
         answers: list[Any] = [None] * len(self.pipes)
         deadline = time.monotonic() + self.timeout
@@ -132,7 +144,7 @@ class Workers:
         raise WorkerError(f"{what}. All workers were stopped; make the environment again")
 
     def stop(self, gently: bool = False) -> None:
-        """End every process and free the shared memory; `gently` lets the worlds close first."""
+        """End every process and free the shared memory. `gently` lets the environments close first."""
         for pipe, process in zip(self.pipes, self.processes):
             if gently:
                 with contextlib.suppress(*GONE):
@@ -147,21 +159,21 @@ class Workers:
             pipe.close()
         self.pipes, self.processes = [], []
         if self.memory is not None:
-            self.arrays = [array.copy() for array in self.arrays]  # nothing may look at memory that is given back
+            self.arrays = [array.copy() for array in self.arrays]  # no array may refer to freed memory
             self.memory.close()
             self.memory.unlink()
             self.memory = None
 
 
 def _size(layout: Layout) -> list[int]:
-    """Bytes of each array, rounded up so that every one begins on a cache line."""
+    """Return the bytes of each array, rounded up so that each starts on a cache line."""
     return [-(-int(np.prod(shape)) * dtype.itemsize // 64) * 64 for shape, dtype in layout]
 
 
 def _allocate(layout: Layout) -> SharedMemory:
     size = max(sum(_size(layout)), 1)
     memory = SharedMemory(create=True, size=size)
-    if hasattr(os, "posix_fallocate"):  # a small /dev/shm (containers) is told here, not by a bus error later
+    if hasattr(os, "posix_fallocate"):  # detects a small /dev/shm (containers) before a bus error does
         try:
             os.posix_fallocate(memory._fd, 0, size)  # type: ignore[attr-defined]
         except OSError as error:
@@ -179,7 +191,7 @@ def _views(memory: SharedMemory, layout: Layout) -> list[NDArray[Any]]:
 
 
 def _raise(pickled: bytes | None, text: str) -> None:
-    """Raise what a worker raised: its own type where that can be rebuilt here."""
+    """Raise a worker's exception, with its own type if it can be unpickled."""
     try:
         error = pickle.loads(pickled) if pickled is not None else None
     except Exception:
@@ -190,8 +202,8 @@ def _raise(pickled: bytes | None, text: str) -> None:
 
 
 def _work(pipe: Connection, makers: bytes, offset: int) -> None:
-    """A worker: answer calls on its `Worlds` until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    """Main function of a worker: answer calls on its `Worlds` until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     worlds: Worlds | None = None
     memory: SharedMemory | None = None
     actions: NDArray[Any] = np.empty(0)
@@ -224,7 +236,7 @@ def _work(pipe: Connection, makers: bytes, offset: int) -> None:
         try:
             method, arguments = pipe.recv()
         except GONE:
-            break  # the main process is gone
+            break  # the main process has ended
     if worlds is not None:
         worlds.close()
 

@@ -1,4 +1,4 @@
-"""Some worlds stepped one after another: what a vector of worlds and each of its worker processes are made of."""
+"""Environments stepped one after another: the content of a vector and of each of its worker processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,9 +12,11 @@ Leaf = tuple[tuple[str | int, ...], spaces.Space[Any]]
 
 
 class Worlds:
-    """Some worlds stepped one after another; results are written into arrays given by the caller.
+    """A list of environments stepped in sequence. Results are written into arrays of the caller.
 
-    `obs` maps leaf paths to arrays (n, ...), `offset` is the index of the first world in the whole vector.
+    Args:
+        env_fns: One constructor per environment.
+        offset: Index of the first environment in the whole vector, for messages.
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]], offset: int = 0):
@@ -24,15 +26,17 @@ class Worlds:
         self.seeds: list[int | None] = [None] * len(env_fns)  # of the last seeded reset
         self.episodes = [0] * len(env_fns)  # since that reset
         self.steps = [0] * len(env_fns)  # in this episode
-        self.over = np.zeros(len(env_fns), bool)  # the next step restarts
+        self.over = np.zeros(len(env_fns), bool)  # the next step resets
         for i, env_fn in enumerate(env_fns):
             self.envs.append(self._guard(i, env_fn))
         self.leaves = list(leaves(self.envs[0].observation_space))
 
     def attach(self, obs: Sequence[NDArray[Any]], reward: Any, terminated: Any, truncated: Any) -> None:
+        """Set the arrays to write to: one per observation leaf, reward, terminated and truncated, each (n, ...)."""
         self.obs, self.reward, self.terminated, self.truncated = obs, reward, terminated, truncated
 
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None, mask: Sequence[bool]) -> list[Any]:
+        """Reset the environments of `mask` and return their infos, None for the others."""
         return [self._reset(i, seeds[i], options) if mask[i] else None for i in range(len(self.envs))]
 
     def _reset(self, i: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class Worlds:
         return info
 
     def step(self, actions: NDArray[Any]) -> list[Any]:
+        """Step every environment, or reset it if its episode is over. Returns the infos."""
         infos = []
         for i, env in enumerate(self.envs):
             if self.over[i]:
@@ -61,18 +66,32 @@ class Worlds:
                 raise
             self.terminated[i], self.truncated[i] = terminated, truncated
             self.over[i] = terminated or truncated
-            if "metrics" in info:  # Gymnasium takes an array's type from the first world: an int would cut the rest
-                info = {**info, "metrics": {key: float(value) for key, value in info["metrics"].items()}}
-            infos.append(info)
+            infos.append(self._with_scores(i, info))
         return infos
 
+    def _with_scores(self, i: int, info: dict[str, Any]) -> dict[str, Any]:
+        """Return a step's info, with scores on an episode's last step only.
+
+        If a wrapper ended the episode, as `gymnasium.wrappers.TimeLimit` does, `env.metrics()` provides them.
+        """
+        metrics = info.get("metrics")
+        info = {key: value for key, value in info.items() if key != "metrics"}
+        if not self.over[i]:
+            return info
+        if metrics is None and self.envs[i].has_wrapper_attr("metrics"):
+            metrics = self._call(i, "metrics")
+        if metrics is not None:
+            info["metrics"] = self._guard(i, lambda: {key: _number(key, value) for key, value in metrics.items()})
+        return info
+
     def expert_action(self) -> list[Any]:
-        """Where a world is over its action will be ignored, so the expert is not asked there."""
+        """Return the experts' actions; zeros where an episode is over, since that action will be ignored."""
         idle = self.envs[0].action_space
         zero = [np.zeros(idle.shape or (), idle.dtype) if over else None for over in self.over]
         return [zero[i] if over else self._call(i, "expert_action") for i, over in enumerate(self.over)]
 
     def get_state(self) -> list[Any]:
+        """Return a snapshot of each environment, with its time limit and counters."""
         return [
             {
                 "world": self._call(i, "get_state"),
@@ -86,8 +105,9 @@ class Worlds:
         ]
 
     def set_state(self, states: Sequence[Any]) -> None:
+        """Restore snapshots of `get_state`."""
         for i, (env, state) in enumerate(zip(self.envs, states, strict=True)):
-            if not self.started[i]:  # Gymnasium's wrappers refuse to step a world that was never reset
+            if not self.started[i]:  # Gymnasium's wrappers require a reset before the first step
                 self._reset(i, 0, None)
             self._write(i, self._call(i, "set_state", state["world"]))
             for layer, elapsed in zip(_time_limits(env), state["elapsed"], strict=True):
@@ -99,6 +119,7 @@ class Worlds:
         return [self._guard(i, env.render) for i, env in enumerate(self.envs)]
 
     def call(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        """Call the method `name` of each environment, or return the attribute."""
         return [self._call(i, name, *args, **kwargs) for i in range(len(self.envs))]
 
     def set_attr(self, name: str, values: Sequence[Any]) -> None:
@@ -130,15 +151,67 @@ class Worlds:
         return f"in {name}, world {self.offset + i}, seed {self.seeds[i]}{again}, step {self.steps[i]}"
 
     def _write(self, i: int, obs: Any) -> None:
+        self._guard(i, lambda: self._checked_write(i, obs))
+
+    def _checked_write(self, i: int, obs: Any) -> None:
         for (path, _), array in zip(self.leaves, self.obs):
             value = obs
-            for key in path:
-                value = value[key]
-            array[i] = value
+            try:
+                for key in path:
+                    value = value[key]
+            except (KeyError, IndexError, TypeError) as error:
+                raise ObservationError(f"the observation lacks {_spelled(path)}, which its space has") from error
+            array[i] = as_space_says(np.asarray(value), array[i], path)
+
+
+class ObservationError(ValueError):
+    """An observation does not fit its space; the notes name environment, world, seed and step."""
+
+
+class MetricsError(ValueError):
+    """A score in `info["metrics"]` is not a number; the notes name environment, world, seed and step."""
+
+
+def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | int]) -> NDArray[Any]:
+    """Convert one entry of an observation to the dtype of its space, without broadcasting, overflow or truncation.
+
+    Raises:
+        ObservationError: If the shape differs, or the dtype cannot hold a value; the message names the key.
+    """
+    if value.shape != np.shape(like):
+        raise ObservationError(f"{_spelled(path)} has shape {value.shape}; its space has {np.shape(like)}")
+    if value.dtype == like.dtype:
+        return value
+    if value.dtype.kind not in "biuf":
+        raise ObservationError(f"{_spelled(path)} has dtype {value.dtype}; its space has {like.dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = value.astype(like.dtype)
+    if like.dtype.kind != "f" and not np.array_equal(cast, value):
+        worst = value[np.asarray(cast != value)].ravel()[0]
+        raise ObservationError(
+            f"{_spelled(path)} contains {worst}, which its space's dtype {like.dtype} cannot represent"
+        )
+    return cast
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a score as a float: Gymnasium takes the dtype of the first world, and an int would truncate others."""
+    number = np.asarray(value)
+    if number.shape != () or number.dtype.kind not in "biuf":
+        raise MetricsError(f'info["metrics"][{name!r}] is {value!r}; a score must be one number')
+    return float(number)
+
+
+def _spelled(path: Sequence[str | int]) -> str:
+    return "/".join(map(str, path)) if path else "the observation"
 
 
 def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
-    """The fixed-shape parts of a space with their paths."""
+    """Iterate over the fixed-shape parts of a space and their paths.
+
+    Raises:
+        TypeError: If a part has no fixed shape.
+    """
     if isinstance(space, spaces.Dict):
         for key, sub in space.items():
             yield from leaves(sub, (*path, key))
@@ -155,7 +228,7 @@ def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> Iterat
 
 
 def _time_limits(env: gym.Env) -> list[Any]:
-    """The wrappers that count steps outside the environment's own snapshot."""
+    """Return the TimeLimit wrappers, which count steps outside the environment's own snapshot."""
     layers: list[Any] = []
     while isinstance(env, gym.Wrapper):
         if isinstance(env, gym.wrappers.TimeLimit):
@@ -165,7 +238,7 @@ def _time_limits(env: gym.Env) -> list[Any]:
 
 
 def nest(space: spaces.Space[Any], arrays: Iterator[NDArray[Any]]) -> Any:
-    """The arrays of `leaves(space)`, put back into the space's dicts and tuples."""
+    """Put the arrays of `leaves(space)` back into the space's dicts and tuples."""
     if isinstance(space, spaces.Dict):
         return {key: nest(sub, arrays) for key, sub in space.items()}
     if isinstance(space, spaces.Tuple):
@@ -174,7 +247,7 @@ def nest(space: spaces.Space[Any], arrays: Iterator[NDArray[Any]]) -> Any:
 
 
 def describe(env: gym.Env) -> dict[str, Any]:
-    """What a vector must know of its worlds."""
+    """Return the properties of an environment that a vector needs."""
     return {
         "observation_space": env.observation_space,
         "action_space": env.action_space,

@@ -1,7 +1,7 @@
-"""What is seen: encoders, self-supervision, object discovery, structured outputs, mapping.
+"""Perception: encoders, self-supervised learning, object discovery and scores.
 
-The promise of this folder. It imports no other folder of this project: observations arrive as a dict of arrays,
-described by a `gymnasium.spaces.Dict`.
+This module defines the contracts of the folder. `perception` imports no other folder of this project: observations
+arrive as a dict of arrays, described by a `gymnasium.spaces.Dict`.
 """
 
 from collections.abc import Mapping
@@ -11,58 +11,82 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 Obs = Mapping[str, Tensor]
-"""Observations as the environment names them, batched: images uint8 (*B, H, W, C), vectors (*B, D),
-tokens int64 (*B, L)."""
+"""Batched observations by key: images uint8 (*B, H, W, C), vectors (*B, D), tokens int64 (*B, L)."""
 
 
 class Encoder(nn.Module):
-    """Observations to tokens: a global vector is one token, a patch grid is N, object slots are K.
+    """Base class of networks that map observations to tokens.
 
-    An encoder is built from the observation space it reads and says what it gives. Images come as the environments
-    emit them, uint8 and channels last; the encoder scales and transposes. `*B` is any number of batch axes (batch;
-    time and batch), none of them mixed with another.
+    A global vector is one token, a patch grid is N tokens, object slots are K tokens. An encoder is built from the
+    observation space that it reads. Images keep the environment's format, uint8 and channels last; the encoder scales
+    and transposes them. `*B` stands for any number of batch axes (batch, or time and batch); every element is encoded
+    independently.
+
+    Args:
+        space: Observation space.
     """
 
     keys: tuple[str, ...]
-    """The observation keys it reads."""
+    """Keys of the observations that the encoder reads."""
     num_tokens: int
+    """Number of tokens per observation."""
     dim: int
+    """Width of a token."""
 
     def __init__(self, space: spaces.Dict):
         super().__init__()
         self.space = space
 
     def forward(self, obs: Obs) -> Tensor:
-        """(*B, num_tokens, dim), float32 whatever the inputs' types."""
+        """Encode observations.
+
+        Args:
+            obs: Observations with batch axes *B, as described by `space`.
+
+        Returns:
+            Tokens (*B, num_tokens, dim), float32 for every input type.
+
+        Raises:
+            WrongObservation: If a key is missing or has another shape than in `space`.
+        """
         raise NotImplementedError("forward(obs) -> (*B, num_tokens, dim)")
 
 
 class SelfSupervised(Encoder):
-    """An encoder that teaches itself."""
+    """Base class of self-supervised learners. As an encoder, it gives the tokens of the encoder under training."""
 
     encoder: Encoder
-    """What is trained."""
+    """The encoder to train."""
     steady: Mapping[str, float] = {}
-    """Submodules whose learning rate is not annealed, each with how many times as high as the others' it is."""
+    """Submodules with a constant learning rate: {name: factor on the base learning rate}."""
 
     @property
     def kept(self) -> Encoder:
-        """What is kept after training: the trained encoder, unless a method holds a better copy of it."""
+        """The encoder to save after training: `encoder`, unless a method keeps a better copy (a momentum teacher)."""
         return self.encoder
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar loss and the numbers to log (losses, collapse indicators), each a scalar tensor."""
+        """Compute the training loss.
+
+        Args:
+            batch: Observations under "obs", (*B, ...); methods that use time also read "first" (T, B).
+
+        Returns:
+            The scalar loss, and the values to log (losses, collapse indicators), each a scalar tensor.
+        """
         raise NotImplementedError("loss(batch) -> (scalar, {name: scalar})")
 
     def after_update(self) -> None:
-        """What follows an optimizer step (a momentum teacher moves); nothing by default."""
+        """Hook that runs after every optimizer step, for example to update a momentum teacher. The default does
+        nothing.
+        """
 
 
 class ObjectDiscovery(Encoder):
-    """An encoder whose tokens are objects."""
+    """Base class of encoders whose tokens are objects."""
 
     def masks(self, obs: Obs) -> Tensor:
-        """(*B, num_tokens, H, W) soft masks that sum to 1 over the tokens."""
+        """Return soft object masks (*B, num_tokens, H, W) of observations (*B, ...). They sum to 1 over the tokens."""
         raise NotImplementedError("masks(obs) -> (*B, num_tokens, H, W)")
 
 

@@ -1,4 +1,4 @@
-"""Nested dicts of arrays or tensors: what observations, rows, states and memories are."""
+"""Operations on nested dicts of arrays or tensors (observations, rows, states and memories)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply `function` to the corresponding leaves of nested dicts of the same keys."""
+    """Apply `function` to the corresponding leaves of nested dicts with equal keys."""
     head = trees[0]
     if isinstance(head, Mapping):
         return {key: tree_map(function, *(tree[key] for tree in trees)) for key in head}
@@ -16,10 +16,10 @@ def tree_map(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 def index(tree: Any, i: Any) -> Any:
-    """`leaf[i]` for every leaf; `i` is whatever the leaves take as an index, a tensor also where they are arrays."""
+    """Return `leaf[i]` for every leaf. `i` is any index of the leaves; a tensor also works for arrays."""
 
     def take(leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray) and hasattr(i, "detach"):  # NumPy takes a tensor of one number for a number
+        if isinstance(leaf, np.ndarray) and hasattr(i, "detach"):  # NumPy treats a one-element tensor as a scalar
             return leaf[i.cpu().numpy()]
         return leaf[i]
 
@@ -27,9 +27,9 @@ def index(tree: Any, i: Any) -> Any:
 
 
 def object_array(things: Iterable[Any]) -> NDArray[np.object_]:
-    """n things of any kind as an array (n,), a leaf like any other: a simulator's snapshots, say."""
+    """Put n objects into an array (n,) of dtype object, for example a simulator's snapshots."""
     listed = list(things)
     array = np.empty(len(listed), object)
-    for i, thing in enumerate(listed):  # one by one: NumPy would look into lists
+    for i, thing in enumerate(listed):  # one by one, because NumPy would unpack lists
         array[i] = thing
     return array

@@ -1,1 +1,1 @@
-"""The command line: presets and one thin module per verb; the only place where parts are chosen."""
+"""The command line: one module per command, presets, and the assembly of configurations into objects."""

@@ -1,4 +1,4 @@
-"""`embodia`: one verb, one module, imported when it is asked for."""
+"""The `embodia` command. Each subcommand is one module, imported on demand."""
 
 import importlib
 import os
@@ -9,30 +9,32 @@ from collections.abc import Sequence
 from embodia.scripts.mistake import Mistake, nearest
 
 VERBS = {
-    "demo": "train, evaluate, record: the whole house in a few minutes",
-    "train": "train a preset; the run folder holds checkpoints, curves, films and a report card",
-    "eval": "judge a trained agent, random or the expert on unseen levels",
-    "record": "film a policy: its view, the map, actions, rewards, scores",
-    "imagine": "what a trained world model sees ahead: truth, imagination and error in one picture",
-    "collect": "write episodes to disk; export to Minari and to the LeRobotDataset v3 layout",
-    "pretrain": "an encoder that teaches itself on recorded episodes, pictures or films",
-    "probe": "what a pretrained encoder knows: linear, nearest neighbours, regression, beside controls",
-    "attention": "where a pretrained vision transformer looks, as pictures and films",
-    "segment": "the objects that a pretrained encoder finds without labels, as pictures and films",
-    "export": "generated homes as .glb with habitat-sim's configs",
-    "compare": "two runs on the same seeds: the difference, its interval, and whether it is noise",
-    "list": "presets, environments, agents, encoders",
-    "bench": "how fast, how well: training against plain SB3, video, homes, driving, pretrained encoders",
-    "doctor": "what this machine has, what is missing, and what that would enable",
+    "demo": "train, evaluate and record an agent in a few minutes",
+    "train": "train a preset; the run folder holds checkpoints, metrics, videos and a report card",
+    "eval": "evaluate a trained agent, or a baseline, on held-out levels",
+    "record": "record videos of a policy: its view, the map, actions, rewards and scores",
+    "imagine": "plot a world model's open-loop predictions beside the true observations",
+    "collect": "record episodes to disk; export them to Minari and LeRobotDataset v3",
+    "pretrain": "train an image encoder by self-supervision on episodes, images or videos",
+    "sample": "draw samples from a trained generative model: image grid, video of the denoising, quality",
+    "probe": "evaluate a pretrained encoder's features by linear probe, nearest neighbours and regression",
+    "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
+    "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",
+    "export": "write generated homes as .glb files with habitat-sim's configuration files",
+    "compare": "compare two runs on the same seeds, with confidence intervals and paired tests",
+    "list": "list presets, environments and methods (agents, encoders, planners, ...)",
+    "bench": "run benchmarks: speed, learning, planning, self-supervision, object discovery",
+    "doctor": "check the installation, and show what optional packages would enable",
 }
-USAGE = """usage: embodia VERB [--help]
+USAGE = """usage: embodia COMMAND [--help]
 
-Train embodied agents, evaluate them with confidence intervals, record what they did.
+Train embodied agents, evaluate them with confidence intervals, and record videos of them.
 
+commands:
 {verbs}
 
-`embodia VERB --help` says what a verb takes. A mistake of yours ends with exit code 2 and one message;
-EMBODIA_TRACEBACK=1 shows where it was found."""
+`embodia COMMAND --help` shows the arguments of a command. A user error prints one message and exits with code 2;
+set EMBODIA_TRACEBACK=1 to see its traceback."""
 
 
 ELSEWHERE = (
@@ -41,8 +43,9 @@ ELSEWHERE = (
     ("embodia.agents.training.rows", "NonFinite"),
     ("embodia.agents.training.scores", "ScoreError"),
     ("embodia.envs", "NoExpert"),
-    ("embodia.envs.driving.nuplan.maps", "NuPlanDataError"),
+    ("embodia.envs.driving.nuplan.files", "NuPlanDataError"),
     ("embodia.envs.driving.scenarios.pack", "PackError"),
+    ("embodia.envs.driving.simulation.closed_loop", "PlannerError"),
     ("embodia.envs.homes.episodes.dataset", "EpisodeError"),
     ("embodia.envs.homes.engines.habitat_sim_engine", "HabitatSimMissing"),
     ("embodia.envs.homes.navmesh.navmesh", "NavMeshError"),
@@ -50,18 +53,21 @@ ELSEWHERE = (
     ("embodia.envs.drawing.scene", "SceneError"),
     ("embodia.envs.video.clips", "VideoError"),
     ("embodia.envs.workers", "WorkerError"),
+    ("embodia.envs.worlds", "MetricsError"),
+    ("embodia.envs.worlds", "ObservationError"),
     ("gymnasium.error", "Error"),
+    ("embodia.perception.generative", "NonFinite"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
 )
-"""Exceptions whose message is for the user: bad files, bad numbers, unknown names, workers that died."""
+"""Exceptions that are user errors, so only their message is shown: bad files, bad values, unknown names, ..."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; its exit code."""
+    """Run one command and return its exit code."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<9} {line}" for verb, line in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<10} {line}" for verb, line in VERBS.items())))
         return 0 if arguments else 2
     try:
         return run(arguments[0], arguments[1:])
@@ -79,20 +85,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def threads(cores: int) -> int:
-    """For torch, unless OMP_NUM_THREADS says. Small nets gain little from more, and on a machine that is also doing
-    something else, threads that wait for one another cost ten times what they bring."""
+    """Default number of torch threads on a machine with this many cores.
+
+    It is low because small networks gain little from more threads, and on a busy machine threads that wait for each
+    other can be ten times slower.
+    """
     return max(1, cores // 4)
 
 
 def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
-        raise Mistake(f"{verb} is no verb. {nearest(verb, VERBS)}")
+        raise Mistake(f"unknown command {verb}. {nearest(verb, VERBS)}")
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     return int(importlib.import_module(f"embodia.scripts.commands.{verb}").main(arguments))
 
 
 def mistakes() -> tuple[type[Exception], ...]:
-    """The exceptions that are the user's to mend; those of a module that nobody imported cannot have been raised."""
+    """Return the exceptions that are user errors; a module that is not imported cannot have raised any."""
     raised = [getattr(sys.modules[module], name) for module, name in ELSEWHERE if module in sys.modules]
     return (Mistake, OSError, *raised)
 

@@ -1,7 +1,7 @@
-"""Options of this test suite, and one thing that pytest must not do.
+"""Command-line options of this test suite.
 
 pytest --strict-skips                                   # CI: fail on a skipped test that is not expected below
-pytest -m slow --part 1/4 --passed slow-passed.txt      # the slow tests in parts; started again, it goes on
+pytest -m slow --part 1/4 --passed slow-passed.txt      # the slow tests in parts; a second run continues
 """
 
 import zlib
@@ -14,13 +14,13 @@ EXPECTED_SKIPS = {
     "test_a_missing_gpu_is_named": "there is a CUDA device",
     "test_habitat_sim_that_is_not_installed_is_one_line": "habitat_sim is installed",
 }
-"""Tests that may be skipped under --strict-skips, and why: they need a machine without what they name."""
+"""Tests that may be skipped under --strict-skips, with the reason: each needs a machine without this feature."""
 
 
 class RootIsNoTestPackage:
     """Collects the root as a plain directory.
 
-    It is the package `embodia`, and pytest would import it a second time under the name of the checkout's folder.
+    The root is the package `embodia`, and pytest would import it a second time under the name of the checkout's folder.
     """
 
     @staticmethod
@@ -30,13 +30,13 @@ class RootIsNoTestPackage:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("embodia")
-    group.addoption("--strict-skips", action="store_true", help="fail if a test is skipped that is not expected to be")
-    group.addoption("--part", default="1/1", metavar="I/N", help="run the I-th of N parts of the chosen tests")
-    group.addoption("--passed", type=Path, metavar="FILE", help="leave out the tests in FILE; add those that pass")
+    group.addoption("--strict-skips", action="store_true", help="fail if an unexpected test is skipped")
+    group.addoption("--part", default="1/1", metavar="I/N", help="run part I of N of the selected tests")
+    group.addoption("--passed", type=Path, metavar="FILE", help="skip the tests listed in FILE; add those that pass")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Hooks of a conftest.py do not see its own folder's parent collected; those of a registered plugin do.
+    # The hooks of a conftest.py are not called for the folder above it; those of a registered plugin are.
     config.pluginmanager.register(RootIsNoTestPackage())
     part, parts = config.getoption("--part").split("/")
     if not 1 <= int(part) <= int(parts):
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of one part, by a hash of their names, and of those the ones that have not passed yet."""
+    """Keep the tests of one part (by a hash of their names) that have not passed yet."""
     part, parts = map(int, config.getoption("--part").split("/"))
     passed = read(config.getoption("--passed"))
 
@@ -60,7 +60,7 @@ def read(file: Path | None) -> set[str]:
 
 
 class Outcomes:
-    """What came of the tests: those that passed are remembered, those that were skipped are counted."""
+    """Record the tests that passed, and count those that were skipped."""
 
     def __init__(self, config: pytest.Config):
         self.passed: Path | None = config.getoption("--passed")

@@ -1,4 +1,4 @@
-"""Corridors to learn in: seven cells, a far prize and a near one, and the life of an agent in them."""
+"""A small task for learning: corridors of seven cells with a large far reward and a small near one."""
 
 import copy
 
@@ -10,7 +10,7 @@ CELL = spaces.Dict({"cell": spaces.Discrete(7)})
 
 
 class Corridors:
-    """n corridors of seven cells: start in the middle, the right end pays 1, the left end 0.1; both end the episode."""
+    """n corridors of seven cells, from the middle: the right end gives 1, the left 0.1, and both end the episode."""
 
     def __init__(self, n):
         self.n, self.cell = n, np.full(n, 3)
@@ -31,7 +31,7 @@ class Corridors:
 
 
 def live(agent, buffer, env, carry, steps):
-    """The training loop without its book-keeping; the carry after `steps` rows."""
+    """Run a minimal training loop for `steps` rows and return the carry."""
     for _ in range(steps):
         row = env.row()
         action, carry, _ = agent.act(row["obs"], carry, row["first"], "train")
@@ -43,7 +43,7 @@ def live(agent, buffer, env, carry, steps):
 
 
 def assert_resumes(make, weights, folder, before, after):
-    """An agent of other weights that takes everything back goes on as the first one does, bit for bit."""
+    """Assert that an agent with other weights continues bit for bit like the first one after loading its state."""
     agent, other, env = make(0), make(1), Corridors(4)
     buffer, other_buffer = agent.buffer(), other.buffer()
     carry = live(agent, buffer, env, agent.initial(4), before)

@@ -1,4 +1,4 @@
-"""Environments and agents for tests: small, exact, with known answers."""
+"""Small environments and agents for tests, with known optimal results."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from embodia.agents.training.buffers.no_buffer import NoBuffer
 
 
 class CountingEnv(gym.Env):
-    """Counts its steps and shows the count and its level's seed; ends after `length` steps.
+    """Counts its steps; observations are the count and the level's seed; an episode has `length` steps.
 
-    Terminates on even seeds, is truncated on odd ones. Reward is the count. The expert says count % 3.
-    `broken` names what goes wrong at step 3 of any episode: "raise", "nan_obs", "nan_reward", "die", "odd_error".
+    It terminates for even seeds and is truncated for odd ones. The reward is the count, the expert's action count % 3.
+    `broken` is the fault at step 3 of any episode: "raise", "nan_obs", "nan_reward", "die", "odd_error".
     """
 
     metadata = {"render_modes": ["rgb_array"], "scores": {"success": "higher", "count": "lower"}}  # noqa: RUF012
@@ -82,7 +82,7 @@ class CountingEnv(gym.Env):
 
 
 class Unpicklable(Exception):
-    """Cannot be rebuilt elsewhere."""
+    """An exception that cannot be pickled."""
 
     def __init__(self, message: str):
         super().__init__(message)
@@ -93,9 +93,9 @@ class Unpicklable(Exception):
 
 
 class CountingAgent(Agent):
-    """Its carry counts the rows since `first`; it asserts that the environment's count is the same.
+    """An agent whose carry counts the rows since `first` and must equal the environment's count.
 
-    Any slip of a loop, buffer or evaluation in handing memory on, resetting it or replaying rows fails here.
+    It detects errors of a loop, buffer or evaluation in passing memory on, resetting it or replaying rows.
     """
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space[Any]):
@@ -125,9 +125,9 @@ class CountingAgent(Agent):
 
 
 class EverySpaceEnv(gym.Env):
-    """One observation key for every kind of space with a fixed shape, nested too; actions as given.
+    """One observation key for every kind of space with a fixed shape, also nested; any action space.
 
-    `pair` adds a Tuple, which Gymnasium allows and the contract of an observation (a dict of arrays) does not.
+    `pair` adds a Tuple, which Gymnasium allows but the contract of an observation (a dict of arrays) does not.
     """
 
     def __init__(self, action_space: spaces.Space[Any] | None = None, pair: bool = True):
@@ -164,9 +164,9 @@ class EverySpaceEnv(gym.Env):
 
 
 class IdentityEnv(gym.Env):
-    """Reward 1 for doing what is shown (or, continuous, minus the squared distance to it); 0.0 at best is known.
+    """Reward 1 for the action that equals the observation (continuous: minus the squared distance to it).
 
-    The optimum of an episode of `length` steps is `length` where actions are discrete and 0 where they are continuous.
+    The optimal return of an episode of `length` steps is `length` for discrete actions and 0 for continuous ones.
     """
 
     metadata = {"scores": {"success": "higher"}}  # noqa: RUF012
@@ -211,7 +211,7 @@ class IdentityEnv(gym.Env):
 
 
 class CueEnv(gym.Env):
-    """A cue is shown once, at the start; three steps later it must be named. Only memory can do it."""
+    """A cue is visible only at the start and must be repeated three steps later, which requires memory."""
 
     def __init__(self):
         self.observation_space = spaces.Dict({"cue": spaces.Box(0, 1, (3,), np.float32)})
@@ -234,3 +234,33 @@ class CueEnv(gym.Env):
 
     def expert_action(self):
         return self.cue
+
+
+class Named(CountingEnv):
+    """Its levels have names: one for every ten seeds."""
+
+    begun: list[str] = []  # noqa: RUF012
+
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        name = f"place {self.level // 10}"
+        self.begun.append(name)
+        return obs, {"level": name}
+
+
+class Shown(gym.Env):
+    """Shows what it is given, under a space for three bytes and one number."""
+
+    observation_space = spaces.Dict(
+        {"bytes": spaces.Box(0, 255, (3,), np.uint8), "x": spaces.Box(-1, 1, (), np.float32)}
+    )
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def reset(self, *, seed=None, options=None):
+        return {"bytes": np.zeros(3, np.uint8), "x": np.float32(0)}, {}
+
+    def step(self, action):
+        return self.shown, 0.0, False, False, {}

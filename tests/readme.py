@@ -1,4 +1,4 @@
-"""The README's table "Beside the papers", read as rows and numbers."""
+"""Parser of the README's table "Beside the papers"."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 
 class Row(NamedTuple):
-    """The four cells."""
+    """The four cells of a row."""
 
     what: str
     paper: str
@@ -18,14 +18,14 @@ class Row(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """Of "3 seeds" or "one seed"."""
+        """The number in "3 seeds" or "one seed"."""
         found = re.search(r"(\d+|one) seed", self.what)
         assert found, f"{self.what}: of how many seeds?"
         return 1 if found[1] == "one" else int(found[1])
 
 
 class Said(NamedTuple):
-    """A number with its interval; without one, that of its last digit."""
+    """A number with its interval; by default the rounding interval of its last digit."""
 
     value: float
     low: float
@@ -36,7 +36,7 @@ class Said(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Top to bottom; a cell that says "the same" is the one above it."""
+    """Return all rows; a cell "the same" has the content of the cell above."""
     section = TEXT.split("## Beside the papers")[1].split("\n## ")[0]
     found: list[Row] = []
     for line in section.splitlines():
@@ -47,13 +47,13 @@ def rows() -> list[Row]:
 
 
 def row(command: str, about: str = "") -> Row:
-    """The one row of `embodia command` whose first cell names what it is about."""
+    """Return the only row of `embodia command` whose first cell contains `about`."""
     (found,) = (each for each in rows() if each.what.startswith(f"`embodia {command}`") and about in each.what)
     return found
 
 
 def said(cell: str, words: str = "") -> Said:
-    """The first number behind the words: "open loop 0.49 [0.39, 0.59]"."""
+    """Return the first number after the words, as in "open loop 0.49 [0.39, 0.59]"."""
     number = r"(-?\d+(?:\.(\d+))?)"
     found = re.search(rf"{re.escape(words)}\s*{number}(?: \[{number}, {number}\])?", cell)
     assert found, f"no number behind {words!r} in {cell!r}"

@@ -1,4 +1,4 @@
-"""The house: arrows between folders run one way, rooms stay small, and the wheel's list names every one of them."""
+"""Tests of the structure: allowed imports between folders, no cycles, small folders, complete list of packages."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agents", "envs", "perception", "planners", "scripts")
 VOCABULARY = ("envs.driving.types", "envs.driving.map", "envs.driving.vehicle")
-"""What planners may know of the roads: DESIGN, section 1."""
+"""Modules of `envs` that planners may import: DESIGN, section 1."""
 ALLOWED = {
     "envs": set(),
     "perception": set(),
@@ -53,7 +53,7 @@ def test_arrows_run_one_way(folder):
 
 
 def room(name):
-    """The folder that a dotted name lies in: the deepest one that exists."""
+    """Return the folder of a dotted name, the deepest one that exists."""
     parts = name.split(".")
     while not (ROOT.joinpath(*parts)).is_dir():
         parts.pop()
@@ -62,12 +62,12 @@ def room(name):
 
 
 def test_rooms_form_no_cycle():
-    """A folder's promise (its `__init__`) is everybody's; its modules are the room."""
+    """Import graph of the folders, without their `__init__` modules (contracts), which any folder may import."""
     graph = {}
     for path in modules():
         here = str(path.parent.relative_to(ROOT))
         graph.setdefault(here, set()).update({room(name) for name in imports(path)} - {here, None})
-    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the rooms
+    list(TopologicalSorter(graph).static_order())  # raises CycleError with the folders' names
 
 
 def test_rooms_are_small_and_promise_something():
@@ -103,10 +103,11 @@ LOOPS = {
     "agents/reinforcement/dreamer.py": "an agent's update",
     "agents/reinforcement/mpc.py": "an agent's update",
     "agents/reinforcement/td_mpc2.py": "an agent's update",
+    "perception/generative/flows/gan.py": "two optimizers, one for each player",
     "perception/scores/probe.py": "linear probes, by LBFGS on all data at once",
     "scripts/bench/planning/update_rate.py": "times bare updates on noise",
 }
-"""Who may call `backward()`, and why."""
+"""Modules that may call `backward()`, and why."""
 
 
 def test_there_is_no_second_training_loop():

@@ -1,4 +1,4 @@
-"""`import embodia`: make, load, evaluate, record; and agents that predict as SB3's do."""
+"""Tests of `import embodia`: make, load, evaluate, record, and agents with SB3's `predict`."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ TASK = "MiniGrid-Empty-5x5-v0"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of a moment: a recurrent cloner."""
+    """A short training run of a recurrent behaviour cloning agent."""
     folder = tmp_path_factory.mktemp("runs") / "cloner"
     flags = "--env.id embodia/MiniGrid-Empty-5x5-v0 --agent.memory 8 --agent.sequence-length 8 --agent.batch-size 4"
     small = "--steps 400 --evaluation.episodes 4 --evaluation.during 4 --evaluation.films 0 --agent.learning-starts 100"
@@ -33,7 +33,7 @@ def test_make_gives_one_world_or_many():
     assert isinstance(one, gym.Env)
     assert four.num_envs == 4
     assert four.reset(seed=0)[0]["symbolic"].shape[0] == 4
-    with pytest.raises(Mistake, match="Nearest: MiniGrid-Empty-5x5-v0"):
+    with pytest.raises(Mistake, match="Did you mean MiniGrid-Empty-5x5-v0"):
         embodia.make("MiniGrid-Empty5x5-v0")
 
 
@@ -71,7 +71,7 @@ def test_a_loaded_agent_is_evaluated_where_it_was_trained_and_filmed(run, tmp_pa
     by_agent, by_path = embodia.evaluate(agent, episodes=5), embodia.evaluate(run, episodes=5)
     assert by_agent.scores == by_path.scores
     assert by_agent.scores["success"].low <= by_agent.scores["success"].value <= by_agent.scores["success"].high
-    assert "5 episodes\n" in str(by_agent)
+    assert "5 episodes, 1 distinct levels\n" in str(by_agent)
     (film,) = embodia.record(agent, seeds=(3,), out=tmp_path / "films")
     assert len(video.read(film)) > by_agent.episodes[3].length
 
@@ -86,14 +86,14 @@ def test_any_agent_is_evaluated_in_an_environment_of_ones_own():
 
 
 def test_no_such_run_and_no_such_checkpoint(run, tmp_path):
-    with pytest.raises(Mistake, match="is no run"):
+    with pytest.raises(Mistake, match="is not a run"):
         embodia.load(tmp_path / "nowhere")
     with pytest.raises(Mistake, match="no checkpoint 77"):
         embodia.load(run, checkpoint="77")
 
 
 def test_runs_made_before_the_one_import_name_still_evaluate(run, tmp_path):
-    """Their configurations name the module `envs`."""
+    """The configurations of old runs name the module `envs`."""
     old = tmp_path / "old"
     shutil.copytree(run, old)
     config = json.loads((old / "config.json").read_text())
@@ -116,7 +116,7 @@ def test_python_m_embodia_is_the_command():
 
 
 def test_folders_of_a_research_repository_disturb_nothing(tmp_path):
-    """Its own `envs`, `agents` and `scripts`, in the current folder and first on the path."""
+    """A project with its own `envs`, `agents` and `scripts`, in the current folder and first on the path."""
     for name in ("agents", "envs", "perception", "planners", "scripts", "tests"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemError('somebody else')")

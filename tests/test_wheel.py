@@ -1,4 +1,4 @@
-"""A wheel installs `embodia` and nothing else, and works beside other people's packages of our folders' names."""
+"""Tests that a wheel installs only `embodia`, and works beside other packages with our folders' names."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "build", "runs", "datasets", "*.egg-info
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that nothing is left in the checkout."""
+    """Build from a copy, so that no files are left in the checkout."""
     place = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, place / "source", ignore=LEFT_OUT)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(place), "."]
@@ -37,7 +37,7 @@ def test_the_wheel_holds_one_package_with_every_module(wheel):
 
 
 def test_the_wheel_works_beside_another_package_called_agents(wheel, tmp_path):
-    """OpenAI's SDK is imported as `agents`; a stand-in lies in the same folder of packages."""
+    """OpenAI's SDK is imported as `agents`; a substitute is installed next to embodia."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "__init__.py").write_text("class Runner: pass")

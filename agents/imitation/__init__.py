@@ -1,1 +1,1 @@
-"""Agents that learn from an expert: behaviour cloning, DAgger, and driving planners with weights."""
+"""Agents that learn from an expert: behaviour cloning, DAgger, and learned driving planners."""

@@ -1,4 +1,4 @@
-"""Behaviour cloning: do as the expert did, by maximum likelihood on its actions (Pomerleau 1991)."""
+"""Behaviour cloning: maximum likelihood of the expert's actions (Pomerleau 1991)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,58 +24,60 @@ NOISE_STEPS = 4096
 
 @dataclass(frozen=True)
 class BCConfig:
-    """Behaviour cloning. In training the expert drives and each row it drove through is a label."""
+    """Behaviour cloning. In training the expert acts, and each of its actions is a label."""
 
     seed: int = 0
-    """Of the data set's shuffling and of drawn actions."""
+    """Random seed of the data set's shuffling and of sampled actions."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     hidden: tuple[int, ...] = (128,)
     """Widths of the layers between encoder (or memory) and head."""
     memory: int = 0
-    """Size of the GRU that remembers the episode; 0 for none."""
+    """Size of the GRU memory; 0 for none."""
     memory_skip: bool = False
-    """Let the head read the encoder's tokens beside the memory, and not the memory alone: learns faster."""
+    """Feed the encoder's tokens to the head in addition to the memory; learns faster."""
     temperature: float = 0.0
-    """In evaluation 0 takes the likeliest action; above, actions are drawn, the more sharply the lower it is: who
-    always does the likeliest can do it for ever, turning left and right before a wall."""
+    """Softmax temperature in evaluation. 0 takes the most likely action; above 0, actions are sampled. Sampling avoids
+    endless loops, such as turning left and right in front of a wall."""
     components: int = 5
-    """Gaussians of the head of a continuous action space."""
+    """Number of Gaussians of the head of a continuous action space."""
     learning_rate: float = 1e-3
-    """Of AdamW."""
+    """AdamW's learning rate."""
     warmup: int = 50
     """Updates over which the learning rate rises from 0."""
     anneal_rows: int = 0
-    """Rows (over all worlds) in the latter half of which the learning rate falls to a fiftieth; 0 keeps it."""
+    """Rows (over all environments) after which the learning rate has fallen to a fiftieth; it falls over the second
+    half of them. 0 keeps it constant."""
     weight_decay: float = 1e-4
-    """Of AdamW."""
+    """AdamW's weight decay."""
     clip: float = 1.0
-    """Greatest norm of the gradient."""
+    """Maximum gradient norm (gradients are clipped to it)."""
     batch_size: int = 128
-    """Rows per update, or pieces of episodes."""
+    """Rows per update, or sequences per update if `sequence_length` is set."""
     sequence_length: int | None = None
-    """Consecutive rows in a piece; memory learns to remember over as many. None: 32 with memory, else single rows.
-    An encoder that reads a map once for all rows that share it (`SymbolGridCNN`) is several times faster on pieces."""
+    """Consecutive rows in a sequence, over which the memory is trained. None: 32 with memory, otherwise single rows.
+    With encoders that read a map once for all rows that share it (`SymbolGridCNN`), sequences are several times
+    faster."""
     learning_starts: int = 1000
     """Labels collected before the first update."""
     train_freq: int = 64
-    """Rows (of all worlds side by side) between two rounds of learning."""
+    """Steps of every environment between two rounds of updates."""
     gradient_steps: int = 64
-    """Updates in a round."""
+    """Updates per round."""
     buffer_size: int | None = None
-    """Rows kept at most, the oldest episodes going first; None keeps all."""
+    """Maximum number of rows kept; the oldest episodes are removed first. None keeps all."""
 
 
 class BC(Agent):
-    """Clones the expert from episodes the expert drives, or from recorded ones.
+    """Behaviour cloning from the expert's own episodes, or from recorded ones.
 
-    The label of a row is `extras["expert_action"]`, or the action taken where the rows hold no expert's. Where rows
-    hold what the memory was (`extras["memory"]`), a piece of an episode begins with it, else with an empty memory.
+    The label of a row is `extras["expert_action"]`, or the action taken if the rows have no expert action. If the rows
+    store the memory (`extras["memory"]`), a sequence starts from it, otherwise from zero memory.
 
     Args:
-        encoder: reads the observations; its `space` is the agent's.
+        encoder: reads the observations; its `space` is the agent's observation space.
         action_space: Discrete, MultiDiscrete or Box.
-        config: the settings.
+        config: hyperparameters.
     """
 
     needs_expert: tuple[Mode, ...] = ("train",)
@@ -83,7 +85,7 @@ class BC(Agent):
     def __init__(self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None):
         self.config = config or BCConfig()
         if self.config.memory and self.config.sequence_length == 1:
-            raise ValueError("memory learns from pieces of episodes; set sequence_length to 2 or more, or leave it out")
+            raise ValueError("memory is trained on sequences; set sequence_length to 2 or more, or omit it")
         self.observation_space, self.action_space = encoder.space, action_space
         self.device = choose_device(self.config.device)
         c = self.config
@@ -97,13 +99,15 @@ class BC(Agent):
         self.rows = 0  # acted on in training
 
     def _evaluation_noise(self) -> Tensor | None:
-        """Gumbel noise (steps, classes) of the evaluation's draws: step t's is that of every episode, so that results
-        can be repeated and do not depend on the worlds beside."""
+        """Gumbel noise (steps, classes) for sampling in evaluation.
+
+        Step t of every episode uses row t, so results are reproducible and independent of the other environments.
+        """
         head = self.policy.head
         if not self.config.temperature:
             return None
         if not isinstance(head, ClassHead):
-            raise ValueError(f"temperature is of discrete actions; set it to 0 for {self.action_space}")
+            raise ValueError(f"temperature applies to discrete actions only; set it to 0 for {self.action_space}")
         uniform = torch.rand(NOISE_STEPS, sum(head.sizes), generator=torch.Generator().manual_seed(self.config.seed))
         return -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6))).to(self.device)
 
@@ -115,14 +119,14 @@ class BC(Agent):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """The expert's action in training (the carry stays as it is); else the policy's likeliest."""
+        """The expert's action in training (the carry is unchanged); the policy's action in evaluation."""
         if mode in self.needs_expert:
             self.rows += len(first)
             return np.asarray(obs["expert_action"]), carry, {}
         return self._evaluated(obs, carry, first)
 
     def _evaluated(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Array, Carry, dict[str, Array]]:
-        """The likeliest action, or one drawn at the evaluation's temperature."""
+        """The most likely action, or one sampled at `temperature`."""
         features, after = self._features(obs, carry, first)
         head = self.policy.head
         if self.noise is None:
@@ -154,14 +158,14 @@ class BC(Agent):
 
     @property
     def length(self) -> int | None:
-        """Rows of a piece; None for single rows."""
+        """Number of rows in a sequence; None for single rows."""
         return self.config.sequence_length or (32 if self.config.memory else None)
 
     def offline(self) -> Pieces:
         return Pieces(self.config.batch_size, self.length, keys=self.policy.encoder.keys)
 
     def update(self, batch: Batch) -> Numbers:
-        """One step of AdamW on rows (B, ...) or pieces (T, B, ...) with `mask`; loss and accuracy (or error)."""
+        """One AdamW step on rows (B, ...) or sequences (T, B, ...) with `mask`; logs loss and accuracy (or error)."""
         obs = {key: batch["obs"][key] for key in self.policy.encoder.keys}
         label = batch["extras"].get("expert_action", batch["action"])
         rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
@@ -187,7 +191,7 @@ class BC(Agent):
 
     @torch.no_grad()
     def _agreement(self, features: Tensor, label: Tensor) -> Numbers:
-        """How far the policy's likeliest action is the expert's."""
+        """Agreement of the most likely action with the label: accuracy, or mean absolute error if continuous."""
         action = self.policy.head.mode(features)
         if label.dtype.is_floating_point:
             return {"error": (action - label).abs().mean()}

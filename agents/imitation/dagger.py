@@ -1,4 +1,4 @@
-"""DAgger: learn from the expert's advice in the states the learner itself gets into (Ross, Gordon & Bagnell 2011)."""
+"""DAgger: learn the expert's actions in states that the learner itself visits (Ross, Gordon & Bagnell 2011)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from embodia.perception import Encoder
 
 @dataclass(frozen=True)
 class DAggerConfig(BCConfig):
-    """DAgger. A round is `train_freq` rows and then `gradient_steps` updates on everything collected so far."""
+    """DAgger. A round is `train_freq` steps of every environment, then `gradient_steps` updates on all data so far."""
 
     beta: float = 0.0
-    """Round i is driven by the expert with probability beta ** i (algorithm 3.1): 0 lets it drive the first alone."""
+    """In round i the expert acts with probability beta ** i (algorithm 3.1). With 0 it acts in the first round only."""
     explore: bool = True
-    """Whether the learner draws its actions in training, or takes the likeliest."""
+    """Sample the learner's actions in training; otherwise take the most likely action."""
 
 
 class DAgger(BC):
-    """Behaviour cloning whose data set is gathered by the learner and labelled by the expert.
+    """Behaviour cloning on data that the learner collects and the expert labels.
 
-    Who drives is drawn anew for every world and step, as in the paper's mixture policy. With memory the learner's own
-    memory runs along while the expert drives, and each row keeps what it was before (stored state: Kapturowski et al.
-    2019, R2D2), so that a piece from the middle of an episode is learned with a past. Its control is `BC` with the
-    same settings: as many labels, as many updates, all from the expert's own episodes.
+    The acting policy (learner or expert) is sampled for each environment and step, as in the paper's mixture policy.
+    The learner's memory is updated also while the expert acts. Each row stores the memory before it (stored state:
+    Kapturowski et al. 2019, R2D2), so training on a sequence from the middle of an episode starts from it. The
+    baseline is `BC` with the same settings: as many labels and updates, all from the expert's own episodes.
     """
 
     config: DAggerConfig
@@ -39,14 +39,14 @@ class DAgger(BC):
 
     @property
     def beta(self) -> float:
-        """Probability that the expert drives a step in this round."""
+        """Probability that the expert acts in a step of this round."""
         return self.config.beta ** (self.updates // self.config.gradient_steps)
 
     @torch.no_grad()
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """In training the learner's action, or with probability beta the expert's; else as `BC`."""
+        """In training the learner's action, or with probability beta the expert's; in evaluation as `BC`."""
         if mode != "train":
             return self._evaluated(obs, carry, first)
         remembered = {"memory": carry["memory"].half().cpu().numpy()} if "memory" in carry else {}

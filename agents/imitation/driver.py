@@ -1,4 +1,4 @@
-"""An agent that drives as a planner says; a planner with weights clones recorded drives of the expert."""
+"""An agent that drives with a planner; a learned planner is trained on recorded drives of the expert."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,38 +19,39 @@ from embodia.planners import DrivingPlanner
 
 @dataclass(frozen=True)
 class DriverConfig:
-    """A planner on roads. One with weights learns from drives of the expert that are recorded first."""
+    """A driving planner. A learned planner is trained on drives of the expert, which are recorded first."""
 
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     planner: Annotated[Any, DrivingPlanner] = "idm"
-    """Who plans."""
+    """Planner."""
     drives: int = 200
-    """Drives of the expert that are recorded to learn from, unless --data names others."""
+    """Number of expert drives to record as training data, unless --data is given."""
     batch_size: int = 256
     """Rows per update."""
     learning_rate: float = 1e-3
-    """Of AdamW, at its highest; it falls to 0 along a cosine."""
+    """AdamW's peak learning rate; it falls to 0 along a cosine."""
     warmup: int = 100
     """Updates over which the learning rate rises from 0."""
     weight_decay: float = 1e-4
-    """Of matrices and kernels."""
+    """AdamW's weight decay, of matrices and kernels only."""
     clip: float | None = 1.0
-    """Greatest norm of the gradient; None for no limit."""
+    """Maximum gradient norm (gradients are clipped to it); None for no limit."""
 
 
 class Driver(Agent):
-    """Does what the environment's expert does, and that is `driving_planner` wherever this agent is judged.
+    """Takes the environment's expert action; where this agent is evaluated, that expert is `driving_planner`.
 
-    The environment asks the planner, who sees the whole scene and not the observation alone. What it learns from is
-    rows (B, ...) whose label is `extras["expert_action"]`, poses (B, 51) as the environment's trajectory actions.
+    The environment calls the planner, because it plans from the whole scene and not from the observation alone. A
+    learned planner is trained on rows (B, ...) whose label is `extras["expert_action"]`: poses (B, 51), in the layout
+    of the environment's trajectory actions.
 
     Args:
-        observation_space: of the roads.
-        action_space: of the roads.
-        planner: a `DrivingPlanner`; one with weights is an `nn.Module` and a `Learner`.
-        steps: updates of the whole training.
-        config: the settings.
+        observation_space: observation space of the driving environment.
+        action_space: action space of the driving environment.
+        planner: a `DrivingPlanner`; a learned one is an `nn.Module` and a `Learner`.
+        steps: total number of updates.
+        config: hyperparameters.
     """
 
     needs_expert: tuple[Mode, ...] = ("train", "eval")
@@ -85,14 +86,14 @@ class Driver(Agent):
         return NoBuffer()
 
     def offline(self) -> Pieces | None:
-        """Single rows; None for a planner without weights."""
+        """Batches of single rows; None for a planner without weights."""
         return Pieces(self.config.batch_size) if self.training else None
 
     def update(self, batch: Batch) -> dict[str, Any]:
         """One step of the planner on rows (B, ...)."""
-        assert self.training is not None, "a planner without weights learns nothing"
+        assert self.training is not None, "a planner without weights cannot be trained"
         numbers = self.training.update(batch)
-        self.training.learner.eval()  # it drives between two updates
+        self.training.learner.eval()  # it acts between two updates
         return numbers
 
     def save(self, folder: Path) -> None:

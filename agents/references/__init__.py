@@ -1,1 +1,1 @@
-"""Agents that do not learn: random, expert, constant, wandering."""
+"""Non-learning baselines: random, expert, constant, and temporally correlated random actions."""

@@ -1,4 +1,4 @@
-"""An agent that does the same whatever it sees: what a policy can score that has learnt nothing of its eyes."""
+"""An agent that always takes the same action: the score of a policy that ignores its observations."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from embodia.agents.references.untrained import Untrained
 
 
 class Constant(Untrained):
-    """One action for ever (the Habitat papers' `forward-only` is one of these)."""
+    """Always takes the same action (for example the `forward-only` baseline of the Habitat papers)."""
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space[Any], action: Any):
         self.observation_space, self.action_space = observation_space, action_space

@@ -1,4 +1,4 @@
-"""An agent that does what the environment's privileged expert does: the bar of every comparison."""
+"""An agent that follows the environment's privileged expert: the upper reference of every comparison."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from embodia.agents.references.untrained import Untrained
 
 
 class Expert(Untrained):
-    """Follows `expert_action`; the environment raises NoExpert where its task has none."""
+    """Takes `expert_action`; an environment whose task has no expert raises NoExpert."""
 
     needs_expert: tuple[Mode, ...] = ("train", "eval")
 

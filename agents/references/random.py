@@ -1,4 +1,4 @@
-"""An agent that draws every action from the action space: the floor of every comparison."""
+"""An agent that samples every action from the action space: the lower reference of every comparison."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from embodia.agents.references.untrained import Untrained
 
 
 class Random(Untrained):
-    """Uniform actions (or as the space samples where it has no bounds)."""
+    """Samples actions as the action space does: uniformly where it is bounded."""
 
     def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space[Any], seed: int = 0):
         self.observation_space, self.action_space = observation_space, action_space

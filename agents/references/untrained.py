@@ -1,4 +1,4 @@
-"""What agents share that learn nothing."""
+"""The base class of agents that do not learn."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from embodia.agents.training.buffers.no_buffer import NoBuffer
 
 
 class Untrained(Agent):
-    """Keeps no rows, and writes checkpoints without weights."""
+    """An agent that stores no rows and has no weights."""
 
     def buffer(self) -> NoBuffer:
         return NoBuffer()
@@ -20,11 +20,11 @@ class Untrained(Agent):
         write_nothing(folder)
 
     def load(self, folder: Path) -> None:
-        """There is nothing to read."""
+        """Do nothing: there are no weights."""
 
 
 def write_nothing(folder: Path) -> None:
-    """An `agent.safetensors` without tensors: a checkpoint of an agent that has nothing to remember."""
+    """Write an `agent.safetensors` without tensors, for an agent without weights."""
     from safetensors.numpy import save_file
 
     save_file({}, folder / "agent.safetensors")

@@ -1,4 +1,4 @@
-"""An agent that wanders: random actions that persist for a while, which leads further than independent ones."""
+"""An agent with temporally correlated random actions, which explores further than independent ones."""
 
 from typing import Any
 
@@ -11,22 +11,23 @@ from embodia.agents.references.random import Random
 
 
 class Wander(Random):
-    """Actions between the bounds of a Box (A,), uniform at any time and correlated in time.
+    """Random actions in a bounded Box (A,), uniform at each time and correlated over time.
 
-    Each coordinate is u = Phi(x) between its bounds, with x' = persistence x + sqrt(1 - persistence^2) noise: an
-    autoregressive walk whose distribution stays the standard normal. Carry: {"x": (n, A)}.
+    Each coordinate is u = Phi(x), scaled to its bounds, with x' = persistence x + sqrt(1 - persistence^2) noise. This
+    autoregressive process has the standard normal distribution at each time. Carry: {"x": (n, A)}.
 
     Raises:
-        TypeError: for other action spaces.
+        TypeError: if the action space is not a bounded Box (A,).
+        ValueError: if persistence is not in [0, 1).
     """
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Space[Any], persistence: float = 0.7, seed: int = 0
     ):
         if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
-            raise TypeError(f"actions persist between the bounds of a Box (A,), not in {action_space}; take random")
+            raise TypeError(f"wander needs a bounded Box (A,) action space, not {action_space}; use random")
         if not 0 <= persistence < 1:
-            raise ValueError(f"persistence is {persistence}; give 0 (independent) to below 1 (for ever the same)")
+            raise ValueError(f"persistence is {persistence}; it must be in [0, 1), where 0 gives independent actions")
         super().__init__(observation_space, action_space, seed)
         self.persistence = persistence
 

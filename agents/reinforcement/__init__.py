@@ -1,1 +1,1 @@
-"""Agents that learn from reward: Stable-Baselines3's, Dreamer, TD-MPC2, and planning in a learned model (MPC)."""
+"""Agents that learn from reward: PPO, A2C and DQN of Stable-Baselines3, Dreamer, TD-MPC2, and MPC."""

@@ -1,4 +1,4 @@
-"""What Dreamer's actor and critic are made of: the policy, and the returns that both learn from."""
+"""Dreamer's actor network, and the lambda-returns that actor and critic are trained on."""
 
 from typing import Any
 
@@ -12,9 +12,14 @@ from embodia.planners.models.networks import rms_layer
 
 
 def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, gae_lambda: float | Tensor) -> Tensor:
-    """R_t = r_{t+1} + c_{t+1} ((1 - lambda) V_{t+1} + lambda R_{t+1}), bootstrapped from the last value.
+    """Compute R_t = r_{t+1} + c_{t+1} ((1 - lambda) V_{t+1} + lambda R_{t+1}), bootstrapped from the last value.
 
-    reward, cont, value: (H + 1, N), of the states 0..H -> (H, N). Lambda is one for all states, or each its own.
+    Args:
+        reward, cont, value: (H + 1, N), for the states 0..H.
+        gae_lambda: lambda, a number or one per state (H + 1, N).
+
+    Returns:
+        The returns of the states 0..H - 1, (H, N).
     """
     running = value[-1]
     returns = []
@@ -26,7 +31,7 @@ def lambda_returns(reward: Tensor, cont: Tensor, value: Tensor, gae_lambda: floa
 
 
 class Actor(nn.Module):
-    """A policy on the model's features: categorical with 1 % uniform, or a bounded Gaussian."""
+    """A policy on the world model's features: categorical, mixed with a uniform one, or a bounded Gaussian."""
 
     def __init__(self, space: spaces.Space[Any], features: int, units: int, unimix: float):
         super().__init__()
@@ -36,10 +41,10 @@ class Actor(nn.Module):
         elif isinstance(space, spaces.Box) and len(space.shape) == 1:
             self.net = zeroed(mlp(features, (units, units), 2 * space.shape[0], rms_layer))
         else:
-            raise TypeError(f"Dreamer acts in Discrete or one-dimensional Box spaces, not in {space}")
+            raise TypeError(f"Dreamer supports Discrete and one-dimensional Box action spaces, not {space}")
 
     def forward(self, features: Tensor) -> torch.distributions.Distribution:
-        """Over class indices (*B,), or over actions in [-1, 1] (*B, A)."""
+        """The distribution over class indices (*B,), or over actions in [-1, 1] (*B, A)."""
         raw = self.net(features)
         if isinstance(self.space, spaces.Discrete):
             probability = (1 - self.unimix) * raw.softmax(-1) + self.unimix / raw.shape[-1]

@@ -1,4 +1,4 @@
-"""Dreamer: an actor and a critic that learn in the imagination of a world model (Hafner et al. 2023, DreamerV3)."""
+"""Dreamer: an actor and a critic trained on imagined rollouts of a world model (Hafner et al. 2023, DreamerV3)."""
 
 import copy
 from collections.abc import Mapping
@@ -28,45 +28,49 @@ from embodia.planners.models.two_hot import TwoHot
 
 @dataclass(frozen=True)
 class DreamerConfig:
-    """Dreamer (V3). The paper's values, but for sizes and the train ratio, which are for a CPU."""
+    """DreamerV3 with the paper's hyperparameters, except for the sizes and train ratio, which are chosen for a CPU."""
 
     seed: int = 0
-    """Of the replay's draws."""
+    """Random seed of replay sampling."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     model: RSSMConfig = RSSMConfig()  # noqa: RUF009 (frozen)
     batch_size: int = 16
+    """Sequences per update."""
     sequence_length: int = 32
-    """Rows of a sequence."""
+    """Rows per sequence."""
     buffer_size: int = 200_000
-    """Rows kept, over all worlds."""
+    """Replay capacity in rows, over all environments."""
     learning_starts: int = 1000
+    """Transitions collected before the first update."""
     train_ratio: float = 128.0
     """Replayed rows per row of experience."""
     learning_rate: float = 3e-4
+    """LaProp's learning rate."""
     warmup: int = 200
     """Updates over which the learning rate rises from 0."""
     agc: float = 0.3
-    """Adaptive gradient clipping: greatest norm of each parameter's gradient, as a share of the parameter's norm."""
+    """Adaptive gradient clipping: maximum norm of each parameter's gradient, relative to the parameter's norm."""
     imagination_horizon: int = 15
-    """Steps imagined from each row."""
+    """Imagined steps from each row."""
     imagination_last: int = 0
     """Number of last rows of each sequence that imagination starts from; 0 for all of them."""
     gae_lambda: float = 0.95
-    """Decay of the lambda-returns that actor and critic learn from."""
+    """Lambda of the lambda-returns that actor and critic are trained on."""
     ent_coef: float = 3e-4
-    """Weight of the actor's entropy."""
+    """Entropy coefficient of the actor's loss."""
     unimix: float = 0.01
+    """Share of the uniform distribution in a discrete actor's probabilities."""
     tau: float = 0.02
-    """How far the slow critic, which regularises the critic, moves at each update."""
+    """Soft-update coefficient of the slow critic, which regularises the critic."""
     return_rate: float = 0.01
-    """Of the running percentiles of returns, by whose range advantages are divided."""
+    """Update rate of the running percentiles of returns; advantages are divided by their range."""
     replay_value_scale: float = 0.3
-    """Weight of the critic's loss on replayed rather than imagined rows."""
+    """Weight of the critic's loss on replayed rows, relative to that on imagined ones."""
 
 
 class DreamerNets(nn.Module):
-    """World model, actor and critic; the running range of returns is a buffer, so it is saved with them."""
+    """World model, actor and critic. The running range of returns is a buffer, so it is saved with them."""
 
     low: Tensor
     high: Tensor
@@ -85,19 +89,33 @@ class DreamerNets(nn.Module):
 
 
 def unit_actions(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space in which the actor and the model live: a Box becomes [-1, 1], its bounds lie outside.
+    """Return the action space that actor and model use: a Box is rescaled to [-1, 1], others are unchanged.
 
-    Raises ValueError for a Box without bounds.
+    Raises:
+        ValueError: if a Box has no bounds.
     """
     if not isinstance(space, spaces.Box):
         return space
     if not space.is_bounded():
-        raise ValueError(f"actions in {space} have no bounds to be scaled to; wrap the environment")
+        raise ValueError(f"Dreamer needs a bounded Box action space, not {space}; wrap the environment")
     return spaces.Box(-1.0, 1.0, space.shape, np.float32)
 
 
 class Dreamer(Agent):
-    """Carry: the model's state and the last action. Continuous actions are [-1, 1] inside, scaled to the space."""
+    """DreamerV3 (Hafner et al. 2023).
+
+    The carry holds the model's state and the last action. Continuous actions are in [-1, 1] inside the agent and
+    scaled to the action space outside.
+
+    Args:
+        observation_space: of the environment.
+        action_space: Discrete or a bounded Box (A,).
+        encoder: reads the observations.
+        config: hyperparameters.
+
+    Raises:
+        TypeError, ValueError: if the action space is not supported.
+    """
 
     def __init__(
         self,
@@ -143,7 +161,7 @@ class Dreamer(Agent):
         return self.to_space(chosen), {**state, "action": chosen}, {}
 
     def to_space(self, action: Tensor) -> Array:
-        """[-1, 1] -> the Box's range; class indices as they are."""
+        """Scale actions from [-1, 1] to the Box's range; class indices are unchanged."""
         if self.is_discrete:
             return action.cpu().numpy()
         box = self.action_space
@@ -152,7 +170,7 @@ class Dreamer(Agent):
         return (box.low + (unit + 1) / 2 * (box.high - box.low)).astype(box.dtype)
 
     def from_space(self, action: Tensor) -> Tensor:
-        """The inverse of `to_space` for replayed actions."""
+        """Scale replayed actions to [-1, 1]: the inverse of `to_space`."""
         if self.is_discrete:
             return action
         return unit_action(action, self.action_space)
@@ -164,7 +182,7 @@ class Dreamer(Agent):
         )
 
     def offline(self) -> Pieces:
-        """The model learns from the rows, actor and critic in what it imagines from them."""
+        """Sequences of rows: the model learns from them, actor and critic from rollouts imagined from them."""
         return Pieces(self.config.batch_size, self.config.sequence_length, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> Numbers:
@@ -184,7 +202,10 @@ class Dreamer(Agent):
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actor and critic on imagined futures of replayed states, and the critic on the replay itself."""
+        """Return the loss of actor and critic on rollouts imagined from replayed states, and numbers to log.
+
+        The critic is also trained on the replayed rows.
+        """
         c, nets = self.config, self.nets
         states = {key: value[-c.imagination_last :] for key, value in states.items()}
         rows = {key: rows[key][-c.imagination_last :] for key in ("reward", "terminal", "last")}
@@ -212,7 +233,7 @@ class Dreamer(Agent):
 
     @torch.no_grad()
     def imagine(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Follow the actor for `imagination_horizon` steps: features and actions of the states 0..H."""
+        """Follow the actor for `imagination_horizon` steps; return features and actions of the states 0..H."""
         model, features, actions = self.nets.model, [], []
         for _ in range(self.config.imagination_horizon + 1):
             features.append(model.features(state))
@@ -222,7 +243,7 @@ class Dreamer(Agent):
 
     @torch.no_grad()
     def assess(self, features: Tensor) -> dict[str, Tensor]:
-        """reward, cont, value of features (*B, F)."""
+        """Predict reward, continuation probability and value from features (*B, F); each (*B,)."""
         nets = self.nets
         return {
             "reward": nets.two_hot.mean(nets.model.reward_net(features)),
@@ -231,7 +252,7 @@ class Dreamer(Agent):
         }
 
     def return_scale(self, returns: Tensor) -> Tensor:
-        """The range between the 5th and 95th percentile of returns, averaged over time, at least 1."""
+        """Update and return the running range between the 5th and 95th percentile of returns, at least 1."""
         nets, rate = self.nets, self.config.return_rate
         quantiles = torch.tensor([0.05, 0.95], device=returns.device)
         low, high = torch.quantile(returns.flatten(), quantiles)
@@ -240,14 +261,14 @@ class Dreamer(Agent):
         return (nets.high - nets.low).clamp_min(1.0)
 
     def critic_loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Two-hot cross-entropy to the returns, and to the slow critic's own opinion."""
+        """Two-hot cross-entropy to the returns, plus that to the slow critic's value."""
         logits = self.nets.critic(features)
         with torch.no_grad():
             slow = self.nets.two_hot.mean(self.nets.slow_critic(features))
         return self.nets.two_hot.loss(logits, target) + self.nets.two_hot.loss(logits, slow)
 
     def replay_value_loss(self, states: Mapping[str, Tensor], rows: Mapping[str, Any], imagined: Tensor) -> Tensor:
-        """The critic on replayed rows, whose returns run over real rewards and end in imagined ones."""
+        """Critic loss on replayed rows; their returns use the real rewards, bootstrapped from imagined returns."""
         features = self.nets.model.features(dict(states))
         promised = imagined.view(features.shape[:2])  # from each row on
         cont = (~rows["terminal"].bool()).float() * (1 - 1 / self.config.model.discount_horizon)

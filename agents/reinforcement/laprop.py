@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class LaProp(torch.optim.Optimizer):
-    """RMS normalisation first, momentum after it, so that momentum never carries a stale scale.
+    """LaProp: Adam with the momentum applied after the normalisation, so it does not average differently scaled steps.
 
-    Each parameter's gradient is first clipped to `clip` times the parameter's own norm.
+    Each parameter's gradient is first clipped to `clip` times the parameter's norm (adaptive gradient clipping).
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class LaProp(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step; `closure` is not called: gradients are there already."""
+        """Take one step with the present gradients; `closure` is ignored."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

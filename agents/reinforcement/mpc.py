@@ -1,4 +1,4 @@
-"""Model predictive control: observe, plan in a world model, do the first actions of the plan, plan again."""
+"""Model predictive control: plan in a world model, execute the first actions of the plan, and plan again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,51 +27,51 @@ ROWS = ("obs", "reward", "first", "last", "terminal", "action")
 
 @dataclass(frozen=True)
 class MPCSettings:
-    """How an agent that plans acts, and how its model learns if it does."""
+    """Settings that all planning agents share: how they act, and how a learned model is trained."""
 
     seed: int = 0
-    """Of the replay's draws."""
+    """Random seed of replay sampling."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     n_action_steps: int = 1
-    """Number of a plan's actions carried out before the next plan; the planner's horizon for open loop."""
+    """Number of actions of a plan that are executed before the next plan. Use the planner's horizon for open loop."""
     exploration_noise: float = 0.3
-    """Standard deviation of the noise on actions while the model learns, in halves of their range; where they are
-    discrete, the share of random ones."""
+    """Exploration while the model learns: standard deviation of the noise on continuous actions, in units of half
+    their range; probability of a random action if they are discrete."""
     learning_rate: float = 1e-3
-    """Of the model's Adam."""
+    """AdamW's learning rate for the model."""
     clip: float = 100.0
-    """Greatest norm of the gradient."""
+    """Maximum gradient norm (gradients are clipped to it)."""
     batch_size: int = 16
     """Sequences per update."""
     sequence_length: int = 32
-    """Rows of a sequence."""
+    """Rows per sequence."""
     buffer_size: int = 200_000
-    """Rows kept."""
+    """Replay capacity in rows, over all environments."""
     learning_starts: int = 1000
-    """Rows of random actions before the first update."""
+    """Transitions with random actions before the first update."""
     train_ratio: float = 128.0
     """Replayed rows per row of experience."""
 
 
 @dataclass(frozen=True)
 class MPCConfig(MPCSettings):
-    """Model predictive control: any model, any planner, any objective."""
+    """Model predictive control with any world model, planner and objective."""
 
     model: Annotated[Any, WorldModel] = "rssm"
-    """What it plans in; rssm and dino-wm are learned, simulator is the environment itself, through its snapshots."""
+    """World model to plan in. rssm and dino-wm are learned; simulator plans in the environment itself, by snapshots."""
     planner: Annotated[Any, Planner] = "cem"
-    """How it searches."""
+    """Planner."""
     objective: Annotated[Any, Objective] = "return"
-    """What it wants: predicted rewards, the goal that is observed, or the least cost."""
+    """Objective: predicted return, distance to the observed goal, or cost."""
 
 
 class MPC(Agent):
-    """Plans in any world model with any planner for any objective.
+    """Model predictive control with any world model, planner and objective.
 
-    A model with weights learns from replay in `update`; an analytic one learns nothing. Worlds are planned for
-    independently of each other. Carry: {"model": its state, "action": the last one, "memory": {"planner": its carry,
-    "plan" (n, H, ...), "age" (n,) actions of the plan already done}}.
+    A model with weights is trained on replayed rows in `update`; an analytic model is not trained. Each environment is
+    planned for independently. Carry: {"model": the model's state, "action": the last action, "memory": {"planner": the
+    planner's carry, "plan" (n, H, ...), "age" (n,) number of executed actions of the plan}}.
 
     Args:
         observation_space: of the environment; the model reads the keys it needs.
@@ -79,11 +79,12 @@ class MPC(Agent):
         model: a `WorldModel`.
         planner: a `Planner` made for `action_space`.
         objective: an `Objective`, or `ObservedGoal`.
-        config: how it acts, and how a model with weights learns.
-        keys: observations kept for learning; by default all.
+        config: hyperparameters.
+        keys: observations stored for training; by default all.
 
     Raises:
-        TypeError: where the model does not predict what the objective scores, or observes what is not there.
+        TypeError: if the model does not predict what the objective scores, or reads an observation that the
+            environment does not have.
     """
 
     Config = MPCConfig
@@ -114,13 +115,13 @@ class MPC(Agent):
         seen = getattr(model, "observation_key", None)
         if seen is not None and seen not in observation_space.spaces:
             raise TypeError(
-                f"{type(model).__name__} observes {seen}, and the environment shows "
+                f"{type(model).__name__} reads the observation {seen}, but the environment has "
                 f"{', '.join(observation_space.spaces)}; choose a learned model, such as rssm"
             )
         said = model.predict(model.initial(1))
         if (key := getattr(objective, "key", None)) is not None and key not in said:
             raise TypeError(
-                f"{type(objective).__name__} scores the predicted {key}, and {type(model).__name__} predicts "
+                f"{type(objective).__name__} scores the predicted {key}, but {type(model).__name__} predicts "
                 f"{', '.join(sorted(said))}; choose another objective or model"
             )
 
@@ -146,9 +147,9 @@ class MPC(Agent):
         if explores and self.updates == 0:
             action = self.random_action(len(first))
         else:
-            # Before the first update there is no plan to go on with, whatever the row.
+            # Actions before the first update were random, so there may be no plan to continue.
             memory = self.plan(state, seen, memory, flags if memory else torch.ones_like(flags))
-            age = memory["age"] - 1  # of the action to be done now
+            age = memory["age"] - 1  # index of the action to execute now
             action = memory["plan"][torch.arange(len(age), device=age.device), age].to(self.device)
             action = self.perturbed(action) if explores else action
         done = action if self.is_discrete else action.float().clamp(*self.bounds(action.float()))
@@ -156,7 +157,7 @@ class MPC(Agent):
         return taken, {"model": state, "action": done, "memory": memory}, {}
 
     def plan(self, state: Any, seen: Mapping[str, Tensor], memory: Carry, first: Tensor) -> Carry:
-        """Plan where an episode begins, with an empty memory, and where the old plan is used up."""
+        """Plan anew where an episode begins (with an empty memory) or the old plan is used up; return the memory."""
         n = len(first)
         due = first if not memory else first | (memory["age"].to(first.device) >= self.settings.n_action_steps)
         for group, known in ((first, {}), (due & ~first, memory)):
@@ -174,7 +175,7 @@ class MPC(Agent):
         return {**memory, "age": memory["age"] + 1}
 
     def perturbed(self, action: Tensor) -> Tensor:
-        """Noise on a continuous action; now and then a random one in place of a discrete one."""
+        """Add noise to a continuous action; replace a discrete one by a random one with some probability."""
         share = self.settings.exploration_noise
         if self.is_discrete:
             drawn = torch.rand(action.shape, device=action.device) < share
@@ -183,7 +184,7 @@ class MPC(Agent):
         return action + share * (high - low) / 2 * torch.randn_like(action)
 
     def random_action(self, n: int) -> Tensor:
-        """(n, ...) uniform over the action space."""
+        """Sample actions (n, ...) uniformly from the action space."""
         if isinstance(self.action_space, spaces.Discrete):
             return self.start + torch.randint(int(self.action_space.n), (n,), device=self.device)
         unit = torch.rand(n, *(self.action_space.shape or ()), device=self.device)
@@ -203,14 +204,14 @@ class MPC(Agent):
         )
 
     def offline(self) -> Pieces | None:
-        """The model learns what others' actions led to; a model without weights has nothing to learn."""
+        """Sequences of rows to train the model on; None for a model without weights."""
         s = self.settings
         pieces = Pieces(s.batch_size, s.sequence_length, crossing=True, keys=self.keys)
         return None if self.optimizer is None else pieces
 
     def update(self, batch: Batch) -> Numbers:
-        """One step of the model on rows (T, B, ...)."""
-        assert self.optimizer is not None, "an analytic model learns nothing"
+        """Train the model for one step on rows (T, B, ...)."""
+        assert self.optimizer is not None, "an analytic model cannot be trained"
         assert isinstance(self.model, nn.Module)
         loss, numbers = self.model.loss(to_torch({key: batch[key] for key in ROWS}, self.device))
         self.optimizer.zero_grad(set_to_none=True)
@@ -240,5 +241,5 @@ class MPC(Agent):
 
 
 def detached(numbers: Mapping[str, Tensor]) -> Numbers:
-    """Without their gradients."""
+    """The numbers without their gradients."""
     return {name: value.detach() for name, value in numbers.items()}

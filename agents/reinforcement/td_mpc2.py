@@ -1,4 +1,4 @@
-"""TD-MPC2: plans by MPPI in a latent model that temporal differences train (Hansen, Su & Wang 2024)."""
+"""TD-MPC2: plans by MPPI in a latent model trained by temporal-difference learning (Hansen, Su & Wang 2024)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,33 +19,44 @@ from embodia.planners.search.objective import Return
 
 @dataclass(frozen=True)
 class TDMPC2Config(MPCSettings):
-    """TD-MPC2. The paper's values, but for sizes, samples and the train ratio, which are for a CPU."""
+    """TD-MPC2 with the paper's hyperparameters, except for sizes, samples and train ratio, chosen for a CPU."""
 
     learning_rate: float = 3e-4
+    """Adam's learning rate."""
     encoder_lr_scale: float = 0.3
-    """Learning rate of the encoder, as a share of the others'."""
+    """Learning rate of the encoder, relative to `learning_rate`."""
     clip: float = 20.0
+    """Maximum gradient norm (gradients are clipped to it)."""
     batch_size: int = 256
+    """Sequences per update."""
     train_ratio: float = 1024.0
     """Replayed rows per row of experience: 1024 is one update of 256 sequences of 4 rows."""
     learning_starts: int = 1000
+    """Transitions with random actions before the first update."""
     exploration_noise: float = 0.3
-    """Deviation of the noise on actions in training, in halves of their range; the paper draws from the last refit."""
+    """Standard deviation of the noise on actions in training, in units of half their range. (The paper samples actions
+    from the planner's last distribution instead.)"""
     horizon: int = 3
+    """Planning horizon in steps, also in training."""
     samples: int = 128
+    """Action sequences that the planner samples per iteration."""
     elites: int = 32
+    """Number of best action sequences that the planner's next distribution is fitted to."""
     iterations: int = 4
+    """Planner iterations."""
     proposals: int = 16
-    """Plans of the policy among the candidates."""
+    """Action sequences of the policy among the planner's candidates."""
     temperature: float = 0.5
+    """MPPI's temperature."""
     min_std: float = 0.05
+    """Minimum standard deviation of the planner's action distribution."""
     return_rate: float = 0.01
-    """Of the running range of values, by which the policy's are divided."""
+    """Update rate of the running range of values, which scales the policy's loss."""
     model: TDMPC2ModelConfig = TDMPC2ModelConfig()  # noqa: RUF009 (frozen)
 
 
 class Nets(TDMPC2Model):
-    """The model with the running range of its values, which is saved with it."""
+    """The world model with the running range of its values, so that it is saved too."""
 
     scale: Tensor
 
@@ -55,7 +66,14 @@ class Nets(TDMPC2Model):
 
 
 class TDMPC2(MPC):
-    """`MPC` whose model has a policy and critics, which learn by temporal differences in what the model imagines."""
+    """TD-MPC2 (Hansen, Su & Wang 2024): `MPC` whose model has a policy and critics, trained off-policy on replay.
+
+    Args:
+        observation_space: of the environment.
+        action_space: a bounded Box (A,).
+        encoder: reads the observations.
+        config: hyperparameters.
+    """
 
     model: Nets
 
@@ -81,7 +99,7 @@ class TDMPC2(MPC):
             seed=c.seed,
         )
         super().__init__(observation_space, action_space, model, planner, Return(c.model.discount), c, encoder.keys)
-        model.eval()  # the critics drop units out only while they learn
+        model.eval()  # the critics use dropout only in training
         self.policy_optimizer = torch.optim.Adam(model.policy.parameters(), c.learning_rate, eps=1e-5)
         learned = [model.project, model.dynamics, model.reward_net, model.critics]
         self.learned = [weight for part in learned for weight in part.parameters()]
@@ -99,7 +117,7 @@ class TDMPC2(MPC):
         )
 
     def offline(self) -> Pieces:
-        """Model, critics and policy, all off-policy; nothing corrects values of actions that nobody recorded."""
+        """Sequences of rows. There is no correction for the values of actions that were not recorded."""
         return Pieces(self.config.batch_size, self.config.horizon + 1, crossing=True, keys=self.keys)
 
     def update(self, batch: Batch) -> Numbers:
@@ -124,7 +142,7 @@ class TDMPC2(MPC):
         return {"gradient_norm": norm, "value_scale": model.scale.clone(), **detached({**numbers, **more})}
 
     def rescale(self, value: Tensor) -> None:
-        """The range between the 5th and 95th percentile of values, averaged over time, at least 1."""
+        """Update the running range between the 5th and 95th percentile of values (at least 1)."""
         low, high = torch.quantile(value.flatten(), torch.tensor([0.05, 0.95], device=value.device))
         self.model.scale.lerp_((high - low).clamp_min(1.0), self.config.return_rate)
 

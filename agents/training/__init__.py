@@ -1,1 +1,1 @@
-"""The training loops and what they need: rows, buffers, evaluation, checkpoints, resume, logging."""
+"""Training: the training loops, rows, buffers, evaluation, checkpoints, resume and logging."""

@@ -1,10 +1,10 @@
-"""Checkpoints that explain themselves and are either whole or not there.
+"""Self-describing checkpoints, written atomically.
 
-    checkpoints/000100000/agent.safetensors   all that `act` needs
-                          training.pt         all that going on bit for bit needs; loads with `weights_only=True`
-                          meta.json           step, configuration, spaces, versions, size and SHA-256 of the others
+    checkpoints/000100000/agent.safetensors   the weights that `act` needs
+                          training.pt         all else that exact resume needs; loads with `weights_only=True`
+                          meta.json           step, configuration, spaces, versions, size and SHA-256 of the other files
 
-A checkpoint is written into a folder aside, brought to the disk, and then given its name; `meta.json` is written last.
+A checkpoint is written to a temporary folder, flushed to disk, and then renamed; `meta.json` is written last.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ FORMAT = 1
 
 
 class Saved(Protocol):
-    """What a checkpoint holds: an `Agent` with its spaces, or a learner, which has none."""
+    """What a checkpoint can hold: an `Agent`, whose spaces are stored too, or a learner."""
 
     def save(self, folder: Path) -> None: ...
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be written or read; the message names file and field and says what to do."""
+    """A checkpoint cannot be written or read; the message names the file and field and says what to do."""
 
 
 # Writing
@@ -45,10 +45,17 @@ class CheckpointError(RuntimeError):
 def save(
     folder: Path, step: int, agent: Saved, training: Mapping[str, Any], meta: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write `folder/<step>` and return it; one that is already there and whole is kept.
+    """Write the checkpoint `folder/<step>` and return its path; an existing one of this step is replaced.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        step: steps trained so far; names the checkpoint.
+        agent: writes its weights with its `save`.
+        training: the training state, of the types that `serialization.encode` accepts.
+        meta: further entries of meta.json.
 
     Raises:
-        CheckpointError: where the disk is full or cannot be written; nothing of the attempt remains.
+        CheckpointError: if the disk is full or cannot be written; no partial checkpoint remains.
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{step:09d}"
@@ -63,7 +70,7 @@ def save(
         (aside / "meta.json").write_text(text)
         for path in [*aside.iterdir(), aside]:
             _to_disk(path)
-        if final.exists():  # a run resumed and stopped on the spot writes the same again
+        if final.exists():  # a run that is resumed and stopped at once writes the same step again
             final.rename(folder / f".aside-{uuid.uuid4().hex}")
         aside.rename(final)
         _to_disk(folder)
@@ -73,9 +80,9 @@ def save(
         free = shutil.disk_usage(folder).free / 2**20
         raise CheckpointError(
             f"{final}: could not be written ({error}; {free:.0f} MiB free on this disk). "
-            + (f"The last good checkpoint is {last}" if last else "There is no earlier checkpoint")
+            + (f"The newest intact checkpoint is {last}" if last else "There is no earlier checkpoint")
         ) from error
-    for left in folder.glob(".aside-*"):  # of a process that was killed while it wrote
+    for left in folder.glob(".aside-*"):  # left by a process that was killed while writing
         shutil.rmtree(left, ignore_errors=True)
     return final
 
@@ -115,14 +122,14 @@ def _to_disk(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint."""
+    """An intact checkpoint."""
 
     path: Path
     step: int
     meta: dict[str, Any]
 
     def training(self) -> dict[str, Any]:
-        """What `save` was given as `training`."""
+        """Read the training state that was passed to `save`."""
         file = self.path / "training.pt"
         try:
             return read_state(file)
@@ -131,20 +138,20 @@ class Checkpoint:
 
 
 def load(path: Path | str) -> Checkpoint:
-    """Open one checkpoint folder and verify every file in it.
+    """Open a checkpoint folder and verify every file in it.
 
     Raises:
-        CheckpointError: naming the file that is missing, cut off, changed, or of another version.
+        CheckpointError: if a file is missing, truncated, changed, or of another version; the message names it.
     """
     path = Path(path)
     try:
         meta = json.loads((path / "meta.json").read_text())
         step, files = meta["step"], meta["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}/meta.json: not a whole checkpoint ({error}); use an earlier one") from error
+        raise CheckpointError(f"{path}/meta.json: incomplete checkpoint ({error}); use an earlier one") from error
     if meta.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}/meta.json: format {meta.get('format')}, this version reads {FORMAT}; "
+            f"{path}/meta.json: format {meta.get('format')}, but this version reads format {FORMAT}; "
             f"it was written by embodia {meta.get('versions', {}).get('embodia')}"
         )
     for name, stamp in files.items():
@@ -153,29 +160,29 @@ def load(path: Path | str) -> Checkpoint:
         if (path / name).stat().st_size != stamp["bytes"] or _stamp(path / name) != stamp:
             size = (path / name).stat().st_size
             raise CheckpointError(
-                f"{path / name}: cut off or changed ({size} of {stamp['bytes']} bytes); use an earlier checkpoint"
+                f"{path / name}: truncated or changed ({size} of {stamp['bytes']} bytes); use an earlier checkpoint"
             )
     return Checkpoint(path, step, meta)
 
 
 def list_steps(folder: Path | str) -> list[Path]:
-    """The checkpoints of a folder by name, oldest first, whole or not."""
+    """Return the paths of all checkpoints in a folder, oldest first, intact or not."""
     folder = Path(folder)
     return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
 
 
 def latest(folder: Path | str) -> Path | None:
-    """The newest whole checkpoint; warns of every newer one that is not whole. None where there is none."""
+    """Return the newest intact checkpoint, or None; warns about each damaged one that it skips."""
     for path in reversed(list_steps(folder)):
         try:
             return load(path).path
         except CheckpointError as error:
-            warnings.warn(f"passed over: {error}", stacklevel=2)
+            warnings.warn(f"skipped: {error}", stacklevel=2)
     return None
 
 
 def merit(path: Path) -> float | None:
-    """The evaluation score a checkpoint was saved with, negative where lower is better."""
+    """Return the evaluation score that a checkpoint was saved with, negated if lower is better; None without one."""
     try:
         meta = json.loads((path / "meta.json").read_text())
     except (OSError, ValueError):
@@ -185,14 +192,14 @@ def merit(path: Path) -> float | None:
 
 
 def best(folder: Path | str) -> Path | None:
-    """The checkpoint with the best score, the newest of equals; the newest of all where none has a score."""
+    """Return the checkpoint with the best score (the newest of equals), or the newest if none has a score."""
     paths = list_steps(folder)
     scored = [(value, path) for path in paths if (value := merit(path)) is not None]
     return max(scored)[1] if scored else (paths[-1] if paths else None)
 
 
 def prune(folder: Path | str, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and the best one."""
+    """Remove all checkpoints except the newest `keep` and the best one; `keep=0` removes none."""
     paths = list_steps(folder)
     spared = {*paths[-keep:], best(folder)} if keep > 0 else set(paths)
     for path in paths:
@@ -201,14 +208,14 @@ def prune(folder: Path | str, keep: int) -> None:
 
 
 def check_fits(checkpoint: Checkpoint, agent: Saved) -> None:
-    """Whether a checkpoint was written by such an agent for such spaces.
+    """Check that a checkpoint was written by this class of agent for these spaces.
 
     Raises:
-        CheckpointError: naming the first difference.
+        CheckpointError: if not; the message names the first difference.
     """
     meta, where = checkpoint.meta, checkpoint.path / "meta.json"
     if meta["agent"] != type(agent).__name__:
-        raise CheckpointError(f"{where}: written by {meta['agent']}, this agent is {type(agent).__name__}")
+        raise CheckpointError(f"{where}: written by {meta['agent']}, but this agent is {type(agent).__name__}")
     for name, ours in _spaces(agent).items():
         if found := difference(ours, space_from_json(meta[name]), name):
             raise CheckpointError(f"{where}: {found}; use the environment and options it was trained with")

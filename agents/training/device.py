@@ -1,16 +1,16 @@
-"""Where tensors live."""
+"""The choice of the torch device."""
 
 import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" is cuda where there is one, else cpu.
+    """Return the torch device of this name; "auto" is cuda if available, otherwise cpu.
 
     Raises:
-        ValueError: for cuda without a CUDA device.
+        ValueError: if the name is cuda and there is no CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f'device is "{name}" but torch sees no CUDA device; use "auto" or "cpu"')
+        raise ValueError(f'device is "{name}", but torch finds no CUDA device; use "auto" or "cpu"')
     return torch.device(name)

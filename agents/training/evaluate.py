@@ -1,4 +1,4 @@
-"""The one evaluate function, one fresh seeded episode per seed: training, evaluation and recording go through it."""
+"""Evaluation of an agent, one episode per seed. Training, evaluation and recording all use this function."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,30 +11,32 @@ from numpy.typing import NDArray
 
 from embodia.agents import Agent, Array, Mode, Row, VectorEnvironment
 from embodia.agents.training.rows import NonFinite, check_finite
-from embodia.agents.training.scores import env_id, warn_of_differences
+from embodia.agents.training.scores import EpisodeScores, env_id
 from embodia.planners.trees import index, object_array, tree_map
 
 
 @dataclass(frozen=True)
 class Episode:
-    """What one evaluated episode came to."""
+    """The result of one evaluated episode."""
 
     seed: int
     length: int
-    """Actions carried out."""
+    """Number of executed actions."""
     return_: float
     """Undiscounted sum of rewards."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The protocol's scores, from `info["metrics"]` of the last step."""
+    """The task's scores, from `info["metrics"]` of the last step."""
     seconds: float = 0.0
-    """Wall time from its reset to its end [s], other worlds beside it."""
+    """Wall time from reset to end [s], while other environments run in parallel."""
+    level: str = ""
+    """Name of the level, from `info["level"]` of the reset; empty if the environment gives none."""
 
 
 class Watch(Protocol):
-    """Called on every row of every evaluated episode, first to last, in the order of time.
+    """A callback that is called on every row of every evaluated episode, in the order of time.
 
-    `row` and `info` are the one world's, without the world axis; the action of the last row is zero and means nothing.
-    `frame()` gives its picture (H, W, 3) uint8 and costs nothing where it is not called.
+    `row` and `info` are those of one environment, without the batch axis. The action of the last row is zero and has
+    no meaning. `frame()` renders the environment, (H, W, 3) uint8; nothing is rendered unless it is called.
     """
 
     def __call__(
@@ -44,38 +46,45 @@ class Watch(Protocol):
 
 @dataclass
 class _Run:
-    """An episode under way in one world."""
+    """A running episode in one environment."""
 
     number: int
     seed: int
     began: float = 0.0
     length: int = 0
     return_: float = 0.0
+    level: str = ""
 
 
 def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: Watch | None = None) -> list[Episode]:
-    """One fresh seeded episode per seed over the worlds of `env`; results in the order of `seeds`.
+    """Evaluate an agent on one episode per seed.
 
-    A world that ends takes the next seed at once. For an agent that is deterministic in mode "eval" the results do
-    not depend on the number of worlds.
+    The episodes run in parallel in the environments of `env`; one whose episode ends starts the next seed. For an
+    agent that is deterministic in mode "eval", the results do not depend on the number of environments.
 
     Args:
-        agent: any `Agent`; it is asked in mode "eval" and learns nothing.
-        env: a `VectorEnvironment`; the episodes it plays are given up.
-        seeds: one episode each.
-        watch: sees every row, for recording and collecting.
+        agent: any `Agent`; it acts in mode "eval" and is not trained.
+        env: a `VectorEnvironment`; its current episodes are abandoned.
+        seeds: seed of each episode.
+        watch: called on every row, to record or to collect.
+
+    Returns:
+        One `Episode` per seed, in the order of `seeds`.
 
     Raises:
-        NonFinite: where an observation or reward is NaN; names environment, seed and step.
+        NonFinite: if an observation or reward is NaN; the message names the environment, seed and step.
+        ScoreError: if a score is not a finite number; the message names the environment, seed and score.
     """
     if not seeds:
         return []
     n = env.num_envs
     waiting = [_Run(number, int(seed)) for number, seed in enumerate(seeds)][::-1]
-    runs = [_next(waiting) for _ in range(n)]  # what each world plays; None: idle, its steps unseen
+    runs = [_next(waiting) for _ in range(n)]  # of each environment; None: idle, its steps are ignored
     episodes: dict[int, Episode] = {}
+    scores = EpisodeScores(env)
 
     obs, info = env.reset(seed=[run.seed if run else int(seeds[0]) for run in runs])
+    _name_levels(runs, info)
     infos = [world_info(info, world) for world in range(n)] if watch else []
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
     seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
@@ -98,15 +107,15 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
         renewed = np.zeros(n, bool)
         for world, run in enumerate(ended):
             if run is not None:
-                closed = _close(run, world_info(info, world))
-                if not episodes:
-                    warn_of_differences(env, closed.metrics)
-                episodes[run.number] = closed
+                metrics = scores.read(world_info(info, world).get("metrics", {}), run.seed)
+                seconds = time.perf_counter() - run.began
+                episodes[run.number] = Episode(run.seed, run.length, run.return_, metrics, seconds, run.level)
                 runs[world] = _next(waiting)
                 renewed[world] = runs[world] is not None
         if renewed.any():
             fresh = [run.seed if run and new else None for run, new in zip(runs, renewed)]
             obs, info = env.reset(seed=fresh, options={"reset_mask": renewed})
+            _name_levels([run if new else None for run, new in zip(runs, renewed)], info)
             seen = {**{key: np.where(renewed, 0, value).astype(value.dtype) for key, value in seen.items()},
                     "first": seen["first"] | renewed}  # fmt: skip
             infos = [world_info(info, world) if renewed[world] else infos[world] for world in range(len(infos))]
@@ -116,34 +125,45 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
 def ask(
     agent: Agent, env: VectorEnvironment, obs: Mapping[str, Array], carry: Any, first: Array, mode: Mode
 ) -> tuple[Array, Any, dict[str, Array]]:
-    """`agent.act`, shown the expert's action and the worlds' snapshots too where it asks for them."""
+    """Call `agent.act`, with the expert's action and the environments' snapshots if the agent needs them.
+
+    Returns:
+        Action, carry and extras as `act`, with `expert_action` added to the extras if the agent needs it.
+
+    Raises:
+        NonFinite: if an action is NaN or infinite.
+    """
     expert = {"expert_action": env.expert_action()} if mode in agent.needs_expert else {}
     truth = {"snapshot": snapshots(env)} if agent.needs_snapshot else {}
     action, carry, extras = agent.act({**obs, **expert, **truth}, carry, first, mode)
     if action.dtype.kind == "f" and not np.isfinite(action).all():
-        raise NonFinite(f"{type(agent).__name__} gave action {action.tolist()}; its weights or inputs have diverged")
+        raise NonFinite(f"{type(agent).__name__} chose action {action.tolist()}; its weights or inputs have diverged")
     return action, carry, {**extras, **expert}
 
 
 def snapshots(env: VectorEnvironment) -> Array:
-    """(n,) each world's own snapshot, None where its episode is over.
+    """Return each environment's snapshot, (n,) objects, None after the end of an episode.
 
-    Raises TypeError for a simulator of many worlds, which has but one snapshot for all.
+    Raises:
+        TypeError: if the vector environment has only one snapshot for all its environments.
     """
     if not hasattr(env, "snapshots"):
-        raise TypeError(f"{env_id(env)} steps its worlds together; to plan in the truth take env.vectorization sync")
+        raise TypeError(
+            f"{env_id(env)} has one snapshot for all its environments; to plan in the simulator itself, set "
+            "env.vectorization to sync"
+        )
     return object_array(env.snapshots())
 
 
 def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, truncated: Array) -> dict[str, Array]:
-    """The flags and reward of the rows that a step led to: a world whose row was last has been restarted."""
+    """Return reward and flags of the rows after a step; environments whose previous row was last have restarted."""
     last = np.asarray(terminated | truncated)
     return {"reward": np.asarray(reward, np.float32), "first": seen["last"], "last": last,
             "terminal": np.asarray(terminated)}  # fmt: skip
 
 
 def make_row(obs: Any, seen: Mapping[str, Array], action: Array, extras: dict[str, Array]) -> Row:
-    """A row of n worlds from what was seen and what was done."""
+    """Make a row of n environments from observations, reward and flags (`seen`), actions and extras."""
     return Row(
         obs=obs,
         reward=seen["reward"],
@@ -156,8 +176,15 @@ def make_row(obs: Any, seen: Mapping[str, Array], action: Array, extras: dict[st
 
 
 def world_info(infos: Mapping[str, Any], world: int) -> dict[str, Any]:
-    """One world's info out of Gymnasium's vector layout: values beside `_key` masks, which a dict inside may lack."""
+    """Extract one environment's info from Gymnasium's vector layout (values with `_key` masks; nested dicts may lack
+    the masks)."""
     return _of_world(infos, world, masked=True)
+
+
+def level_name(infos: Mapping[str, Any], world: int) -> str:
+    """Return the name of an environment's level after its reset; empty if the environment gives none."""
+    mask = infos.get("_level")
+    return str(infos["level"][world]) if "level" in infos and (mask is None or mask[world]) else ""
 
 
 def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, Any]:
@@ -173,7 +200,7 @@ def _of_world(infos: Mapping[str, Any], world: int, masked: bool) -> dict[str, A
 def _show(
     watch: Watch, env: VectorEnvironment, runs: Sequence[_Run | None], row: Row, infos: Sequence[dict[str, Any]]
 ) -> None:
-    """Hand each running world's row to `watch`; all worlds are drawn once, and only if a picture is asked for."""
+    """Pass the row of each running episode to `watch`; rendering happens at most once, and only on request."""
     frames: list[Any] = []
 
     def frame(world: int) -> Any:
@@ -199,10 +226,11 @@ def _count(runs: Sequence[_Run | None], reward: Array) -> None:
             run.length, run.return_ = run.length + 1, run.return_ + float(gain)
 
 
-def _close(run: _Run, info: dict[str, Any]) -> Episode:
-    metrics = {key: float(value) for key, value in info.get("metrics", {}).items()}
-    return Episode(run.seed, run.length, run.return_, metrics, time.perf_counter() - run.began)
+def _name_levels(runs: Sequence[_Run | None], info: Mapping[str, Any]) -> None:
+    for world, run in enumerate(runs):
+        if run is not None:
+            run.level = level_name(info, world)
 
 
 def _where(env: VectorEnvironment, run: _Run | None) -> str:
-    return f"{env_id(env)}, " + (f"seed {run.seed}, step {run.length}" if run else "an idle world")
+    return f"{env_id(env)}, " + (f"seed {run.seed}, step {run.length}" if run else "an idle environment")

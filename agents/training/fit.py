@@ -31,23 +31,23 @@ class FitConfig(OptimizationConfig):
     batch_size: int = 128
     """Examples per update."""
     seed: int = 0
-    """Seed of the weights, augmentation and order of batches; whoever builds them sets it."""
+    """Random seed of the weights, augmentation and order of batches (`fit` itself does not use it)."""
     log_every: int = 20
-    """Updates between two lines of metrics.jsonl."""
+    """Log metrics every this many updates."""
     eval_every: int = 0
     """Updates between evaluations; 0 evaluates only at the end."""
     save_seconds: float = 300.0
-    """Seconds between checkpoints [s], and so the most that a crash can lose."""
+    """Time between checkpoints [s]; a crash loses at most this much training."""
     keep: int = 2
-    """Newest checkpoints kept beside the best one; 0 keeps all."""
+    """Number of newest checkpoints to keep, in addition to the best one; 0 keeps all."""
 
 
 @dataclass
 class Progress:
-    """How far training has got."""
+    """State of training."""
 
     updates: int = 0
-    """Updates made."""
+    """Number of updates so far."""
     logged: int = 0
     """Update of the last line in metrics.jsonl."""
     evaluated: int = 0
@@ -89,12 +89,12 @@ def fit(
         decides: the evaluation score that selects the best checkpoint, which is always kept. The highest is best, or
             with a leading minus (`-error`) the lowest. By default the first score.
         resume: continue from the newest intact checkpoint, bit for bit on a CPU; from the start if there is none.
-        name: what is kept is saved as NAME.safetensors and NAME.json. Agents name their own files.
-        about: written to NAME.json: how to build what is kept again.
+        name: the kept module is saved as NAME.safetensors and NAME.json. Agents name their own files.
+        about: written to NAME.json, to rebuild the module from.
         meta: further entries of every checkpoint's meta.json.
 
     Returns:
-        How far training got; `updates < config.steps` if it was interrupted.
+        The progress; `updates < config.steps` if training was interrupted.
 
     Raises:
         CheckpointError: if a checkpoint cannot be written, or does not fit.
@@ -144,12 +144,12 @@ def fit(
 
 
 def due(every: int, since: int, updates: int, at_any_rate: bool) -> bool:
-    """Whether `updates`, later than `since`, is a multiple of `every`, or is due at any rate."""
+    """Return whether `updates` is later than `since` and either a multiple of `every` or due in any case."""
     return updates > since and (at_any_rate or (every > 0 and updates % every == 0))
 
 
 def score(evaluate: Evaluate, trained: Agent | Optimization, now: Progress, logger: Logger, stop: Stop) -> None:
-    """Evaluate between two updates. A request to stop cancels the evaluation; a resumed run makes up for it."""
+    """Evaluate between two updates. A request to stop cancels the evaluation; a resumed run repeats it."""
     generators = rng_state()
     evaluating = trained.evaluating() if isinstance(trained, Optimization) else nullcontext()
     with stop.at_once(), evaluating:
@@ -171,7 +171,7 @@ class Watch:
             self.losses.append(torch.as_tensor(numbers["loss"]).detach())
 
     def check(self, updates: int) -> None:
-        """Raise NonFinite for the first bad loss since the last check; the newest is that of update `updates`."""
+        """Raise NonFinite for the first non-finite loss since the last check; `updates` is the newest loss's update."""
         losses = torch.stack(self.losses).tolist() if self.losses else []
         self.losses.clear()
         for update, loss in enumerate(losses, start=updates - len(losses) + 1):
@@ -179,12 +179,12 @@ class Watch:
                 raise NonFinite(f"the loss is {loss} at update {update}; lower the learning rate")
 
     def collapse(self, line: Mapping[str, float], updates: int) -> None:
-        """Warn once if all embeddings fall onto one point."""
+        """Warn once if the embeddings collapse to one point."""
         if line.get("embedding_std", 1.0) < 0.05 and updates > self.warmup and not self.warned:
             self.warned = True
             warnings.warn(
                 f"collapse at update {updates}: the embeddings' standard deviation on the sphere is "
-                f"{line['embedding_std']:.3f} (1: spread evenly, 0: all in one point)",
+                f"{line['embedding_std']:.3f} (1: spread evenly, 0: all at one point)",
                 stacklevel=3,
             )
 
@@ -219,17 +219,17 @@ def kind_of(trained: Agent | Optimization) -> str:
 
 
 def deciding(scores: Mapping[str, float], decides: str | None) -> float | None:
-    """The number by which checkpoints are compared, higher is better; None without an evaluation."""
+    """Return the score that checkpoints are compared by, negated if lower is better; None without an evaluation."""
     if not scores:
         return None
     name = (decides or next(iter(scores))).removeprefix("-")
     if name not in scores:
-        raise ValueError(f"decides is {name}, and the evaluation gives {', '.join(scores)}; name one of these")
+        raise ValueError(f"decides is {name}, but the evaluation gives {', '.join(scores)}; name one of these")
     return -scores[name] if (decides or "").startswith("-") else scores[name]
 
 
 BEFORE_FIT = "Pretraining"
-"""The class named by checkpoints of encoders that were written before there was `fit`."""
+"""The class name in checkpoints of encoders that were written by versions without `fit`."""
 
 
 def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Logger) -> Progress:
@@ -242,10 +242,10 @@ def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Log
         return Progress()
     path = checkpoint.latest(folder)
     if path is None:
-        raise checkpoint.CheckpointError(f"{folder}: none of the checkpoints here is whole; begin the run again")
+        raise checkpoint.CheckpointError(f"{folder}: no checkpoint here is intact; start a new run")
     found = checkpoint.load(path)
     if found.meta["agent"] not in (kind_of(trained), BEFORE_FIT):
-        wrote = f"written by {found.meta['agent']}, this learner is {kind_of(trained)}"
+        wrote = f"written by {found.meta['agent']}, but this learner is {kind_of(trained)}"
         raise checkpoint.CheckpointError(f"{path}/meta.json: {wrote}")
     training = found.training()
     if found.meta["agent"] == BEFORE_FIT:
@@ -264,7 +264,7 @@ def restore(folder: Path, trained: Agent | Optimization, data: Data, logger: Log
 
 
 def as_now(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the training state of an encoder that was saved before there was `fit`."""
+    """Convert the training state of an encoder that was saved by a version without `fit`."""
     learner = training["learner"]
     updates = learner["updates"]
     return {

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop meets between two rows."""
+"""Ctrl-C and SIGTERM as a request to stop, which the training loop handles between two rows."""
 
 import signal
 import threading
@@ -8,21 +8,21 @@ from typing import Any
 
 
 class Stop:
-    """Whether somebody asked to stop."""
+    """Signal handler that records a request to stop."""
 
     def __init__(self) -> None:
         self.requested = False
         self._at_once = False
 
     def __call__(self, number: int, frame: Any) -> None:
-        """The signal handler. A second Ctrl-C does not wait for the row to end."""
+        """Handle a signal. A second Ctrl-C raises KeyboardInterrupt at once."""
         again, self.requested = self.requested, True
         if self._at_once or (again and number == signal.SIGINT):
             raise KeyboardInterrupt
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this block (an evaluation, which can be given up) a request ends the block, and only the block."""
+        """A context (for an evaluation) that a request to stop ends at once, without ending more than it."""
         self._at_once = True
         try:
             yield
@@ -34,7 +34,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Catch SIGINT and SIGTERM within the block; only the main thread may, elsewhere nothing is caught."""
+    """A context that catches SIGINT and SIGTERM; in other threads than the main one, nothing is caught."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""Numbers of a training run: `metrics.jsonl` always, TensorBoard, and a progress bar or plain lines on the console."""
+"""Metrics of a training run: `metrics.jsonl`, TensorBoard, and a progress bar or plain lines on the console."""
 
 import json
 import math
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 COLLAPSE = ("effective_rank", "embedding_std")
-"""What one watches while an encoder teaches itself."""
+"""Metrics that show a collapse of self-supervised embeddings."""
 
 
 class Logger:
-    """Means of what is added between two writes, one JSON object a line.
+    """Logs the means of the numbers added between two writes, one JSON object per line.
 
     Args:
-        folder: run folder; `metrics.jsonl` and TensorBoard events go there. None keeps nothing.
+        folder: run folder for `metrics.jsonl` and TensorBoard events. None writes no files.
         tensorboard: whether to write TensorBoard events too.
         console: whether to show progress: a bar on a terminal, otherwise a line every `console_seconds`.
         console_seconds: time between plain lines [s].
@@ -38,7 +38,7 @@ class Logger:
         self._events: Any = None
         self._console = Console(console_seconds) if console else None
         self._sums: dict[str, list[float]] = {}  # name -> [sum, count]
-        self._pending: dict[Any, list[tuple[str, Any]]] = {}  # device -> tensors that were not read yet
+        self._pending: dict[Any, list[tuple[str, Any]]] = {}  # device -> tensors that have not been read yet
         self._seconds, self._cpu_seconds = 0.0, 0.0  # of earlier processes
         self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._last = (0, 0.0)  # step and time of the last write
@@ -46,22 +46,22 @@ class Logger:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run so far, earlier processes included [s]."""
+        """Wall time of the run so far [s], including earlier processes."""
         return self._seconds + time.perf_counter() - self._began
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of the processes that trained so far, without their children [s]."""
+        """CPU time of the run so far [s], including earlier processes, without child processes."""
         return self._cpu_seconds + time.process_time() - self._cpu_began
 
     def start(self, step: int, total: int) -> None:
-        """Training begins at `step` of `total`."""
+        """Start the console at `step` of `total`."""
         self._last = (step, self.seconds)
         if self._console:
             self._console.start(step, total)
 
     def add(self, numbers: Mapping[str, Any]) -> None:
-        """Count numbers into the means of the next `write`. Scalar tensors stay on their device until then."""
+        """Add numbers to the means of the next `write`. Scalar tensors stay on their device until then."""
         for name, value in numbers.items():
             if hasattr(value, "detach"):
                 self._pending.setdefault(value.device, []).append((name, value.detach().float().clone()))
@@ -74,7 +74,7 @@ class Logger:
         entry[1] += 1
 
     def _read(self) -> None:
-        """Fetch what is pending, all tensors of a device at once."""
+        """Read the pending tensors, all of a device at once."""
         if self._pending:
             import torch
 
@@ -85,7 +85,7 @@ class Logger:
             self._pending.clear()
 
     def write(self, step: int) -> dict[str, float]:
-        """Write the means since the last write, and the speed; gives what was written."""
+        """Write and return the means since the last write, and the speed."""
         self._read()
         numbers = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums.clear()
@@ -97,7 +97,7 @@ class Logger:
         return numbers
 
     def record(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Write these numbers now, as a line of their own."""
+        """Write these numbers now, as a separate line."""
         if self._file is not None:
             plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             times = {"time/seconds": round(self.seconds, 3), "time/cpu_seconds": round(self.cpu_seconds, 3)}
@@ -110,12 +110,12 @@ class Logger:
             self._console.show(step, numbers)
 
     def tick(self, step: int) -> None:
-        """Move the progress bar; cheap enough for every row."""
+        """Update the progress bar; cheap enough to call at every row."""
         if self._console:
             self._console.tick(step)
 
     def say(self, text: str) -> None:
-        """A line for the person who watches."""
+        """Print a line on the console."""
         if self._console:
             self._console.say(text)
 
@@ -128,7 +128,7 @@ class Logger:
             self._events.add_scalar(name, value, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the file ends and what is counted but not written."""
+        """Return the end of the file and the numbers that are not written yet."""
         self._read()
         end = self._file.tell() if self._file is not None else 0
         sums = {name: tuple(entry) for name, entry in self._sums.items()}
@@ -136,7 +136,7 @@ class Logger:
         return {"bytes": end, "sums": sums, **times, "step": self._last[0]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there: lines written after the checkpoint are taken back."""
+        """Continue from there: lines written after the checkpoint are removed from the file."""
         if self._file is not None:
             self._file.truncate(min(state["bytes"], self._file.seek(0, 2)))
             self._file.seek(0, 2)
@@ -162,7 +162,7 @@ class Logger:
 
 
 class Console:
-    """Progress for a person: a bar on a terminal, plain lines elsewhere."""
+    """Progress on the console: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, seconds: float):
         self.seconds, self.total = seconds, 0
@@ -203,7 +203,7 @@ class Console:
             print(text, file=sys.stderr, flush=True)
 
     def _text(self) -> str:
-        """The few numbers one looks at."""
+        """The most important metrics in one line."""
         parts = []
         if "time/steps_per_second" in self._shown:
             parts.append(f"{self._shown['time/steps_per_second']:,.0f} steps/s")

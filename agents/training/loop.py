@@ -1,4 +1,4 @@
-"""The one training loop: ask, keep, learn, step; log, evaluate, save. It knows no algorithm and no simulator."""
+"""The training loop in environments, for every agent: act, store, learn, step; log, evaluate, save."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,34 +12,35 @@ from embodia.agents import Agent, Buffer, VectorEnvironment
 from embodia.agents.training import checkpoint
 from embodia.agents.training.evaluate import after_step, ask, make_row, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
+from embodia.agents.training.levels import begun
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.resume import Progress, resume_training, save_training
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import check_finite
-from embodia.agents.training.scores import env_id, warn_of_differences
+from embodia.agents.training.scores import EpisodeScores, env_id
 
 Evaluate = Callable[[], Mapping[str, float]]
-"""Scores of the agent as it is, by name; the first that the environment declares decides which checkpoint is best."""
+"""Returns the agent's current scores by name. The first declared by the environment selects the best checkpoint."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and what happens how often. Steps are actions carried out, summed over worlds."""
+    """Length of training, and how often to log, evaluate and save. Steps are counted over all environments."""
 
     steps: int = 100_000
-    """Train for this many steps."""
+    """Number of training steps (executed actions, over all environments)."""
     seed: int = 0
-    """World i begins with level seed + i."""
+    """Random seed. Environment i starts with level seed + i."""
     log_every: int = 2_000
-    """Steps between two lines of metrics.jsonl."""
+    """Log metrics every this many steps."""
     eval_every: int = 0
     """Steps between evaluations; 0 evaluates only at the end."""
     save_every: int = 0
-    """Steps between checkpoints; 0 saves by time only."""
+    """Steps between checkpoints; 0 saves by time only (`save_seconds`)."""
     save_seconds: float = 300.0
-    """Seconds between checkpoints [s], and so the most that a crash can lose."""
+    """Time between checkpoints [s]; a crash loses at most this much training."""
     keep: int = 3
-    """Newest checkpoints kept beside the best one; 0 keeps all."""
+    """Number of newest checkpoints to keep, in addition to the best one; 0 keeps all."""
 
 
 def train(
@@ -53,24 +54,27 @@ def train(
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Train `agent` in the worlds of `env`; `step < schedule.steps` in the result means that it was interrupted.
+    """Train `agent` in place in the environments of `env`.
 
-    Ctrl-C and SIGTERM end it between two rows, with a checkpoint; a second Ctrl-C ends it at once.
+    Ctrl-C and SIGTERM stop training between two rows, after a checkpoint; a second Ctrl-C stops it at once.
 
     Args:
-        agent: learns, in place.
+        agent: the agent.
         env: a `VectorEnvironment`.
-        schedule: how long, and what how often.
-        folder: the run; checkpoints go to `folder/checkpoints`. None saves nothing.
-        logger: by default `metrics.jsonl` alone, in `folder`.
-        evaluate: called every `eval_every` steps and at the end; training's random numbers do not notice.
-        resume: go on from the newest whole checkpoint, bit for bit (on CPU, where `env` has `get_state`).
-        config: goes into every checkpoint's meta.json.
+        schedule: number of steps, and how often to log, evaluate and save.
+        folder: the run folder; checkpoints go to `folder/checkpoints`. None saves nothing.
+        logger: by default writes `metrics.jsonl` to `folder`, without console output.
+        evaluate: called every `eval_every` steps and at the end. It does not change the random numbers of training.
+        resume: continue from the newest intact checkpoint, bit for bit (on a CPU, if `env` has `get_state`).
+        config: written to every checkpoint's meta.json.
+
+    Returns:
+        The progress; `step < schedule.steps` if training was interrupted.
 
     Raises:
-        CheckpointError: where a checkpoint cannot be written, or does not fit.
-        FileExistsError: where the folder holds checkpoints and `resume` is not set.
-        NonFinite: where the environment or the agent gives NaN.
+        CheckpointError: if a checkpoint cannot be written, or does not fit.
+        FileExistsError: if the folder holds checkpoints and `resume` is not set.
+        NonFinite: if the environment or the agent gives NaN.
     """
     checkpoints = Path(folder) / "checkpoints" if folder is not None else None
     if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
@@ -79,6 +83,7 @@ def train(
     buffer = agent.buffer()
     now = resume_training(checkpoints, agent, env, buffer, logger) if checkpoints is not None and resume else None
     now = now or begin(agent, env, schedule.seed)
+    scores = EpisodeScores(env, now.reported)
     logger.start(now.step, schedule.steps)
     saved_at = time.monotonic()
     with stop_on_signals() as stop:
@@ -98,23 +103,26 @@ def train(
                 checkpoint.prune(checkpoints, schedule.keep)
             if done or stop.requested:
                 return now
-            advance(agent, env, buffer, logger, now)
+            advance(agent, env, buffer, logger, now, scores)
             logger.tick(now.step)
 
 
 def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
-    """The first rows of fresh worlds."""
+    """Reset the environments and return the progress of a new training."""
     n = env.num_envs
-    obs, _ = env.reset(seed=[seed + world for world in range(n)])
+    obs, info = env.reset(seed=[seed + world for world in range(n)])
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
     seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
     now = Progress(obs, seen, agent.initial(n), seed, np.zeros(n, int), np.zeros(n), np.zeros(n, int))
+    now.levels |= begun(info, range(n))
     check_finite(obs, seen["reward"], lambda world: where(env, now, world))
     return now
 
 
-def advance(agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress) -> None:
-    """One row: act on what is seen, keep it, learn from what is due, take the step."""
+def advance(
+    agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress, scores: EpisodeScores
+) -> None:
+    """Process one row: act, store the row, learn from the batches that are due, step the environments."""
     action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
     buffer.add(make_row(now.obs, now.seen, action, extras))
     for batch in buffer.batches():
@@ -126,17 +134,17 @@ def advance(agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger
     now.length = np.where(restarted, 0, now.length + 1)
     now.return_ = np.where(restarted, 0.0, now.return_ + reward)
     check_finite(now.obs, reward, lambda world: where(env, now, world))
-    ended = {int(world): world_info(info, int(world)).get("metrics", {}) for world in np.flatnonzero(last)}
-    if ended and not now.episodes.any():
-        warn_of_differences(env, next(iter(ended.values())))
-    for world, metrics in ended.items():
-        scores = {"return": now.return_[world], "length": now.length[world], **metrics}
-        logger.add({f"episode/{name}": float(value) for name, value in scores.items()})
+    now.levels |= begun(info, np.flatnonzero(restarted))
+    for world in np.flatnonzero(last).tolist():
+        metrics = scores.read(world_info(info, world).get("metrics", {}), seed_in_words(now, world))
+        whole = {"return": now.return_[world], "length": now.length[world], **metrics}
+        logger.add({f"episode/{name}": float(value) for name, value in whole.items()})
+    now.reported = list(scores.reported)
     now.episodes = now.episodes + last
 
 
 def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None:
-    """Evaluate between two rows; given up where somebody asks to stop, and then made up for on resume."""
+    """Evaluate between two rows. A request to stop cancels the evaluation; a resumed run repeats it."""
     generators = rng_state()
     with stop.at_once():
         now.scores = {name: float(value) for name, value in evaluate().items()}
@@ -146,11 +154,15 @@ def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None
 
 
 def where(env: VectorEnvironment, now: Progress, world: int) -> str:
-    """The place of an error in words."""
-    episode = f", episode {now.episodes[world]} after it" if now.episodes[world] else ""
-    return f"{env_id(env)}, world {world}, seed {now.seed + world}{episode}, step {now.length[world]}"
+    """Describe the environment, seed, episode and step of an error."""
+    return f"{env_id(env)}, world {world}, seed {seed_in_words(now, world)}, step {now.length[world]}"
+
+
+def seed_in_words(now: Progress, world: int) -> str:
+    """Return the seed that an environment started with, and how many episodes it has finished since."""
+    return f"{now.seed + world}" + (f", episode {now.episodes[world]} after it" if now.episodes[world] else "")
 
 
 def _due(every: int, since: int, step: int, at_any_rate: bool) -> bool:
-    """Whether a multiple of `every` lies in (since, step], or something new is to be told at any rate."""
+    """Return whether a multiple of `every` lies in (since, step], or there was a step and it is due in any case."""
     return step > since and (at_any_rate or (every > 0 and step // every > since // every))

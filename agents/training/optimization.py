@@ -1,4 +1,4 @@
-"""How a learner's weights are updated: optimizer, schedule, precision, clipping, averaged weights."""
+"""Optimization of a learner's weights: optimizer, schedule, precision, clipping, averaged weights."""
 
 import json
 import math
@@ -23,12 +23,12 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How weights are updated. A learner with its own optimizers uses steps, schedule, warmup, average and device."""
+    """Optimization. A learner with its own optimizers uses only steps, schedule, warmup, average and device."""
 
     steps: int = 2_000
     """Number of updates."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """adamw decouples weight decay from the gradient, adam adds it to the gradient."""
+    """Optimizer. adamw decouples weight decay from the gradient, adam adds it to the gradient."""
     learning_rate: float = 1e-3
     """Peak learning rate; the schedule scales it."""
     schedule: Schedule = "cosine"
@@ -45,18 +45,18 @@ class OptimizationConfig:
     decay_all: bool = False
     """Apply weight decay to biases and norms too, as PyTorch does by default."""
     clip: float | None = 3.0
-    """Maximum norm of the gradient; None for no limit."""
+    """Maximum gradient norm (gradients are clipped to it); None for no limit."""
     precision: Precision = "float32"
-    """bfloat16 and float16 compute the loss under autocast; float16, for GPUs without bfloat16, also scales it."""
+    """Precision of the loss. bfloat16 and float16 use autocast; float16, for GPUs without bfloat16, also scales it."""
     average: float = 0.0
-    """Decay of an exponential moving average of the weights, such as 0.999; 0 for none. The average is evaluated and
-    kept in place of the last weights."""
+    """Decay of an exponential moving average of the weights, such as 0.999; 0 for none. The averaged weights are
+    evaluated and saved instead of the last ones."""
     compile: bool = False
     """Compile the loss with torch.compile; on a CPU this needs a C++ compiler."""
     fused: bool = True
     """Use Adam's fused kernel. Without it Adam loops over the weights, which is slower and rounds differently."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
 
 
 class Optimization:
@@ -66,8 +66,8 @@ class Optimization:
         learner: an `nn.Module` with the methods of `agents.Learner`. Weights that require no gradient at this point are
             never trained.
         config: the hyperparameters.
-        name: of the files that `save` writes.
-        about: written to NAME.json: how to build what is kept again.
+        name: name of the files that `save` writes.
+        about: written to NAME.json, to rebuild the module from.
 
     Raises:
         TypeError: if the learner lacks a method.
@@ -88,7 +88,7 @@ class Optimization:
         self.steps_itself = hasattr(learner, "update")
         own: Any = self.learner.optimizers if self.steps_itself else [make_optimizer(learner, config)]
         self.optimizers: list[Optimizer] = list(own)
-        # The highest learning rates. They are not stored in the groups, which a checkpoint replaces.
+        # The peak learning rates. They are not stored in the groups, because loading a checkpoint replaces those.
         self.rates = [[(each["lr"], each.get("steady", 0.0)) for each in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.average: AveragedModel | None = None
@@ -101,17 +101,17 @@ class Optimization:
 
     @property
     def current(self) -> nn.Module:
-        """The module to be kept, with its latest weights."""
+        """The module to be saved, with its latest weights."""
         kept: nn.Module = getattr(self.learner, "kept", self.learner)
         return kept
 
     @property
     def kept(self) -> nn.Module:
-        """The module to be kept, with averaged weights if there are any."""
+        """The module to be saved, with averaged weights if there are any."""
         return self.average.module if self.average is not None else self.current
 
     def update(self, batch: Any) -> dict[str, Any]:
-        """One update; gives the numbers to log, among them scalar tensors that are still on the device."""
+        """Take one training step; return the numbers to log, some of them scalar tensors on the device."""
         self.learner.train()
         self._set_rates()
         batch = on_device(batch, self.device)
@@ -134,7 +134,7 @@ class Optimization:
                     group["momentum"] = share.momentum
 
     def _descend(self, batch: Any) -> dict[str, Tensor]:
-        """One step of the optimizer on the learner's loss."""
+        """Take one optimizer step on the learner's loss."""
         (optimizer,), precision = self.optimizers, self.config.precision
         with torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32"):
             loss, numbers = self.loss(batch)
@@ -152,7 +152,7 @@ class Optimization:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode, without gradients and with averaged weights if there are any."""
+        """A context in evaluation mode, without gradients and with averaged weights if there are any."""
         self.learner.eval()
         self._swap_average()
         try:
@@ -178,7 +178,7 @@ class Optimization:
         (folder / f"{self.name}.json").write_text(json.dumps({**self.about, "step": self.updates}, indent=2))
 
     def training_state(self) -> dict[str, Any]:
-        """All that training needs to continue: all weights, optimizers, the loss's scale, the average."""
+        """Return all that training needs to continue: weights, optimizers, loss scale, averaged weights."""
         return {
             "learner": {name: value.detach().cpu() for name, value in self.learner.state_dict().items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -206,7 +206,7 @@ def check_learner(learner: Any) -> None:
     if not hasattr(learner, "update") and not hasattr(learner, "loss"):
         raise TypeError(f"{name} is not a learner: add loss(batch) -> (scalar tensor, {{name: scalar tensor}})")
     if hasattr(learner, "update") and not hasattr(learner, "optimizers"):
-        raise TypeError(f"{name} has an update method and no optimizers: add optimizers, a list of those it steps")
+        raise TypeError(f"{name} has an update method but no optimizers: add an attribute `optimizers`, a list of them")
 
 
 def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:
@@ -218,7 +218,7 @@ def make_optimizer(learner: nn.Module, config: OptimizationConfig) -> Optimizer:
 
 
 def parameter_groups(learner: nn.Module, config: OptimizationConfig) -> list[dict[str, Any]]:
-    """The weights that require a gradient, by whether they decay and by their `steady` rate (0: annealed)."""
+    """Group the weights that require a gradient by weight decay and by their `steady` rate (0: annealed)."""
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     steady: Mapping[str, float] = getattr(learner, "steady", {})
     for name, parameter in learner.named_parameters():

@@ -1,4 +1,4 @@
-"""Data for `fit` that a function draws at random."""
+"""Data for `fit` that a function generates at random."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 
 
 class RandomBatches:
-    """`agents.Data` that `draw` makes with a random generator of its own.
+    """An `agents.Data` whose batches a function generates.
 
     Args:
-        draw: (generator, n) -> a batch of n examples, as the learner takes it.
-        seed: of the generator.
+        draw: (generator, n) -> a batch of n examples, in the learner's format.
+        seed: random seed of the generator.
     """
 
     def __init__(self, draw: Callable[[np.random.Generator, int], Any], seed: int = 0):

@@ -1,4 +1,4 @@
-"""Recorded rows as batches to learn from, of sets that may be larger than memory."""
+"""Batches of recorded rows, from data sets that may be larger than memory."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,35 +11,35 @@ from embodia.planners.trees import index, tree_map
 
 
 class Recording(Protocol):
-    """A set of recorded episodes, of which one is read at a time."""
+    """A set of recorded episodes, read one at a time."""
 
     name: str
-    """What messages call it."""
+    """Name used in messages."""
     lengths: Sequence[int]
-    """Rows of each episode, the closing one included."""
+    """Number of rows of each episode, including the last one."""
     advised: bool
-    """Whether rows hold `extras["expert_action"]`; in episodes without it the action taken counts as the expert's."""
+    """Whether rows have `extras["expert_action"]`; episodes without it use the action taken as the label."""
 
     def rows(self, number: int) -> Row:
-        """The rows of one episode, each leaf (T, ...). Raises EpisodeError where it cannot be read."""
+        """Read the rows of one episode, each leaf (T, ...). Raises EpisodeError if it cannot be read."""
 
 
 class RecordedBatches:
-    """Batches from recordings, mixed by their number of rows; a `Data` of `fit`.
+    """Batches from recordings, in proportion to their number of rows; an `agents.Data` for `fit`.
 
-    An epoch goes through all episodes in a new order, as many at a time as `capacity` rows hold, and draws their pieces
-    in a new order; no piece comes twice in an epoch, and of each group of episodes the pieces that fill no batch are
-    left out. Where everything fits, nothing is read twice. The order depends on the seed alone, so a resumed run goes
-    on with the same batches.
+    Each epoch goes through all episodes in a new order, in groups that fit into `capacity` rows, and through the
+    sequences of a group in a new order. No sequence is used twice in an epoch; those of a group that do not fill a
+    batch are skipped. If all episodes fit, each is read only once. The order depends on the seed alone, so a resumed
+    run continues with the same batches.
 
     Args:
         recordings: sets whose rows have the same leaves.
-        pieces: what a batch is made of.
-        capacity: rows held in memory at most; never less than the longest episode and a piece.
-        seed: of the order.
+        pieces: layout of a batch.
+        capacity: maximum number of rows in memory; at least the longest episode plus a sequence are held.
+        seed: random seed of the order.
 
     Raises:
-        EpisodeError: where there is no piece in the data.
+        EpisodeError: if the data hold no complete sequence.
     """
 
     def __init__(self, recordings: Sequence[Recording], pieces: Pieces, capacity: int, seed: int = 0):
@@ -49,28 +49,28 @@ class RecordedBatches:
         self.advised = any(each.advised for each in recordings)
         if (pieces.crossing and self.lengths.sum() < pieces.rows) or not (self.lengths > 1).any():
             names = ", ".join(each.name for each in recordings)
-            raise EpisodeError(f"{names}: {self.lengths.sum()} rows, too few for a piece of {pieces.rows}")
-        self.capacity = max(capacity, int(self.lengths.max()) + pieces.rows)  # so that no group is without a piece
-        self.epoch, self.group, self.drawn = 0, 0, 0  # of the next piece
+            raise EpisodeError(f"{names}: {self.lengths.sum()} rows, too few for a sequence of {pieces.rows}")
+        self.capacity = max(capacity, int(self.lengths.max()) + pieces.rows)  # so that every group has a sequence
+        self.epoch, self.group, self.drawn = 0, 0, 0  # of the next sequence
         self._groups: list[Array] = []  # of this epoch: episodes held together
         self._held: frozenset[int] = frozenset()
-        self._table: Any = None  # their rows, one behind the other
-        self._begins: dict[int, int] = {}  # of each episode in the table
-        self._order: Array | None = None  # rows (pieces, T) of the table, shuffled; -1 behind an episode's end
+        self._table: Any = None  # their rows, concatenated
+        self._begins: dict[int, int] = {}  # first row of each episode in the table
+        self._order: Array | None = None  # rows (sequences, T) of the table, shuffled; -1 after an episode's end
 
     def __len__(self) -> int:
-        """Rows in all recordings."""
+        """Number of rows in all recordings."""
         return int(self.lengths.sum())
 
     def batch(self, n: int) -> dict[str, Any]:
-        """n pieces: rows (T, n, ...) with `mask` (T, n), or single rows (n, ...); see `Pieces`."""
+        """Return n sequences, rows (T, n, ...) with `mask` (T, n), or n single rows (n, ...); see `Pieces`."""
         while self._order is None or (self.drawn and self.drawn + n > len(self._order)) or not len(self._order):
             if self._order is not None:
                 self._next_group()
             self._order = self._shuffled()
         chosen = self._order[self.drawn : self.drawn + n]
         self.drawn += n
-        chosen = np.resize(chosen, (n, *chosen.shape[1:]))  # a group of fewer pieces than a batch repeats them
+        chosen = np.resize(chosen, (n, *chosen.shape[1:]))  # a group of fewer sequences than a batch repeats them
         rows = index(self._table, np.maximum(chosen, 0).T)
         if self.pieces.length is None:
             return index(rows, 0)
@@ -82,7 +82,7 @@ class RecordedBatches:
             self.epoch, self.group, self._groups = self.epoch + 1, 0, []
 
     def _shuffled(self) -> Array:
-        """The pieces of this group, in the order in which they are drawn."""
+        """The sequences of this group in random order."""
         self._groups = self._groups or self._divided()
         episodes = self._groups[self.group]
         self._hold(episodes)
@@ -92,7 +92,7 @@ class RecordedBatches:
         return pieces[rng.permutation(len(pieces))]
 
     def _divided(self) -> list[Array]:
-        """All episodes in this epoch's order, as many together as memory holds."""
+        """All episodes in this epoch's order, in groups that fit into memory."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
         groups: list[list[int]] = []
         room = 0
@@ -109,7 +109,7 @@ class RecordedBatches:
         wanted = frozenset(episodes.tolist())
         if wanted == self._held:
             return
-        self._table, self._held, self._begins = None, frozenset(), {}  # never two tables at once
+        self._table, self._held, self._begins = None, frozenset(), {}  # free the old table first
         begin, total = 0, int(self.lengths[episodes].sum())
         for i in sorted(wanted):
             rows = self._rows(i)
@@ -124,17 +124,17 @@ class RecordedBatches:
         recording, number = self.places[episode]
         rows = recording.rows(number)
         if len(rows["reward"]) != self.lengths[episode]:
-            raise EpisodeError(f"{recording.name}: episode {number} has changed; bring back what was there")
+            raise EpisodeError(f"{recording.name}: episode {number} has changed; restore the original file")
         advice = {"expert_action": rows["extras"].get("expert_action", rows["action"])} if self.advised else {}
         return {**rows, "extras": advice}
 
     def _within(self, spans: Sequence[Array]) -> Array:
-        """Pieces that begin every T rows of an episode; of single rows all but the last, whose action means nothing."""
+        """Sequences that begin every T rows of an episode; or single rows, without last ones (no meaningful action)."""
         step = self.pieces.rows
         return np.concatenate([np.zeros((0, step), np.int64), *(_cut(span, step) for span in spans)])
 
     def _across(self, spans: Sequence[Array], rng: np.random.Generator) -> Array:
-        """Pieces of all episodes in a row, which begin at another row in each epoch."""
+        """Sequences from the concatenated episodes, with another offset in each epoch."""
         step, whole = self.pieces.rows, np.concatenate(spans)
         if len(whole) < step:
             return np.zeros((0, step), np.int64)
@@ -142,22 +142,22 @@ class RecordedBatches:
         return whole[phase : phase + (len(whole) - phase) // step * step].reshape(-1, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the order stands; the rows are read again."""
+        """Return the position in the order; the rows themselves are read again."""
         return {"epoch": self.epoch, "group": self.group, "drawn": self.drawn, "rows": len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises EpisodeError where the recordings are not those of before."""
+        """Continue at a position. Raises EpisodeError if the number of rows has changed."""
         if state["rows"] != len(self):
             names = ", ".join(each.name for each in self.recordings)
             raise EpisodeError(
-                f"{names}: {len(self)} rows, {state['rows']} when the run began; bring back what was there"
+                f"{names}: {len(self)} rows, but {state['rows']} when the run began; restore the original files"
             )
         self.epoch, self.group, self.drawn = state["epoch"], state["group"], state["drawn"]
         self._groups, self._order = [], None
 
 
 def _cut(span: Array, step: int) -> Array:
-    """Rows (T,) of an episode in pieces (P, step), -1 behind its end; the last row begins none."""
+    """Cut the rows (T,) of an episode into sequences (P, step), with -1 after its end; none begins at the last row."""
     starts = np.arange(0, len(span) - 1, step)
     rows = starts[:, None] + np.arange(step)
     return np.where(rows < len(span), span[np.minimum(rows, len(span) - 1)], -1)

@@ -1,4 +1,4 @@
-"""Exact resume: everything the next row of training depends on, gathered, saved and put back."""
+"""Exact resume: save and restore everything that the next row of training depends on."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import numpy as np
 
 from embodia.agents import Agent, Array, Buffer, Carry, VectorEnvironment
 from embodia.agents.training import checkpoint
+from embodia.agents.training.levels import as_array, begun
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.scores import deciding, declared_scores
@@ -17,20 +18,30 @@ from embodia.agents.training.scores import deciding, declared_scores
 
 @dataclass
 class Progress:
-    """Where training stands between two rows: what the next row depends on beside agent, buffer and worlds."""
+    """State of training between two rows, besides agent, buffer and environments."""
 
     obs: dict[str, Array]
-    seen: dict[str, Array]  # reward, first, last, terminal of the row to come, each (n,)
+    seen: dict[str, Array]  # reward, first, last, terminal of the next row, each (n,)
     carry: Carry
-    seed: int  # world i began with level seed + i
-    length: Array  # (n,) steps of the episodes under way
-    return_: Array  # (n,)
-    episodes: Array  # (n,) ended since the first reset
-    step: int = 0  # actions carried out, over all worlds
+    seed: int  # environment i began with level seed + i
+    length: Array  # (n,) steps of the current episodes so far
+    return_: Array  # (n,) return of the current episodes so far
+    episodes: Array  # (n,) number of finished episodes
+    step: int = 0  # executed actions, over all environments
     logged: int = 0  # step of the last line in metrics.jsonl
     evaluated: int = 0
     saved: int = 0
     scores: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+    reported: list[str] = field(default_factory=list)  # names of the scores of finished episodes
+    levels: set[int] = field(default_factory=set)  # digests of the levels used; empty if they have no names
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all fields as values that a checkpoint can hold."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {"levels": as_array(self.levels)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
+        return cls(**{**state, "levels": set(np.asarray(state.get("levels", ())).tolist())})
 
 
 def save_training(
@@ -42,10 +53,10 @@ def save_training(
     now: Progress,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint from which training goes on bit for bit.
+    """Write a checkpoint from which training continues bit for bit.
 
     Raises:
-        CheckpointError: where it cannot be written.
+        CheckpointError: if it cannot be written.
     """
     training = {
         "agent": agent.training_state(),
@@ -53,14 +64,14 @@ def save_training(
         "logger": logger.state_dict(),
         "worlds": snapshot(env),
         "rng": rng_state(),
-        "progress": {entry.name: getattr(now, entry.name) for entry in fields(now)},
+        "progress": now.state_dict(),
     }
     meta = {**judgement(env, now), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
     return checkpoint.save(folder, now.step, agent, training, meta)
 
 
 def judgement(env: Any, now: Progress) -> dict[str, Any]:
-    """What decides between checkpoints, as `checkpoint.best` reads it: the score, its name, which way is better."""
+    """Return the entries of meta.json that `checkpoint.best` reads: the score, its name, and which way is better."""
     declared = declared_scores(env)
     name = deciding(declared, now.scores) if now.evaluated == now.step else None
     if name is None:
@@ -69,38 +80,38 @@ def judgement(env: Any, now: Progress) -> dict[str, Any]:
 
 
 def snapshot(env: VectorEnvironment) -> dict[str, Any] | None:
-    """The worlds' state; None, with a warning, where the environment cannot give one."""
+    """Return the environments' state; None, with a warning, if they have no `get_state`."""
     try:
         return env.get_state()
     except (AttributeError, NotImplementedError) as error:
-        warnings.warn(f"no get_state ({error}): a resumed run will begin with new episodes", stacklevel=2)
+        warnings.warn(f"no get_state ({error}): a resumed run will start new episodes", stacklevel=2)
         return None
 
 
 def resume_training(
     folder: Path, agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger
 ) -> Progress | None:
-    """Put the newest whole checkpoint of `folder` into fresh objects; None where there is no checkpoint at all.
+    """Load the newest intact checkpoint of `folder` into new objects; return None if there is no checkpoint.
 
     Raises:
-        CheckpointError: where none of the checkpoints is whole, or the newest whole one does not fit.
+        CheckpointError: if no checkpoint is intact, or the newest intact one does not fit.
     """
     if not checkpoint.list_steps(folder):
         return None
     path = checkpoint.latest(folder)
     if path is None:
-        raise checkpoint.CheckpointError(f"{folder}: none of the checkpoints here is whole; begin the run again")
+        raise checkpoint.CheckpointError(f"{folder}: no checkpoint here is intact; start a new run")
     found = checkpoint.load(path)
     checkpoint.check_fits(found, agent)
     if found.meta["num_envs"] != env.num_envs:
         saved = found.meta["num_envs"]
-        raise checkpoint.CheckpointError(f"{path}/meta.json: num_envs was {saved}; make {saved} worlds to resume it")
+        raise checkpoint.CheckpointError(f"{path}/meta.json: num_envs was {saved}; resume with {saved} environments")
     training = found.training()
     agent.load(path)
     agent.set_training_state(training["agent"])
     buffer.load_state_dict(training["buffer"])
     logger.load_state_dict(training["logger"])
-    now = Progress(**training["progress"])
+    now = Progress.from_state(training["progress"])
     now.carry = _placed(now.carry, agent.initial(env.num_envs))
     now.saved = now.step
     if training["worlds"] is None:
@@ -112,15 +123,16 @@ def resume_training(
 
 
 def _placed(saved: Any, fresh: Any) -> Any:
-    """A saved carry on the device its agent keeps it on; what a fresh one does not hold yet stays where it is."""
+    """Move a saved carry to the device of the agent's initial carry; entries that it lacks are not moved."""
     if isinstance(saved, dict):
         return {key: _placed(value, fresh[key]) if key in fresh else value for key, value in saved.items()}
     return saved.to(fresh.device) if hasattr(fresh, "device") and hasattr(saved, "to") else saved
 
 
 def _restart(now: Progress, env: VectorEnvironment) -> None:
-    """Worlds without snapshots begin new episodes; levels differ from those of the first start."""
+    """Start new episodes in environments without snapshots, on other levels than the first ones."""
     n = env.num_envs
-    now.obs, _ = env.reset(seed=[now.seed + now.step + world for world in range(n)])
+    now.obs, info = env.reset(seed=[now.seed + now.step + world for world in range(n)])
+    now.levels |= begun(info, range(n))
     now.seen = {key: np.zeros_like(value) for key, value in now.seen.items()} | {"first": np.ones(n, bool)}
     now.length, now.return_ = np.zeros(n, np.int64), np.zeros(n)

@@ -1,8 +1,8 @@
-"""Rows of experience: what one does to nested dicts of arrays, and episodes of rows on disk.
+"""Rows of experience: operations on nested dicts of arrays, and episode files.
 
 One file holds one episode: a compressed `.npz` whose members are the rows (`obs/image`, `reward`, `first`, ...,
-each (T, ...)) and a JSON header (environment id, seed, spaces, versions). A file is written aside and then given its
-name, and no file is ever overwritten, so a reader never meets half an episode.
+each (T, ...)) and a JSON header (environment id, seed, spaces, versions). A file is written under a temporary name
+first, and no file is overwritten, so a reader never sees a partial episode.
 """
 
 import json
@@ -28,22 +28,22 @@ ROW_KEYS = ("reward", "first", "last", "terminal", "action")
 
 
 def stack(trees: Sequence[Any], axis: int = 0) -> Any:
-    """Join trees of equal shapes along a new axis: T rows (n, ...) -> rows (T, n, ...)."""
+    """Stack trees of equal shapes along a new axis: T rows (n, ...) -> rows (T, n, ...)."""
     return tree_map(lambda *leaves: np.stack(leaves, axis), *trees)
 
 
 def concatenate(trees: Sequence[Any], axis: int = 0) -> Any:
-    """Join trees along an axis they have: n1 worlds and n2 worlds -> n1 + n2 worlds."""
+    """Concatenate trees along an existing axis: rows of n1 and n2 environments -> rows of n1 + n2 environments."""
     return tree_map(lambda *leaves: np.concatenate(leaves, axis), *trees)
 
 
 def copy(tree: Any) -> Any:
-    """A tree that shares no memory with the given one."""
+    """Return a copy of a tree that shares no memory with it."""
     return tree_map(np.array, tree)
 
 
 def to_torch(tree: Any, device: Any = "cpu") -> Any:
-    """Arrays to tensors of the same type on `device`; arrays of objects (snapshots) stay as they are."""
+    """Convert arrays to tensors of the same dtype on `device`; arrays of objects (snapshots) are unchanged."""
     import torch  # here, so that reading and writing episodes needs no torch
 
     def convert(leaf: Any) -> Any:
@@ -54,7 +54,7 @@ def to_torch(tree: Any, device: Any = "cpu") -> Any:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"obs": {"image": x}} -> {"obs/image": x}."""
+    """Flatten nested dicts: {"obs": {"image": x}} -> {"obs/image": x}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -65,7 +65,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"obs/image": x} -> {"obs": {"image": x}}."""
+    """Undo `flatten`: {"obs/image": x} -> {"obs": {"image": x}}."""
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, leaf = path.split("/")
@@ -77,27 +77,29 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class NonFinite(FloatingPointError):
-    """An environment gave NaN; the message names environment, world, seed and step."""
+    """An observation, reward, action or loss is NaN or infinite; the message says where."""
 
 
 def check_finite(obs: Mapping[str, Any], reward: Array, where: Callable[[int], str]) -> None:
-    """Refuse NaN in an observation and anything but finite numbers in a reward, before a learner swallows it.
+    """Check that observations have no NaN and that rewards are finite. Runs once per step on the whole batch.
 
-    obs: leaves (n, ...); reward (n,); `where(world)` names the world for the message. Integers cannot be NaN, so
-    images and tokens cost nothing; this runs once per step on the whole batch.
+    Args:
+        obs: leaves (n, ...); only floats are checked.
+        reward: (n,).
+        where: describes environment i for the message.
 
     Raises:
-        NonFinite: naming the field and `where(world)`.
+        NonFinite: naming the field and `where(i)`.
     """
     if not np.isfinite(reward).all():
         world = int(np.flatnonzero(~np.isfinite(reward))[0])
-        raise NonFinite(f"reward is {reward[world]} in {where(world)}; mend the environment's reward")
+        raise NonFinite(f"reward is {reward[world]} in {where(world)}; correct the environment's reward")
     for key, value in obs.items():
         if isinstance(value, Mapping):
             check_finite(value, reward, where)
         elif value.dtype.kind == "f" and np.isnan(value).any():
             world = int(np.flatnonzero(np.isnan(value).reshape(len(value), -1).any(1))[0])
-            raise NonFinite(f'observation "{key}" is NaN in {where(world)}; mend the environment\'s sensor')
+            raise NonFinite(f'observation "{key}" is NaN in {where(world)}; correct the environment\'s observation')
 
 
 class EpisodeError(ValueError):
@@ -109,14 +111,14 @@ class StoredEpisode:
     """One episode read from disk."""
 
     rows: Row
-    """Each leaf (T, ...); the first row has `first`, the last one `last`."""
+    """Each leaf (T, ...); `first` is set in the first row, `last` in the last one."""
     env_id: str
     seed: int | None
-    """The seed of its `reset`; None where the environment drew the level itself."""
+    """The seed passed to `reset`; None if the environment chose the level itself."""
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
     header: dict[str, Any] = field(default_factory=dict)
-    """Everything else that was written beside the rows."""
+    """The other entries of the file's header."""
     path: Path | None = None
 
     def __len__(self) -> int:
@@ -124,9 +126,13 @@ class StoredEpisode:
 
 
 class EpisodeWriter:
-    """Writes episodes into a folder, one file each, numbered onward from what lies there.
+    """Writes episodes to a folder, one file each; numbers continue after the files already there.
 
-    Further keyword arguments (agent, split, ...) go into every header; they must be JSON.
+    Args:
+        folder: is created if it does not exist.
+        env_id: id of the environment.
+        observation_space, action_space: spaces of the rows.
+        header: further entries of every header (agent, split, ...), as JSON values.
     """
 
     def __init__(
@@ -150,9 +156,12 @@ class EpisodeWriter:
         self._number = 0
 
     def add(self, row: Row, world: int = 0, seed: int | None = None) -> Path | None:
-        """Take one world's row (leaves without the world axis); at its last row the episode is written.
+        """Add a row of one environment (leaves without the batch axis); the last row writes the episode.
 
-        Rows of an episode that was joined after its first row are passed over: a file holds a whole episode.
+        Rows of an episode whose first row was not added are skipped, because a file holds a whole episode.
+
+        Returns:
+            The path of the file if one was written.
         """
         if row["first"]:
             self._open[world] = []
@@ -164,14 +173,18 @@ class EpisodeWriter:
         return self.write(stack(self._open.pop(world)), seed)
 
     def add_rows(self, row: Row) -> list[Path]:
-        """Take a row of n worlds, as the loop's buffers do; the files written by it."""
+        """Add a row of n environments; return the paths of the files written."""
         paths = (self.add(index(row, world), world) for world in range(len(row["reward"])))
         return [path for path in paths if path is not None]
 
     def write(self, rows: Row, seed: int | None = None, **header: Any) -> Path:
-        """Write a whole episode, each leaf (T, ...), under the next free name."""
+        """Write a whole episode, each leaf (T, ...), under the next free name; return its path.
+
+        Raises:
+            EpisodeError: if the rows are not a whole episode, or a leaf holds Python objects.
+        """
         if len(rows["reward"]) == 0 or not rows["first"][0] or not rows["last"][-1]:
-            raise EpisodeError(f"{self.folder}: an episode begins with first and ends with last; these rows do not")
+            raise EpisodeError(f"{self.folder}: an episode must begin with `first` and end with `last`")
         text = json.dumps({**self.header, "seed": seed, "length": len(rows["reward"]), **header})
         members = {"header": np.frombuffer(text.encode(), np.uint8), **flatten(rows)}
         for name, value in members.items():
@@ -188,7 +201,7 @@ class EpisodeWriter:
             aside.unlink(missing_ok=True)
 
     def _name(self, written: Path) -> Path:
-        """Give a finished file the next free number; a hard link refuses where a name is taken, a rename would not."""
+        """Give a finished file the next free number. Unlike a rename, a hard link never replaces an existing file."""
         while True:
             path = self.folder / f"episode-{self._number:06d}.npz"
             self._number += 1
@@ -200,14 +213,15 @@ class EpisodeWriter:
 
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What NumPy raises for an archive that is cut off or corrupt."""
+"""Exceptions that NumPy raises for a truncated or corrupt archive."""
 
 
 def read_episode(path: Path | str) -> StoredEpisode:
     """Read one episode file.
 
     Raises:
-        EpisodeError: naming the file and the field where something is missing, cut off or of another shape.
+        EpisodeError: if something is missing, truncated or of the wrong shape; the message names the file and field.
+        FileNotFoundError: if there is no such file.
     """
     path = Path(path)
     name = "file"
@@ -226,10 +240,11 @@ def read_episode(path: Path | str) -> StoredEpisode:
 
 
 def read_header(path: Path | str) -> tuple[dict[str, Any], list[str]]:
-    """What was written beside the rows, with `length`, and the names of the rows' fields (`obs/image`, `reward`, ...).
+    """Read the header of an episode file, and the names of the rows' fields (`obs/image`, `reward`, ...).
 
     Raises:
-        EpisodeError: where the file cannot be read.
+        EpisodeError: if the file cannot be read.
+        FileNotFoundError: if there is no such file.
     """
     path = Path(path)
     try:
@@ -243,12 +258,12 @@ def read_header(path: Path | str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _unreadable(path: Path, name: str, error: Exception) -> EpisodeError:
-    return EpisodeError(f"{path}: {name}: cut off or corrupt ({error}); record this episode again")
+    return EpisodeError(f"{path}: {name}: truncated or corrupt ({error}); record this episode again")
 
 
 def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> StoredEpisode:
     if header.get("format") != FORMAT:
-        raise EpisodeError(f"{path}: format: written as version {header.get('format')}, this reads {FORMAT}")
+        raise EpisodeError(f"{path}: format {header.get('format')}, but this version reads format {FORMAT}")
     try:
         observation_space = space_from_json(header.pop("observation_space"))
         action_space = space_from_json(header.pop("action_space"))
@@ -261,9 +276,9 @@ def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> Stored
             raise EpisodeError(f"{path}: {name}: missing")
     for name, value in flatten(rows).items():
         if len(value) != length:
-            raise EpisodeError(f"{path}: {name}: {len(value)} rows, the header says {length}")
+            raise EpisodeError(f"{path}: {name}: {len(value)} rows, but the header says {length}")
     if not isinstance(observation_space, spaces.Dict):
-        raise EpisodeError(f"{path}: observation_space: a {type(observation_space).__name__}; observations are a Dict")
+        raise EpisodeError(f"{path}: observation_space: a {type(observation_space).__name__}; it must be a Dict")
     try:
         check_batch(rows["obs"], observation_space, "obs")
         check_batch(rows["action"], action_space, "action")
@@ -275,15 +290,15 @@ def _checked(path: Path, header: dict[str, Any], rows: dict[str, Any]) -> Stored
 
 
 def episode_files(folder: Path | str) -> list[Path]:
-    """The episode files of a folder in the order they were written."""
+    """Return the episode files of a folder in the order they were written."""
     return sorted(path for path in Path(folder).glob("episode-*.npz") if re.fullmatch(r"episode-\d+\.npz", path.name))
 
 
 def read_episodes(folder: Path | str) -> Iterator[StoredEpisode]:
-    """The episodes of a folder in the order they were written.
+    """Read the episodes of a folder in the order they were written.
 
     Raises:
-        EpisodeError: where the folder holds none, or at the first file that cannot be read.
+        EpisodeError: if the folder has no episodes, or at the first file that cannot be read.
     """
     files = episode_files(folder)
     if not files:

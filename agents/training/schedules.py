@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as functions of the update."""
+"""Learning-rate schedules as functions of the update."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Schedule = Literal["cosine", "linear", "constant", "trapezoid", "one_cycle"]
 
 
 class Share(NamedTuple):
-    """The learning rate of an update is the highest one times `rise` times `fall`."""
+    """Factors of an update's learning rate, which is the peak learning rate times `rise` times `fall`."""
 
     rise: float
     """Warm-up, from 0 to 1."""
@@ -25,7 +25,7 @@ def cosine(update: int, updates: int, warmup: int) -> Share:
 
 
 def linear(update: int, updates: int, warmup: int) -> Share:
-    """Linear warm-up; meanwhile and after, linear decay to a twentieth."""
+    """Linear warm-up, times a linear decay to a twentieth over all updates."""
     return Share(warm_up(update + 1, warmup), 1 - 0.95 * min(update + 1, updates) / updates)
 
 
@@ -40,7 +40,7 @@ def trapezoid(update: int, updates: int, warmup: int) -> Share:
 
 
 def one_cycle(update: int, updates: int, warmup: int) -> Share:
-    """Up along a cosine for 30 % of the updates and down again, momentum the other way (Smith & Topin 2018).
+    """Rise along a cosine for 30 % of the updates, then fall; momentum does the opposite (Smith & Topin 2018).
 
     The defaults of `torch.optim.lr_scheduler.OneCycleLR`; `warmup` does not apply.
     """
@@ -57,7 +57,7 @@ def warm_up(update: int, warmup: int) -> float:
 
 
 def annealed(start: float, end: float, progress: float) -> float:
-    """Half a cosine from `start` to `end`, at `progress` from 0 to 1."""
+    """Interpolate along half a cosine from `start` to `end`, at `progress` from 0 to 1."""
     return end + (start - end) / 2 * (math.cos(math.pi * progress) + 1)
 
 
@@ -68,4 +68,4 @@ SCHEDULES: dict[Schedule, Callable[[int, int, int], Share]] = {
     "trapezoid": trapezoid,
     "one_cycle": one_cycle,
 }
-"""(update, counted from 0; updates in all; updates of warm-up) -> share of the highest learning rate."""
+"""(update, counted from 0; total updates; warm-up updates) -> `Share`."""

@@ -1,4 +1,4 @@
-"""Training state as tensors and plain values: files that load with `weights_only=True`, bit for bit."""
+"""Serialization of training state as tensors and plain values, which torch loads with `weights_only=True`."""
 
 import io
 from collections.abc import Mapping
@@ -14,16 +14,20 @@ KIND = "__kind__"
 
 
 def encode(value: Any, path: str = "state") -> Any:
-    """Nested dicts, lists, tuples of arrays, tensors, numbers, strings, bytes and None as `weights_only` allows them.
+    """Convert a nested state to types that `weights_only=True` allows.
+
+    Args:
+        value: nested dicts, lists and tuples of arrays, tensors, numbers, strings, bytes and None.
+        path: name of `value` in error messages.
 
     Raises:
-        TypeError: naming the path of anything else.
+        TypeError: for any other type; the message names its path.
     """
     if isinstance(value, np.ndarray | np.generic):
         return _encode_array(value, path)
     if isinstance(value, torch.Tensor):
         whole = value.untyped_storage().nbytes() == value.nbytes
-        return value.detach() if whole else value.detach().clone()  # a view would be saved with all that it views
+        return value.detach() if whole else value.detach().clone()  # a view would be saved with its whole storage
     if value is None or isinstance(value, bool | float | str):
         return value
     if type(value) is int:
@@ -35,7 +39,7 @@ def encode(value: Any, path: str = "state") -> Any:
     if isinstance(value, list | tuple):
         items = [encode(item, f"{path}/{i}") for i, item in enumerate(value)]
         return items if type(value) is list else {KIND: "tuple", "items": items}
-    raise TypeError(f"{path} is a {type(value).__name__}; training state is tensors, arrays and plain values only")
+    raise TypeError(f"{path} is a {type(value).__name__}; training state may hold tensors, arrays and plain values")
 
 
 def _encode_array(value: np.ndarray | np.generic, path: str) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def _bytes(data: np.ndarray) -> torch.Tensor:
 
 
 def decode(value: Any) -> Any:
-    """What `encode` was given, type for type and bit for bit."""
+    """Undo `encode`, with the same types and bit for bit."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -75,7 +79,7 @@ def decode(value: Any) -> Any:
 
 
 def write_state(state: Any, path: Path) -> None:
-    """Write what `encode` gave. Where that fails, the operating system's reason is told, not what torch made of it."""
+    """Write an encoded state. If that fails, raise the operating system's error instead of torch's."""
     reasons: list[OSError] = []
 
     class Telling(io.FileIO):
@@ -97,5 +101,5 @@ def write_state(state: Any, path: Path) -> None:
 
 
 def read_state(path: Path) -> Any:
-    """What `write_state` wrote, decoded, on the CPU."""
+    """Read and decode a file of `write_state`; tensors are on the CPU."""
     return decode(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,4 +1,4 @@
-"""Gymnasium spaces as JSON, and whether arrays or another space fit one: what files say about the rows they hold."""
+"""Gymnasium spaces as JSON, and checks whether arrays or another space fit a space."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from gymnasium import Space, spaces
 
 
 class Incompatible(ValueError):
-    """An array or a space does not fit; the message names the key."""
+    """An array does not fit a space; the message names the key."""
 
 
 def space_to_json(space: Space[Any]) -> dict[str, Any]:
-    """A JSON description; a Box whose bound is the same everywhere keeps one number.
+    """Describe a space as JSON; a Box whose bound is the same everywhere has one number.
 
     Raises:
-        TypeError: for a space without a fixed shape (Text, Sequence, Graph).
+        TypeError: if the space has no fixed shape (Text, Sequence, Graph).
     """
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {key: space_to_json(value) for key, value in space.items()}}
@@ -29,7 +29,9 @@ def space_to_json(space: Space[Any]) -> dict[str, Any]:
         return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     if isinstance(space, spaces.MultiBinary):
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
-    raise TypeError(f"{type(space).__name__} has no fixed shape; give arrays (a text as tokens, a set as slots)")
+    raise TypeError(
+        f"{type(space).__name__} has no fixed shape; use arrays (tokens for a text, a fixed number of slots for a set)"
+    )
 
 
 def _bound(bound: np.ndarray) -> Any:
@@ -40,10 +42,10 @@ def _bound(bound: np.ndarray) -> Any:
 
 
 def space_from_json(data: dict[str, Any]) -> Space[Any]:
-    """The space that `space_to_json` described.
+    """Make the space that `space_to_json` described.
 
     Raises:
-        ValueError: for a description of another kind.
+        ValueError: if the type is unknown.
     """
     kind = data["type"]
     if kind == "Dict":
@@ -60,7 +62,7 @@ def space_from_json(data: dict[str, Any]) -> Space[Any]:
         return spaces.MultiDiscrete(data["nvec"], start=data["start"])
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["n"])
-    raise ValueError(f'"{kind}" is no space that has a fixed shape')
+    raise ValueError(f'"{kind}" is not a space with a fixed shape')
 
 
 def _numbers(listed: Any, dtype: np.dtype[Any]) -> np.ndarray:
@@ -70,10 +72,10 @@ def _numbers(listed: Any, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def check_batch(value: Any, space: Space[Any], name: str) -> None:
-    """Whether `value`, leaves (T, ...), has the keys, shapes and types of T samples of `space`.
+    """Check that `value`, leaves (T, ...), has the keys, shapes and types of T samples of `space`.
 
     Raises:
-        Incompatible: naming the key.
+        Incompatible: if not; the message names the key.
     """
     if isinstance(space, spaces.Dict):
         for key, sub in space.items():
@@ -82,21 +84,21 @@ def check_batch(value: Any, space: Space[Any], name: str) -> None:
             check_batch(value[key], sub, f"{name}/{key}")
         return
     if value.shape[1:] != space.shape:
-        raise Incompatible(f"{name}: shape {value.shape[1:]}, the space says {space.shape}")
+        raise Incompatible(f"{name}: shape {value.shape[1:]}, but the space says {space.shape}")
     if space.dtype is not None and value.dtype.kind != space.dtype.kind:
-        raise Incompatible(f"{name}: {value.dtype}, the space says {space.dtype}")
+        raise Incompatible(f"{name}: {value.dtype}, but the space says {space.dtype}")
 
 
 def difference(ours: Space[Any], theirs: Space[Any], name: str) -> str | None:
-    """The first difference between two spaces in words; None where they are equal."""
+    """Describe the first difference between a space and that of a checkpoint; None if they are equal."""
     if ours == theirs:
         return None
     if isinstance(ours, spaces.Dict) and isinstance(theirs, spaces.Dict):
         for key in sorted({*ours.spaces, *theirs.spaces}):
             if key not in theirs.spaces:
-                return f"{name}/{key} is here and not there"
+                return f"{name}/{key} is not in the checkpoint"
             if key not in ours.spaces:
-                return f"{name}/{key} is there and not here"
+                return f"{name}/{key} is in the checkpoint, but missing here"
             if found := difference(ours[key], theirs[key], f"{name}/{key}"):
                 return found
-    return f"{name} is {ours} here and {theirs} there"
+    return f"{name} is {ours} here, but {theirs} in the checkpoint"

@@ -1,4 +1,4 @@
-"""The versions that a result depends on."""
+"""Versions of the packages that a result depends on."""
 
 import platform
 from importlib import metadata
@@ -7,7 +7,7 @@ PACKAGES = ("embodia", "torch", "numpy", "gymnasium", "minigrid", "stable-baseli
 
 
 def versions() -> dict[str, str]:
-    """Python's, and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

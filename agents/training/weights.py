@@ -1,4 +1,4 @@
-"""Weights of a module as safetensors."""
+"""A module's weights as safetensors files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from embodia.agents.training.checkpoint import CheckpointError
 
 
 def _named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and saved buffers, each once though several names lead to it."""
+    """Parameters and saved buffers by name; a shared tensor is listed once."""
     saved = module.state_dict(keep_vars=True)
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: tensor for name, tensor in named if name in saved}
@@ -23,24 +23,24 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote into a module of the same build, on whatever device it is.
+    """Read what `save_weights` wrote into a module of the same architecture, on any device.
 
     Raises:
-        CheckpointError: naming file and tensor where the module is built differently or the file is cut off.
+        CheckpointError: if the architecture differs or the file is truncated; the message names file and tensor.
     """
     try:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cut off or corrupt ({error})") from error
-    ours, hint = _named_tensors(module), "build the agent with the checkpoint's own configuration"
+        raise CheckpointError(f"{path}: truncated or corrupt ({error})") from error
+    ours, hint = _named_tensors(module), "build the agent with the checkpoint's configuration"
     for name in sorted({*ours} & {*stored}):
         if ours[name].shape != stored[name].shape:
             shapes = f"{tuple(stored[name].shape)} in the file, {tuple(ours[name].shape)} in this agent"
             raise CheckpointError(f"{path}: {name}: {shapes}; {hint}")
-    try:  # modules may take names of earlier versions here
+    try:  # modules may convert names of earlier versions here
         missing, unexpected = module.load_state_dict(stored, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: {error}; {hint}") from error
     for name in sorted({*unexpected, *(name for name in missing if name in ours)}):
-        side = "the file lacks it" if name in ours else "this agent has none"
+        side = "missing in the file" if name in ours else "not in this agent"
         raise CheckpointError(f"{path}: {name}: {side}; {hint}")

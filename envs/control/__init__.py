@@ -1,1 +1,1 @@
-"""Small worlds that papers define: the Wall of DINO-WM."""
+"""Small control tasks defined in papers: the Wall environment of DINO-WM."""

@@ -1,4 +1,4 @@
-"""What the small worlds let one choose."""
+"""Options of the small control tasks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,11 +6,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class WallOptions:
-    """The Wall world."""
+    """Options of the Wall environment."""
 
     layout: Literal["fixed", "random"] = "fixed"
-    """Wall and door always in the same place, or another place in each level."""
+    """fixed: wall and door are always in the same place. random: each level has its own."""
     frameskip: int = 5
-    """Moves per action."""
+    """Number of moves per action."""
     max_steps: int = 20
-    """Time limit [actions]."""
+    """Time limit in steps."""

@@ -1,7 +1,8 @@
-"""The Wall world of DINO-WM (Zhou et al. 2024): a dot must get through a door to a goal in the other room.
+"""The Wall environment of DINO-WM (Zhou et al. 2024): a dot must pass a door to reach a goal in the other room.
 
-Sizes and the random policy are those of the official evaluation (`WallDatasetConfig` as `WallEnvWrapper` fills it in).
-Differs: 64 pixels for 65; a dot stops at a wall, where the original puts it half a pixel off.
+Sizes and the random policy are those of the official evaluation (`WallDatasetConfig` with the values of
+`WallEnvWrapper`). Differences: 64 pixels instead of 65, and a dot stops at a wall, where the original moves it half a
+pixel back.
 """
 
 from typing import Any, Literal
@@ -12,19 +13,19 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy.stats import truncnorm
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, content_digest, level_seed
 from embodia.envs.control.options import WallOptions
 
-SIZE = 64  # [pixels] of the square picture
-BORDER = 5.0  # [pixels] from the picture's edge to the outer wall
-DOT = 1.7  # [pixels] standard deviation of the drawn dot
-STEP = 2.0  # [pixels] that a move of length 1 takes the dot
-LONGEST = 1.8  # of a move
-MARGIN, DOOR_MARGIN = 20, 10  # [pixels] that wall and door keep from the picture's edge
-HALF_DOOR, HALF_WALL = 4.0, 3.0  # [pixels]
-RADIUS = 4.5  # [pixels] within which the goal counts as reached
-LENGTH, SPREAD, SHORTEST = 1.0, 0.4, 0.2  # of the random policy's moves: mean, deviation, least
-CONCENTRATION = 5.0  # of its turns, which are von Mises
+SIZE = 64  # side of the square image [pixels]
+BORDER = 5.0  # distance from the image's edge to the outer wall [pixels]
+DOT = 1.7  # standard deviation of the drawn dot [pixels]
+STEP = 2.0  # distance of a move of length 1 [pixels]
+LONGEST = 1.8  # maximum length of a move
+MARGIN, DOOR_MARGIN = 20, 10  # minimum distance of wall and door from the image's edge [pixels]
+HALF_DOOR, HALF_WALL = 4.0, 3.0  # half the width of the door and of the wall [pixels]
+RADIUS = 4.5  # distance within which the goal counts as reached [pixels]
+LENGTH, SPREAD, SHORTEST = 1.0, 0.4, 0.2  # lengths of the random policy's moves: mean, standard deviation, minimum
+CONCENTRATION = 5.0  # concentration of the random policy's turns (von Mises)
 
 Points = NDArray[np.float64]
 
@@ -32,19 +33,30 @@ Points = NDArray[np.float64]
 class WallEnv(gym.Env[Observation, NDArray[Any]]):
     """A dot in two rooms with one door between them.
 
-    Task: reach the goal, which lies in the other room. With `layout="fixed"` wall and door are always in the same
-    place (the paper's Wall), with "random" each level has its own (WallRandom). `reset(seed=s)` plays level
+    Task: reach the goal, which is in the other room. With `layout="fixed"`, wall and door are always in the same place
+    (the paper's Wall); with "random", each level has its own (WallRandom). `reset(seed=s)` plays level
     `envs.level_seed(split, s)`.
 
-    Actions: Box(-1, 1, (2 * frameskip,)): `frameskip` moves (dx, dy) in units of the longest, 3.6 pixels, carried out
-    one after the other; longer ones are shortened. A dot that meets a wall stops there.
+    Actions: Box(-1, 1, (2 * frameskip,)): `frameskip` moves (dx, dy), executed in sequence, in units of the longest
+    move, 3.6 pixels. Longer moves are shortened. A dot that hits a wall stops there.
 
-    Observations: `rgb` uint8 (64, 64, 3), the rooms in black and white and the dot in red; `goal_rgb`, the same with
-    the dot at the goal; `position` and `goal_position` float32 (2,) [pixels], x to the right, y down.
+    Observations: `rgb` uint8 (64, 64, 3), the rooms in black and white and the dot in red; `goal_rgb`, the same image
+    with the dot at the goal; `position` and `goal_position` float32 (2,) [pixels], x to the right, y down.
 
-    Reward: 1 on reaching the goal, else 0. Termination: within 4.5 pixels of the goal; truncated after `max_steps`.
+    Reward: 1 for reaching the goal, else 0. Termination: within 4.5 pixels of the goal. Truncation: after `max_steps`.
 
-    Scores: `success`, which decides, `return`, and `distance` [pixels] to the goal at the end, where lower is better.
+    Scores: `success` (the main score), `return`, and `distance` to the goal at the end [pixels], for which lower is
+    better.
+
+    Args:
+        layout: "fixed" or "random".
+        frameskip: Number of moves per action.
+        max_steps: Time limit in steps.
+        split: Set of levels.
+        render_mode: "rgb_array" or None.
+
+    Raises:
+        ValueError: If an option is invalid.
     """
 
     metadata = {  # noqa: RUF012 (Gymnasium's own form)
@@ -62,7 +74,6 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         split: Split = "train",
         render_mode: str | None = "rgb_array",
     ):
-        """Raises ValueError for an impossible option."""
         if layout not in ("fixed", "random") or frameskip < 1 or max_steps < 1:
             raise ValueError(f"layout={layout!r}, frameskip={frameskip}, max_steps={max_steps}: choose fixed or random "
                              "and give at least 1")  # fmt: skip
@@ -82,7 +93,7 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         self.steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Start level `seed` of the split, or without a seed the next one that this environment's generator draws."""
+        """Start level `seed` of the split. Without a seed, sample a level with the environment's own generator."""
         super().reset(seed=seed)
         number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
         rng = np.random.default_rng(level_seed(self.split, number))
@@ -91,7 +102,8 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         self.position = draw_place(rng, self.wall, left)
         self.goal = draw_place(rng, self.wall, not left)
         self.steps = 0
-        return self._observe(), {}
+        level = f"Wall/{self.layout}/{content_digest(self.wall, self.door, self.position, self.goal)}"
+        return self._observe(), {"level": level}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         moves = np.asarray(action, np.float64)
@@ -100,14 +112,19 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         for move in LONGEST * moves.reshape(-1, 2):
             self.position = advance(self.position, shorten(move), self.wall, self.door)
         self.steps += 1
+        metrics = self.metrics()
+        reached = bool(metrics["success"])
+        late = self.steps >= self.max_steps and not reached
+        return self._observe(), float(reached), reached, late, {"metrics": metrics}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the scores of the episode so far."""
         distance = float(np.linalg.norm(self.position - self.goal))
-        reached = distance < RADIUS
-        over = reached or self.steps >= self.max_steps
-        scores = {"success": float(reached), "return": float(reached), "distance": distance}
-        return self._observe(), float(reached), reached, over and not reached, {"metrics": scores} if over else {}
+        reached = float(distance < RADIUS)
+        return {"success": reached, "return": reached, "distance": distance}
 
     def expert_action(self) -> NDArray[np.float32]:
-        """Straight to the door where the goal is behind it, then straight to the goal."""
+        """Return moves straight to the door if the goal is behind it, then straight to the goal."""
         position, moves = self.position, []
         for _ in range(self.frameskip):
             offset = self._next_target(position) - position
@@ -140,7 +157,7 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
         return self._observe()
 
     def render(self) -> NDArray[np.uint8]:
-        """What is seen beside the goal, each pixel fourfold."""
+        """Return the image of the agent next to that of the goal, enlarged four times."""
         both = np.concatenate([self._picture(self.position), self._picture(self.goal)], 1)
         return both.repeat(4, 0).repeat(4, 1)
 
@@ -157,24 +174,24 @@ class WallEnv(gym.Env[Observation, NDArray[Any]]):
 
 
 def draw_layout(rng: np.random.Generator) -> tuple[float, float]:
-    """x of the wall and y of the door [pixels]."""
+    """Sample the x of the wall and the y of the door [pixels]."""
     return float(rng.integers(MARGIN, SIZE - MARGIN + 1)), float(rng.integers(DOOR_MARGIN, SIZE - DOOR_MARGIN + 1))
 
 
 def draw_place(rng: np.random.Generator, wall: float, left: bool) -> Points:
-    """Somewhere in a room, two deviations of the dot from its walls."""
+    """Sample a position in a room, at least two standard deviations of the dot from its walls."""
     off = 2 * DOT
     low, high = (BORDER, wall - HALF_WALL) if left else (wall + HALF_WALL, SIZE - BORDER)
     return np.array([rng.uniform(low + off, high - off), rng.uniform(BORDER + off, SIZE - BORDER - off)])
 
 
 def shorten(move: Points) -> Points:
-    """Moves (*B, 2), none longer than the longest."""
+    """Limit moves (*B, 2) to the maximum length."""
     return move * np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(move, axis=-1, keepdims=True), 1e-9))
 
 
 def advance(position: Points, move: Points, wall: float, door: float) -> Points:
-    """Where a move takes a dot, both (*B, 2); at a wall it stops where it meets it."""
+    """Return the positions (*B, 2) after moves (*B, 2). A dot stops where it hits a wall."""
     travel = STEP * move
     with np.errstate(divide="ignore", invalid="ignore"):
         ahead = np.where(travel > 0, SIZE - BORDER, BORDER) - position
@@ -184,13 +201,13 @@ def advance(position: Points, move: Points, wall: float, door: float) -> Points:
 
 
 def wall_contact(position: Points, travel: Points, wall: float, door: float) -> Points:
-    """The share (*B,) of `travel` (*B, 2) after which the dot meets the middle wall; inf where it does not.
+    """Return the fraction (*B,) of `travel` (*B, 2) at which the dot hits the middle wall; inf if it does not.
 
-    The wall is two blocks, above and below the door: the path enters a block where it is inside on both axes.
+    The wall is two blocks, above and below the door. The path enters a block when it is inside on both axes.
     """
     found = np.full(position.shape[:-1], np.inf)
     for low, high in ((-np.inf, door - HALF_DOOR), (door + HALF_DOOR, np.inf)):
-        # Division by zero gives the infinities that standing still between, or beside, two lines should give.
+        # Division by zero gives the correct infinities for no motion along an axis, inside or outside a block.
         one = (np.array([wall - HALF_WALL, low]) - position) / travel
         other = (np.array([wall + HALF_WALL, high]) - position) / travel
         enter, leave = np.minimum(one, other).max(-1), np.maximum(one, other).min(-1)
@@ -200,7 +217,7 @@ def wall_contact(position: Points, travel: Points, wall: float, door: float) -> 
 
 
 def draw(positions: Points, wall: float, door: float) -> NDArray[np.uint8]:
-    """Pictures (M, 64, 64, 3) of the dot at positions (M, 2) [pixels]: a red Gaussian on the drawn rooms."""
+    """Return images (M, 64, 64, 3) with the dot at positions (M, 2) [pixels]: a red Gaussian over the rooms."""
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     edge = int(BORDER)
     black = np.zeros((SIZE, SIZE), bool)
@@ -215,7 +232,7 @@ def draw(positions: Points, wall: float, door: float) -> NDArray[np.uint8]:
 
 
 def random_moves(rng: np.random.Generator, trajectories: int, steps: int) -> Points:
-    """The random policy's moves (M, T, 2): a heading that turns at random, lengths of a truncated normal."""
+    """Sample moves (M, T, 2) of the random policy: a randomly turning heading and truncated normal lengths."""
     turn = rng.vonmises(0.0, CONCENTRATION, (trajectories, steps - 1)).cumsum(1)
     first = rng.uniform(0, 2 * np.pi, (trajectories, 1))
     heading = np.concatenate([first, first + turn], 1)

@@ -1,1 +1,1 @@
-"""The renderer: scenes of triangles drawn in one call, on the CPU and on a GPU."""
+"""Renderer of triangle scenes, batched, on the CPU and on a GPU."""

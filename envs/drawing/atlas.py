@@ -1,4 +1,4 @@
-"""Rectangular patches of texels side by side on one sheet: light maps, and the pictures of exported homes."""
+"""Pack rectangular texel patches into one image: light maps, and the textures of exported homes."""
 
 import numpy as np
 
@@ -8,9 +8,17 @@ SHELVES = np.array([2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256])  
 
 
 def packed(columns: Array, rows: Array, width: int) -> tuple[Array, Array, int]:
-    """Left column and top row of each patch on a sheet `width` wide, and the sheet's height.
+    """Place patches in an image of a given width.
 
-    Patches stand on shelves of a few heights, each shelf filled from the left.
+    Patches stand on shelves of a few heights; each shelf is filled from the left.
+
+    Args:
+        columns: Width of each patch (P,) [texels].
+        rows: Height of each patch (P,) [texels].
+        width: Width of the image [texels].
+
+    Returns:
+        Left column and top row of each patch (P,), and the height of the image.
     """
     left, top = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
     shelf = SHELVES[np.searchsorted(SHELVES, rows)]
@@ -30,7 +38,7 @@ def packed(columns: Array, rows: Array, width: int) -> tuple[Array, Array, int]:
 
 
 def samples(columns: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """For every texel of every patch: its patch, and its place across and down in 0..1."""
+    """Return for every texel of every patch: its patch, and its position across and down, from 0 to 1."""
     counts = columns * rows
     patch = np.repeat(np.arange(len(columns)), counts)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,4 +1,4 @@
-"""A bounding volume hierarchy over triangles, split by the surface area heuristic in 12 bins.
+"""Bounding volume hierarchy of triangles, built with the surface area heuristic in 12 bins.
 
 Source: I. Wald, "On fast Construction of SAH-based Bounding Volume Hierarchies", RT 2007, section 3.
 """
@@ -9,15 +9,16 @@ from embodia.envs.drawing.compiled import compiled
 from embodia.envs.drawing.scene import Array
 
 BINS = 12
-LEAF = 6  # most triangles in a leaf that could be split
-MAX_DEPTH = 48  # of the tree; deeper parts stay leaves
+LEAF = 6  # maximum number of triangles of a leaf that could be split
+MAX_DEPTH = 48  # maximum depth of the tree; deeper nodes stay leaves
 
 
 def build_bvh(triangles: Array) -> tuple[Array, Array, Array]:
-    """The hierarchy over triangles (F, 3, 3) float32.
+    """Build the hierarchy of triangles (F, 3, 3) float32.
 
-    Returns boxes (M, 6) float32 (low, high), children (M, 2) int32 and the triangles' order (F,) int64. An inner node
-    holds its two children's indices, a leaf (-count, first place in the order).
+    Returns:
+        Boxes (M, 6) float32 (low, high), children (M, 2) int32 and the order of the triangles (F,) int64. An inner node
+        stores its two children's indices, a leaf (-count, first position in the order).
     """
     low, high = triangles.min(axis=1), triangles.max(axis=1)
     boxes = np.zeros((2 * len(triangles), 6), np.float32)
@@ -71,7 +72,7 @@ def _half_area(box):  # type: ignore[no-untyped-def]
 
 @compiled
 def _best_split(low, high, centre, order, begin, end):  # type: ignore[no-untyped-def]
-    """Axis and place of the cheapest of the binned splits; place NaN where all centres coincide."""
+    """Axis and position of the cheapest binned split; the position is NaN if all centres coincide."""
     best_axis, best_place, best_cost = 0, np.nan, np.inf
     bins = np.empty((BINS, 6), np.float32)
     sizes = np.empty(BINS, np.int64)
@@ -117,7 +118,7 @@ def _grow(box, low, high):  # type: ignore[no-untyped-def]
 
 @compiled
 def _partition(centre, order, begin, end, axis, place):  # type: ignore[no-untyped-def]
-    """Bring the triangles below `place` to the front; halve by position where the split separates nothing."""
+    """Move the triangles below `place` to the front. If that separates nothing, split in half by position."""
     if np.isnan(place):
         return (begin + end) // 2
     i, j = begin, end

@@ -1,4 +1,4 @@
-"""The kernels of the rasteriser: visit, cull, clip, scan, shade. See `rasterizer`."""
+"""Kernels of the rasterizer: traverse, cull, clip, scan, shade. See `rasterizer`."""
 
 from typing import NamedTuple
 
@@ -7,31 +7,31 @@ import numpy as np
 from embodia.envs.drawing.compiled import compiled
 from embodia.envs.drawing.scene import LIGHT_ONE, Array
 
-# What the kernels read is laid out by `drawable`. The columns are named here, because compiled kernels are kept until
-# this file changes.
+# `drawable` builds the kernels' input. The columns are named here, because compiled kernels stay cached until this
+# file changes.
 # Columns of Drawable.surface. An attribute is affine over a triangle's plane: a(p) = gradient . p + offset.
 CORNERS, NORMAL, PLANE, U, V, LIGHT_U, LIGHT_V, DENSITY, SURFACE_COLUMNS = 0, 9, 12, 13, 17, 21, 25, 29, 30
 # Columns of Drawable.label.
 TEXELS, WIDTH, HEIGHT, LEVELS, SEMANTIC, DOUBLE_SIDED, LABEL_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
-TILE = 8  # pixels along the side of a tile of the hierarchical z-buffer
-LANES = 16  # pixels worked on at a time, so that no loop has a remainder
-RAYS = 256  # triangles whose coefficients are remembered while a camera is shaded
-STACK = 128  # nodes waiting; the hierarchy is at most 48 deep
+TILE = 8  # side of a tile of the hierarchical z-buffer [pixels]
+LANES = 16  # pixels processed at a time, so that no loop has a remainder
+RAYS = 256  # triangles whose coefficients are cached while a camera is shaded
+STACK = 128  # maximum number of waiting nodes; the hierarchy is at most 48 deep
 
 
 class Scratch(NamedTuple):
-    """One thread's working memory."""
+    """Working memory of one thread."""
 
     size: tuple[int, int]  # H, W; rows below are padded to whole blocks of LANES
     inverse: Array  # (H, W + padding) float32, 1 / depth of the nearest surface so far
-    winner: Array  # (H, W + padding) int32, its triangle, -1 = none
+    winner: Array  # (H, W + padding) int32, the triangle of that surface, -1 = none
     left: Array  # (H,) int64, first column of the polygon in each row
     right: Array  # (H,) int64, one past its last
     farthest: Array  # (tile rows, tile columns) float32, smallest `inverse` in each tile
-    stale: Array  # (tile rows, tile columns) bool, drawn over since `farthest` was taken
-    known: Array  # (RAYS,) int32, the triangle each row of `rays` is of
-    rays: Array  # (RAYS, 17) float32, how attributes run over the image, see `_ray_coefficients`
+    stale: Array  # (tile rows, tile columns) bool, changed since `farthest` was computed
+    known: Array  # (RAYS,) int32, the triangle of each row of `rays`
+    rays: Array  # (RAYS, 17) float32, attributes as functions of the pixel, see `_ray_coefficients`
     row_depth: Array  # (W + LANES,) float32
     row_texel: Array  # (W + LANES,) int32
     row_light: Array  # (W + LANES,) int32
@@ -58,13 +58,13 @@ class Scratch(NamedTuple):
         )
 
 
-# Kernels below are handed arrays and indices, never rows or the tuples that hold the arrays: each array taken from a
-# tuple or cut from another costs a reference count, which is more than what many of these functions do.
+# The kernels below take arrays and indices, never rows or tuples of arrays: taking an array from a tuple or slicing it
+# changes a reference count, which costs more than many of these functions.
 
 
 @compiled
 def draw(scene, cameras, poses, focal, near, far, scratch, rgb, depth, semantic):  # type: ignore[no-untyped-def]
-    """Draw `poses[cameras]` of one scene into the images of those cameras; images of size 0 are left out."""
+    """Draw `poses[cameras]` of one scene into the images of those cameras; images of size 0 are skipped."""
     size, inverse, winner, farthest, stale = (
         scratch.size, scratch.inverse, scratch.winner, scratch.farthest, scratch.stale,
     )  # fmt: skip
@@ -94,7 +94,7 @@ def draw(scene, cameras, poses, focal, near, far, scratch, rgb, depth, semantic)
 def _visit(  # type: ignore[no-untyped-def]
     boxes, children, surface, label, pose, focal, near, size, inverse, winner, farthest, stale, left, right
 ):
-    """Walk the hierarchy front to back and draw the leaves that can be seen."""
+    """Traverse the hierarchy front to back and draw the visible leaves."""
     stack = np.empty(STACK, np.int32)
     corners = np.empty((4, 3))
     polygon = np.empty((5, 2))
@@ -134,7 +134,7 @@ def _distance(boxes, node, pose):  # type: ignore[no-untyped-def]
 
 @compiled
 def _hidden(boxes, node, pose, focal, near, size, inverse, farthest, stale):  # type: ignore[no-untyped-def]
-    """Whether a box lies outside the view or behind what is drawn; conservative."""
+    """Whether a box is outside the view or behind what is drawn; conservative."""
     height, width = size
     middle_x, middle_y, middle_z = 0.0, 0.0, 0.0
     reach_x, reach_y, reach_z = 0.0, 0.0, 0.0
@@ -178,7 +178,7 @@ def _hidden(boxes, node, pose, focal, near, size, inverse, farthest, stale):  # 
 
 @compiled
 def _lowest(inverse, size, row, column):  # type: ignore[no-untyped-def]
-    """The farthest depth in a tile."""
+    """The smallest inverse depth in a tile."""
     lowest = np.float32(np.inf)
     for y in range(row * TILE, min(size[0], (row + 1) * TILE)):
         for x in range(column * TILE, min(size[1], (column + 1) * TILE)):
@@ -190,10 +190,10 @@ def _lowest(inverse, size, row, column):  # type: ignore[no-untyped-def]
 def _project_triangle(  # type: ignore[no-untyped-def]
     surface, label, triangle, pose, focal, near, size, corners, polygon
 ):
-    """Cull, clip at the near plane, project into `polygon`.
+    """Cull, clip at the near plane, and project into `polygon`.
 
-    Returns the number of its corners (0: nothing to draw), whether it is seen from behind, and 1 / depth of its plane
-    at column c and row r as constant + across c + down r.
+    Returns the number of corners (0: nothing to draw), whether the back is visible, and the coefficients of 1 / depth
+    of its plane at column c and row r: constant + across c + down r.
     """
     height, width = size
     camera_x, camera_y, camera_z = pose[0, 3], pose[1, 3], pose[2, 3]
@@ -235,7 +235,9 @@ def _project_triangle(  # type: ignore[no-untyped-def]
             polygon[count, 1] = 0.5 * height - focal * corners[k, 1] / corners[k, 2]
             count += 1
         if clipped and a_inside != b_inside:
-            inner, outer = (k, other) if a_inside else (other, k)  # from within: the same point for both neighbours
+            inner, outer = (
+                (k, other) if a_inside else (other, k)
+            )  # interpolate from the inside, so that both neighbours get the same point
             share = (near - corners[inner, 2]) / (corners[outer, 2] - corners[inner, 2])
             x = corners[inner, 0] + share * (corners[outer, 0] - corners[inner, 0])
             y = corners[inner, 1] + share * (corners[outer, 1] - corners[inner, 1])
@@ -252,7 +254,7 @@ def _project_triangle(  # type: ignore[no-untyped-def]
 def _scan(  # type: ignore[no-untyped-def]
     triangle, polygon, count, turned, constant, across, down, size, inverse, winner, stale, left, right
 ):
-    """Write a convex polygon, counter-clockwise with y up unless `turned`, where it is the nearest so far."""
+    """Draw a convex polygon (counter-clockwise with y up unless `turned`) where it is the nearest so far."""
     height, width = size
     top, bottom = height, 0
     for k in range(count):
@@ -313,7 +315,7 @@ def _shade(  # type: ignore[no-untyped-def]
     surface, label, texels, light, pose, focal, size, inverse, winner, known, rays, row_depth, row_texel, row_light,
     row_blend, rgb,
 ):  # fmt: skip
-    """Texture times light, once per pixel: runs of one triangle find their texels, then a row is blended."""
+    """Multiply texture and light, once per pixel: runs of one triangle locate their texels, then a row is blended."""
     height, width = size
     light_height, light_width = light.shape
     lights = light.ravel()
@@ -345,10 +347,10 @@ def _shade(  # type: ignore[no-untyped-def]
 
 @compiled
 def _ray_coefficients(surface, triangle, pose, focal, height, width, out, slot):  # type: ignore[no-untyped-def]
-    """How a triangle's four attributes run over the image: at column c, row r and depth z each is
+    """Compute a triangle's four attributes as functions of the pixel: at column c, row r and depth z each is
 
-    out[k] + z (out[k + 1] + out[k + 2] c + out[k + 3] r), k = 0, 4, 8, 12. out[16] z^3 is the square of the texels
-    that a pixel spans: (density z / focal)^2, lengthened by the slant z / (the camera's distance from the plane).
+    out[k] + z (out[k + 1] + out[k + 2] c + out[k + 3] r), k = 0, 4, 8, 12. out[16] z^3 is the squared number of texels
+    per pixel: (density z / focal)^2, stretched by the slant z / (distance of the camera from the plane).
     """
     above = -float(surface[triangle, PLANE])
     for axis in range(3):
@@ -374,10 +376,10 @@ def _ray_coefficients(surface, triangle, pose, focal, height, width, out, slot):
 def _locate(  # type: ignore[no-untyped-def]
     label, triangle, rays, slot, light_height, light_width, y, begin, end, depths, texel, light, blend
 ):
-    """Texel, light texel and blend weights of the pixels begin..end of row y, all on one triangle.
+    """Compute texel, light texel and blend weights of pixels begin..end of row y, all on one triangle.
 
-    Written to be vectorised: 32 bits wide, no index that could count from an array's end, no partial block; what is
-    written past the run's end, the next run writes over.
+    It is written to be vectorised: 32-bit values, no index relative to an array's end, no partial block. Values beyond
+    the end of the run are overwritten by the next run.
     """
     row, column = np.float32(y), np.float32(begin)
     u0, u2, u1 = rays[slot, 0], rays[slot, 2], rays[slot, 1] + rays[slot, 3] * row + rays[slot, 2] * column
@@ -388,11 +390,11 @@ def _locate(  # type: ignore[no-untyped-def]
     texture_width, texture_height = label[triangle, WIDTH], label[triangle, HEIGHT]
     wide, last_u, last_v = np.uint32(texture_width), np.uint32(texture_width - 1), np.uint32(texture_height - 1)
     area = np.uint32(4 * texture_width * texture_height)
-    starts = np.uint32(area // 3)  # its upper 2 l bits are where level l starts: 1/4 + 1/16 + ... of 4/3 of the area
+    starts = np.uint32(area // 3)  # its upper 2 l bits are the start of level l: 1/4 + 1/16 + ... of 4/3 of the area
     light_width = np.int32(light_width)
     last_s, last_t = np.float32(light_width - 2), np.float32(light_height - 2)
     zero, least, exponent, unit = np.float32(0), np.int32(0), np.int32(24), np.float32(256)
-    bits = np.uint32(31)  # says that no shift reaches the word's width
+    bits = np.uint32(31)  # tells the compiler that shifts stay below the word's width
     for block in range(begin, end, LANES):
         for lane in range(LANES):
             i = np.uint64(block + lane)
@@ -417,9 +419,9 @@ def _locate(  # type: ignore[no-untyped-def]
 
 @compiled
 def _blend_row(texels, lights, light_width, row_texel, row_light, row_blend, rgb, y):  # type: ignore[no-untyped-def]
-    """Four light texels blended in lanes of 16 bits, times the texel.
+    """Blend four light texels in 16-bit lanes and multiply by the texel.
 
-    256 a + (b - a) s, taken over whole words, is the blend in every lane: no lane of the sum leaves 0..65280.
+    256 a + (b - a) s, computed on whole words, is the blend in every lane, since each lane stays within 0..65280.
     """
     below = np.uint64(light_width)
     lanes, lane, most = np.uint64(0x00FF00FF00FF), np.uint64(0xFFFF), np.uint64(255)

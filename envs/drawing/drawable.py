@@ -1,4 +1,4 @@
-"""A scene laid out for the rasteriser: triangles in the order of their hierarchy, texel pyramids, packed light."""
+"""Layout of a scene for the rasterizer: triangles in the hierarchy's order, texel pyramids, packed light."""
 
 import weakref
 from typing import NamedTuple
@@ -24,17 +24,17 @@ from embodia.envs.drawing.draw_kernels import (
 )
 from embodia.envs.drawing.scene import Array, Scene
 
-MAX_LEVELS = 12  # of a texel pyramid; textures are at most 4096 texels wide
+MAX_LEVELS = 12  # maximum level of a texel pyramid; textures are at most 4096 texels wide
 
 
 class Drawable(NamedTuple):
-    """What the kernels read of one scene."""
+    """The kernels' input for one scene."""
 
-    boxes: Array  # (M, 6) float32, of the hierarchy's nodes
-    children: Array  # (M, 2) int32
+    boxes: Array  # (M, 6) float32, bounds of the hierarchy's nodes
+    children: Array  # (M, 2) int32, as in `bvh.build_bvh`
     surface: Array  # (F, SURFACE_COLUMNS) float32
     label: Array  # (F, LABEL_COLUMNS) int32
-    texels: Array  # (*,) uint32 0xBBGGRR, pyramids of power-of-two textures one after the other
+    texels: Array  # (*,) uint32 0xBBGGRR, concatenated pyramids of power-of-two textures
     light: Array  # (h + 1, w + 1) uint64, three 16-bit lanes of 8 bits
 
 
@@ -42,7 +42,7 @@ _laid_out: dict[int, Drawable] = {}
 
 
 def drawable(scene: Scene) -> Drawable:
-    """The layout of `scene`, worked out at the first call and kept for as long as the scene lives."""
+    """Return the layout of `scene`, computed at the first call and cached for as long as the scene exists."""
     found = _laid_out.get(id(scene))
     if found is None:
         found = _laid_out[id(scene)] = _lay_out(scene)
@@ -51,17 +51,17 @@ def drawable(scene: Scene) -> Drawable:
 
 
 def forget(scene: Scene) -> None:
-    """Drop the layout of a scene; the next drawing works it out again."""
+    """Remove the cached layout of a scene."""
     _laid_out.pop(id(scene), None)
 
 
 def _lay_out(scene: Scene) -> Drawable:
-    """Triangles without area are dropped: they cover no pixel."""
+    """Compute the layout. Triangles without area cover no pixel and are dropped."""
     corners = scene.triangles.astype(np.float64)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)
     kept = np.flatnonzero(length > 1e-10)
-    if len(kept) == 0:  # a drawing of nothing: one triangle too far to see
+    if len(kept) == 0:  # nothing to draw: keep one degenerate triangle
         kept, length = np.zeros(1, np.int64), np.ones(len(length))
     boxes, children, order = build_bvh(scene.triangles[kept])
     kept = kept[order]
@@ -77,7 +77,7 @@ def _lay_out(scene: Scene) -> Drawable:
     surface[:, PLANE] = (normal * corners[:, 0]).sum(axis=1)
     size = label[:, WIDTH : HEIGHT + 1].astype(np.float64)
     texel = scene.uv[kept] * [1.0, -1.0] * size[:, None]
-    texel -= np.floor(texel.min(axis=1, keepdims=True) / size[:, None] - 1e-3) * size[:, None]  # kept positive
+    texel -= np.floor(texel.min(axis=1, keepdims=True) / size[:, None] - 1e-3) * size[:, None]  # keep it positive
     surface[:, U:LIGHT_U] = _affine(corners, normal, texel)
     surface[:, LIGHT_U:DENSITY] = _affine(corners, normal, scene.light_uv[kept] - 0.5)
     gradients = surface[:, U:LIGHT_U].reshape(-1, 2, 4)[..., :3]
@@ -86,7 +86,7 @@ def _lay_out(scene: Scene) -> Drawable:
 
 
 def _affine(corners: Array, normal: Array, value: Array) -> Array:
-    """(F, 8): gradient and offset of each of two attributes (F, 3, 2) given at the corners (F, 3, 3)."""
+    """Return (F, 8): gradient and offset of each of two attributes (F, 3, 2) given at the corners (F, 3, 3)."""
     edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = (np.cross(edge1, edge2) * normal).sum(axis=1)[:, None]
     dual1, dual2 = np.cross(edge2, normal) / area, np.cross(normal, edge1) / area
@@ -100,11 +100,11 @@ def _affine(corners: Array, normal: Array, value: Array) -> Array:
 
 
 _known_pyramids: dict[int, tuple[tuple[Array, ...], tuple[Array, Array]]] = {}
-MOST_KNOWN = 16  # tuples of textures whose pyramids are kept
+MOST_KNOWN = 16  # maximum number of cached texture tuples
 
 
 def _shared_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
-    """The pyramids of a tuple of textures, worked out once for all scenes that hold this same tuple."""
+    """Return the pyramids of a tuple of textures, computed once for all scenes that share this tuple."""
     known = _known_pyramids.get(id(textures))
     if known is None:
         known = (textures, _texel_pyramids(textures))
@@ -115,9 +115,9 @@ def _shared_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
 
 
 def _texel_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
-    """All pyramids in one array, and (T, 4) int32: offset, width, height, highest level of each texture."""
+    """Return all pyramids in one array, and (T, 4) int32: offset, width, height, highest level of each texture."""
     rows: list[tuple[int, ...]] = []
-    parts: list[Array] = [np.zeros(1, np.uint32)]  # texel 0 is black: where nothing was hit
+    parts: list[Array] = [np.zeros(1, np.uint32)]  # texel 0 is black, for pixels without a surface
     offset = 1
     for image in textures:
         level = _power_of_two(image)
@@ -134,7 +134,7 @@ def _texel_pyramids(textures: tuple[Array, ...]) -> tuple[Array, Array]:
 
 
 def _power_of_two(image: Array) -> Array:
-    """`image` as float32, resampled bilinearly where a side is not a power of two."""
+    """Return `image` as float32, resampled bilinearly if a side is not a power of two."""
     sides = [min(1 << int(np.ceil(np.log2(side) - 0.25)), 1 << MAX_LEVELS) for side in image.shape[:2]]
     level = image.astype(np.float32)
     for axis, side in enumerate(sides):
@@ -149,6 +149,6 @@ def _power_of_two(image: Array) -> Array:
 
 
 def _packed_light(light: Array) -> Array:
-    """Lanes of 16 bits, so that one multiplication blends three channels; last row and column doubled."""
+    """Pack light into 16-bit lanes, so that one multiplication blends three channels; repeat last row and column."""
     wide = np.pad(light, ((0, 1), (0, 1), (0, 0)), mode="edge").astype(np.uint64)
     return wide[..., 0] | wide[..., 1] << np.uint64(16) | wide[..., 2] << np.uint64(32)

@@ -1,10 +1,10 @@
-"""Pinhole cameras drawn in one call: colour, depth and semantic ids, on the CPU, without OpenGL.
+"""Batched pinhole cameras on the CPU: colour, depth and semantic ids, without OpenGL.
 
-A scan-line z-buffer. Nodes of the scene's hierarchy are visited front to back; a node is skipped where it lies outside
-the view, or where everything drawn over it so far is nearer (hierarchical z: N. Greene, M. Kass, G. Miller, SIGGRAPH
-1993). Triangles are clipped at the near plane, and cover the pixels whose centres they contain, shared edges counted
-once. Inverse depth is linear over the image and follows from the triangle's plane, so depth is exact at the pixel's
-centre; colour is worked out once per pixel, after all depths are known.
+A scan-line z-buffer. Nodes of the scene's hierarchy are visited front to back. A node is skipped if it is outside the
+view, or if everything drawn there so far is nearer (hierarchical z: N. Greene, M. Kass, G. Miller, SIGGRAPH 1993).
+Triangles are clipped at the near plane and cover the pixels whose centres they contain; shared edges count once.
+Inverse depth is linear over the image and follows from the triangle's plane, so depth is exact at the pixel's centre.
+Colour is computed once per pixel, after all depths.
 """
 
 import os
@@ -23,10 +23,19 @@ SENSORS: tuple[Sensor, ...] = ("rgb", "depth", "semantic")
 
 
 class Rasterizer:
-    """Draws N cameras in N homes with one call, always into the same arrays.
+    """Draws N cameras in any number of scenes with one call, into arrays that it reuses.
 
-    `height`, `width` in pixels; `hfov` the horizontal angle of view [deg], pixels square; `near`, `far` the depths
-    [m] between which surfaces are seen; `threads` cameras are drawn at a time, each by one thread.
+    Args:
+        height: Height of an image [pixels].
+        width: Width of an image [pixels].
+        hfov: Horizontal field of view [deg]; pixels are square.
+        near: Minimum visible depth [m].
+        far: Maximum visible depth [m].
+        sensors: Any of "rgb", "depth" and "semantic".
+        threads: Number of threads; each draws one camera at a time.
+
+    Raises:
+        ValueError: If an argument is invalid.
     """
 
     def __init__(
@@ -43,7 +52,9 @@ class Rasterizer:
         if unknown or not sensors:
             raise ValueError(f"sensors {tuple(sensors)}: unknown {unknown}; choose from {SENSORS}.")
         if height < 1 or width < 1 or not 0 < hfov < 180:
-            raise ValueError(f"a camera of {height} x {width} pixels and {hfov} degrees cannot be drawn.")
+            raise ValueError(
+                f"invalid camera: {height} x {width} pixels, hfov {hfov} degrees; expected hfov between 0 and 180."
+            )
         if not 0 < near < far:
             raise ValueError(f"near {near} m and far {far} m: expected 0 < near < far.")
         self.height, self.width, self.hfov, self.near, self.far = height, width, hfov, near, far
@@ -55,12 +66,20 @@ class Rasterizer:
         self._images = self._allocate(0)
 
     def render(self, scenes: Sequence[Scene], scene_index: Array, camera_to_world: Array) -> dict[str, Array]:
-        """Draw camera i, at `camera_to_world[i]` (N, 4, 4), in `scenes[scene_index[i]]`.
+        """Draw camera i in `scenes[scene_index[i]]` at the pose `camera_to_world[i]`.
 
-        A camera looks along its -z with +x right and +y up. Returns, for the sensors asked for, rgb (N, H, W, 3)
-        uint8, depth (N, H, W, 1) float32 [m] along the optical axis with 0 where nothing was hit, and semantic
-        (N, H, W, 1) int32 with 0 where nothing was hit. The arrays are the rasteriser's own: the next call writes over
-        them, so copy what is to be kept. Raises ValueError for poses that are not finite or do not fit.
+        Args:
+            scenes: Scenes.
+            scene_index: Scene of each camera (N,).
+            camera_to_world: Poses (N, 4, 4). A camera looks along its -z, with +x right and +y up.
+
+        Returns:
+            For the chosen sensors: rgb (N, H, W, 3) uint8, depth (N, H, W, 1) float32 [m] along the optical axis, and
+                semantic (N, H, W, 1) int32; all are 0 where there is no surface. The next call overwrites these arrays,
+                so copy what must be kept.
+
+        Raises:
+            ValueError: If poses are not finite, or shapes or indices do not fit.
         """
         poses = np.ascontiguousarray(camera_to_world, dtype=np.float64)
         index = [int(k) for k in scene_index]
@@ -81,7 +100,7 @@ class Rasterizer:
         return {name: self._images[name][:count] for name in self.sensors}
 
     def forget(self, scene: Scene) -> None:
-        """Free what was prepared for drawing `scene` before the scene itself goes."""
+        """Free the cached layout of `scene` before the scene itself is freed."""
         forget(scene)
 
     def _allocate(self, count: int) -> dict[str, Array]:
@@ -94,7 +113,7 @@ class Rasterizer:
         }
 
     def _groups(self, scenes: Sequence[Scene], index: list[int]) -> list[tuple[Drawable, Array]]:
-        """The cameras of each scene."""
+        """Return the layout of each scene, and its cameras."""
         cameras: dict[int, list[int]] = {}
         for camera, k in enumerate(index):
             cameras.setdefault(k, []).append(camera)
@@ -109,7 +128,7 @@ class Rasterizer:
             )  # fmt: skip
 
     def _draw_on_threads(self, groups: list[tuple[Drawable, Array]], poses: Array) -> None:
-        """Deal the cameras out evenly; the kernels hold no lock."""
+        """Distribute the cameras evenly over threads; the kernels hold no lock."""
         if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
             self._pool = (os.getpid(), ThreadPoolExecutor(self.threads))
         share = -(-len(poses) // self.threads)

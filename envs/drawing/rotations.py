@@ -1,7 +1,7 @@
-"""Unit quaternions in the order (x, y, z, w), over any leading axes.
+"""Unit quaternions in the order (x, y, z, w), with any leading axes.
 
-World and body frame are Habitat's: right-handed, +y up, forward -z, right +x; a left turn is positive about +y.
-Episode files use this order too; `scene_instance.json` and habitat_sim's attributes are (w, x, y, z).
+World and body frames are Habitat's: right-handed, +y up, forward -z, right +x; a left turn is positive about +y.
+Episode files use this order too; `scene_instance.json` and habitat_sim's attributes use (w, x, y, z).
 """
 
 from typing import Any
@@ -12,24 +12,24 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 FORWARD = np.array([0.0, 0.0, -1.0])
-"""Where a body looks, in its own frame."""
+"""Viewing direction of a body in its own frame."""
 
 
 def from_yaw(yaw: ArrayLike) -> Array:
-    """Angle about +y [rad] (...,) -> quaternion (..., 4)."""
+    """Convert angles about +y [rad] (...,) to quaternions (..., 4)."""
     half = np.asarray(yaw, np.float64) / 2
     zero = np.zeros_like(half)
     return np.stack([zero, np.sin(half), zero, np.cos(half)], axis=-1)
 
 
 def yaw_of(rotation: ArrayLike) -> Array:
-    """Angle about +y [rad] (...,) in (-pi, pi] of the direction in which a body with this rotation looks."""
+    """Return the angle about +y [rad] (...,), in (-pi, pi], of the viewing direction of a rotation (..., 4)."""
     forward = rotate(rotation, FORWARD)
     return np.arctan2(-forward[..., 0], -forward[..., 2])
 
 
 def inverse(rotation: ArrayLike) -> Array:
-    """(..., 4) -> (..., 4)."""
+    """Invert rotations (..., 4)."""
     return np.asarray(rotation, np.float64) * np.array([-1.0, -1.0, -1.0, 1.0])
 
 
@@ -48,7 +48,7 @@ def multiply(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def rotate(rotation: ArrayLike, vector: ArrayLike) -> Array:
-    """Rotate vectors (..., 3) by quaternions (..., 4): v + 2 q x (q x v + w v), written out for speed."""
+    """Rotate vectors (..., 3) by quaternions (..., 4): v + 2 q x (q x v + w v), expanded for speed."""
     (qx, qy, qz, w), (x, y, z) = _components(rotation), _components(vector)
     tx, ty, tz = 2 * (qy * z - qz * y), 2 * (qz * x - qx * z), 2 * (qx * y - qy * x)
     return np.stack(

@@ -1,8 +1,7 @@
-"""A home as triangles: geometry, textures, baked light, and what each triangle belongs to.
+"""A home as triangles: geometry, textures, baked light, and the object of each triangle.
 
-World frame (Habitat's): right-handed, metres, +y up; a camera looks along its own -z with +x right.
-Everything that draws, walks or asks about a home reads this one class; `load.load_scene` and
-`generate.generate_home` make it.
+World frame (Habitat's): right-handed, metres, +y up; a camera looks along its own -z with +x right. Rendering,
+navigation and tasks all use this class; `load.load_scene` and `generate.generate_home` create it.
 """
 
 from dataclasses import dataclass
@@ -17,24 +16,24 @@ HM3D_CATEGORIES = ("chair", "bed", "plant", "toilet", "tv_monitor", "sofa")
 """The six ObjectNav goal categories of HM3D, in the order of their task ids."""
 
 LIGHT_ONE = 128
-"""The light map's value for a factor of 1; textures are multiplied by light / LIGHT_ONE in display (gamma) space."""
+"""Value of the light map for a factor of 1. Textures are multiplied by light / LIGHT_ONE in display (gamma) space."""
 
 Array = NDArray[Any]
 
 
 class SceneError(ValueError):
-    """A scene that cannot be used; the message names the file or scene, what is wrong, and what to do."""
+    """A scene that cannot be used. The message names the file or scene, the problem, and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One annotated thing: a piece of furniture, a wall, a floor."""
+    """One annotated object: a piece of furniture, a wall, a floor."""
 
-    semantic_id: int  # what semantic images show; >= 1
+    semantic_id: int  # value in semantic images; >= 1
     name: str  # "bed_12": category and semantic id
     category: str
     room: int  # index in Scene.rooms for generated homes, the region id of the annotation otherwise; -1 = none
-    center: Array  # (3,) float64 [m], of the oriented bounding box
+    center: Array  # (3,) float64 [m], centre of the oriented bounding box
     half_extents: Array  # (3,) float64 [m], along the box's own axes
     rotation: Array  # (3, 3) float64, columns are the box's axes in the world
 
@@ -47,7 +46,7 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One room seen from above."""
+    """One room in top view."""
 
     name: str  # "bedroom_1"
     category: str  # "bedroom", "living room", ...
@@ -58,10 +57,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Scene:
-    """Triangles with texture, light and labels. Arrays are not to be written to.
+    """Triangles with texture, light and labels. Its arrays must not be modified.
 
-    Front faces are counter-clockwise. Raises SceneError for no faces, indices out of range, NaN or infinite
-    vertices, and shapes that do not fit together.
+    Front faces are counter-clockwise.
+
+    Raises:
+        SceneError: If there are no faces, indices are out of range, vertices are NaN or infinite, or shapes do not fit.
     """
 
     scene_id: str
@@ -81,12 +82,12 @@ class Scene:
     def __post_init__(self) -> None:
         where = f"scene {self.scene_id!r}" if self.source is None else f"scene {str(self.source)!r}"
         if self.faces.ndim != 2 or len(self.faces) == 0:
-            raise SceneError(f"{where} has no faces: nothing to draw or walk on. Export it with its triangles.")
+            raise SceneError(f"{where} has no faces, so there is nothing to draw or walk on. Export its triangles.")
         bad = np.unique(np.nonzero(~np.isfinite(self.vertices))[0])
         if len(bad):
             raise SceneError(
                 f"{where}: {len(bad)} of {len(self.vertices)} vertices are NaN or infinite (first: vertex {bad[0]}). "
-                "Repair the mesh, or drop those vertices before loading."
+                "Repair the mesh, or remove these vertices before loading."
             )
         if self.faces.min() < 0 or self.faces.max() >= len(self.vertices):
             raise SceneError(f"{where}: a face names vertex {self.faces.max()} of {len(self.vertices)}.")
@@ -109,7 +110,7 @@ class Scene:
 
     @property
     def bounds(self) -> Array:
-        """(2, 3) float32 [m], lowest and highest corner over the faces' vertices."""
+        """Bounds (2, 3) float32 [m]: lowest and highest corner of the faces' vertices."""
         used = self.vertices[self.faces.ravel()]
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
@@ -117,11 +118,13 @@ class Scene:
 def oriented_boxes(
     triangles: Array, semantic_id: Array, labels: dict[int, tuple[str, int]], yaws: dict[int, float] | None = None
 ) -> tuple[SceneObject, ...]:
-    """The annotated objects of a labelled mesh, in boxes that turn about the vertical axis only.
+    """Return the annotated objects of a labelled mesh, with boxes that rotate only about the vertical axis.
 
-    `yaws` {semantic id: angle [rad]} says how the boxes stand; without it each is the smallest in floor area.
-    `triangles` (F, 3, 3) [m], `semantic_id` (F,), `labels` {semantic id: (category, room)}. Labels without a face are
-    left out.
+    Args:
+        triangles: Corners (F, 3, 3) [m].
+        semantic_id: Label of each triangle (F,).
+        labels: {semantic id: (category, room)}. Labels without a triangle are skipped.
+        yaws: {semantic id: rotation of the box [rad]}. None chooses the box with the smallest floor area.
     """
     order = np.argsort(semantic_id, kind="stable")
     ids, starts = np.unique(semantic_id[order], return_index=True)
@@ -142,7 +145,7 @@ def oriented_boxes(
 
 
 def _box(points: Array, yaw: float) -> tuple[Array, Array, Array]:
-    """Centre, half extents and rotation of the box of points (P, 3) that is turned by `yaw`."""
+    """Return centre, half extents and rotation of the box around points (P, 3) with this yaw."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
     local = points @ rotation
@@ -151,7 +154,7 @@ def _box(points: Array, yaw: float) -> tuple[Array, Array, Array]:
 
 
 def _smallest_turn(plan: Array) -> float:
-    """Yaw of the rectangle of least area round points (P, 2), (x, z); 0 where no other is smaller.
+    """Return the yaw of the rectangle with the smallest area around points (P, 2), (x, z); 0 if none is smaller.
 
     It lies along an edge of the convex hull.
     """

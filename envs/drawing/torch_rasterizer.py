@@ -1,8 +1,8 @@
-"""The rasteriser's call on a GPU, in torch: `TorchRasterizer(...).render(...)` as `rasterizer.Rasterizer(...)`.
+"""The rasterizer on a GPU, in torch: `TorchRasterizer` has the interface of `rasterizer.Rasterizer`.
 
 Every triangle that faces a camera and touches its view is tested against every pixel, in blocks, by products of small
-matrices; there is no clipping, because edges are planes through the camera (M. Olano, T. Greer, "Triangle scan
-conversion using 2D homogeneous coordinates", Graphics Hardware 1997). torch is imported when one is made.
+matrices. There is no clipping, because edges are planes through the camera (M. Olano, T. Greer, "Triangle scan
+conversion using 2D homogeneous coordinates", Graphics Hardware 1997). torch is imported by the constructor.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ from embodia.envs.drawing.drawable import Drawable, drawable
 from embodia.envs.drawing.rasterizer import Rasterizer, Sensor
 from embodia.envs.drawing.scene import LIGHT_ONE, Array, Scene
 
-MOST_SCENES = 128  # kept on the device
-BLOCK_VALUES = 2**27  # values of one block of (camera, triangle, pixel) tests
+MOST_SCENES = 128  # maximum number of scenes cached on the device
+BLOCK_VALUES = 2**27  # number of values of one block of (camera, triangle, pixel) tests
 
 
 class TorchRasterizer(Rasterizer):
-    """Draws on `device` ("cuda", "cuda:1", "cpu"); arguments, images and errors are those of `Rasterizer`."""
+    """Rasterizer on a device ("cuda", "cuda:1", "cpu"); arguments, images and errors are those of `Rasterizer`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class TorchRasterizer(Rasterizer):
             self._write(scene, pose, inverse, winner, cameras)
 
     def _tensors(self, layout: Drawable) -> dict[str, Any]:
-        """The layout's arrays as tensors, sent once."""
+        """Return the layout's arrays as tensors on the device, cached."""
         known = self._on_device.get(id(layout.surface))
         if known is None:
             lanes = [(layout.light >> np.uint64(16 * k)) & np.uint64(0xFF) for k in range(3)]
@@ -85,7 +85,7 @@ class TorchRasterizer(Rasterizer):
         return known[1]
 
     def _nearest(self, scene: dict[str, Any], pose: Any) -> tuple[Any, Any]:
-        """1 / depth (n, P) of the nearest surface, and its triangle (n, P), -1 = none."""
+        """Return 1 / depth (n, P) of the nearest surface, and its triangle (n, P), -1 = none."""
         torch = self._torch
         count, pixels = len(pose), self.height * self.width
         edges, plane, seen = self._set_up(scene, pose)
@@ -107,7 +107,9 @@ class TorchRasterizer(Rasterizer):
         return inverse, winner
 
     def _set_up(self, scene: dict[str, Any], pose: Any) -> tuple[Any, Any, Any]:
-        """Edge planes (n, F, 3, 3), inside positive, 1 / depth (n, F, 3) per ray, and which triangles face the view."""
+        """Return edge planes (n, F, 3, 3), positive inside, 1 / depth (n, F, 3) per ray, and which triangles are in
+        view.
+        """
         torch = self._torch
         surface, turn, place = scene["surface"], pose[:, :3, :3], pose[:, :3, 3]
         corners = surface[:, CORNERS:NORMAL].reshape(-1, 3, 3)
@@ -141,7 +143,7 @@ class TorchRasterizer(Rasterizer):
             self._images["rgb"][cameras] = colour.reshape(shape).byte().cpu().numpy()
 
     def _shade(self, scene: dict[str, Any], pose: Any, depth: Any, triangle: Any) -> Any:
-        """Texture times light (n, P, 3), 0 to 255, at the depths of the pixels."""
+        """Return texture times light (n, P, 3), from 0 to 255, at the depths of the pixels."""
         torch = self._torch
         surface, label = scene["surface"][triangle], scene["label"][triangle]  # (n, P, *)
         point = (pose[:, :3, :3] @ self._rays).mT * depth[..., None] + pose[:, None, :3, 3]

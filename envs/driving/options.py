@@ -17,8 +17,33 @@ class RoadOptions:
     expert: Annotated[Any, "DrivingPlanner"] = "log"
     """Whom `expert_action` asks: the logged driver, or a planner that is made for a scenario."""
     num_scenarios: int = 200
-    """Scenarios to train on; generated ones are made once and kept."""
+    """Number of generated scenarios to train on. They are made once and kept in the cache folder."""
     num_test_scenarios: int = 200
-    """Scenarios to test on."""
+    """Number of generated scenarios to test on."""
     scenarios: str | None = None
-    """A scenario pack on disk in place of generated ones."""
+    """Scenario pack to use instead of generated scenarios; all of it is used."""
+    logs: str | None = None
+    """nuPlan logs to use instead of generated scenarios: a .db file, a folder that is searched for them, or a split
+    (mini, val) below $NUPLAN_DATA_ROOT."""
+    test_logs: str | None = None
+    """nuPlan logs of the test split, if they are other ones."""
+    maps: str | None = None
+    """Folder of nuPlan's maps; by default $NUPLAN_MAPS_ROOT, else a folder maps beside the logs."""
+    scenario_types: tuple[str, ...] | None = None
+    """Scenario types to use; val14 stands for its 14 types."""
+    scenario_tokens: tuple[str, ...] | None = None
+    """Scenario tokens to use, or files that list them."""
+    log_names: tuple[str, ...] | None = None
+    """Names of the logs to use."""
+    map_names: tuple[str, ...] | None = None
+    """Names of the maps to use, such as us-ma-boston."""
+    num_scenarios_per_type: int | None = None
+    """Maximum number of scenarios of each type."""
+    limit_total_scenarios: int | None = None
+    """Maximum number of scenarios."""
+    timestamp_threshold_s: float | None = None
+    """Minimum time between two scenarios of a type in seconds."""
+    remove_invalid_goals: bool | None = None
+    """Skip scenarios whose scene has no goal."""
+    shuffle_seed: int | None = None
+    """Choose scenarios at random, with this seed, instead of evenly."""

@@ -71,6 +71,7 @@ class StateColumn(IntEnum):
 STATE_SIZE = len(StateColumn)
 TRAJECTORY_SIZE = 8
 """A trajectory keeps the first eight columns of a state; rates are not part of it."""
+JITTER = 0.05  # [s] by which the row 8 s ahead in a real log may come early
 
 
 class InvalidTrajectory(ValueError):
@@ -255,11 +256,11 @@ class Trajectory:
         return EgoState(int(time_us), *self.at(time_us).tolist())
 
     def check(self, now_us: int, horizon: float) -> None:
-        """Raise InvalidTrajectory unless the trajectory starts now and covers `horizon` [s]."""
+        """Raise InvalidTrajectory unless the trajectory starts now and covers `horizon` [s], up to a row's jitter."""
         if self.start_us != now_us:
             late = (self.start_us - now_us) * 1e-6
             raise InvalidTrajectory(f"the trajectory must start now ({now_us} us); it starts {late:+.3f} s from now")
-        if (self.end_us - now_us) * 1e-6 < horizon - 1e-3:
+        if (self.end_us - now_us) * 1e-6 < horizon - JITTER:
             length = (self.end_us - now_us) * 1e-6
             raise InvalidTrajectory(f"the trajectory is too short: {length:.2f} s, the simulation asks for {horizon} s")
 

@@ -1,6 +1,6 @@
-"""Grids: the official MiniGrid and BabyAI tasks through the environment contract.
+"""Grids: the official MiniGrid and BabyAI tasks as environments of the contract.
 
     env = gym.make("embodia:embodia/MiniGrid-DoorKey-8x8-v0", observation="symbolic_full", split="train")
 
-`env.GridEnv` is the spec sheet; `ids` names every task; `expert` plays them; `snapshot` saves them.
+`env.GridEnv` documents the environment, `ids` lists every task, `expert` solves them, `snapshot` saves their state.
 """

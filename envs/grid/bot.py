@@ -1,4 +1,4 @@
-"""minigrid's BabyAI bot as an expert that can be asked in any state."""
+"""minigrid's BabyAI bot as an expert that works from any state."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from embodia.envs.grid import goals
 from embodia.envs.grid.search import DONE, NOTHING, PATIENCE, Goal, Model, TooLong, Unsolvable, shortest_plan
 
 CONFUSED = (AssertionError, AttributeError, DisappearedBoxError, IndexError, RecursionError, TypeError, ValueError)
-"""What the bot raises in states it was not written for."""
+"""Exceptions that the bot raises in states it was not written for."""
 
 
 class Bot(BabyAIBot):
-    """minigrid's bot, but one that notices when it replans in circles."""
+    """minigrid's bot, with an error if it replans endlessly."""
 
-    MOST_SEARCHES = 100  # in one step; it rarely needs ten
+    MOST_SEARCHES = 100  # per step; it rarely needs more than ten
 
     def replan(self, action_taken: int | None = None) -> int:
         self.bfs_counter = 0
@@ -28,11 +28,12 @@ class Bot(BabyAIBot):
 
 
 class BotExpert:
-    """Keeps one bot informed of what the agent does.
+    """Expert that keeps a bot informed of the agent's actions.
 
-    The bot follows Chevalier-Boisvert et al. (ICLR 2019), section 3.4: it knows the instruction's structure and sees
-    what the agent sees, so it explores; its solutions are good, not always shortest. Where it loses the thread, or half
-    the time has gone, search plans the instruction's actions one by one; where that fails too, a new bot tries.
+    The bot follows Chevalier-Boisvert et al. (ICLR 2019), section 3.4: it knows the structure of the instruction and
+    sees only what the agent sees, so it explores. Its solutions are good but not always shortest. If the bot fails, or
+    half the time has passed, a search plans the instruction's actions one by one. If the search fails too, a new bot is
+    created.
     """
 
     def __init__(self, world: Any):
@@ -41,11 +42,11 @@ class BotExpert:
 
     def forget(self) -> None:
         self._bot: Any = None
-        self._lost = False  # the bot has lost the thread, search plans
-        self._hopeless = False  # so has the search: a new bot whenever one is lost
-        self._advice = NOTHING  # for the present state
-        self._taken = NOTHING  # since the bot was last asked
-        self._plan: list[int] = []  # the search's, from the present state
+        self._lost = False  # the bot has failed; the search plans
+        self._hopeless = False  # the search has failed too; a failed bot is replaced by a new one
+        self._advice = NOTHING  # the action for the current state
+        self._taken = NOTHING  # the action taken since the bot was last asked
+        self._plan: list[int] = []  # the search's plan from the current state
 
     def action(self) -> int:
         if self._advice == NOTHING:
@@ -108,10 +109,9 @@ class BotExpert:
 
 
 def plan_next(world: Any) -> list[int]:
-    """A short plan for the next action of the instruction; none where the search finds none.
+    """Return a short plan for the next action of the instruction; [] if the search finds none.
 
-    At first nothing but what the action is about and keys to locked doors is moved, and only if that will not do,
-    anything.
+    The search first moves only the objects of the action and keys to locked doors, then any object.
     """
     for touch in (_relevant(world), None):
         model = Model(world, touch=touch)
@@ -141,18 +141,18 @@ def _goal(model: Model, instruction: Any) -> Goal:
 
 
 def _known(things: list[Any], description: Any) -> tuple[int, ...]:
-    """The numbers of the things a description means."""
+    """Return the indices of the objects that a description refers to."""
     return tuple(k for k, thing in enumerate(things) if any(thing is meant for meant in description.obj_set))
 
 
 def _cells(model: Model, description: Any) -> list[int]:
-    """Where the things a description means are now."""
+    """Return the current cells of the objects that a description refers to."""
     meant = {id(thing) for thing in description.obj_set}
     return [cell for cell, thing in enumerate(model.world.grid.grid) if id(thing) in meant]
 
 
 def new_bot(world: Any) -> Any:
-    """A bot for what is left of the instruction, in whatever state the world is."""
+    """Create a bot for the rest of the instruction, for any state of the environment."""
     bot = Bot(world)
     bot._process_obs()
     bot.stack = []
@@ -165,7 +165,7 @@ def new_bot(world: Any) -> Any:
 
 
 def pending(instruction: Any) -> list[Any]:
-    """The actions of an instruction not yet done, in the order they are due."""
+    """Return the actions of an instruction that are not done yet, in order."""
     if isinstance(instruction, ActionInstr):
         return [instruction]
     first, second = (instruction.instr_a, instruction.a_done), (instruction.instr_b, instruction.b_done)
@@ -175,10 +175,13 @@ def pending(instruction: Any) -> list[Any]:
 
 
 def _free_hands(bot: Any, instruction: Any) -> None:
-    """The bot picks things up only with empty hands: first put down what is carried, unless it is what is to be put."""
+    """Make the bot first put down what is carried, unless it is the object to put.
+
+    The bot picks things up only with empty hands.
+    """
     carried = bot.mission.carrying
     if isinstance(instruction, PutNextInstr) and any(carried is thing for thing in instruction.desc_move.obj_set):
-        del bot.stack[-2:]  # no need to go to it and pick it up
+        del bot.stack[-2:]  # it need not go there and pick it up
     elif isinstance(instruction, PickupInstr | PutNextInstr):
         place = bot._find_drop_pos()
         if place is not None:

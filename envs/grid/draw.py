@@ -1,4 +1,4 @@
-"""Pictures of a grid, from minigrid's own tiles."""
+"""Images of a grid, made of minigrid's own tiles."""
 
 from functools import lru_cache
 
@@ -14,17 +14,17 @@ from embodia.envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, Symbols
 Picture = NDArray[np.uint8]
 TILE_KINDS = (*(code + 1 for code in HIGHEST_CODE), 2, 5)
 BAND = 12
-"""Width of the band between the two pictures of `beside`, half of it at the edges [pixel]."""
+"""Width of the gap between the two images of `beside`, half of it at the edges [pixels]."""
 
-TILE = 32  # of the agent's view, and at most of the map, in `beside` [pixel]
-MAP_HEIGHT = 400  # at most, of the map in `beside` [pixel]
-CAPTION = 26  # height of a line of text [pixel]
+TILE = 32  # tile size of the agent's view, and maximum tile size of the map, in `beside` [pixels]
+MAP_HEIGHT = 400  # maximum height of the map in `beside` [pixels]
+CAPTION = 26  # height of a line of text [pixels]
 BACKGROUND = 24
 
 
 @lru_cache(maxsize=4096)
 def _tile(key: int, size: int) -> Picture:
-    """(size, size, 3) the tile of a cell: type, colour, state, lit, and 1 + direction of an agent on it or 0."""
+    """Return the tile (size, size, 3) of a cell: type, colour, state, lit, and 1 + direction of its agent, or 0."""
     kind, colour, state, lit, agent = np.unravel_index(key, TILE_KINDS)
     thing = WorldObj.decode(int(kind), int(colour), int(state))
     tile = Grid.render_tile(thing, int(agent) - 1 if agent else None, bool(lit), size)
@@ -32,7 +32,7 @@ def _tile(key: int, size: int) -> Picture:
 
 
 def _mosaic(codes: Symbols, lit: NDArray[np.bool_], size: int, agent: tuple[int, int], direction: int) -> Picture:
-    """(H size, W size, 3) tiles of (H, W, 3) codes, with the agent at (row, column)."""
+    """Return an image (H size, W size, 3) of codes (H, W, 3), with the agent at (row, column)."""
     height, width, _ = codes.shape
     agents = np.zeros((height, width), np.intp)
     agents[agent] = direction + 1
@@ -44,7 +44,7 @@ def _mosaic(codes: Symbols, lit: NDArray[np.bool_], size: int, agent: tuple[int,
 
 
 def egocentric(views: SymbolicViews, size: int) -> Picture:
-    """(V size, V size, 3) what the agent sees, itself at the bottom looking up; unseen cells dark."""
+    """Return an image (V size, V size, 3) of the agent's view, the agent at the bottom facing up; unseen cells dark."""
     codes, seen = views.egocentric_codes()
     span = len(codes)
     hidden = codes * seen[:, :, None]
@@ -52,13 +52,16 @@ def egocentric(views: SymbolicViews, size: int) -> Picture:
 
 
 def full(views: SymbolicViews, size: int) -> Picture:
-    """(H size, W size, 3) the whole grid, with what the agent sees lit up."""
+    """Return an image (H size, W size, 3) of the whole grid, with the cells that the agent sees lit."""
     x, y = views.world.agent_pos
     return _mosaic(views.codes(), views.seen(), size, (y, x), views.world.agent_dir)
 
 
 def symbols(codes: Symbols, size: int) -> Picture:
-    """(H size, W size, 3) any (H, W, 3) codes, imagined ones too. Without an agent in them they are an agent's view."""
+    """Return an image (H size, W size, 3) of any codes (H, W, 3), including imagined ones.
+
+    Codes without an agent are drawn as an agent's view.
+    """
     codes = np.minimum(codes, HIGHEST_CODE).astype(np.uint8)
     agents = np.argwhere(codes[..., 0] == OBJECT_TO_IDX["agent"])
     height, width, _ = codes.shape
@@ -68,7 +71,7 @@ def symbols(codes: Symbols, size: int) -> Picture:
 
 
 def beside(views: SymbolicViews) -> Picture:
-    """The agent's view beside the whole map, both labelled, the mission below; height and width are even."""
+    """Return an image of the agent's view next to the whole map, with labels and the mission; both sides are even."""
     own = egocentric(views, TILE)
     whole = full(views, min(max(MAP_HEIGHT // views.world.height, 8), TILE))
     height, left = max(len(own), len(whole)), own.shape[1] + BAND
@@ -89,7 +92,7 @@ def _paste(frame: Picture, picture: Picture, top: int, left: int) -> None:
 
 @lru_cache(maxsize=256)
 def _caption(text: str, width: int) -> Picture:
-    """(CAPTION, width, 3) one line of text, smaller where it would not fit."""
+    """Return one line of text (CAPTION, width, 3), in a smaller font if it would not fit."""
     image = Image.new("RGB", (width, CAPTION), (BACKGROUND,) * 3)
     pen = ImageDraw.Draw(image)
     size = next((size for size in (15, 13, 11, 9) if pen.textlength(text, _font(size)) < width - BAND), 7)

@@ -1,4 +1,4 @@
-"""MiniGrid and BabyAI through the environment contract."""
+"""MiniGrid and BabyAI as environments of the contract."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, content_digest, level_seed
 from embodia.envs.grid import draw
 from embodia.envs.grid.expert import Expert, make_expert
 from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
@@ -23,35 +23,47 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 
 class GridEnv(gym.Env[Observation, int]):
-    """One MiniGrid or BabyAI task, as minigrid plays it (Chevalier-Boisvert et al., NeurIPS 2023; ICLR 2019).
+    """One MiniGrid or BabyAI task, with minigrid's dynamics (Chevalier-Boisvert et al., NeurIPS 2023; ICLR 2019).
 
-    Task: minigrid's own, unchanged; `task` is its id there. `split` chooses the levels: `reset(seed=s)` plays
-    minigrid's level `envs.level_seed(split, s)`, and the two splits share no level seed (a task with one layout, such
-    as Empty-8x8, is the same in both).
+    Task: minigrid's own, unchanged; `task` is its id there. `split` selects the levels: `reset(seed=s)` plays
+    minigrid's level `envs.level_seed(split, s)`, and the two splits share no level seed. (A task with a single layout,
+    such as Empty-8x8, is the same in both.)
 
-    Actions: Discrete(7): 0 left, 1 right, 2 forward, 3 pick up, 4 drop, 5 toggle (open), 6 done; the
-    Dynamic-Obstacles tasks take the first three only.
+    Actions: Discrete(7): 0 left, 1 right, 2 forward, 3 pick up, 4 drop, 5 toggle (open), 6 done. The Dynamic-Obstacles
+    tasks have only the first three.
 
-    Observations, by `observation`:
-      symbolic       `symbolic` uint8 (7, 7, 3): the cells before the agent, itself in the middle of the last row
-                     looking up; channels object type, colour, state, as minigrid numbers them; unseen cells 0. What it
-                     carries is shown in its own cell.
-      symbolic_full  `symbolic` uint8 (H, W, 3): the whole grid, rows first, the agent drawn in as
-                     (agent, 0, direction); and `carrying` int64 (2,): type and colour of what it carries, (1, 0) for
-                     nothing. What lies under the agent (an open door, nothing else that matters) is hidden.
-      rgb            `rgb` uint8 (7 tile_size, 7 tile_size, 3): the same egocentric view as a picture.
-      rgb_full       `rgb` uint8 (H tile_size, W tile_size, 3): the whole grid as a picture.
-    And always `direction`, 0 right, 1 down, 2 left, 3 up; and `mission`, int64 tokens of `embodia.envs.grid.mission`.
+    Observations, depending on `observation`:
+      symbolic       `symbolic` uint8 (7, 7, 3): the cells in front of the agent. The agent is in the middle of the
+                     last row, facing up. Channels are object type, colour and state in minigrid's numbering; unseen
+                     cells are 0. A carried object is shown in the agent's cell.
+      symbolic_full  `symbolic` uint8 (H, W, 3): the whole grid, rows first, with the agent as (agent, 0, direction),
+                     and `carrying` int64 (2,): type and colour of the carried object, (1, 0) for none. The agent hides
+                     what is under it (of importance only for an open door).
+      rgb            `rgb` uint8 (7 tile_size, 7 tile_size, 3): the egocentric view as an image.
+      rgb_full       `rgb` uint8 (H tile_size, W tile_size, 3): the whole grid as an image.
+    All of them also have `direction`, 0 right, 1 down, 2 left, 3 up, and `mission`, int64 tokens of
+    `embodia.envs.grid.mission`.
 
-    Reward: on success 1 - 0.9 steps / max_steps, else 0; Dynamic-Obstacles gives -1 for walking into something.
+    Reward: 1 - 0.9 steps / max_steps on success, else 0. Dynamic-Obstacles gives -1 for a collision.
 
-    Termination: the task's own (success, lava, a wrong object...); truncated after `max_steps`, minigrid's own limit
-    for the task unless given.
+    Termination: as in minigrid (success, lava, a wrong object, ...). Truncation: after `max_steps`, by default
+    minigrid's limit for the task.
 
-    Scores, in `info["metrics"]` on the last step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
-    (length of the expert's solution of this level over steps taken, 0 on failure; the agent's own length counts where
-    it beats the expert's or the expert fails). On Dynamic-Obstacles the shortest way without the obstacles stands for
-    the expert's. `success` decides; higher is better in all.
+    Scores so far, in `info["metrics"]` of every step: `success` (0 or 1), `return` (undiscounted) and `path_efficiency`
+    (length of the expert's solution of this level divided by the steps taken, 0 on failure). If the agent is faster
+    than the expert, or the expert fails, path_efficiency is 1. For Dynamic-Obstacles the reference is the shortest path
+    without obstacles. `success` is the main score; higher is better in all.
+
+    Args:
+        task: minigrid's id of the task.
+        observation: Kind of observation, see above.
+        split: Set of levels.
+        max_steps: Time limit in steps. None uses the task's default.
+        tile_size: Size of a cell in rgb observations [pixels].
+        render_mode: "rgb_array" or None.
+
+    Raises:
+        ValueError: If an option is invalid.
     """
 
     metadata = {  # noqa: RUF012 (Gymnasium's own form)
@@ -71,7 +83,6 @@ class GridEnv(gym.Env[Observation, int]):
         tile_size: int = 8,
         render_mode: str | None = "rgb_array",
     ):
-        """`tile_size` [pixel] of the rgb observations. Raises ValueError for an impossible option."""
         _check_options(task, observation, split, max_steps, tile_size, render_mode)
         self.task, self.observation, self.split, self.tile_size = task, observation, split, tile_size
         self.render_mode = render_mode
@@ -82,31 +93,36 @@ class GridEnv(gym.Env[Observation, int]):
         self.observation_space: spaces.Dict = self._make_observation_space()  # type: ignore[assignment]
         self.action_space: spaces.Discrete = spaces.Discrete(int(self.world.action_space.n))  # type: ignore[assignment]
         self._expert: Expert | None = None
-        self._second: tuple[Any, Expert] | None = None  # where the shortest solution is looked for
-        self._level: int | None = None  # the world's generator seed; None before the first reset
+        self._second: tuple[Any, Expert] | None = None  # a second instance, for the shortest solution
+        self._level: int | None = None  # seed of the level's generator; None before the first reset
         self._return = 0.0
-        self._over = False
+        self._success = self._over = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Start level `seed` of the split, or without a seed the next one that this environment's generator draws."""
+        """Start level `seed` of the split. Without a seed, sample a level with the environment's own generator."""
         super().reset(seed=seed)
         number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
         self._level = level_seed(self.split, number)
         _start_level(self.world, self._level)
-        self._return, self._over = 0.0, False
+        self._return, self._success, self._over = 0.0, False, False
         if self._expert is not None:
             self._expert.forget()
-        return self._observe(), {"level": self._level}
+        return self._observe(), {"level": self._level_name(), "level_seed": self._level}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
-        """Raises ValueError for an action outside the space, RuntimeError before `reset` and after the last step."""
+        """Run one step.
+
+        Raises:
+            ValueError: If the action is not in the action space.
+            RuntimeError: If called before `reset` or after the last step.
+        """
         if self._level is None or self._over:
-            state = f"over, after {self.world.step_count} steps" if self._over else "not begun"
-            raise RuntimeError(f"embodia/{self.task}: the episode is {state}; call reset before step")
+            state = f"is over after {self.world.step_count} steps" if self._over else "has not started"
+            raise RuntimeError(f"embodia/{self.task}: the episode {state}; call reset before step")
         if not self.action_space.contains(action):
             raise ValueError(
                 f"embodia/{self.task}, level {self._level}, step {self.world.step_count}: action {action!r} is not in "
-                f"{self.action_space}; give a whole number"
+                f"{self.action_space}; give an integer"
             )
         action = int(action)
         if self._expert is not None:
@@ -115,23 +131,37 @@ class GridEnv(gym.Env[Observation, int]):
         reward = float(reward)
         self._return += reward
         self._over = bool(terminated or truncated)
-        info: Info = {"metrics": self._metrics(terminated and reward > 0)} if self._over else {}
-        return self._observe(), reward, bool(terminated), bool(truncated), info
+        self._success = terminated and reward > 0
+        return self._observe(), reward, bool(terminated), bool(truncated), {"metrics": self.metrics()}
+
+    def _level_name(self) -> str:
+        """Return the level's name, made from its content: a task with one layout has one level, whatever the seed."""
+        world = self.world
+        boxes = [(at, cell.contains.encode()) for at, cell in enumerate(world.grid.grid)
+                 if cell is not None and cell.type == "box" and cell.contains is not None]  # fmt: skip
+        moves = self._level if "Dynamic" in self.task else None  # the seed determines the obstacles' moves
+        return f"{self.task}/{content_digest(self._views.full(), world.mission, carried_code(world), boxes, moves)}"
+
+    def metrics(self) -> dict[str, float]:
+        """Return the scores of the episode so far."""
+        efficiency = self._shortest() / self.world.step_count if self._success else 0.0
+        return {"success": float(self._success), "return": self._return, "path_efficiency": efficiency}
 
     def expert_action(self) -> int:
-        """The expert's action in the present state. Raises NoExpert where the task has none (`expert.EXPERTS`)."""
+        """Return the expert's action in the current state. Raises NoExpert for tasks of `expert.NO_EXPERT`."""
         self._need_level("expert_action")
         if self._expert is None:
             self._expert = make_expert(self.task, self.world)
         return self._expert.action()
 
     def get_state(self) -> State:
-        """The world, its generator and this environment's, the running score, and the expert's memory."""
+        """Return a snapshot of the level, both random generators, the return so far, and the expert's memory."""
         self._need_level("get_state")
         return {
             "task": self.task,
             "level": self._level,
             "return": self._return,
+            "success": self._success,
             "over": self._over,
             "world": save_world(self.world, None if self._expert is None else self._expert.bot()),
             "expert": None if self._expert is None else self._expert.memory(),
@@ -139,10 +169,11 @@ class GridEnv(gym.Env[Observation, int]):
         }
 
     def set_state(self, state: State) -> Observation:
-        """Raises ValueError for a state of another task."""
+        """Restore a snapshot. Raises ValueError if it is from another task."""
         if state.get("task") != self.task:
             raise ValueError(f"embodia/{self.task}: this state was taken from {state.get('task')!r}")
         self._level, self._return, self._over = state["level"], state["return"], state["over"]
+        self._success = state.get("success", False)
         bot = load_world(self.world, state["world"])
         self.np_random.bit_generator.state = state["generator"]
         self._expert = None
@@ -152,7 +183,7 @@ class GridEnv(gym.Env[Observation, int]):
         return self._observe()
 
     def render(self) -> NDArray[np.uint8]:
-        """The agent's view beside the whole map, (H, W, 3), both sides even."""
+        """Return an image (H, W, 3) of the agent's view next to the whole map; both sides are even."""
         self._need_level("render")
         return draw.beside(self._views)
 
@@ -188,12 +219,8 @@ class GridEnv(gym.Env[Observation, int]):
             parts["carrying"] = spaces.Box(np.zeros(2, np.int64), np.array(HIGHEST_CODE[:2], np.int64), dtype=np.int64)
         return spaces.Dict(parts)
 
-    def _metrics(self, success: bool) -> dict[str, float]:
-        efficiency = self._shortest() / self.world.step_count if success else 0.0
-        return {"success": float(success), "return": self._return, "path_efficiency": efficiency}
-
     def _shortest(self) -> int:
-        """Steps of the expert's solution of this level, found in a second world; at most the steps just taken."""
+        """Return the length of the expert's solution of this level, at most the steps just taken."""
         if self._second is None:
             world = make_world(self.task, **self._options)
             self._second = world, make_expert(self.task, world)
@@ -217,7 +244,7 @@ def _check_options(
 ) -> None:
     if task not in MINIGRID_IDS:
         near = ", ".join(name.removeprefix("embodia/") for name in nearest_ids(task, among=GRID_IDS))
-        raise ValueError(f"GridEnv: {task!r} is no task of minigrid's; nearest: {near or 'none'}")
+        raise ValueError(f"GridEnv: unknown minigrid task {task!r}; nearest: {near or 'none'}")
     if observation not in VIEWS:
         raise ValueError(f"embodia/{task}: observation={observation!r}; choose one of {', '.join(VIEWS)}")
     if split not in ("train", "test"):
@@ -225,6 +252,6 @@ def _check_options(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"embodia/{task}: max_steps={max_steps}; give at least 1")
     if tile_size < 1:
-        raise ValueError(f"embodia/{task}: tile_size={tile_size} [pixel]; give at least 1")
+        raise ValueError(f"embodia/{task}: tile_size={tile_size} [pixels]; give at least 1")
     if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"embodia/{task}: render_mode={render_mode!r}; this world draws 'rgb_array' only")
+        raise ValueError(f"embodia/{task}: render_mode={render_mode!r}; only 'rgb_array' is supported")

@@ -1,7 +1,7 @@
-"""The privileged experts: exact search for MiniGrid's tasks, minigrid's own bot for BabyAI's.
+"""Privileged experts: exact search for MiniGrid's tasks, minigrid's bot for BabyAI's.
 
-An expert's advice depends on the present state and on its memory alone, and the memory is part of the environment's
-snapshot, so that a resumed run hears the same advice. Where a task can no longer be done, the advice is `done`.
+An expert's action depends only on the current state and its memory. The memory is part of the environment's snapshot,
+so a resumed run gets the same actions. If a task can no longer be solved, the action is `done`.
 """
 
 from collections.abc import Callable
@@ -23,45 +23,46 @@ NO_EXPERT: dict[str, str] = {"MiniGrid-Playground-v0": "it has no task: nothing 
 FLAWED: dict[str, str] = {
     **dict.fromkeys(
         ("BabyAI-OpenDoorsOrderN2Debug-v0", "BabyAI-OpenDoorsOrderN4Debug-v0"),
-        "where two doors are asked for, opening the first already counts as failing the second",
+        "if the mission names two doors, opening the first already counts as failing the second",
     ),
-    "BabyAI-PickupDistDebug-v0": "sometimes the wanted object is walled in by others, and moving one is a failure",
+    "BabyAI-PickupDistDebug-v0": "sometimes other objects enclose the target, and moving one of them is a failure",
     "BabyAI-GoToImpUnlock-v0": "sometimes the key is locked up in the room that it opens",
     **dict.fromkeys(
         (f"MiniGrid-ObstructedMaze-{size}-v0" for size in ("2Dlhb", "1Q", "2Q")),
-        "sometimes a ball replaces a box with a needed key; version 1 of the task mends that",
+        "sometimes a ball replaces a box with a needed key; version 1 of the task fixes this",
     ),
 }
-"""minigrid ids some of whose levels nobody can do, and why; the experts do the others."""
+"""minigrid ids with some unsolvable levels, and why; the experts solve the other levels."""
 
 
 def expert_ids() -> tuple[list[str], list[str]]:
-    """The `embodia/` ids with an expert, and those without."""
+    """Return the `embodia/` ids with an expert, and those without."""
     return [f"embodia/{t}" for t in MINIGRID_IDS if t not in NO_EXPERT], [f"embodia/{t}" for t in NO_EXPERT]
 
 
 class Expert(Protocol):
-    """Advises one world."""
+    """Expert for one environment."""
 
-    def action(self) -> int: ...
+    def action(self) -> int:
+        """Return the action for the current state."""
 
     def before_step(self, action: int) -> None:
-        """The agent is about to take `action`, the expert's or another."""
+        """Notify the expert that the agent is about to take `action`."""
 
     def forget(self) -> None:
-        """The world has been reset or restored."""
+        """Notify the expert that the environment was reset or restored."""
 
     def memory(self) -> list[int]:
-        """What the advice depends on beside the world and the bot."""
+        """Return what the actions depend on besides the environment and the bot."""
 
     def bot(self) -> Any:
-        """minigrid's bot, where that is the expert and it is up to date, else None."""
+        """Return minigrid's bot if the expert uses it and it is up to date, else None."""
 
     def restore(self, memory: list[int], bot: Any) -> None:
-        """Take back what `memory` and `bot` gave; the world is already restored."""
+        """Restore `memory` and `bot`. The environment has already been restored."""
 
     def solution_length(self, at_most: int) -> int:
-        """Steps of the expert from the present state to success, or `at_most` if it needs more or fails."""
+        """Return the expert's number of steps to success, or `at_most` if it needs more or fails."""
 
 
 Problem = tuple[Model, Goal]
@@ -131,17 +132,17 @@ SEARCHED: dict[type, Callable[[Any], Problem]] = {
     tasks.ObstructedMazeEnv: _pick_up,
     tasks.FetchEnv: _fetch,
     tasks.UnlockEnv: _unlock,
-    babyai.KeyInBox: _unlock,  # minigrid's bot does not look into boxes
+    babyai.KeyInBox: _unlock,  # minigrid's bot does not open boxes
     tasks.GoToDoorEnv: _go_beside,
     tasks.GoToObjectEnv: _go_beside,
     tasks.PutNearEnv: _put_near,
     tasks.RedBlueDoorEnv: _red_then_blue,
 }
-"""By minigrid's class: how to see a world of it as a search problem."""
+"""For each minigrid class: a function that turns its environments into a search problem."""
 
 
 class SearchExpert:
-    """Follows a shortest plan until the agent leaves it."""
+    """Expert that follows a shortest plan and searches again when the agent leaves it."""
 
     def __init__(self, world: Any, see: Callable[[Any], Problem]):
         self.world, self.see = world, see
@@ -161,7 +162,7 @@ class SearchExpert:
         return shortest_plan(model, goal, model.read(), PATIENCE)
 
     def problem(self) -> Problem:
-        """The level as a search problem, seen once per level: its fields of distances are kept."""
+        """Return the level as a search problem, built once per level because distance fields are expensive."""
         if self._problem is None:
             self._problem = self.see(self.world)
         return self._problem
@@ -189,9 +190,9 @@ class SearchExpert:
 
 
 class DodgingExpert(SearchExpert):
-    """Plans anew at every step round the obstacles as they stand, and turns on the spot while they bar every way.
+    """Expert that replans in every step around the current obstacles, and turns in place while all ways are blocked.
 
-    Obstacles never walk into the agent, and a step into a cell that is free now is safe, so patience suffices.
+    Obstacles never move into the agent, and a step into a free cell is safe, so waiting is enough.
     """
 
     def action(self) -> int:
@@ -202,15 +203,13 @@ class DodgingExpert(SearchExpert):
 
     def solution_length(self, at_most: int) -> int:
         model, goal = self.problem()
-        return min(goal.bound(model.read()), at_most)  # a field of distances without the obstacles
+        return min(goal.bound(model.read()), at_most)  # distance without the obstacles
 
 
 def make_expert(task: str, world: Any) -> Expert:
-    """The expert of a minigrid id. Raises NoExpert where there is none."""
+    """Create the expert of a minigrid id. Raises NoExpert if there is none."""
     if task in NO_EXPERT:
-        raise NoExpert(
-            f"embodia/{task} has no expert: {NO_EXPERT[task]}; learn it from rewards, or choose another task"
-        )
+        raise NoExpert(f"embodia/{task} has no expert: {NO_EXPERT[task]}; learn from rewards, or choose another task")
     for kind, see in SEARCHED.items():
         if isinstance(world, kind):
             return (DodgingExpert if kind is tasks.DynamicObstaclesEnv else SearchExpert)(world, see)

@@ -1,8 +1,8 @@
-"""What each MiniGrid task asks for, as goals of the exact search, with admissible bounds on the steps still needed.
+"""Goals of MiniGrid's tasks for the exact search, with admissible lower bounds on the remaining steps.
 
-A bound is a chain of walks, each a lookup in a field of exact walking distances (turns included) on the map without
-its objects: to the key, from the key to its door, from the door to the end; plus the pick-ups, drops and toggles on
-the way. It is close enough to the truth that the search hardly strays from a shortest path.
+A bound is a sum of walks: to the key, from the key to its door, from the door to the end, plus the pick-ups, drops and
+toggles on the way. Each walk is looked up in a field of exact walking distances (with turns) on the map without its
+objects. The bounds are tight enough that the search expands few states off the shortest path.
 """
 
 from typing import Any
@@ -28,9 +28,9 @@ HANDLE = frozenset((LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE))
 
 
 class Through:
-    """Bounds of getting to one of `targets`, through locked doors where that is the way.
+    """Lower bounds for reaching one of `targets`, if necessary through locked doors.
 
-    The first walk of a chain meets the doors as they are; the later ones may find them open, so they count them so.
+    The first walk uses the current doors. Later walks may find them open, so they count them as open.
     """
 
     def __init__(self, model: Model, targets: tuple[int, ...], empty_handed: bool):
@@ -40,7 +40,7 @@ class Through:
         self._from_key: dict[tuple[int, int], int] = {}
 
     def bound(self, state: GridState) -> int:
-        """At most the steps to a target pose; with empty hands, if asked for."""
+        """Return a lower bound of the steps to a target pose (with empty hands, if required)."""
         best = self.model.field(self.targets, state.doors, LOCKED not in state.doors)[state.pose]
         best += self.empty_handed and state.carried >= 0
         for door, status in enumerate(state.doors):
@@ -49,12 +49,12 @@ class Through:
         return best
 
     def unlock(self, state: GridState, door: int) -> int:
-        """At most the steps to a target pose by way of unlocking a door."""
+        """Return a lower bound of the steps to a target pose by unlocking a door."""
         ways = (self._unlock(state, door, side, approach) + rest for side, rest, approach in self._before(door))
         return min(ways, default=INFINITE)
 
     def _before(self, door: int) -> list[tuple[int, int, list[int]]]:
-        """The poses before a door, the steps from there to a target once it is open, and the field of steps there."""
+        """Return the poses in front of a door, each with the steps to a target (doors open) and its distance field."""
         if self._sides is None:
             self._sides = [self._look(cell) for cell in self.model.door_cells]
         return self._sides[door]
@@ -68,7 +68,7 @@ class Through:
         ]
 
     def _unlock(self, state: GridState, door: int, side: int, approach: list[int]) -> int:
-        """At most the steps until the door stands open and the agent before it."""
+        """Return a lower bound of the steps until the door is open and the agent stands in front of it."""
         model = self.model
         blocked = self._blocked(state, door, side)
         if model.unlocks(state.carried, door):
@@ -80,7 +80,7 @@ class Through:
         return fetch + 1 + blocked
 
     def _fetch(self, state: GridState, key: int, door: int, side: int, approach: list[int]) -> int:
-        """At most the steps to the key, perhaps out of its box but not through its door, and then to `side`."""
+        """Return a lower bound of the steps to the key (perhaps in a box, not through its door) and then to `side`."""
         cell, extra = state.objects[key], 1 + (state.carried >= 0)
         if cell == NOWHERE:
             box = next((box for box, content in self.model.inside.items() if content == key), -1)
@@ -96,7 +96,7 @@ class Through:
         return there + extra + self._from_key[cell, side]
 
     def _blocked(self, state: GridState, door: int, side: int) -> int:
-        """Steps to clear the cell before a door, where something lies there: 1 to open a box, 2 to pick up and drop."""
+        """Return the steps to clear the cell in front of a door: 0 if free, 1 to open a box, 2 to pick up and drop."""
         if side >> 2 not in state.objects:
             return 0
         thing = state.objects.index(side >> 2)
@@ -117,7 +117,7 @@ class Reach:
 
 
 class PickUp:
-    """Carry one of some objects; picking up another ends the task where `only` says so."""
+    """Carry one of several objects. With `only`, picking up another object ends the task."""
 
     def __init__(self, model: Model, wanted: tuple[int, ...], only: bool = False):
         self.actions = HANDLE
@@ -140,7 +140,7 @@ class PickUp:
 
 
 class Open:
-    """Open one of some doors that are shut."""
+    """Open one of several closed doors."""
 
     actions = HANDLE
 
@@ -160,7 +160,7 @@ class Open:
 
 
 class Face:
-    """Stand next to one of some cells and look at it."""
+    """Stand next to one of several cells, facing it."""
 
     actions = HANDLE | {DONE}
 
@@ -173,7 +173,7 @@ class Face:
 
 
 class GoBeside:
-    """Stand next to a cell, facing anywhere, and say done."""
+    """Stand next to a cell, facing any direction, and take the action done."""
 
     actions = WALK | {DONE}
 
@@ -189,7 +189,7 @@ class GoBeside:
 
 
 class PutNear:
-    """Drop an object within one cell, diagonals included, of a target cell; any other pick-up or drop fails."""
+    """Drop an object within one cell of a target cell, diagonals included; any other pick-up or drop fails."""
 
     actions = HANDLE - {TOGGLE}
 
@@ -213,7 +213,7 @@ class PutNear:
 
 
 class PutNext:
-    """Drop one of some objects next to a cell, diagonals excluded."""
+    """Drop one of several objects next to a cell, diagonals excluded."""
 
     actions = HANDLE
 
@@ -242,7 +242,7 @@ class PutNext:
 
 
 class OpenInOrder:
-    """Open one door, then another; the other way round fails."""
+    """Open one door, then another; the reverse order fails."""
 
     actions = WALK | {TOGGLE}
 
@@ -264,5 +264,5 @@ class OpenInOrder:
 
 
 def goal_cell(world: Any) -> int:
-    """The cell of the green goal square."""
+    """Return the cell of the green goal square."""
     return next(i for i, thing in enumerate(world.grid.grid) if thing is not None and thing.type == "goal")

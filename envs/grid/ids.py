@@ -1,7 +1,6 @@
-"""Every grid task's id, and their registration under `embodia/`.
+"""Ids of all grid tasks, and their registration under `embodia/`.
 
-The names are written out so that `import envs` need not import minigrid; a test holds them against minigrid's own
-registry.
+The names are listed here so that `import envs` does not import minigrid. A test compares them with minigrid's registry.
 """
 
 import difflib
@@ -50,14 +49,13 @@ MINIGRID_IDS: tuple[str, ...] = (
     *(f"MiniGrid-{name}" for name in MINIGRID.split()),
     *(f"BabyAI-{name}" for name in BABYAI.split()),
 )
-"""As minigrid calls them."""
+"""Ids in minigrid."""
 
 GRID_IDS: tuple[str, ...] = tuple(f"embodia/{name}" for name in MINIGRID_IDS)
-"""As `gymnasium.make` knows them."""
+"""Ids in `gymnasium.make`."""
 
 NEED_SOURCE: tuple[str, ...] = tuple(name for name in GRID_IDS if "-WFC-" in name)
-"""Mazes by wave function collapse, made from pictures that minigrid 3.2's wheels leave out: to build these, install
-minigrid from its source repository."""
+"""Mazes by wave function collapse. minigrid 3.2's wheels omit their pattern images; install it from source."""
 
 
 def register_grid() -> None:
@@ -72,7 +70,7 @@ def register_grid() -> None:
 
 
 def nearest_ids(name: str, count: int = 3, among: Iterable[str] | None = None) -> list[str]:
-    """The ids that look most like `name`, best first: among the given, or all registered `embodia/` ids."""
+    """Return the ids most similar to `name`, best first, among the given ids or all registered `embodia/` ids."""
     every = gymnasium.registry if among is None else among
     known = {id_.removeprefix("embodia/").lower(): id_ for id_ in every if id_.startswith("embodia/")}
     wanted = name.rpartition(":")[2].removeprefix("embodia/").lower()

@@ -1,8 +1,8 @@
-"""Missions as tokens: one fixed vocabulary for every MiniGrid and BabyAI instruction.
+"""Missions as tokens, with one fixed vocabulary for all MiniGrid and BabyAI instructions.
 
-The words are those of minigrid's mission templates and of the BabyAI grammar (Chevalier-Boisvert et al., "BabyAI",
-ICLR 2019, Figure 2): verbs, the four object types and "object", six colours, four places, and the connectives.
-Token 0 pads; the comma of ", then" is a word of its own.
+The words are those of minigrid's mission templates and of the BabyAI grammar (Chevalier-Boisvert et al., "BabyAI", ICLR
+2019, Figure 2): verbs, the four object types and "object", six colours, four locations, and the connectives. Token 0 is
+padding; the comma of ", then" is a separate token.
 """
 
 from functools import lru_cache
@@ -23,15 +23,18 @@ WORDS: tuple[str, ...] = (
 TOKENS: dict[str, int] = {word: token for token, word in enumerate(WORDS)}
 
 MINIGRID_LENGTH = 20
-"""Longest MiniGrid mission is LockedRoom's, 17 words and a comma."""
+"""Maximum number of tokens of a MiniGrid mission. The longest is LockedRoom's, 17 words and a comma."""
 
 BABYAI_LENGTH = 72
-"""Longest BabyAI instruction: four "put the <colour> <type> in front of you next to ..." of 17 words, "and", "and",
-"after you"."""
+"""Maximum number of tokens of a BabyAI mission.
+
+The longest is four times "put the <colour> <type> in front of you next to ..." of 17 words, with "and", "and", "after
+you".
+"""
 
 
 def mission_length(task: str) -> int:
-    """Tokens in the missions of a minigrid id."""
+    """Return the number of tokens (with padding) in missions of a minigrid id."""
     return BABYAI_LENGTH if task.startswith("BabyAI-") else MINIGRID_LENGTH
 
 
@@ -49,10 +52,14 @@ def _tokens(mission: str, length: int) -> tuple[int, ...]:
 
 
 def encode_mission(mission: str, length: int) -> NDArray[np.int64]:
-    """(length,) int64 tokens, padded with 0. Raises ValueError for an unknown word or too long a mission."""
+    """Return tokens (length,) int64, padded with 0.
+
+    Raises:
+        ValueError: If a word is unknown or the mission is longer than `length`.
+    """
     return np.array(_tokens(mission, length), np.int64)
 
 
 def decode_mission(tokens: NDArray[np.int64]) -> str:
-    """The mission that `encode_mission` was given."""
+    """Return the mission of tokens from `encode_mission`."""
     return " ".join(WORDS[token] for token in tokens if token).replace(" ,", ",")

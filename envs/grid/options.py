@@ -1,4 +1,4 @@
-"""What the grids let one choose."""
+"""Options of the grid environments."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,11 +8,11 @@ View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full"]
 
 @dataclass(frozen=True)
 class GridOptions:
-    """MiniGrid and BabyAI."""
+    """Options of MiniGrid and BabyAI."""
 
     observation: View = "symbolic"
-    """The agent's view or the whole grid, as symbols or as a picture."""
+    """Agent's view or whole grid, as symbols or as an image."""
     max_steps: int | None = None
-    """Time limit; None for the task's own."""
+    """Time limit in steps. None uses the task's default."""
     tile_size: int = 8
-    """Pixels per cell of the rgb observations."""
+    """Size of a cell in rgb observations [pixels]."""

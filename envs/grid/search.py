@@ -1,6 +1,6 @@
-"""Exact search over a grid's own state: A* on (pose, carried object, object cells, doors).
+"""Exact search in a grid's own state space: A* over (pose, carried object, object cells, doors).
 
-Every action costs one step. The search is admissible (Hart, Nilsson & Raphael 1968), so its plans are shortest.
+Every action costs one step. The heuristic is admissible (Hart, Nilsson & Raphael 1968), so plans are shortest.
 """
 
 import heapq
@@ -16,7 +16,7 @@ NOWHERE = -1
 
 
 class GridState(NamedTuple):
-    """Compact and hashable. A pose is 4 * cell + direction, a cell y * width + x."""
+    """Hashable state of a level. A pose is 4 * cell + direction; a cell is y * width + x."""
 
     pose: int
     carried: int  # index of an object, or -1
@@ -25,10 +25,15 @@ class GridState(NamedTuple):
 
 
 class Model:
-    """One level as the search sees it: what never moves, and how actions change the rest."""
+    """One level as a search problem: its static parts, and the effects of actions.
+
+    Args:
+        world: minigrid's environment.
+        forbidden: Cells that are never entered, like lava.
+        touch: The only objects that are moved or opened; None allows all.
+    """
 
     def __init__(self, world: Any, forbidden: frozenset[int] = frozenset(), touch: list[Any] | None = None):
-        """`forbidden` cells are never entered, like lava; `touch` are the only objects handled, if not all."""
         self.world, self.width = world, world.width
         self.steps = (1, self.width, -1, -self.width)
         cells = world.grid.grid
@@ -48,7 +53,7 @@ class Model:
             (free or cells[i].type in ("goal", "floor")) and i not in forbidden and not self._on_edge(i)
             for i, free in enumerate(self.droppable)
         ]
-        self.passable += [False] * self.width  # below the last row, where a door in the last row may look
+        self.passable += [False] * self.width  # a row below the last one, for doors in the last row
         self._fields: dict[Any, list[int]] = {}
         self._cells: list[Any] = []
         self._where: tuple[int, ...] = ()
@@ -58,7 +63,7 @@ class Model:
         return x in (0, self.width - 1) or y in (0, self.world.height - 1)
 
     def read(self) -> GridState:
-        """The world's present state."""
+        """Return the environment's current state."""
         world = self.world
         cells = world.grid.grid
         if cells != self._cells:
@@ -71,7 +76,7 @@ class Model:
         return GridState(int(4 * (y * self.width + x) + world.agent_dir), carried, self._where, doors)
 
     def successors(self, state: GridState) -> Iterator[tuple[int, GridState]]:
-        """Every action that changes the state, and `done`; but not closing doors, which never helps."""
+        """Iterate over all actions that change the state, and `done`. Closing a door never helps and is omitted."""
         pose, carried, objects, doors = state
         yield DONE, state
         yield LEFT, GridState(pose & ~3 | pose - 1 & 3, carried, objects, doors)
@@ -102,23 +107,23 @@ class Model:
             yield TOGGLE, state._replace(objects=objects)
 
     def unlocks(self, thing: int, door: int) -> bool:
-        """Whether an object (-1: none) is a key of the door's colour."""
+        """Return whether an object (-1 for none) is a key of the door's colour."""
         if thing < 0 or self.things[thing].type != "key":
             return False
         return bool(self.things[thing].color == self.door_things[door].color)
 
     def facing(self, cell: int) -> list[int]:
-        """The poses next to a cell and towards it."""
+        """Return the poses next to a cell, facing it."""
         poses = [(cell - step << 2) + direction for direction, step in enumerate(self.steps)]
         return [pose for pose in poses if pose >= 0 and (self.passable[pose >> 2] or pose >> 2 in self.door_at)]
 
     def field(
         self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool = True, shut: int = -1
     ) -> list[int]:
-        """Steps from every pose to the nearest target pose, objects thought away: a lower bound. Kept for the level.
+        """Return the steps from every pose to the nearest target pose without objects, a lower bound. Cached per level.
 
-        A closed door costs one step more than an open one; so does a locked one, unless it is not to be passed or no
-        key to it exists. The door `shut` is not passed either.
+        A closed door costs one more step than an open one. So does a locked door, unless `through_locked` is False or
+        it has no key. The door `shut` is never passed.
         """
         key = (targets, doors, through_locked, shut)
         if key not in self._fields:
@@ -126,7 +131,7 @@ class Model:
         return self._fields[key]
 
     def _spread(self, targets: tuple[int, ...], doors: tuple[int, ...], through_locked: bool, shut: int) -> list[int]:
-        # what it costs to enter a cell; 0 where one cannot
+        # cost of entering a cell; 0 if impossible
         enter = [int(free) for free in self.passable]
         for k, (cell, door) in enumerate(zip(self.door_cells, doors)):
             passable = door != LOCKED or (through_locked and k not in self.sealed)
@@ -156,7 +161,7 @@ class Model:
 
 
 def replaced(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
-    """The tuple with one entry changed."""
+    """Return the tuple with one entry changed."""
     return (*values[:index], value, *values[index + 1 :])
 
 
@@ -164,24 +169,24 @@ def _movable(cells: list[Any], carried: Any, touch: list[Any] | None) -> list[An
     things = [thing for thing in cells if thing is not None and thing.can_pickup()]
     things = [thing for thing in things if touch is None or any(thing is other for other in touch)]
     things += [] if carried is None else [carried]
-    for thing in things:  # grows as boxes in boxes are found
+    for thing in things:  # the list grows: boxes may contain boxes
         if thing.contains is not None:
             things.append(thing.contains)
     return things
 
 
 class Goal(Protocol):
-    """What a task asks for."""
+    """Goal of a task."""
 
     @property
     def actions(self) -> frozenset[int]:
-        """The actions worth taking; the others end the episode, or never help."""
+        """Actions worth considering; the others end the episode or never help."""
 
     def bound(self, state: GridState) -> int:
-        """At most the steps still needed; INFINITE where the task can no longer be done."""
+        """Return a lower bound of the remaining steps; INFINITE if the task can no longer be solved."""
 
     def ends(self, state: GridState, action: int, following: GridState) -> bool:
-        """Whether this step completes the task."""
+        """Return whether this step completes the task."""
 
 
 class Unsolvable(RuntimeError):
@@ -189,19 +194,24 @@ class Unsolvable(RuntimeError):
 
 
 class TooLong(RuntimeError):
-    """The search was given up at its limit."""
+    """The search reached its limit."""
 
 
 PATIENCE = 4_000_000
-"""Actions looked at before the search is given up, some twenty seconds; the largest ObstructedMaze may need them."""
+"""Maximum number of actions per search, about 20 seconds. The largest ObstructedMaze levels may need them."""
 
 
 def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int = PATIENCE) -> list[int]:
-    """A shortest list of actions that completes the task. Raises Unsolvable, and TooLong after `limit` actions."""
+    """Return a shortest list of actions that completes the task.
+
+    Raises:
+        Unsolvable: If there is none.
+        TooLong: After `limit` actions.
+    """
     steps: dict[GridState, int] = {start: 0}
     came: dict[GridState, tuple[GridState, int]] = {}
     looked = 0
-    # (estimated length, -looked: of equals the latest and so deepest first, steps so far, state, last action)
+    # (estimated length, -looked: among equals the latest and deepest first, steps so far, state, last action)
     queue: list[tuple[int, int, int, GridState, int]] = [(goal.bound(start), 0, 0, start, NOTHING)]
     while queue and queue[0][0] < INFINITE:
         _, _, so_far, state, last = heapq.heappop(queue)
@@ -221,8 +231,8 @@ def shortest_plan(model: Model, goal: Goal, start: GridState, limit: int = PATIE
                 estimate = so_far + 1 + goal.bound(following)
                 heapq.heappush(queue, (estimate, -looked, so_far + 1, following, NOTHING))
         if looked > limit:
-            raise TooLong(f"no plan among {looked} actions")
-    raise Unsolvable(f"no plan at all; {looked} actions looked at")
+            raise TooLong(f"no plan found within {looked} actions")
+    raise Unsolvable(f"no plan exists ({looked} actions tried)")
 
 
 def _actions(came: dict[GridState, tuple[GridState, int]], state: GridState, last: int) -> list[int]:

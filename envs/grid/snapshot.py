@@ -1,8 +1,8 @@
-"""Exact snapshots of a minigrid world as plain data.
+"""Exact snapshots of a minigrid environment as plain data.
 
-The world is a graph of Python objects (cells, doors shared by rooms, instructions that point at the objects they speak
-of). It is written as a table of records that point at each other by number; only the classes listed here can be
-built when reading one, so a snapshot from somebody else's checkpoint is safe to load.
+The environment is a graph of Python objects (cells, doors shared by rooms, instructions that refer to objects). It is
+stored as a table of records that refer to each other by number. Reading creates only the classes listed here, so
+loading an untrusted snapshot is safe.
 """
 
 import copy
@@ -36,10 +36,10 @@ CONSTANT = {
     *("render_mode", "render_size", "screen_size", "window", "clock", "highlight", "tile_size", "agent_pov"),
     *("_np_random", "_np_random_seed", "gen_obs"),
 }
-"""Attributes of a world that its id and options fix, or that are saved apart (the generator)."""
+"""Attributes that the id and options determine, or that are saved separately (the generator)."""
 
 WORLD = -1
-"""The number by which records point at the world itself."""
+"""The number that refers to the environment itself."""
 
 
 class _Writer:
@@ -48,7 +48,7 @@ class _Writer:
         self.records: list[Any] = []
 
     def plain(self, value: Any) -> Any:
-        """`value` as plain data; an object becomes {"object": its record's number}."""
+        """Return `value` as plain data; an object becomes {"object": its record's number}."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, np.bool_ | np.integer | np.floating):
@@ -68,10 +68,11 @@ class _Writer:
         name = type(value).__name__
         if CLASSES.get(name) is not type(value):
             raise TypeError(
-                f"{type(value).__module__}.{name} in a grid world is unknown to embodia.envs.grid.snapshot.CLASSES"
+                f"cannot save {type(value).__module__}.{name} of a grid environment; add it to "
+                "embodia.envs.grid.snapshot.CLASSES"
             )
         number = self.numbers[id(value)] = len(self.records)
-        self.records.append(None)  # taken now, so that what points back here finds its number
+        self.records.append(None)  # reserve the number first, for references back to this object
         self.records[number] = (name, self.fields(value))
         return number
 
@@ -84,7 +85,7 @@ class _Reader:
         self.world = world
         unknown = {name for name, _ in records} - CLASSES.keys()
         if unknown:
-            raise ValueError(f"state of a grid world: unknown kind of object {unknown.pop()!r}; is the file whole?")
+            raise ValueError(f"state of a grid environment: unknown class {unknown.pop()!r}; is the file complete?")
         self.objects: list[Any] = [object.__new__(CLASSES[name]) for name, _ in records]
         for made, (_, fields) in zip(self.objects, records):
             self.restore(made, fields)
@@ -106,7 +107,7 @@ class _Reader:
 
 
 def save_world(world: Any, bot: Any = None) -> State:
-    """Everything a minigrid world's future depends on, and the BabyAI bot that is playing in it, if any."""
+    """Return the complete state of a minigrid environment, and of the BabyAI bot that acts in it, if any."""
     writer = _Writer(world)
     fields = writer.fields(world)
     playing = None if bot is None else writer.number(bot)
@@ -119,7 +120,7 @@ def save_world(world: Any, bot: Any = None) -> State:
 
 
 def load_world(world: Any, state: State) -> Any:
-    """Put a world of the same id and options into a saved state; gives back the bot that was playing, or None."""
+    """Restore a state into an environment of the same id and options. Returns the bot, or None."""
     reader = _Reader(world, state["objects"])
     for name in set(vars(world)) - CONSTANT - set(state["fields"]):
         delattr(world, name)

@@ -1,8 +1,8 @@
-"""Symbolic views of a minigrid world: the agent's egocentric view and the whole grid, as arrays.
+"""Symbolic views of a minigrid environment: the agent's egocentric view and the whole grid, as arrays.
 
-Same numbers as minigrid's own encoding (three channels: object type, colour, state), rows first: (row, column, 3).
-minigrid encodes cell by cell at every step; here the encoded grid is kept and only changed cells are encoded again,
-and the line of sight is a table lookup per row.
+The numbers are those of minigrid's encoding (channels: object type, colour, state), rows first: (row, column, 3).
+minigrid encodes every cell in every step. Here the encoded grid is kept and only changed cells are encoded again, and
+the line of sight is a table lookup per row.
 """
 
 from functools import cache
@@ -24,10 +24,10 @@ WALL = (OBJECT_TO_IDX["wall"], COLOR_TO_IDX["grey"], 0)
 
 @cache
 def _sight_along_row(lit: int, clear: int, size: int) -> tuple[int, int]:
-    """Bits of a row that are seen once light has spread along it, and the bits it lights in the row ahead.
+    """Return the visible bits of a row, after light has spread along it, and the bits that it lights in the next row.
 
-    minigrid's rule: a lit cell that can be looked through lights its neighbour in the row, the cell ahead, and the
-    cell ahead of the neighbour; first swept left to right, then right to left.
+    minigrid's rule: a lit transparent cell lights its neighbour in the row, the cell ahead, and the cell ahead of the
+    neighbour; first from left to right, then from right to left.
     """
     ahead = 0
     for column in range(size - 1):
@@ -42,7 +42,7 @@ def _sight_along_row(lit: int, clear: int, size: int) -> tuple[int, int]:
 
 
 def line_of_sight(clear: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(V, V) cells an agent at the middle of the last row sees, given the cells one can look through."""
+    """Return the cells (V, V) that an agent in the middle of the last row sees, given the transparent cells."""
     size = len(clear)
     weights = 1 << np.arange(size)
     lit = 1 << size // 2
@@ -53,7 +53,7 @@ def line_of_sight(clear: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 class SymbolicViews:
-    """Keeps the encoded grid of one minigrid environment and cuts views from it."""
+    """Keeps the encoded grid of one minigrid environment and extracts views from it."""
 
     def __init__(self, world: Any):
         self.world = world
@@ -65,24 +65,24 @@ class SymbolicViews:
         self._clear: NDArray[np.bool_] = np.zeros(0, bool)
 
     def full(self) -> Symbols:
-        """(H, W, 3) the whole grid, the agent drawn in as (agent, 0, direction) over what it stands on."""
+        """Return the whole grid (H, W, 3), with the agent as (agent, 0, direction) in its cell."""
         codes = self.codes().copy()
         x, y = self.world.agent_pos
         codes[y, x] = (OBJECT_TO_IDX["agent"], 0, self.world.agent_dir)
         return codes
 
     def codes(self) -> Symbols:
-        """(H, W, 3) the whole grid without the agent; a view into this object, valid until the next call."""
+        """Return the whole grid (H, W, 3) without the agent, as a view that is valid until the next call."""
         self._refresh()
         return self._codes[self.margin : -self.margin, self.margin : -self.margin]
 
     def egocentric(self) -> Symbols:
-        """(V, V, 3) what the agent sees: itself in the middle of the last row looking up, unseen cells 0."""
+        """Return the agent's view (V, V, 3): the agent in the middle of the last row facing up, unseen cells 0."""
         view, seen = self.egocentric_codes()
         return view * seen[:, :, None]
 
     def egocentric_codes(self) -> tuple[Symbols, NDArray[np.bool_]]:
-        """(V, V, 3) the cells before the agent, seen or not, and (V, V) which it sees; it sees what it carries."""
+        """Return all cells in front of the agent (V, V, 3), with what it carries, and whether it sees them (V, V)."""
         self._refresh()
         world, size, window = self.world, self.margin, self._window()
         view = _ahead_is_up(self._codes[window], world.agent_dir).copy()
@@ -94,13 +94,13 @@ class SymbolicViews:
         return view, seen
 
     def seen(self) -> NDArray[np.bool_]:
-        """(H, W) the cells of the map that the agent sees."""
+        """Return the cells of the map (H, W) that the agent sees."""
         marks = np.zeros(self._clear.shape, bool)
         _ahead_is_up(marks[self._window()], self.world.agent_dir)[:] = self.egocentric_codes()[1]
         return marks[self.margin : -self.margin, self.margin : -self.margin]
 
     def _window(self) -> tuple[slice, slice]:
-        """Rows and columns of the cells before the agent, in the padded arrays."""
+        """Return rows and columns of the cells in front of the agent, in the padded arrays."""
         size = self.margin
         x, y = self.world.agent_pos
         dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[self.world.agent_dir]
@@ -112,7 +112,7 @@ class SymbolicViews:
         cells = self.world.grid.grid
         if len(cells) != len(self._cells):
             self._start(cells)
-        if cells != self._cells:  # objects compare by identity, so this costs a pass in C
+        if cells != self._cells:  # objects compare by identity, so this is one fast pass
             changed = [i for i, (now, before) in enumerate(zip(cells, self._cells)) if now is not before]
             self._encode(changed, cells)
         doors = [(door.is_open, door.is_locked) for _, _, door in self._doors]
@@ -127,7 +127,7 @@ class SymbolicViews:
         self._codes = np.empty((*shape, 3), np.uint8)
         self._codes[:] = WALL
         self._clear = np.zeros(shape, bool)
-        self._cells = [self] * len(cells)  # nothing in the grid is this object: every cell counts as changed
+        self._cells = [self] * len(cells)  # no cell is this object, so every cell counts as changed
 
     def _encode(self, changed: list[int], cells: list[Any]) -> None:
         for i in changed:
@@ -144,12 +144,12 @@ class SymbolicViews:
 
 
 def carried_code(world: Any) -> tuple[int, int, int]:
-    """(type, colour, state) of what the agent carries, EMPTY for nothing."""
+    """Return (type, colour, state) of the carried object, EMPTY for none."""
     return EMPTY if world.carrying is None else world.carrying.encode()
 
 
 def _ahead_is_up(window: NDArray[Any], direction: int) -> NDArray[Any]:
-    """A (V, V, ...) window of the map turned so that what lies ahead of an agent facing `direction` is up."""
+    """Rotate a (V, V, ...) window of the map so that the direction the agent faces is up."""
     if direction == 0:
         return window.swapaxes(0, 1)[::-1]
     if direction == 1:

@@ -1,4 +1,4 @@
-"""Building minigrid's own environments."""
+"""Create minigrid's own environments."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 class _PillowWFCConfig(WFCConfig):
-    """Reads the pattern with Pillow: minigrid asks for imageio here, which its own requirements leave out."""
+    """Reads the pattern with Pillow. minigrid uses imageio, which is missing from its own requirements."""
 
     @property
     def wfc_kwargs(self) -> dict[str, Any]:
@@ -22,23 +22,24 @@ class _PillowWFCConfig(WFCConfig):
 
 
 def make_world(task: str, **options: Any) -> Any:
-    """minigrid's environment of an id, unwrapped; it no longer computes observations of its own.
+    """Create minigrid's environment of an id, unwrapped and without its own observations.
 
-    Raises DependencyNotInstalled for the WFC tasks (`NEED_SOURCE` of `embodia.envs.grid.ids`)
-    where minigrid lacks their patterns.
+    Raises:
+        DependencyNotInstalled: For the WFC tasks (`NEED_SOURCE` of `embodia.envs.grid.ids`) if minigrid lacks their
+            patterns.
     """
     spec = gym.registry[task]
     if "wfc_config" in spec.kwargs:
         options["wfc_config"] = _wfc_config(task, WFC_PRESETS_ALL[spec.kwargs["wfc_config"]])
     world: Any = load_env_creator(str(spec.entry_point))(**{**spec.kwargs, **options})
-    world.gen_obs = dict  # GridEnv makes the observations, and makes them faster
+    world.gen_obs = dict  # GridEnv computes the observations itself, faster
     return world
 
 
 def _wfc_config(task: str, preset: WFCConfig) -> WFCConfig:
     if not preset.pattern_path.exists():
         raise DependencyNotInstalled(
-            f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the picture that this task's "
-            "mazes are made from; its wheels leave it out: install minigrid from its source repository"
+            f"embodia/{task}: the installed minigrid lacks {preset.pattern_path.name}, the pattern image of this "
+            "task's mazes, which its wheels omit; install minigrid from its source repository"
         )
     return _PillowWFCConfig(**vars(preset))

@@ -1,1 +1,1 @@
-"""Egocentric video as clips: folders of films and the Ego-Exo4D layout, decoded as they are asked for."""
+"""Egocentric video as clips, from folders of videos or Ego-Exo4D, decoded on demand."""

@@ -1,4 +1,4 @@
-"""Clips of a film, decoded one frame after the other; a film is never held in memory as a whole."""
+"""Clips of a video, decoded frame by frame; the whole video is never held in memory."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,52 +11,52 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-LATE = 0.5  # share of the time between two frames by which a last frame may be missing
+LATE = 0.5  # tolerance at the end of a video, as a fraction of the time between two frames
 
 
 class VideoError(ValueError):
-    """A film that cannot be decoded; the message names the file, what is wrong, and what to do."""
+    """A video that cannot be decoded. The message names the file, the problem, and a remedy."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a film, and how large."""
+    """Which frames to take from a video, and their size."""
 
     frames: int = 8
-    """Frames of a clip (T)."""
+    """Number of frames of a clip (T)."""
     fps: float = 5.0
-    """Frames taken per second, whatever the film has."""
+    """Frames per second to take, at any frame rate of the video."""
     every: int = 1
-    """Frames taken between the beginnings of two clips; as many as `frames` for clips that do not overlap."""
+    """Number of frames between the starts of two clips; equal to `frames` for clips that do not overlap."""
     size: int | None = 64
-    """Side of the square cut out of the middle and scaled [pixels]; None keeps the film's frames."""
+    """Side of the centre crop after scaling [pixels]; None keeps the video's frames."""
 
     def __post_init__(self) -> None:
         if min(self.frames, self.every) < 1 or self.fps <= 0:
-            raise ValueError(f"frames, every and fps are at least 1, 1 and above 0; got {self}")
+            raise ValueError(f"frames and every must be at least 1, and fps above 0; got {self}")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Consecutive frames of one film."""
+    """Consecutive frames of one video."""
 
     frames: NDArray[np.uint8]
-    """(T, H, W, 3) RGB."""
+    """Images (T, H, W, 3) RGB."""
     times: NDArray[np.float64]
-    """(T,) when each is shown [s], since the film began."""
+    """Time of each frame since the start of the video (T,) [s]."""
     path: Path
     number: int
-    """Of the clip in its film, from 0."""
+    """Number of the clip in its video, from 0."""
 
 
 def clips(path: Path | str, sampling: Sampling, start: int = 0) -> Iterator[Clip]:
-    """The film's clips from number `start` on, in the order of time.
+    """Iterate over a video's clips in order of time, starting at clip `start`.
 
-    Frame k is the first one shown at or after k / fps, so a clip is the same whether it is reached by decoding or by
-    seeking. A film shorter than a clip gives none.
+    Frame k is the first one at or after k / fps, so a clip is the same whether it is reached by decoding or by seeking.
+    A video shorter than a clip has none.
 
     Raises:
-        VideoError: where there is nothing to decode; or, after the clips before it, where the film is cut off.
+        VideoError: If the video cannot be decoded; or, after its valid clips, if it is cut off.
     """
     path = Path(path)
     first = start * sampling.every
@@ -71,25 +71,28 @@ def clips(path: Path | str, sampling: Sampling, start: int = 0) -> Iterator[Clip
 
 
 def _taken(path: Path, sampling: Sampling, first: int) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Time and picture of the frames taken, from number `first` on."""
+    """Iterate over time and image of the sampled frames, from number `first` on."""
     number = first
     for time, frame in _decoded(path, first / sampling.fps):
         if time < number / sampling.fps - 1e-6:
             continue
         picture = _cut(frame.to_ndarray(format="rgb24"), sampling.size)
-        while time >= number / sampling.fps - 1e-6:  # a slower film shows a frame more than once
+        while time >= number / sampling.fps - 1e-6:  # a video with a lower rate repeats frames
             yield time, picture
             number += 1
 
 
 def _decoded(path: Path, since: float) -> Iterator[tuple[float, Any]]:
-    """Time [s] and frame, from the last one that may be decoded alone before `since`."""
+    """Iterate over time [s] and frame, from the last key frame before `since`."""
     try:
         with av.open(str(path)) as film:
             if not film.streams.video or film.streams.video[0].codec_context is None:
-                raise VideoError(f"{path}: no video in it that can be decoded; copy it again, or leave it out")
+                raise VideoError(f"{path}: no video stream that can be decoded; copy it again, or remove it")
             stream = film.streams.video[0]
-            stream.thread_type, stream.codec_context.thread_count = "NONE", 1  # who reads many films has his own
+            stream.thread_type, stream.codec_context.thread_count = (
+                "NONE",
+                1,
+            )  # readers of many videos run their own threads
             assert stream.time_base is not None
             unit = float(stream.time_base)
             begins = (stream.start_time or 0) * unit
@@ -105,11 +108,11 @@ def _decoded(path: Path, since: float) -> Iterator[tuple[float, Any]]:
     except (av.FFmpegError, ValueError, EOFError) as error:
         if isinstance(error, VideoError):
             raise
-        raise VideoError(f"{path}: cannot be decoded ({error}); copy it again, or leave it out") from error
+        raise VideoError(f"{path}: cannot be decoded ({error}); copy it again, or remove it") from error
 
 
 def _check_end(path: Path, stream: Any, last: float) -> None:
-    """Whether the film ends where its header says."""
+    """Raise VideoError if the video ends earlier than its header says."""
     if stream.duration is None:
         return
     says = float(stream.duration * stream.time_base)
@@ -119,7 +122,7 @@ def _check_end(path: Path, stream: Any, last: float) -> None:
 
 
 def _cut(picture: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    """The middle square, scaled to `size`."""
+    """Crop the centre square and scale it to `size`."""
     if size is None:
         return picture
     height, width = picture.shape[:2]

@@ -1,1 +1,1 @@
-"""Networks that read observations, one module a network."""
+"""Encoders: networks that map observations to tokens, one network per module."""

@@ -1,4 +1,4 @@
-"""Attention of a ViT as pictures: where each head of the last block looks (Caron et al. 2021, figures 1 and 4)."""
+"""Attention maps of a ViT's last block as images (Caron et al. 2021, figures 1 and 4)."""
 
 import numpy as np
 import torch
@@ -12,9 +12,15 @@ from embodia.perception.encoders.vit import ViT
 
 @torch.no_grad()
 def attention_pictures(encoder: ViT, obs: Obs) -> NDArray[np.uint8]:
-    """(N, H, W * (1 + heads), 3) uint8: the picture, then each head's attention laid over it, brightest at its peak.
+    """Render the image and each head's attention over it, brightest at its maximum.
 
-    Batch axes are joined; other than three channels are shown grey. A video is what one gets from consecutive frames.
+    Args:
+        encoder: Vision transformer.
+        obs: Observations with an image; consecutive frames give a video.
+
+    Returns:
+        (N, H, W * (1 + heads), 3) uint8, with the batch axes flattened. Images without three channels are shown in
+        grey.
     """
     images, _ = encoder.images(obs)
     height, width = images.shape[2:]
@@ -30,18 +36,18 @@ def attention_pictures(encoder: ViT, obs: Obs) -> NDArray[np.uint8]:
 
 
 def rgb(images: Tensor) -> Tensor:
-    """(N, C, H, W) of about -0.5 to 0.5 -> (N, 3, H, W) of 0 to 1; other than three channels are shown grey."""
+    """Convert images (N, C, H, W), about -0.5 to 0.5, to (N, 3, H, W) in [0, 1]; grey unless C is 3."""
     grey = images.shape[1] != 3
     return 0.5 + (images.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else images)
 
 
 def heat(share: Tensor) -> Tensor:
-    """(N, K, H, W) of 0 to 1 -> (N, K, 3, H, W): black, red, yellow, white."""
+    """Colour values (N, K, H, W) in [0, 1] from black over red and yellow to white: (N, K, 3, H, W)."""
     return torch.stack([(3 * share - i).clamp(0, 1) for i in range(3)], 2)
 
 
 def mass_mask(maps: Tensor, mass: float = 0.6) -> Tensor:
-    """The fewest cells that hold `mass` of each map (..., rows, columns), bool; how the paper cuts segments out."""
+    """Return the fewest cells that hold `mass` of each map's sum, (..., rows, columns) bool, as in the paper."""
     flat = maps.flatten(-2) / maps.flatten(-2).sum(-1, keepdim=True)
     value, order = flat.sort(-1, descending=True)
     kept = value.cumsum(-1) - value < mass

@@ -1,4 +1,4 @@
-"""One encoder over all keys of an observation: each key by what its space holds, fused to one token or kept apart."""
+"""Encoder of all keys of an observation: one encoder per key, fused to one token or concatenated as tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -15,12 +15,15 @@ from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
 
 EncoderFor = Callable[[spaces.Dict], Encoder]
-"""Builds an encoder for a space that holds only its own keys."""
+"""Builds an encoder for an observation space with only its own keys."""
 
 
 def encoder_for(space: spaces.Dict, key: str) -> EncoderFor:
-    """What reads a key unless told otherwise: ResNet for images and depth, SymbolGridCNN for grids of symbols,
-    MissionEncoder for tokens, MLPEncoder for vectors and classes."""
+    """Return the default encoder class of a key.
+
+    ResNet for images and depth, SymbolGridCNN for grids of symbols, MissionEncoder for tokens, MLPEncoder for vectors
+    and discrete values.
+    """
     what = kind(space[key])
     if what in ("image", "depth"):
         return ResNet
@@ -30,15 +33,18 @@ def encoder_for(space: spaces.Dict, key: str) -> EncoderFor:
 
 
 class CombinedEncoder(Encoder):
-    """An encoder per key, side by side.
+    """One encoder per key, in parallel.
 
     Args:
-        space: the observations.
-        dim: width of a token.
-        encoders: {key: builder} for keys that want another encoder than `encoder_for` chooses.
-        fuse: True concatenates all tokens through a linear layer into one, (*B, 1, dim); False brings every token to
-            `dim` and keeps them, (*B, num_tokens, dim), in the order of the keys.
-        keys: the keys to read; by default all.
+        space: Observation space.
+        dim: Width of a token.
+        encoders: {key: builder} that replace the choice of `encoder_for`.
+        fuse: True maps all tokens to one with a linear layer, (*B, 1, dim). False projects every token to `dim` and
+            keeps them all in the order of the keys, (*B, num_tokens, dim).
+        keys: Keys to read; by default all.
+
+    Raises:
+        ValueError: If `encoders` names a key that is not read.
     """
 
     def __init__(
@@ -66,7 +72,7 @@ class CombinedEncoder(Encoder):
         self.norm = nn.LayerNorm(dim)
 
     def _encoders(self) -> list[Encoder]:
-        return [cast(Encoder, self.parts[key]) for key in self.keys]  # a ModuleDict forgets the type
+        return [cast(Encoder, self.parts[key]) for key in self.keys]  # ModuleDict is typed as Module
 
     def forward(self, obs: Obs) -> Tensor:
         tokens = [part(obs) for part in self._encoders()]  # each (*B, n, width)

@@ -1,4 +1,4 @@
-"""Plain convolutions with batch normalisation: the small encoder on which self-supervised losses are compared."""
+"""Plain convolutions with batch normalisation, the small encoder for comparing self-supervised losses."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,20 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 
 
 class ConvNet(ImageEncoder):
-    """3x3 convolutions, each with BatchNorm and ReLU; each place of the last map is a token, (*B, rows * columns, dim).
+    """3x3 convolutions with BatchNorm and ReLU. Each location of the last map is a token, (*B, rows * columns, dim).
 
-    `summary` is their mean (global average pooling), so pictures of any size pass. Batch statistics suit
-    self-supervision, where they work against collapse, and a frozen encoder, which keeps the running ones; to fine-tune
-    under reinforcement learning take `ResNet`, which normalises each picture by itself.
+    `summary` is the tokens' mean (global average pooling), so it accepts images of any size. Batch statistics suit
+    self-supervision, where they counter collapse, and frozen encoders, which use the running statistics. To fine-tune
+    with reinforcement learning use `ResNet`, which normalises each image independently.
 
     Args:
-        space: observations with images and depth of one size, at least 16x16.
-        widths: channels of each convolution; the last is `dim`.
-        strides: of each convolution.
-        keys: the images to read, stacked along channels; by default all.
+        space: Observation space with images and depth of one size, at least 16x16.
+        widths: Number of channels of each convolution; the last is the width of a token.
+        strides: Stride of each convolution.
+        keys: Image keys to read, stacked along the channels; by default all.
+
+    Raises:
+        ValueError: If `widths` and `strides` have different lengths.
     """
 
     def __init__(
@@ -33,7 +36,9 @@ class ConvNet(ImageEncoder):
     ):
         super().__init__(space, keys)
         if len(widths) != len(strides):
-            raise ValueError(f"each convolution has a width and a stride; got {len(widths)} and {len(strides)}")
+            raise ValueError(
+                f"widths and strides need the same length; got {len(widths)} widths and {len(strides)} strides"
+            )
         channels, height, width = self.image_shape
         layers: list[nn.Module] = []
         for inputs, outputs, stride in zip((channels, *widths), widths, strides):
@@ -49,12 +54,13 @@ class ConvNet(ImageEncoder):
 
 
 def conv_net(space: spaces.Dict, dim: int = 128, width: int = 32) -> ConvNet:
-    """The five convolutions that self-supervised losses are compared on.
+    """Build the five-layer ConvNet on which self-supervised losses are compared.
 
     Args:
-        space: observations with images and depth of one size; those of 64 pixels and above are halved once more.
-        dim: width of a token.
-        width: channels of the first convolution.
+        space: Observation space with images and depth of one size. From 64 pixels on, the first convolution has stride
+            2.
+        dim: Width of a token.
+        width: Number of channels of the first convolution.
     """
     side = min(min((space[key].shape or (0, 0))[:2]) for key in space)
     first = 1 if side < 64 else 2

@@ -1,4 +1,4 @@
-"""Deep Sets (Zaheer et al. 2017): a set of rows through one network, and the greatest of every feature."""
+"""Deep Sets (Zaheer et al. 2017): one network for each row of a set, and the maximum of every feature."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,18 @@ from embodia.perception.encoders.observation import take
 
 
 class DeepSets(Encoder):
-    """One key of rows (K, D) whose order means nothing: one token (*B, 1, dim).
+    """Encode an unordered set of rows (K, D) as one token (*B, 1, dim).
 
-    A row of zeros is missing and changes nothing; a set without rows gives zeros. The greatest, not the sum, is taken
-    over the rows, as PointNet does (Qi et al. 2017): the number of objects then does not change the scale.
+    A row of zeros counts as missing and has no effect; an empty set gives zeros. Features are combined by their
+    maximum, as in PointNet (Qi et al. 2017), not their sum, so the number of rows does not change the scale.
+
+    Args:
+        space: Observation space with one key of rows (K, D).
+        dim: Width of the token.
+        hidden: Widths of the hidden layers.
 
     Raises:
-        ValueError: for a space that is not one key of rows.
+        ValueError: If the space is not one key of rows.
     """
 
     def __init__(self, space: spaces.Dict, dim: int = 64, hidden: Sequence[int] = (64,)):

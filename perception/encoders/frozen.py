@@ -1,4 +1,4 @@
-"""An encoder that stays as it is: no gradient, no running statistics, no dropout."""
+"""Wrapper that freezes an encoder: no gradients, fixed running statistics, no dropout."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from embodia.perception import Encoder, Obs
 
 
 class Frozen(Encoder):
-    """Gives the tokens of `encoder`, which nothing that happens to this module in training changes."""
+    """Encoder whose weights and statistics training does not change. It gives the tokens of `encoder`."""
 
     def __init__(self, encoder: Encoder):
         super().__init__(encoder.space)

@@ -1,4 +1,4 @@
-"""What image encoders share: they read pictures from observations, or pictures already made (augmented views)."""
+"""Base classes of image encoders, which read observations or images (such as augmented views)."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from embodia.perception.encoders.observation import image_shape, keys_of, take_i
 
 
 class ImageEncoder(Encoder):
-    """An encoder of images (and depth) of one size, several keys stacked along channels.
+    """Base class of encoders of images and depth of one size. Several keys are stacked along the channels.
 
     Args:
-        space: the observations.
-        keys: the images to read; by default all.
+        space: Observation space.
+        keys: Image keys to read; by default all images and depth.
 
     Raises:
-        ValueError: where there is no image, sizes differ, or one is below 16x16 pixels.
+        ValueError: If there is no image, sizes differ, or an image is below 16x16 pixels.
     """
 
     def __init__(self, space: spaces.Dict, keys: Sequence[str] | None = None):
@@ -26,15 +26,19 @@ class ImageEncoder(Encoder):
         self.image_shape = image_shape(space, self.keys)  # (C, H, W)
 
     def images(self, obs: Obs) -> tuple[Tensor, tuple[int, ...]]:
-        """(N, C, H, W) float of about -0.5 to 0.5, and the batch axes *B that were joined."""
+        """Extract images from observations.
+
+        Returns:
+            Images (N, C, H, W) float, about -0.5 to 0.5, and the batch axes *B that were flattened to N.
+        """
         return take_images(obs, self.space, self.keys)
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) as `images` gives them -> (N, num_tokens, dim)."""
+        """Encode images (N, C, H, W), as `images` returns them, to tokens (N, num_tokens, dim)."""
         raise NotImplementedError("encode(images) -> (N, num_tokens, dim)")
 
     def summary(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, dim): the whole image in one vector, what self-supervision compares."""
+        """Encode each image (N, C, H, W) as one vector (N, dim), which self-supervised losses compare."""
         return self.encode(images).mean(1)
 
     def forward(self, obs: Obs) -> Tensor:
@@ -43,21 +47,21 @@ class ImageEncoder(Encoder):
 
 
 class PatchEncoder(ImageEncoder):
-    """An image encoder that looks at square patches."""
+    """Base class of image encoders with square patches."""
 
     patch_size: int
     """Side of a patch [pixels]."""
     grid: tuple[int, int]
-    """(rows, columns) of patches; the last ones are padded where the picture is no multiple of a patch."""
+    """(rows, columns) of patches. Images are padded to a multiple of the patch size."""
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> one vector of the whole (N, dim), and patches (N, rows * columns, dim)."""
+        """Return one vector per image (N, dim) and patch tokens (N, rows * columns, dim) of images (N, C, H, W)."""
         raise NotImplementedError("tokens(images) -> (N, dim), (N, P, dim)")
 
     def patch_keys(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, rows * columns, D), what graph cuts compare: the last attention's keys."""
+        """Return the features that graph cuts compare, the last attention layer's keys: (N, rows * columns, D)."""
         raise NotImplementedError("patch_keys(images) -> (N, P, D)")
 
     def patch_map(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> patches as a picture (N, dim, rows, columns)."""
+        """Return patch tokens as a feature map (N, dim, rows, columns)."""
         return self.tokens(images)[1].transpose(1, 2).unflatten(2, self.grid)

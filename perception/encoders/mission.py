@@ -1,4 +1,4 @@
-"""A mission in words (tokens) as one vector: embeddings through a GRU, as BabyAI's baseline reads them."""
+"""Encoder of a mission in words: token embeddings and a GRU, as in the BabyAI baseline."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,18 @@ PAD = 0
 
 
 class MissionEncoder(Encoder):
-    """Token embedding and a GRU (Chevalier-Boisvert et al. 2019, BabyAI, section 4.1): one token (*B, 1, dim).
+    """Token embedding and a GRU, one token (*B, 1, dim) (Chevalier-Boisvert et al. 2019, BabyAI, section 4.1).
 
-    Tokens are int (L,), 0 for padding after the last word; the state after the last word is what counts, so padding
-    changes nothing.
+    The output is the GRU state after the last word, so padding has no effect.
+
+    Args:
+        space: Observation space with word ids int (L,), padded with 0.
+        dim: Width of the token.
+        embedding: Width of the word embedding.
+        keys: The key to read; by default the only sequence of tokens.
+
+    Raises:
+        ValueError: If there is not exactly one sequence of tokens.
     """
 
     def __init__(self, space: spaces.Dict, dim: int = 64, embedding: int = 32, keys: Sequence[str] | None = None):
@@ -34,7 +42,7 @@ class MissionEncoder(Encoder):
         tokens, batch = take(obs, self.space, self.keys[0])  # (N, L)
         tokens = tokens.long()
         places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-        length = ((tokens != PAD) * places).amax(1)  # (N,) place of the last word, 0 where there is none
+        length = ((tokens != PAD) * places).amax(1)  # (N,) position of the last word, 0 without words
         states, _ = self.gru(self.embedding(tokens))  # (N, L, dim)
         last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
         return (last * (length > 0)[:, None]).view(*batch, 1, self.dim)

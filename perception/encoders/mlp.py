@@ -1,4 +1,4 @@
-"""Multilayer perceptron over vectors and discrete observations."""
+"""Multilayer perceptron encoder of vectors and discrete observations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,9 +19,13 @@ def mlp(
     outputs: int | None = None,
     layer: Callable[[int, int], nn.Module] | None = None,
 ) -> nn.Sequential:
-    """Linear, LayerNorm, SiLU per hidden width, then a bare linear layer where `outputs` is given.
+    """Build an MLP: Linear, LayerNorm and SiLU per hidden width, then a linear layer if `outputs` is given.
 
-    `layer(inputs, width)` makes other hidden layers, each one module.
+    Args:
+        inputs: Width of the input.
+        hidden: Widths of the hidden layers.
+        outputs: Width of the final linear layer; None omits it.
+        layer: Builds a hidden layer from (inputs, width) instead of Linear, LayerNorm and SiLU.
     """
     modules: list[nn.Module] = []
     for width in hidden:
@@ -33,7 +37,7 @@ def mlp(
 
 
 def zeroed(net: nn.Sequential) -> nn.Sequential:
-    """The same net, its last, linear layer at zero: it says nothing at first."""
+    """Set the net's last linear layer to zero, so that its initial output is 0. Returns the net."""
     last = net[-1]
     assert isinstance(last, nn.Linear)
     nn.init.zeros_(last.weight)
@@ -42,7 +46,7 @@ def zeroed(net: nn.Sequential) -> nn.Sequential:
 
 
 def classes(space: Space[Any]) -> list[tuple[int, int]]:
-    """(start, n) of every variable of a discrete space; [] for what is not made of classes."""
+    """Return (start, n) of each variable of a discrete space; [] for other spaces."""
     if kind(space) != "discrete" or isinstance(space, spaces.MultiBinary):
         return []
     if isinstance(space, spaces.Discrete):
@@ -54,14 +58,14 @@ def classes(space: Space[Any]) -> list[tuple[int, int]]:
 
 
 def flat_width(space: Space[Any]) -> int:
-    """Numbers in the vector that `as_vector` makes of one element of the space."""
+    """Return the length of the vector that `as_vector` makes of one element of the space."""
     if variables := classes(space):
         return sum(n for _, n in variables)
     return int(np.prod(space.shape or (1,)))
 
 
 def as_vector(value: Tensor, space: Space[Any]) -> Tensor:
-    """(N, *shape) -> (N, flat_width): classes one-hot (a linear layer then embeds them), all else flattened."""
+    """Flatten values (N, *shape) to (N, flat_width); classes become one-hot, so a linear layer embeds them."""
     if variables := classes(space):
         columns = value.reshape(len(value), -1).long().unbind(1)
         return torch.cat([F.one_hot(column - start, n) for column, (start, n) in zip(columns, variables)], 1).float()
@@ -69,7 +73,14 @@ def as_vector(value: Tensor, space: Space[Any]) -> Tensor:
 
 
 class MLPEncoder(Encoder):
-    """All vectors and discrete observations, concatenated, through an MLP: one token (*B, 1, dim)."""
+    """Concatenate all vectors and discrete observations and apply an MLP: one token (*B, 1, dim).
+
+    Args:
+        space: Observation space with vectors or discrete observations.
+        dim: Width of the token.
+        hidden: Widths of the hidden layers.
+        keys: Keys to read; by default all vectors and discrete observations.
+    """
 
     def __init__(
         self, space: spaces.Dict, dim: int = 64, hidden: Sequence[int] = (64,), keys: Sequence[str] | None = None

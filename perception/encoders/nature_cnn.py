@@ -9,16 +9,21 @@ from torch import Tensor, nn
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
 
-SMALLEST = 36  # [pixels] what the three unpadded convolutions need
+SMALLEST = 36  # [pixels] minimum input of the three unpadded convolutions
 LARGEST_MAP = 7  # of 84x84 pixels, as in the paper
 
 
 class NatureCNN(ImageEncoder):
     """Three convolutions and a linear layer: one token (*B, 1, dim).
 
-    Exactly the paper's network for 84x84 pixels. Images under 36 pixels are first enlarged by a whole factor (pixels
-    repeat); feature maps above 7x7 are average-pooled to 7x7, so that the linear layer does not grow with the image.
-    Several keys of one size (RGB and depth) are stacked along channels.
+    For 84x84 pixels it is exactly the paper's network. Images under 36 pixels are first enlarged by an integer factor
+    (nearest neighbour). Feature maps above 7x7 are average-pooled to 7x7, so the linear layer does not grow with the
+    image. Several keys of one size (RGB and depth) are stacked along the channels.
+
+    Args:
+        space: Observation space with images and depth of one size.
+        dim: Width of the token.
+        keys: Image keys to read; by default all.
     """
 
     def __init__(self, space: spaces.Dict, dim: int = 512, keys: Sequence[str] | None = None):

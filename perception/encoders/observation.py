@@ -1,4 +1,4 @@
-"""From observations as environments emit them to tensors as networks take them; what an observation space holds."""
+"""Convert observations to tensors, and classify observation spaces."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,20 +12,26 @@ from embodia.perception import Obs
 
 Kind = Literal["image", "depth", "symbols", "vector", "tokens", "discrete"]
 
-MOST_CLASSES = 2**16  # integers that go beyond are quantities, not codes
+MOST_CLASSES = 2**16  # integers with a larger range are quantities, not codes
 
 
 class WrongObservation(ValueError):
-    """An observation does not have the keys or shapes of the space an encoder was built for."""
+    """An observation lacks a key or has another shape than the encoder's observation space."""
 
 
 def kind(space: Space[Any]) -> Kind:
-    """What a space holds: an image is uint8 (H, W, C) up to 255, a grid of symbols uint8 (H, W, C) of smaller codes,
-        depth float (H, W, C), tokens int (L,) of one vocabulary, a vector any other Box; discrete are Discrete,
-    MultiDiscrete, MultiBinary and an int Box (L,) whose places have each their own range.
+    """Classify an observation space.
+
+    Args:
+        space: The space of one key.
+
+    Returns:
+        "image": uint8 (H, W, C) with values up to 255. "symbols": uint8 (H, W, C) with smaller codes. "depth": float
+        (H, W, C). "tokens": int (L,) with one vocabulary. "discrete": Discrete, MultiDiscrete, MultiBinary, or an int
+        Box (L,) with a range per element. "vector": any other Box.
 
     Raises:
-        TypeError: for a space no encoder reads (Text, Sequence, Graph).
+        TypeError: If no encoder reads the space (Text, Sequence, Graph).
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return "discrete"
@@ -42,10 +48,10 @@ def kind(space: Space[Any]) -> Kind:
 
 
 def keys_of(space: spaces.Dict, kinds: Sequence[Kind], reader: str) -> tuple[str, ...]:
-    """The keys of these kinds, in the space's order.
+    """Return the keys of these kinds, in the space's order.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: If there is none. `reader` names the encoder in the message.
     """
     found = tuple(key for key, value in space.items() if kind(value) in kinds)
     if not found:
@@ -54,10 +60,10 @@ def keys_of(space: spaces.Dict, kinds: Sequence[Kind], reader: str) -> tuple[str
 
 
 def take(obs: Obs, space: spaces.Dict, key: str) -> tuple[Tensor, tuple[int, ...]]:
-    """One key with its batch axes joined into one: (N, *shape), and the batch axes *B it had.
+    """Return one key with its batch axes flattened, (N, *shape), and the batch axes *B.
 
     Raises:
-        WrongObservation: naming the key, the shape that came and the shape expected.
+        WrongObservation: If the key is missing or its shape does not end in the space's shape.
     """
     shape = space[key].shape or ()
     if key not in obs:
@@ -74,13 +80,17 @@ def _listed(shape: tuple[int, ...]) -> str:
 
 
 def take_images(obs: Obs, space: spaces.Dict, keys: Sequence[str]) -> tuple[Tensor, tuple[int, ...]]:
-    """Images and depth of one size, stacked along channels: (N, C, H, W) float32 of about -0.5 to 0.5, and *B."""
+    """Return images and depth of one size, stacked along channels, (N, C, H, W) float32 of about -0.5 to 0.5, and *B.
+
+    Raises:
+        WrongObservation: If a key is missing, a shape is wrong, or batch axes differ.
+    """
     taken = [take(obs, space, key) for key in keys]
     batch = taken[0][1]
     if any(other != batch for _, other in taken):
         raise WrongObservation(f"batch axes differ: { {key: other for key, (_, other) in zip(keys, taken)} }")
     scaled = [_scaled(value, space[key]) for key, (value, _) in zip(keys, taken)]
-    return torch.cat(scaled, -1).permute(0, 3, 1, 2), batch  # a view: in memory the channels stay last
+    return torch.cat(scaled, -1).permute(0, 3, 1, 2), batch  # a view: memory keeps the channels last
 
 
 def _scaled(value: Tensor, space: Space[Any]) -> Tensor:
@@ -92,10 +102,10 @@ def _scaled(value: Tensor, space: Space[Any]) -> Tensor:
 
 
 def image_shape(space: spaces.Dict, keys: Sequence[str]) -> tuple[int, int, int]:
-    """(C, H, W) of these keys stacked along channels.
+    """Return (C, H, W) of these keys stacked along the channels.
 
     Raises:
-        ValueError: where their sizes differ or are below 16 pixels.
+        ValueError: If their sizes differ or are below 16 pixels.
     """
     shapes = {key: space[key].shape or () for key in keys}
     sizes = {shape[:2] for shape in shapes.values()}

@@ -1,4 +1,4 @@
-"""Weights under the names that they had in earlier versions."""
+"""Load weights under the parameter names of earlier versions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def accept_old_names(module: nn.Module, names: Mapping[str, str]) -> None:
-    """Let `load_state_dict` take the module's own tensors under their old names: {old: new}."""
+    """Make `load_state_dict` accept the module's own tensors under their old names, {old: new}."""
 
     def rename(owner: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         for old, new in names.items():

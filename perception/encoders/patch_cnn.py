@@ -1,4 +1,4 @@
-"""A small convolutional net for small images, made for a CPU's budget: a tenth of Nature CNN's work."""
+"""A small convolutional network for small images, with a tenth of Nature CNN's computation."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,16 @@ GRID = 8  # patches along the shorter side
 
 
 class PatchCNN(ImageEncoder):
-    """Patches, two 3x3 convolutions over their grid, a linear layer: one token (*B, 1, dim).
+    """Non-overlapping patches, two 3x3 convolutions and a linear layer: one token (*B, 1, dim).
 
-    The first layer sees each pixel once, in patches that do not overlap ("patchify" stem: Liu et al. 2022, ConvNeXt,
-    section 2.2), and makes a grid of about 8 x 8 of them, whatever the image's size. Several keys of one size are
-    stacked along channels.
+    The first layer ("patchify" stem: Liu et al. 2022, ConvNeXt, section 2.2) makes a grid of about 8 x 8 patches at any
+    image size. Several keys of one size are stacked along the channels.
+
+    Args:
+        space: Observation space with images and depth of one size.
+        dim: Width of the token.
+        widths: Number of channels of the first two convolutions, and of the third.
+        keys: Image keys to read; by default all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Patches described without learning: mean colour and a histogram of gradients (Dalal & Triggs 2005, one cell)."""
+"""Patch features without learning: mean colour and a gradient histogram (Dalal & Triggs 2005, one cell)."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from embodia.perception.encoders.image_encoder import PatchEncoder
 
 
 class PatchStatistics(PatchEncoder):
-    """What a learned encoder's patches have to beat: (*B, rows * columns, C + bins), centred on the picture's mean.
+    """Hand-made patch features (*B, rows * columns, C + bins) centred per image: the baseline for learned encoders.
 
     Args:
-        space: observations with an image.
-        patch_size: side of a patch [pixels].
-        bins: directions of the gradient between 0 and 180 degrees, weighted by its length.
-        keys: the images to read.
+        space: Observation space with an image.
+        patch_size: Side of a patch [pixels].
+        bins: Number of gradient directions between 0 and 180 degrees, weighted by the gradient's length.
+        keys: Image keys to read.
     """
 
     def __init__(self, space: spaces.Dict, patch_size: int = 8, bins: int = 6, keys: Sequence[str] | None = None):

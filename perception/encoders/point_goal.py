@@ -1,4 +1,4 @@
-"""A goal given by distance and bearing, in features a network can use at once."""
+"""Encoder of a goal given by distance and bearing; it has no weights."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,19 @@ SCALES = (0.1, 0.4, 1.6, 6.4)  # [m]
 
 
 class PointGoalEncoder(Encoder):
-    """Polar goals [rho (m), phi (rad), ...] -> one token (*B, 1, dim) without weights.
+    """Encode a polar goal [rho (m), phi (rad), ...] as one token (*B, 1, dim), without weights.
 
-    Per angle its cosine and sine, as -pi and pi are one direction; of the distance exp(-rho / s) at scales from a
-    stopping distance to a home's length, as centimetres decide at the goal and only metres far from it. All lie in
-    [-1, 1]. Reads Habitat's `pointgoal` and `pointgoal_with_gps_compass` in their POLAR format, 2 or 3 numbers.
+    Each angle becomes its cosine and sine, since -pi and pi are the same direction. The distance becomes exp(-rho / s)
+    at scales s from the stopping distance to the length of a home: near the goal centimetres matter, far away only
+    metres. All features lie in [-1, 1].
+
+    Args:
+        space: Observation space with Habitat's `pointgoal` or `pointgoal_with_gps_compass` in POLAR format (2 or 3
+            numbers).
+        keys: The key to read; by default the only one.
+
+    Raises:
+        ValueError: If there is more than one key, or the goal does not have 2 or 3 numbers.
     """
 
     scales: Tensor

@@ -1,4 +1,4 @@
-"""Pretrained vision transformers (DINOv2 and its kind) through `transformers`, from a folder or the hub."""
+"""Pretrained vision transformers (such as DINOv2) through `transformers`, from a folder or the Hugging Face Hub."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,19 +15,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PretrainedViT(PatchEncoder):
-    """Tokens of a pretrained ViT: patches (*B, rows * columns, dim), or the class token alone.
+    """Tokens of a pretrained ViT: patches (*B, rows * columns, dim), or the class token (*B, 1, dim).
 
     Args:
-        space: observations with one RGB image.
-        weights: a folder with `config.json` and `model.safetensors`, or a name on the hub
+        space: Observation space with one RGB image.
+        weights: A folder with `config.json` and `model.safetensors`, or a model id on the Hugging Face Hub
             ("facebook/dinov2-with-registers-small").
         output: "patches" or "cls".
-        frozen: whether the weights stay as they are; then no gradient is kept either.
-        keys: the image to read; by default the only one.
+        frozen: Keep the weights fixed and compute no gradients.
+        keys: The image to read; by default the only one.
 
     Raises:
-        ImportError: without `transformers`.
-        ValueError: for an image that is not RGB, or a model without patches.
+        ImportError: If `transformers` is not installed.
+        ValueError: If the image is not RGB, or the model has no patches.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class PretrainedViT(PatchEncoder):
             raise ValueError(f'output must be "patches" or "cls"; got {output!r}')
         channels, height, width = self.image_shape
         if channels != 3:
-            raise ValueError(f"{weights} reads RGB; {self.keys} hold {channels} channels, name one image in keys")
+            raise ValueError(f"{weights} reads RGB, but {self.keys} have {channels} channels; name one image in keys")
         self.model = _load(weights)
         config = self.model.config
         if not hasattr(config, "patch_size"):
-            raise ValueError(f"{weights} is a {config.model_type}, which has no patches; take a vision transformer")
+            raise ValueError(f"{weights} is a {config.model_type}, which has no patches; use a vision transformer")
         self.patch_size, self.dim, self.output, self.frozen = config.patch_size, config.hidden_size, output, frozen
         self.extra = 1 + getattr(config, "num_register_tokens", 0)  # tokens before the patches
         self.grid = (-(-height // self.patch_size), -(-width // self.patch_size))
@@ -67,7 +67,10 @@ class PretrainedViT(PatchEncoder):
         return self
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) of -0.5 to 0.5 -> class token (N, dim) and patches (N, P, dim); sides are padded."""
+        """Return the class token (N, dim) and patches (N, P, dim) of images (N, 3, H, W) in [-0.5, 0.5].
+
+        The sides are padded to whole patches.
+        """
         right, below = -images.shape[3] % self.patch_size, -images.shape[2] % self.patch_size
         pixels = F.pad((images + 0.5 - self.mean) / self.std, (0, right, 0, below))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -75,18 +78,20 @@ class PretrainedViT(PatchEncoder):
         return states[:, 0], states[:, self.extra :]
 
     def _any_size(self) -> dict[str, Any]:
-        """ViT and DeiT take other sizes than their own only when asked to; DINOv2 always does."""
+        """Return the argument with which ViT and DeiT accept other image sizes; DINOv2 always does."""
         return {"interpolate_pos_encoding": True} if self.model.config.model_type in ("vit", "deit") else {}
 
     def patch_keys(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, P, dim): the last attention's keys at the patches, all heads side by side.
+        """Return the last attention layer's keys at the patches, all heads concatenated: (N, 3, H, W) -> (N, P, dim).
 
         Raises:
-            ValueError: for a model whose attention has no key projection of its own.
+            ValueError: If the model's attention has no separate key projection.
         """
         named = [part for name, part in self.model.named_modules() if name.split(".")[-1] in ("key", "k_proj")]
         if not named:
-            raise ValueError(f"{self.model.config.model_type} has no key projections to cut on; take a ViT or DINOv2")
+            raise ValueError(
+                f"{self.model.config.model_type} has no key projections for graph cuts; use a ViT or DINOv2"
+            )
         caught: list[Tensor] = []
         hook = named[-1].register_forward_hook(lambda part, inputs, output: caught.append(output))
         try:
@@ -114,5 +119,5 @@ def _load(weights: str) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{weights}: no model could be read ({str(error).splitlines()[0]}); give a folder with config.json and "
-            "model.safetensors, or a name on the hub while online"
+            "model.safetensors, or a model id on the Hugging Face Hub (needs a connection)"
         ) from error

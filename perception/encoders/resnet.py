@@ -12,21 +12,21 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm of up to 16 channels a group.
+    """Build GroupNorm with about 16 channels per group.
 
-    Not BatchNorm: in reinforcement learning the data move with the policy and the batches that act are not those that
-    learn, so batch statistics differ between the two and mix the members of a batch.
+    BatchNorm is unsuitable in reinforcement learning: the data distribution follows the policy, and batches for acting
+    and learning differ, so their statistics differ too and mix the elements of a batch.
     """
     return nn.GroupNorm(max(1, channels // 16), channels)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added, (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+    """Two 3x3 convolutions with a skip connection, (N, C, H, W) -> (N, C', H / stride, W / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         last = group_norm(outputs)
-        nn.init.zeros_(last.weight)  # each block starts as its shortcut
+        nn.init.zeros_(last.weight)  # initially the block equals its shortcut
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
             group_norm(outputs),
@@ -46,16 +46,16 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(ImageEncoder):
-    """Stages of residual blocks, each half the size of the one before.
+    """Stages of residual blocks; each stage after the first halves the resolution.
 
     Args:
-        space: observations with images and depth of one size, at least 16x16.
-        dim: width of a token.
-        width: channels of the first stage; doubled by every stage.
-        blocks: residual blocks per stage.
-        tokens: "one" flattens the last map (so that places are told apart) into (*B, 1, dim); "grid" gives every
-            place of the last map its token, (*B, rows * columns, dim).
-        keys: the images to read, stacked along channels; by default all.
+        space: Observation space with images and depth of one size, at least 16x16.
+        dim: Width of a token.
+        width: Number of channels of the first stage; each stage doubles it.
+        blocks: Number of residual blocks of each stage.
+        tokens: "one" flattens the last map, which keeps positions, to one token (*B, 1, dim). "grid" makes each
+            location of the last map a token, (*B, rows * columns, dim).
+        keys: Image keys to read, stacked along the channels; by default all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A frozen encoder whose tokens are centred and scaled by what it gave on some frames."""
+"""A frozen encoder whose tokens are centred and scaled by their statistics on sample frames."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,13 @@ from embodia.perception import Encoder, Obs
 
 
 class Standardized(Encoder):
-    """Tokens minus each token's mean, over one deviation for all: what changes counts, what is always there does not.
+    """Subtract each token's mean and divide by one standard deviation for all tokens.
 
-    Distances keep their order, so a metric that was learned stays what it was.
+    This removes the constant part of the tokens. One common scale preserves the order of distances, so a learned metric
+    stays valid.
+
+    Args:
+        encoder: Encoder to freeze and standardise; call `fit` before use.
     """
 
     mean: Tensor
@@ -26,7 +30,7 @@ class Standardized(Encoder):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Obs]) -> None:
-        """Measure mean and deviation on observations (*B, ...)."""
+        """Compute mean and standard deviation from batches of observations (*B, ...)."""
         tokens = torch.cat([self.encoder(obs).flatten(0, -3) for obs in batches])
         self.mean.copy_(tokens.mean(0))
         self.scale.copy_((tokens - self.mean).square().mean().sqrt().clamp_min(1e-6))

@@ -1,4 +1,4 @@
-"""Grids of symbols, such as MiniGrid's (object, colour, state) codes: embeddings and a residual convolutional net."""
+"""Encoder of grids of symbols, such as MiniGrid's (object, colour, state) codes: embeddings and a residual CNN."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ DIRECTIONS, UP = 4, 3
 
 
 class DilatedBlock(nn.Module):
-    """A residual block whose dilation lets a few of them see across a room, (N, C, H, W) unchanged in shape."""
+    """Residual block with a dilated convolution, (N, C, H, W) -> (N, C, H, W). Few blocks cover a whole room."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
@@ -29,19 +29,25 @@ class DilatedBlock(nn.Module):
 
 
 class SymbolGridCNN(Encoder):
-    """Each cell's codes embedded and summed, dilated residual blocks over the map, one token (*B, 1, dim).
+    """Embed and sum each cell's codes, apply dilated residual blocks, and return one token (*B, 1, dim).
 
-    The token is read where the agent stands, by weights of the agent's direction, and from the map's maximum. The map
-    is read without the agent, once for all rows of a batch that share it: along an episode little changes but the
-    agent, so a batch of pieces of episodes costs a fraction of one of scattered rows. Where no agent is drawn, the grid
-    is taken for the agent's own view: it stands in the middle of the last row and looks up.
+    The token combines the features at the agent's cell, with weights that depend on its direction, and the maximum over
+    the map. The convolutions read the map without the agent, once per distinct map of a batch. Along an episode little
+    changes besides the agent, so batches of consecutive rows cost a fraction of batches of scattered rows. A grid
+    without an agent is taken as the agent's own view: the agent stands in the middle of the last row and looks up.
 
     Args:
-        space: observations with a grid of symbols (H, W, C).
-        agent_code: first code of the agent's cell on a whole map; its last code is the direction (0 right, 1 down,
-            2 left, 3 up).
-        empty_code: first code of a cell with nothing in it, which is put where the agent stands.
-        key: the grid to read; by default the only one.
+        space: Observation space with a grid of symbols (H, W, C).
+        dim: Width of the token.
+        channels: Number of channels of the convolutions.
+        dilations: Dilation of each residual block.
+        agent_code: First code of the agent's cell on a whole map; its last code is the direction (0 right, 1 down, 2
+            left, 3 up).
+        empty_code: First code of an empty cell, which replaces the agent.
+        key: The grid to read; by default the only one.
+
+    Raises:
+        ValueError: If there is more than one grid and no `key`.
     """
 
     offset: Tensor
@@ -84,7 +90,7 @@ class SymbolGridCNN(Encoder):
         return F.relu(token).view(*batch, 1, self.dim)
 
     def _lift_agent(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, H * W, C) -> the grid without the agent, its cell (N,) and its direction (N,)."""
+        """Separate the agent from grids (N, H * W, C): the grids without it, its cell (N,) and direction (N,)."""
         drawn = grid[..., 0] == self.agent_code
         found = drawn.any(1)
         cell = torch.where(found, drawn.to(torch.uint8).argmax(1), self.own_cell)
@@ -94,6 +100,6 @@ class SymbolGridCNN(Encoder):
         return torch.where(drawn[..., None], empty, grid), cell, direction
 
     def _read(self, maps: Tensor) -> Tensor:
-        """(U, H * W, C) codes -> (U, H * W, channels)."""
+        """Features (U, H * W, channels) of codes (U, H * W, C)."""
         cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.rows, self.columns, -1)
         return F.relu(self.blocks(cells.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)

@@ -32,17 +32,17 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(x.shape))
 
     def weights(self, x: Tensor) -> Tensor:
-        """(N, heads, T, T): how much each token looks at each; rows sum to 1."""
+        """Attention weights (N, heads, T, T); rows sum to 1."""
         q, k, _ = self._split(x)
         return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
 
     def keys(self, x: Tensor) -> Tensor:
-        """(N, T, D) the keys of all heads side by side, the features TokenCut and MaskCut cut on."""
+        """Keys of all heads, concatenated, (N, T, D): the features of TokenCut and MaskCut."""
         return self._split(x)[1].transpose(1, 2).reshape(x.shape)
 
 
 class Block(nn.Module):
-    """Attention and a two-layer MLP, each normalised before and added after."""
+    """Pre-norm transformer block: attention and a two-layer MLP, each with a residual connection."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -57,19 +57,25 @@ class Block(nn.Module):
 
 
 class ViT(PatchEncoder):
-    """Patches of an image as tokens, or one global token.
+    """Vision transformer that gives image patches as tokens, or one global token.
 
-    Inside, tokens stand as class token, registers, patches. Images of any size pass through `tokens`: the learned
-    positions are interpolated, and sides that are no multiple of the patch are padded with zeros.
+    Internally the order is class token, registers, patches. `tokens` accepts images of any size: it interpolates the
+    learned position embedding and pads the sides with zeros to multiples of the patch size.
 
     Args:
-        space: observations with images and depth of one size, at least 16x16.
-        patch_size: side of a patch [pixels].
-        num_registers: extra tokens in which the network may keep global facts; discarded at the end.
-        output: "patches" gives (*B, rows * columns, dim), "cls" the class token (*B, 1, dim).
-        pool: what stands for the whole image, "cls" the class token or "mean" the patches' mean; a masked autoencoder
-            needs the latter, for its loss says nothing of a class token.
-        keys: the images to read, stacked along channels; by default all.
+        space: Observation space with images and depth of one size, at least 16x16.
+        patch_size: Side of a patch [pixels].
+        dim: Width of a token.
+        depth: Number of transformer blocks.
+        num_heads: Number of attention heads.
+        num_registers: Number of register tokens, which can hold global information; they are discarded at the end.
+        output: "patches" gives (*B, rows * columns, dim); "cls" gives the class token (*B, 1, dim).
+        pool: Summary of an image: "cls" for the class token, "mean" for the patches' mean. A masked autoencoder needs
+            "mean", because its loss does not train the class token.
+        keys: Image keys to read, stacked along the channels; by default all.
+
+    Raises:
+        ValueError: If `output` or `pool` is unknown, or `dim` is not a multiple of `num_heads`.
     """
 
     def __init__(
@@ -102,7 +108,7 @@ class ViT(PatchEncoder):
         accept_old_names(self, {"position": "pos_embed"})
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float of about -0.5 to 0.5 -> (N, rows * columns, dim), positions added, before any block."""
+        """Embed patches and add positions: (N, C, H, W), about -0.5 to 0.5 -> (N, rows * columns, dim)."""
         right, below = -images.shape[3] % self.patch_size, -images.shape[2] % self.patch_size
         patches = self.project(F.pad(images, (0, right, 0, below)))
         position: Tensor = self.pos_embed
@@ -111,7 +117,7 @@ class ViT(PatchEncoder):
         return (patches + position).flatten(2).transpose(1, 2)
 
     def transform(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Any embedded patches (N, P, dim), all or the visible ones -> class token (N, dim), patches (N, P, dim)."""
+        """Apply the blocks to embedded patches (N, P, dim), all or a subset. Returns class token and patches."""
         x = self._with_class(patches)
         for block in self.blocks:
             x = block(x)
@@ -122,7 +128,7 @@ class ViT(PatchEncoder):
         return torch.cat([self.cls.expand(len(patches), -1, -1), patches], 1)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) of any size -> class token (N, dim) and patches (N, P, dim)."""
+        """Return the class token (N, dim) and patches (N, P, dim) of images (N, C, H, W) of any size."""
         return self.transform(self.embed(images))
 
     def encode(self, images: Tensor) -> Tensor:
@@ -130,15 +136,15 @@ class ViT(PatchEncoder):
         return patches if self.output == "patches" else cls[:, None]
 
     def summary(self, images: Tensor) -> Tensor:
-        """The class token or the patches' mean, (N, dim)."""
+        """Return the class token or the patches' mean, (N, dim)."""
         return self.pooled(*self.tokens(images))
 
     def pooled(self, cls: Tensor, patches: Tensor) -> Tensor:
-        """What stands for the whole, of (N, dim) and (N, P, dim)."""
+        """Return the summary (N, dim) of a class token (N, dim) and patches (N, P, dim)."""
         return cls if self.pool == "cls" else patches.mean(1)
 
     def _last_input(self, images: Tensor) -> tuple[Block, Tensor]:
-        """The last block and what its attention reads, (N, 1 + registers + P, dim)."""
+        """Return the last block and its attention's input (N, 1 + registers + P, dim)."""
         x = self._with_class(self.embed(images))
         for block in list(self.blocks)[:-1]:
             x = block(x)
@@ -147,9 +153,12 @@ class ViT(PatchEncoder):
         return last, last.norm_attention(x)
 
     def attention(self, images: Tensor) -> Tensor:
-        """(N, heads, rows, columns): where the class token of the last block looks (Caron et al. 2021, figure 1).
+        """Attention of the last block's class token over the patches, (N, heads, rows, columns).
 
-        Each map sums to what is not spent on the class token and the registers, at most 1.
+        Each map sums to at most 1; the rest goes to the class token and the registers.
+
+        Source:
+            Caron et al. 2021, figure 1.
         """
         rows, columns = -(-images.shape[2] // self.patch_size), -(-images.shape[3] // self.patch_size)
         block, x = self._last_input(images)
@@ -157,6 +166,6 @@ class ViT(PatchEncoder):
         return weights.unflatten(2, (rows, columns))
 
     def patch_keys(self, images: Tensor) -> Tensor:
-        """(N, P, dim): the last attention's keys at the patches, on which TokenCut and MaskCut cut."""
+        """Return the last attention layer's keys at the patches (N, P, dim), the features of TokenCut and MaskCut."""
         block, x = self._last_input(images)
         return block.attention.keys(x)[:, 1 + self.num_registers :]

@@ -1,1 +1,1 @@
-"""Object discovery without labels: slots, phases, cuts of patch graphs."""
+"""Object discovery without labels: slot attention, complex autoencoder and graph cuts of patches."""

@@ -1,4 +1,4 @@
-"""Complex autoencoder: features that belong together come to share a phase (Löwe et al. 2022)."""
+"""Complex autoencoder: features of one object learn to share a phase (Löwe et al. 2022)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from embodia.perception.objects.k_means import k_means
 
 EPSILON = 1e-8
 LEAST_LENGTH = 1e-4
-"""Below it the gradient of a phase, 1 / |psi|, grows no more: there the phase means nothing."""
+"""Minimum |psi| in the gradient of the phase, 1 / |psi|. Below it the phase carries no information."""
 
 
 class Polar(torch.autograd.Function):
-    """Real and imaginary part -> cosine and sine of the phase, and the magnitude.
+    """Cosine and sine of the phase, and the magnitude, of a complex number given by real and imaginary part.
 
-    With a derivative of its own: that of a quotient by |psi| is a difference of huge terms that nearly cancel, and how
-    nearly is left to the compiler (gradients of 1e8 were seen).
+    The derivative is written by hand. Autograd differentiates the quotient by |psi| as a difference of very large terms
+    that nearly cancel, and the rounding depends on the compiler (gradients of 1e8 were observed).
     """
 
     @staticmethod
@@ -40,19 +40,20 @@ class Polar(torch.autograd.Function):
 
 
 class ComplexLayer(nn.Module):
-    """A real layer f made complex (sections 3.1 to 3.3).
+    """A complex-valued version of a real layer f (sections 3.1 to 3.3).
 
-    psi = f(Re z) + i f(Im z) and chi = f(|z|); the new phase is arg psi + b_phase, the new magnitude
-    ReLU(norm((1 - w) |psi| + w chi + b_magnitude)). chi lets features of unlike phase excite, hardly turn each other.
+    psi = f(Re z) + i f(Im z) and chi = f(|z|). The output phase is arg psi + b_phase, the output magnitude ReLU(norm((1
+    - w) |psi| + w chi + b_magnitude)). chi lets features of different phases excite each other with little change of
+    their phases.
 
-    A complex z (N, ...) is carried as its real part, imaginary part and magnitude, stacked: (3 N, ...).
+    A complex z (N, ...) is stored as its real part, imaginary part and magnitude, stacked: (3 N, ...).
 
     Args:
-        f: linear or convolution without bias, C channels out.
-        norm: over magnitudes.
-        fan_in: sets the range of the magnitude's bias, 1 / sqrt(fan_in).
-        shape: of a bias: (C,) or (C, 1, 1).
-        chi: w above; 0 is the ablation without chi.
+        f: Linear layer or convolution without bias, with C output channels.
+        norm: Normalisation layer for the magnitudes.
+        fan_in: The magnitude bias is initialised within 1 / sqrt(fan_in) of 0.
+        shape: Shape of the biases: (C,) or (C, 1, 1).
+        chi: The weight w. 0 is the ablation without chi.
     """
 
     def __init__(self, f: nn.Module, norm: nn.Module, fan_in: int, shape: tuple[int, ...], chi: float):
@@ -63,8 +64,8 @@ class ComplexLayer(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         real, imaginary, chi = self.f(z).float().chunk(3)  # autocast would round phases
-        # Where psi is (nearly) real its phase has no gradient; where it is 0, as on an empty ground, its phase is 90
-        # degrees, which tells the ground from what stands on it.
+        # A (nearly) real psi has no phase gradient. The phase of psi = 0, as on an empty background, becomes 90
+        # degrees, which separates the background from the objects.
         imaginary = torch.where(imaginary.abs() < EPSILON, EPSILON, imaginary)
         cos, sin, length = Polar.apply(real, imaginary)
         magnitude = F.relu(self.norm(torch.lerp(length, chi, self.chi) + self.magnitude_bias))
@@ -73,21 +74,28 @@ class ComplexLayer(nn.Module):
 
 
 class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
-    """Reconstructs a picture from complex features; the phases of its output say which pixels belong together.
+    """Autoencoder with complex features: the phases of its output say which pixels belong together.
 
-    Encoder: five 3x3 convolutions of strides 2, 1, 2, 1, 2 and a linear layer; the decoder mirrors it with transposed
-    convolutions. Pictures enter with phase 0; their reconstruction is sigmoid(1x1 convolution of output magnitudes).
-    Objects are k-means clusters of output phases, each a point on the unit circle drawn to the origin where the
-    magnitude is below `threshold`. A token is the mean of the decoder's last hidden magnitudes under its mask.
+    Encoder: five 3x3 convolutions with strides 2, 1, 2, 1, 2 and a linear layer. The decoder mirrors it with transposed
+    convolutions. Images enter with phase 0; the reconstruction is sigmoid(1x1 convolution of the output magnitudes).
+    Objects are k-means clusters of the output phases. Each phase is a point on the unit circle, moved towards the
+    origin where the magnitude is below `threshold`. A token is the mean of the decoder's last hidden magnitudes under
+    its mask.
 
     Args:
-        space: observations with an image whose sides are multiples of 8.
-        num_slots: clusters, the background among them; a phase has room for about four.
-        hidden: channels of the outer layers; the inner ones have twice as many.
-        bottleneck: width of the linear layer.
-        chi: weight of chi in the magnitude.
-        threshold: magnitude above which a phase counts fully.
-        keys: the images to read.
+        space: Observation space with an image whose sides are multiples of 8.
+        num_slots: Number of clusters, including the background. Phases separate about four.
+        hidden: Number of channels of the outer layers; the inner layers have twice as many.
+        bottleneck: Width of the linear layer.
+        chi: Weight of chi in the magnitude.
+        threshold: Magnitude above which a phase has full weight.
+        keys: Image keys to read.
+
+    Raises:
+        ValueError: If a side of the image is not a multiple of 8.
+
+    Source:
+        Löwe et al. 2022, section 3.
     """
 
     def __init__(
@@ -103,7 +111,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         super().__init__(space, keys)
         channels, height, width = self.image_shape
         if height % 8 or width % 8:
-            raise ValueError(f"a complex autoencoder halves pictures three times; {height}x{width} is no multiple of 8")
+            raise ValueError(f"a complex autoencoder needs image sides that are multiples of 8; got {height}x{width}")
         self.num_tokens, self.dim, self.threshold, self.chi = num_slots, hidden, threshold, chi
         wide = 2 * hidden
         self.inner = (wide, height // 8, width // 8)
@@ -133,7 +141,7 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
 
     @property
     def kept(self) -> "ComplexAutoEncoder":
-        """All of it: objects come from the decoder."""
+        """The whole network: the masks come from the decoder."""
         return self
 
     def _conv(self, inputs: int, outputs: int, stride: int) -> ComplexLayer:
@@ -149,24 +157,24 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         return ComplexLayer(f, nn.LayerNorm(outputs), inputs, (outputs,), self.chi)
 
     def _decoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> the stacked complex decoder's last hidden layer, and output."""
+        """Return the decoder's last hidden layer and its output, both stacked complex, for images (N, C, H, W)."""
         picture = images + 0.5
         picture = picture.contiguous(memory_format=torch.channels_last)
         hidden = self.decoding_layers(self.encoding_layers(torch.cat([picture, torch.zeros_like(picture), picture])))
         return hidden, self.last(hidden)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same, of 0 to 1."""
+        """Reconstruct images (N, C, H, W), with values from 0 to 1."""
         return torch.sigmoid(self.output(self._decoded(images)[1].chunk(3)[2]).float())
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `{"obs": {...}}`; the mean squared error of pictures of 0 to 1."""
+        """Return the mean squared reconstruction error of images in [0, 1]; batch is `{"obs": {...}}`."""
         images, _ = self.images(batch["obs"])
         loss = F.mse_loss(self.reconstruct(images), images + 0.5)
         return loss, {"loss": loss.detach()}
 
     def phases(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 2 C, H, W): e^(i phase) of the output, times min(1, magnitude / threshold)."""
+        """Return e^(i phase) of the output times min(1, magnitude / threshold): (N, C, H, W) -> (N, 2 C, H, W)."""
         return self._points(self._decoded(images)[1])
 
     def _points(self, output: Tensor) -> Tensor:
@@ -181,11 +189,14 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
         return F.one_hot(labels, self.num_tokens).transpose(1, 2).unflatten(2, points.shape[2:]).float()
 
     def segment(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
-        """With `counts` (N, H, W) only pixels where it is set shape the clusters; the paper leaves overlaps out."""
+        """Cluster the output phases into masks.
+
+        With `counts` (N, H, W), only nonzero pixels influence the clusters (the paper excludes overlaps).
+        """
         return self._masks(self._decoded(images)[1], counts)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, hidden, H / 2, W / 2): the decoder's last hidden magnitudes."""
+        """Return the decoder's last hidden magnitudes: (N, C, H, W) -> (N, hidden, H / 2, W / 2)."""
         return self._decoded(images)[0].chunk(3)[2]
 
     def encode(self, images: Tensor) -> Tensor:
@@ -194,17 +205,17 @@ class ComplexAutoEncoder(ImageDiscovery, SelfSupervised):
 
 
 def complex_net(space: spaces.Dict, num_slots: int = 3, dim: int = 64, width: int = 32) -> ComplexAutoEncoder:
-    """The network of the complex autoencoder, in the words of the other encoders.
+    """Build the network of the complex autoencoder from the parameters that all encoders share.
 
     Args:
-        space: observations with an image whose sides are multiples of 8.
-        num_slots: how many objects there may be, the ground among them.
-        dim: width of the bottleneck.
-        width: channels of the outer layers, and width of a token.
+        space: Observation space with an image whose sides are multiples of 8.
+        num_slots: Maximum number of objects, including the background.
+        dim: Width of the bottleneck.
+        width: Number of channels of the outer layers, and width of a token.
     """
     return ComplexAutoEncoder(space, num_slots, hidden=width, bottleneck=dim)
 
 
 def complex_autoencoder(encoder: ComplexAutoEncoder) -> ComplexAutoEncoder:
-    """Phases that bind what belongs together: the network is its own encoder."""
+    """Complex autoencoder (Löwe et al. 2022). The trained network is the encoder itself."""
     return encoder

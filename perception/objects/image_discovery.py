@@ -1,4 +1,4 @@
-"""What object discovery in pictures shares: masks of pictures, and features pooled under masks as tokens."""
+"""Base class of object discovery in images: masks, and features pooled under masks as tokens."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +11,9 @@ class ImageDiscovery(ImageEncoder, ObjectDiscovery):
     """An image encoder whose tokens are objects."""
 
     def segment(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) as `images` gives them -> (N, num_tokens, H, W) masks that sum to 1 over the tokens."""
+        """Return masks (N, num_tokens, H, W), which sum to 1 over the tokens, of images (N, C, H, W) as `images`
+        returns them.
+        """
         raise NotImplementedError("segment(images) -> (N, num_tokens, H, W)")
 
     def masks(self, obs: Obs) -> Tensor:
@@ -20,7 +22,7 @@ class ImageDiscovery(ImageEncoder, ObjectDiscovery):
 
 
 def pooled(features: Tensor, masks: Tensor) -> Tensor:
-    """Mean features (N, D, h, w) under each mask (N, K, H, W) -> (N, K, D); 0 under an empty mask."""
+    """Average features (N, D, h, w) under each mask (N, K, H, W). Returns (N, K, D), with 0 for an empty mask."""
     small = F.interpolate(masks, features.shape[2:], mode="area")
     share = small / small.sum((2, 3), keepdim=True).clamp(min=1e-6)
     return (share.flatten(2) @ features.flatten(2).transpose(1, 2)).float()

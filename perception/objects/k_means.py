@@ -1,4 +1,4 @@
-"""k-means with k-means++ starts, many sets of points at once (Lloyd 1982; Arthur & Vassilvitskii 2007)."""
+"""Batched k-means with k-means++ initialisation (Lloyd 1982; Arthur & Vassilvitskii 2007)."""
 
 import torch
 from torch import Tensor
@@ -8,20 +8,23 @@ from torch import Tensor
 def k_means(
     points: Tensor, k: int, weights: Tensor | None = None, restarts: int = 8, iterations: int = 30, seed: int = 0
 ) -> Tensor:
-    """Cluster each set by itself; the best of `restarts` starts.
+    """Cluster each set of points independently and keep the best of `restarts` runs.
 
-    Every set is dealt the same random numbers of `seed`, so what a set gives does not depend on its neighbours.
+    Every set uses the same random numbers, so its result does not depend on the rest of the batch.
 
     Args:
-        points: (N, P, D).
-        k: clusters.
-        weights: (N, P) of at least 0; points of weight 0 move no centre, but have a nearest one too.
+        points: Points (N, P, D).
+        k: Number of clusters.
+        weights: Weights (N, P), at least 0. Points of weight 0 are labelled but do not move the centres.
+        restarts: Number of initialisations.
+        iterations: Maximum number of Lloyd iterations.
+        seed: Seed of the initialisations.
 
     Returns:
-        (N, P) int64 in 0..k-1, in no order.
+        Labels (N, P) int64 in 0..k-1, in arbitrary order.
 
     Raises:
-        ValueError: for fewer than k points.
+        ValueError: If there are fewer than k points.
     """
     n, p = points.shape[:2]
     if p < k:
@@ -34,7 +37,7 @@ def k_means(
         nearest = torch.nn.functional.one_hot(_squares(many, centres).argmin(2), k) * heavy[..., None]
         total = nearest.sum(1)  # (N * restarts, k)
         mean = torch.einsum("npk,npd->nkd", nearest, many) / total.clamp(min=1e-12)[..., None]
-        moved = torch.where(total[..., None] > 0, mean, centres)  # an empty cluster stays where it is
+        moved = torch.where(total[..., None] > 0, mean, centres)  # an empty cluster keeps its centre
         if torch.equal(moved, centres):
             break
         centres = moved
@@ -45,19 +48,19 @@ def k_means(
 
 
 def _squares(points: Tensor, centres: Tensor) -> Tensor:
-    """(N, P, D), (N, K, D) -> (N, P, K) squared distances."""
+    """Squared distances: (N, P, D), (N, K, D) -> (N, P, K)."""
     return (points[:, :, None] - centres[:, None]).square().sum(3)
 
 
 def _plus_plus(points: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
-    """(N, k, D): a point at random, then points with probability in proportion to their squared distance.
+    """Sample initial centres (N, k, D): the first uniformly, the others in proportion to their squared distance.
 
-    draws (k, N) of 0 to 1 choose.
+    draws (k, N) are uniform numbers in [0, 1).
     """
     chance = weights
     centres: list[Tensor] = []
     for draw in draws:
-        summed = (chance + 1e-12).cumsum(1)  # where all are alike any will do
+        summed = (chance + 1e-12).cumsum(1)  # identical points get equal probability
         which = torch.searchsorted(summed, (draw * summed[:, -1])[:, None]).clamp(max=points.shape[1] - 1)
         centres.append(points.gather(1, which[..., None].expand(-1, -1, points.shape[2])))
         chance = weights * _squares(points, torch.cat(centres, 1)).amin(2)

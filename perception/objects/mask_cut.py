@@ -1,4 +1,4 @@
-"""MaskCut: TokenCut again and again, each time without what was found (Wang et al. 2023, CutLER)."""
+"""MaskCut: TokenCut repeated on the patches that no earlier mask covers (Wang et al. 2023, CutLER)."""
 
 from typing import Any
 
@@ -19,10 +19,21 @@ MOST_IOU = 0.5
 def mask_cut(
     features: Array, grid: tuple[int, int], objects: int = 3, threshold: float = 0.15, epsilon: float = 1e-5
 ) -> NDArray[np.bool_]:
-    """Patch features (rows * columns, D) -> masks (M, rows, columns) of at most `objects` objects, the plainest first.
+    """Find up to `objects` objects, the most salient first.
 
-    The foreground is the side of the greatest magnitude, unless it holds three of the four corners. From the second on,
-    a mask is dropped where it repeats the one before (IoU above 0.5) or covers at most 1 % of the picture.
+    The foreground is the side of the cut with the largest magnitude, unless it contains three of the four corners. From
+    the second object on, a mask is dropped if it repeats the previous one (IoU above 0.5) or covers at most 1 % of the
+    image.
+
+    Args:
+        features: Patch features (rows * columns, D).
+        grid: (rows, columns) of patches.
+        objects: Maximum number of objects.
+        threshold: Cosine similarity above which two patches are connected.
+        epsilon: Affinity of patches that are not connected.
+
+    Returns:
+        Masks (M, rows, columns) with M <= objects.
     """
     features = np.array(features, np.float64)
     found: list[Array] = []
@@ -32,7 +43,7 @@ def mask_cut(
         repeats = bool(found) and _iou(mask, found[-1]) > MOST_IOU
         mask &= ~taken
         if found and (repeats or mask.mean() <= LEAST_AREA):
-            break  # nothing was taken away, so the next cut would be this one again
+            break  # no patch was removed, so the next cut would be the same
         found.append(mask)
         taken |= mask
         features[mask.ravel()] = 0.0
@@ -52,14 +63,15 @@ def _iou(a: Array, b: Array) -> float:
 
 
 class MaskCut(ImageDiscovery):
-    """Several objects of a picture, the plainest first, then the rest; nothing is learned beyond the encoder.
+    """Several objects of an image, the most salient first, then the background. It trains nothing beyond the encoder.
 
     Args:
-        encoder: gives patches; its keys are cut, its tokens are pooled.
-        objects: at most; a mask that is not needed is empty and its token 0.
-        threshold: cosine above which two patches are alike.
-        epsilon: affinity of unlike patches.
-        centred, usual: what is subtracted first, as in `TokenCut`.
+        encoder: Patch encoder. The cuts use its keys; the tokens are pooled from its patches.
+        objects: Maximum number of objects. An unused mask is empty and its token is 0.
+        threshold: Cosine similarity above which two patches are connected.
+        epsilon: Affinity of patches that are not connected.
+        centred: Subtract each image's mean key before the cut, as in `TokenCut`.
+        usual: (P, D) average key at each patch, subtracted first, as in `TokenCut`.
     """
 
     def __init__(
@@ -77,7 +89,7 @@ class MaskCut(ImageDiscovery):
         self.num_tokens, self.dim = objects + 1, encoder.dim
 
     def segment(self, images: Tensor) -> Tensor:
-        """Objects, then background."""
+        """Return masks of the objects, then of the background."""
         grid = self.encoder.grid
         masks = np.zeros((len(images), self.num_tokens, *grid), bool)
         for i, features in enumerate(patch_keys_of(self.encoder, images, self.centred, self.usual)):

@@ -1,7 +1,7 @@
-"""Normalised cut: segments as a graph cut in parts that hang together (Shi & Malik 2000).
+"""Normalised cut: image segmentation as a graph cut (Shi & Malik 2000).
 
-A cut of a graph W into A and B costs cut(A, B) / assoc(A, V) + cut(A, B) / assoc(B, V). Without the demand that nodes
-lie on one side or the other, the best is the second eigenvector of (D - W) y = lambda D y.
+A cut of a graph W into A and B costs cut(A, B) / assoc(A, V) + cut(A, B) / assoc(B, V). If nodes may take real values
+instead of one of two sides, the best cut is the second eigenvector of (D - W) y = lambda D y.
 """
 
 import math
@@ -22,25 +22,25 @@ from embodia.perception.objects.k_means import k_means
 
 Array = NDArray[Any]
 Graph = Any
-"""Affinities (P, P), symmetric, at least 0, with a positive sum in every row; an array or a scipy sparse one."""
+"""Affinities (P, P): symmetric, nonnegative, with a positive sum in every row; a numpy or scipy sparse array."""
 Threshold = Literal["mean", "median", "best"]
 
 
 def eigenvectors(graph: Graph, k: int) -> tuple[Array, Array]:
-    """The k smallest generalised eigenvalues, ascending (k,), and eigenvectors (P, k), y^T D y = 1.
+    """Return the k smallest generalised eigenvalues (k,), ascending, and their eigenvectors (P, k) with y^T D y = 1.
 
     Raises:
-        ValueError: for a node without any edge, or fewer nodes than k.
+        ValueError: If a node has no edge, or there are fewer than k nodes.
     """
     degree = np.asarray(graph.sum(1)).ravel()
     if (degree <= 0).any():
         raise ValueError(f"node {int(degree.argmin())} has no edge: normalised cut needs a positive sum in every row")
     if not k <= len(degree):
-        raise ValueError(f"{len(degree)} nodes have no {k} eigenvectors")
+        raise ValueError(f"a graph of {len(degree)} nodes has fewer than {k} eigenvectors")
     root = 1 / np.sqrt(degree)
     if sparse.issparse(graph) and k < len(degree) - 1:
         laplacian = sparse.eye_array(len(degree)) - graph.multiply(root[:, None]).multiply(root)
-        # Shift-invert just below 0, where every eigenvalue lies above; one start makes it the same every time.
+        # Shift-invert just below 0, the lower bound of the eigenvalues. A fixed start makes the result reproducible.
         start = np.random.default_rng(0).standard_normal(len(degree))
         values, vectors = eigsh(laplacian.tocsc(), k, sigma=-1e-3, v0=start)
         order = values.argsort()
@@ -53,15 +53,15 @@ def eigenvectors(graph: Graph, k: int) -> tuple[Array, Array]:
 
 
 def second_eigenvector(graph: Graph) -> Array:
-    """(P,), signed so that its greatest magnitude is positive."""
+    """Return the second eigenvector (P,). Its entry of largest magnitude is positive."""
     vector = eigenvectors(graph, 2)[1][:, 1]
     return vector * np.sign(vector[np.abs(vector).argmax()])
 
 
 def cut_value(graph: Graph, side: Array) -> float:
-    """What the cut into side (P,) bool and the rest costs, 0 to 2. Raises ValueError where a side is empty."""
+    """Return the normalised cost, 0 to 2, of cutting side (P,) bool off. Raises ValueError if a side is empty."""
     if side.all() or not side.any():
-        raise ValueError("a cut has two sides; one of these is empty")
+        raise ValueError("both sides of a cut need nodes; one is empty")
     degree = np.asarray(graph.sum(1)).ravel()
     inside = float((graph @ side.astype(np.float64))[side].sum())
     cut = degree[side].sum() - inside
@@ -69,7 +69,12 @@ def cut_value(graph: Graph, side: Array) -> float:
 
 
 def bipartition(graph: Graph, threshold: Threshold = "best") -> Array:
-    """(P,) bool: the second eigenvector above its mean, its median, or where of all places the cut costs least."""
+    """Cut a graph in two by thresholding the second eigenvector. Returns one side, (P,) bool.
+
+    Args:
+        graph: Affinities (P, P).
+        threshold: The vector's mean, its median, or the value with the cheapest cut ("best").
+    """
     vector = second_eigenvector(graph)
     if threshold == "mean":
         return vector > vector.mean()
@@ -80,22 +85,27 @@ def bipartition(graph: Graph, threshold: Threshold = "best") -> Array:
 
 
 def prefix_costs(graph: Graph, rank: Array) -> Array:
-    """(P - 1,): what it costs to cut the nodes of rank (P,) 0..t off from the rest, for every t."""
+    """Return the cost (P - 1,) of cutting the nodes of rank 0..t off the rest, for every t; rank is (P,)."""
     edges = sparse.coo_array(graph)
     ends = np.sort([rank[edges.row], rank[edges.col]], axis=0)
     opened, closed = (np.bincount(end, edges.data, len(rank)) for end in ends)
-    cut = (opened - closed).cumsum()[:-1] / 2  # every edge is there twice
+    cut = (opened - closed).cumsum()[:-1] / 2  # every edge is stored twice
     degree = np.bincount(rank[edges.row], edges.data, len(rank))
     volume = degree.cumsum()[:-1]
     return cut / volume + cut / (degree.sum() - volume)
 
 
 def recursive_cut(graph: Graph, most: float = 0.2, segments: int = 16, least: int = 2) -> NDArray[np.int64]:
-    """(P,) labels: cut in two, and each part again, cheapest first, while a cut costs at most `most`.
+    """Cut a graph in two recursively, cheapest cut first, while a cut costs at most `most`.
 
     Args:
-        segments: no more than these.
-        least: nodes of a part.
+        graph: Affinities (P, P).
+        most: Maximum cost of a cut.
+        segments: Maximum number of segments.
+        least: Minimum number of nodes of a segment.
+
+    Returns:
+        Labels (P,).
     """
     labels = np.zeros(graph.shape[0], np.int64)
     waiting = [_proposal(graph, np.arange(graph.shape[0]), least)]
@@ -109,7 +119,7 @@ def recursive_cut(graph: Graph, most: float = 0.2, segments: int = 16, least: in
 
 
 def _proposal(graph: Graph, nodes: Array, least: int) -> tuple[float, Array, Array]:
-    """What cutting these nodes in two costs, and the side; infinity where they cannot be cut."""
+    """Return the cost of cutting these nodes in two and one side. The cost is infinite if they cannot be cut."""
     refused = (math.inf, nodes, np.zeros(len(nodes), bool))
     if len(nodes) < max(2 * least, 3):
         return refused
@@ -121,9 +131,19 @@ def _proposal(graph: Graph, nodes: Array, least: int) -> tuple[float, Array, Arr
 
 
 def k_way_cut(graph: Graph, k: int, fine: int = 0) -> NDArray[np.int64]:
-    """(P,) labels 0..k-1: k-means on the first k eigenvectors, every node's coordinates scaled to length 1.
+    """Cut a graph into k segments: k-means on the first k eigenvectors, with every node's coordinates scaled to length
+    1.
 
-    Ng, Jordan & Weiss 2001. With `fine` > k, so many eigenvectors and segments, which are then merged.
+    Args:
+        graph: Affinities (P, P).
+        k: Number of segments.
+        fine: If above k, the number of eigenvectors and initial segments, which are then merged to k.
+
+    Returns:
+        Labels (P,) in 0..k-1.
+
+    Source:
+        Ng, Jordan & Weiss 2001.
     """
     count = max(k, fine)
     vectors = torch.from_numpy(eigenvectors(graph, count)[1])
@@ -131,9 +151,10 @@ def k_way_cut(graph: Graph, k: int, fine: int = 0) -> NDArray[np.int64]:
 
 
 def merged(graph: Graph, labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """(P,) labels 0..k-1: two segments at a time become one, those after whose union the k-way cut costs least.
+    """Merge segments pairwise until k are left, each time the pair with the cheapest resulting k-way cut.
 
-    The greedy pruning of Shi & Malik 2000: the criterion itself decides, no longer its relaxation.
+    This is the greedy pruning of Shi & Malik 2000. It minimises the cut itself, not its relaxation. Returns labels (P,)
+    in 0..k-1.
     """
     labels = np.unique(labels, return_inverse=True)[1]
     member = sparse.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)))
@@ -153,9 +174,9 @@ def merged(graph: Graph, labels: NDArray[np.int64], k: int) -> NDArray[np.int64]
 
 
 def pixel_affinity(image: Array, sigma_value: float, sigma_place: float, radius: float) -> sparse.csr_array:
-    """exp(-|F_i - F_j|^2 / sigma_value^2 - |X_i - X_j|^2 / sigma_place^2) of pixels closer than `radius`.
+    """Affinity exp(-|F_i - F_j|^2 / sigma_value^2 - |X_i - X_j|^2 / sigma_place^2) of pixels closer than `radius`.
 
-    image (H, W, C) float; (H W, H W) sparse, its diagonal 1.
+    image is (H, W, C) float. Returns a sparse (H W, H W) array with 1 on the diagonal.
     """
     height, width = image.shape[:2]
     index = np.arange(height * width).reshape(height, width)
@@ -178,17 +199,17 @@ def pixel_affinity(image: Array, sigma_value: float, sigma_place: float, radius:
 
 
 class NormalizedCut(ImageDiscovery):
-    """Segments of a picture by colour and nearness; nothing is learned. A token is a segment's mean colour.
+    """Segments of an image by colour and distance. It has no weights. A token is a segment's mean colour.
 
     Args:
-        space: observations with an image.
-        segments: k.
-        sigma_value: difference in colour at which affinity has fallen to 1 / e; a channel spans 1.
-        sigma_place: the same for distance [pixels].
-        radius: pixels farther apart have no edge.
-        fine: segments before they are merged to k. On a large ground the first eigenvectors fade from one side to the
-            other, which the relaxation prices below any border that they would be rounded to.
-        keys: the images to read.
+        space: Observation space with an image.
+        segments: Number of segments.
+        sigma_value: Colour difference at which the affinity has fallen to 1 / e; a channel spans 1.
+        sigma_place: Distance [pixels] at which the affinity has fallen to 1 / e.
+        radius: Pixels farther apart have no edge [pixels].
+        fine: Number of initial segments, which are then merged. A large background needs it: its first eigenvectors
+            vary smoothly across it, which the relaxation rates cheaper than a true border.
+        keys: Image keys to read.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Slot attention: slots compete for places of a picture and each learns to draw what it won (Locatello et al. 2020).
+"""Slot attention: slots compete for image locations and reconstruct what they attend to (Locatello et al. 2020).
 
-With `implicit` the gradient goes through the last iteration alone, from slots taken as the fixed point (Chang et al.
-2022): less memory, a bounded gradient, and as many iterations as one likes. The distribution that slots start from then
-stays as it was drawn, for no gradient reaches it.
+With `implicit`, the gradient goes through the last iteration only, from slots treated as a fixed point (Chang et al.
+2022). This needs less memory, bounds the gradient and allows any number of iterations. The initial slot distribution
+then keeps its initial values, because no gradient reaches it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,18 @@ from embodia.perception.scores.collapse import effective_rank, sphere_std
 
 
 class SlotAttention(nn.Module):
-    """(N, P, inputs) features -> (N, K, dim) slots and (N, K, P) attention that sums to 1 over the slots (algorithm 1).
+    """Iterative attention of K slots over P input features (algorithm 1).
 
-    Slots start from one normal distribution, learned and shared, so that none has a place of its own: reordering the
-    start reorders the slots. In evaluation the start is drawn from a fixed seed, and a picture gives the same slots
-    every time.
+    The initial slots are samples of one learned normal distribution shared by all slots, so permuting them permutes the
+    result. In evaluation they are sampled with a fixed seed, so an image always gives the same slots.
+
+    Args:
+        inputs: Width of the input features.
+        dim: Width of a slot.
+        hidden: Hidden width of the slots' MLP.
+        iterations: Number of iterations.
+        implicit: Backpropagate through the last iteration only.
+        epsilon: Added to the attention before it is normalised over the inputs.
     """
 
     def __init__(
@@ -41,7 +48,7 @@ class SlotAttention(nn.Module):
         self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
 
     def start(self, n: int, slots: int) -> Tensor:
-        """(n, K, dim) drawn slots; in evaluation the same for each of the n."""
+        """Return initial slots (n, slots, dim). In evaluation all n are equal."""
         device = self.mean.device
         if self.training:
             noise = torch.randn(n, slots, self.dim, device=device)
@@ -51,30 +58,35 @@ class SlotAttention(nn.Module):
         return self.mean + self.log_std.exp() * noise
 
     def attention(self, keys: Tensor, slots: Tensor) -> Tensor:
-        """(N, P, D), (N, K, D) -> (N, K, P): what share of each place each slot wins."""
+        """Attention (N, K, P) of slots (N, K, D) over keys (N, P, D). It sums to 1 over the slots."""
         return (self.query(self.norm_slots(slots)) @ keys.transpose(1, 2) * self.dim**-0.5).softmax(1)
 
     def step(self, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
-        """One iteration: each slot moves by the mean of the values it wins, weighted by its own shares."""
+        """Run one iteration: update each slot with the attention-weighted mean of the values."""
         weights = self.attention(keys, slots) + self.epsilon
         update = weights / weights.sum(2, keepdim=True) @ values
         slots = self.gru(update.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
         return slots + self.mlp(slots)
 
     def forward(self, features: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """`start` (N, K, dim) as `start` gives it."""
+        """Return slots (N, K, dim) and attention (N, K, P), which sums to 1 over the slots.
+
+        Args:
+            features: Input features (N, P, inputs).
+            start: Initial slots (N, K, dim), from `start`.
+        """
         features = self.norm_inputs(features)
         keys, values, slots = self.key(features), self.value(features), start
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.implicit):
             for _ in range(self.iterations - self.implicit):
                 slots = self.step(keys, values, slots)
-        if self.implicit:  # a first-order Neumann series of the gradient at the fixed point
+        if self.implicit:  # first-order Neumann approximation of the gradient at the fixed point
             slots = self.step(keys, values, slots.detach())
         return slots, self.attention(keys, slots)
 
 
 class SoftPosition(nn.Module):
-    """Adds a linear map of (x, y, 1 - x, 1 - y), each of 0 to 1, to (N, D, H, W)."""
+    """Adds a linear map of the coordinates (x, y, 1 - x, 1 - y), each from 0 to 1, to features (N, D, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -88,10 +100,11 @@ class SoftPosition(nn.Module):
 
 
 class SpatialBroadcastDecoder(nn.Module):
-    """Slots (M, dim) -> (M, C + 1, H, W): each laid on every place, three 5x5 layers, colours and one mask logit.
+    """Decode slots (M, dim) to colours and one mask logit, (M, C + 1, H, W) (Watters et al. 2019).
 
-    Watters et al. 2019; the size of the Tetrominoes and Multi-dSprites experiments, without striding. The first layer
-    is linear, so it draws each unit vector once for all slots: the same picture for a fraction of the work.
+    Each slot is copied to every location and passes through three 5x5 layers, as in the Tetrominoes and Multi-dSprites
+    experiments, without striding. The first layer is linear, so it is computed once per unit vector instead of once per
+    slot; the result is the same at a fraction of the cost.
     """
 
     def __init__(self, dim: int, width: int, shape: tuple[int, int, int]):
@@ -112,7 +125,7 @@ class SpatialBroadcastDecoder(nn.Module):
         return self.layers(self.first_layer(slots))
 
     def first_layer(self, slots: Tensor) -> Tensor:
-        """(M, dim) -> (M, width, H, W): `first` of each slot on every place, with positions."""
+        """Apply `first` to each slot at every location, with positions: (M, dim) -> (M, width, H, W)."""
         height, width = self.size
         units = torch.eye(slots.shape[1], device=slots.device)[:, :, None, None].expand(-1, -1, height, width)
         drawn = F.conv_transpose2d(units, self.first.weight, padding=2).permute(0, 2, 3, 1)  # (dim, H, W, width)
@@ -121,25 +134,28 @@ class SpatialBroadcastDecoder(nn.Module):
 
 
 class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
-    """A picture as the sum of what K slots draw, each where its mask is.
+    """Autoencoder that reconstructs an image as a sum of K slots, each weighted by its mask.
 
-    Encoder: four 5x5 convolutions, soft positions, a two-layer MLP per place; then slot attention and the spatial
-    broadcast decoder. The loss is the mean squared error of pictures of -1 to 1. Tokens are slots.
+    Encoder: four 5x5 convolutions, soft positions and a two-layer MLP per location, then slot attention and the spatial
+    broadcast decoder. The loss is the mean squared error of images in [-1, 1]. Tokens are slots.
 
-    What a slot draws is bounded, softly, which the authors' code leaves out. Unbounded, a slot may draw a place in
-    three times its colour with a third of the mask, and the mask no longer says whose the place is. Under tanh one slot
-    often draws all: most of a picture is black, where tanh has no slope. In training slots start at random, so an agent
-    had better read a frozen one.
+    Unlike the authors' code, colours are softly bounded. Without a bound, a slot may paint a location with three times
+    its colour at a third of the mask, and the mask no longer shows which slot owns the location. With tanh, one slot
+    often paints everything, because most of an image is black, where tanh has no gradient. The initial slots are random
+    in training, so agents should read a frozen encoder.
 
     Args:
-        space: observations with an image.
-        num_slots: K, the background included.
-        dim: width of a slot.
-        width: channels of the convolutions.
-        hidden: width of the slots' MLP.
-        iterations: of slot attention.
-        implicit: gradient through the last iteration only.
-        keys: the images to read.
+        space: Observation space with an image.
+        num_slots: Number of slots, including the background.
+        dim: Width of a slot.
+        width: Number of channels of the convolutions.
+        hidden: Hidden width of the slots' MLP.
+        iterations: Iterations of slot attention.
+        implicit: Backpropagate through the last iteration only.
+        keys: Image keys to read.
+
+    Source:
+        Locatello et al. 2020, algorithm 1.
     """
 
     def __init__(
@@ -168,32 +184,34 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
     @property
     def kept(self) -> "SlotAutoEncoder":
-        """All of it: masks come from the decoder."""
+        """The whole network: the masks come from the decoder."""
         return self
 
     def slots(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> slots (N, K, dim) and their attention (N, K, H, W)."""
+        """Return slots (N, K, dim) and their attention (N, K, H, W) for images (N, C, H, W)."""
         features = self.features((2 * images).contiguous(memory_format=torch.channels_last))
         places = self.per_place(features.flatten(2).transpose(1, 2))
         slots, attention = self.slot_attention(places, self.slot_attention.start(len(images), self.num_tokens))
         return slots, attention.unflatten(2, images.shape[2:])
 
     def draw(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (N, K, dim) -> each one's picture (N, K, C, H, W) of about -1 to 1, and masks (N, K, H, W)."""
+        """Decode slots (N, K, dim) to one image per slot (N, K, C, H, W), about -1 to 1, and masks (N, K, H, W)."""
         drawn = self.decoder(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
         return bounded(drawn[:, :, :-1]), drawn[:, :, -1].softmax(1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same, of about -0.5 to 0.5."""
+        """Reconstruct images (N, C, H, W), with values of about -0.5 to 0.5."""
         return self.mixed(self.slots(images)[0])
 
     def mixed(self, slots: Tensor) -> Tensor:
-        """(N, K, dim) -> (N, C, H, W): what the slots draw, by their masks."""
+        """Combine the images of slots (N, K, dim) by their masks: (N, C, H, W)."""
         pictures, masks = self.draw(slots)
         return (pictures * masks[:, :, None]).sum(1) / 2
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `{"obs": {...}}`."""
+        """Return 4 times the mean squared error in [-0.5, 0.5], which is the error in [-1, 1]; batch is `{"obs":
+        {...}}`.
+        """
         images, _ = self.images(batch["obs"])
         slots = self.slots(images)[0]
         loss = 4 * F.mse_loss(self.mixed(slots), images)
@@ -208,27 +226,27 @@ class SlotAutoEncoder(ImageDiscovery, SelfSupervised):
 
 
 def slot_attention(encoder: SlotAutoEncoder, implicit: bool = False) -> SlotAutoEncoder:
-    """Slots that teach themselves: the network is its own encoder.
+    """Slot attention (Locatello et al. 2020). The trained network is the encoder itself.
 
     Args:
-        encoder: is trained and kept.
-        implicit: the gradient goes through the last iteration alone (Chang et al. 2022).
+        encoder: Encoder to train.
+        implicit: Backpropagate through the last iteration only (Chang et al. 2022).
     """
     encoder.slot_attention.implicit |= implicit
     return encoder
 
 
 def bounded(x: Tensor, slope: float = 0.02) -> Tensor:
-    """x where it lies within -1 to 1; beyond, only `slope` of the way."""
+    """Return x within [-1, 1], and continue with slope `slope` outside."""
     inside = x.clamp(-1, 1)
     return inside + slope * (x - inside)
 
 
 def glorot(module: nn.Module) -> None:
-    """Weights as the authors start them, by Keras: Glorot's, orthogonal ones where a GRU meets its own state, biases 0.
+    """Initialise weights as in the authors' Keras code: Glorot uniform, orthogonal recurrent GRU weights, zero biases.
 
-    PyTorch's own are weaker, and four such convolutions leave so little of the picture beside the position added after
-    them that slots share pictures out by place.
+    PyTorch's defaults are smaller. After four such convolutions the image signal is weak beside the position embedding,
+    and slots then divide the image by location.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)

@@ -1,4 +1,4 @@
-"""TokenCut: the object is the side of a normalised cut of patch features that stands out most (Wang et al. 2022)."""
+"""TokenCut: the most salient object by a normalised cut of patch features (Wang et al. 2022)."""
 
 from typing import Any, NamedTuple
 
@@ -16,36 +16,48 @@ Array = NDArray[Any]
 
 
 class Cut(NamedTuple):
-    """One object of a grid of patches."""
+    """One object on a grid of patches."""
 
-    mask: NDArray[np.bool_]  # (rows, columns): connected, around the seed
-    vector: Array  # (rows, columns): the second eigenvector, its foreground positive
+    mask: NDArray[np.bool_]  # (rows, columns): the connected component of the seed
+    vector: Array  # (rows, columns): the second eigenvector, positive in the foreground
 
 
 def patch_graph(features: Array, threshold: float, epsilon: float) -> Array:
-    """(P, D) -> (P, P): 1 where the cosine is above `threshold`, else `epsilon` (equation 4 of the paper).
+    """Affinities (P, P) of features (P, D): 1 if the cosine is above `threshold`, else `epsilon` (equation 4).
 
-    A feature of zeros is like no other.
+    A feature of zeros is connected to no other.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return np.where(unit @ unit.T > threshold, 1.0, epsilon)
 
 
 def token_cut(features: Array, grid: tuple[int, int], threshold: float = 0.2, epsilon: float = 1e-5) -> Cut:
-    """Patch features (rows * columns, D) -> the object: of the eigenvector's two sides about its mean the one with the
-    greatest magnitude, and of that the connected part around the greatest."""
+    """Find the most salient object.
+
+    The second eigenvector splits the patches at its mean. The object is the connected component around the entry of
+    largest magnitude, on the same side.
+
+    Args:
+        features: Patch features (rows * columns, D).
+        grid: (rows, columns) of patches.
+        threshold: Cosine similarity above which two patches are connected.
+        epsilon: Affinity of patches that are not connected.
+    """
     vector = second_eigenvector(patch_graph(features, threshold, epsilon))
     return Cut(around((vector > vector.mean()).reshape(grid), int(vector.argmax())), vector.reshape(grid))
 
 
 def around(side: Array, seed: int) -> NDArray[np.bool_]:
-    """The 4-connected part of side (rows, columns) bool that holds patch `seed`."""
+    """Return the 4-connected component of side (rows, columns) bool that contains patch `seed`."""
     parts, _ = ndimage.label(side)
     return parts == parts.ravel()[seed]
 
 
 def patch_keys_of(encoder: PatchEncoder, images: Tensor, centred: bool, usual: Array | None = None) -> Array:
-    """(N, P, D) float64 on the CPU, less `usual` (P, D); then each picture's mean is 0 where `centred`."""
+    """Return the encoder's patch keys (N, P, D), float64 on the CPU.
+
+    `usual` (P, D) is subtracted first; with `centred`, each image's mean key is subtracted next.
+    """
     with torch.no_grad():
         keys = encoder.patch_keys(images).double().cpu().numpy()
     keys = keys if usual is None else keys - usual
@@ -53,7 +65,7 @@ def patch_keys_of(encoder: PatchEncoder, images: Tensor, centred: bool, usual: A
 
 
 def pixels(masks: Array, encoder: PatchEncoder, images: Tensor) -> Tensor:
-    """Masks of patches (N, K, rows, columns) -> of pixels (N, K, H, W) float."""
+    """Upsample patch masks (N, K, rows, columns) to pixels, (N, K, H, W) float."""
     fine = (
         torch.from_numpy(masks)
         .to(images)
@@ -64,16 +76,16 @@ def pixels(masks: Array, encoder: PatchEncoder, images: Tensor) -> Tensor:
 
 
 class TokenCut(ImageDiscovery):
-    """The most salient object of a picture, and the rest; nothing is learned beyond the encoder.
+    """The most salient object of an image, and the background. It trains nothing beyond the encoder.
 
     Args:
-        encoder: gives patches; its keys are cut, its tokens are pooled.
-        threshold: cosine above which two patches are alike.
-        epsilon: affinity of unlike patches.
-        centred: subtract the picture's mean key first. Not in the paper, whose features need it not; keys of small
-            networks have so much in common (mean cosine 0.9) that at any threshold of the paper's all are alike.
-        usual: (P, D) what keys are at each place in other pictures on average, subtracted before that. Not in the paper
-            either; in frames of an upright camera the ceiling is above and the floor below, and a cut finds just that.
+        encoder: Patch encoder. The cut uses its keys; the tokens are pooled from its patches.
+        threshold: Cosine similarity above which two patches are connected.
+        epsilon: Affinity of patches that are not connected.
+        centred: Subtract each image's mean key before the cut. Not in the paper. Keys of small networks have a large
+            common part (mean cosine 0.9), so every pair would pass the paper's thresholds.
+        usual: (P, D) average key at each patch over other images, subtracted first. Not in the paper. In frames of an
+            upright camera, ceiling and floor always differ, and the cut would find only that.
     """
 
     def __init__(
@@ -90,11 +102,12 @@ class TokenCut(ImageDiscovery):
         self.num_tokens, self.dim = 2, encoder.dim
 
     def cuts(self, images: Tensor) -> list[Cut]:
+        """Return one cut per image (N, C, H, W)."""
         keys = patch_keys_of(self.encoder, images, self.centred, self.usual)
         return [token_cut(features, self.encoder.grid, self.threshold, self.epsilon) for features in keys]
 
     def segment(self, images: Tensor) -> Tensor:
-        """Object, then background."""
+        """Return masks of the object, then of the background."""
         found = np.stack([cut.mask for cut in self.cuts(images)])
         return pixels(np.stack([found, ~found], 1), self.encoder, images)
 

@@ -1,1 +1,1 @@
-"""Procedural sets of pictures with labels or instance masks."""
+"""Procedural image sets with class labels or instance masks."""

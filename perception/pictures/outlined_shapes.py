@@ -1,5 +1,4 @@
-"""2Shapes and 3Shapes: outlined shapes at random places on black, 32x32 (Löwe et al. 2022, section 5; Reichert &
-Serre 2013)."""
+"""2Shapes and 3Shapes: outlined shapes on black, 32x32 pixels (Löwe et al. 2022, section 5; Reichert & Serre 2013)."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,7 +16,7 @@ LINE = 3
 
 
 def outlined_shapes(n: int, seed: int, shapes: Sequence[Shape] = TWO_SHAPES) -> Scenes:
-    """n binary pictures with one of each shape, wholly inside; where two cross the label is OVERLAP."""
+    """Generate n binary images with one of each shape, entirely inside. Pixels where two shapes cross are OVERLAP."""
     rng = np.random.default_rng(seed)
     stamps = [STAMPS[shape] for shape in shapes]
     images, labels = np.zeros((n, SIZE, SIZE, 1), np.uint8), np.zeros((n, SIZE, SIZE), np.int64)
@@ -49,10 +48,10 @@ def _circle(side: int = 13) -> NDArray[Any]:
 
 
 def _triangle(base: int = 17, height: int = 9) -> NDArray[Any]:
-    """Isosceles with a right angle on top: every row is wider than the one above by a pixel on either side."""
+    """Isosceles triangle with a right angle at the top: each row is a pixel wider on both sides than the one above."""
     row, column = np.mgrid[:height, :base]
     depth = row - np.abs(column - (base - 1) / 2)  # rows below the slanted sides
-    slanted = depth < LINE * np.sqrt(2)  # a line of this width across
+    slanted = depth < LINE * np.sqrt(2)  # the line's vertical extent at 45 degrees
     return (depth >= 0) & (slanted | (row >= height - LINE))
 
 

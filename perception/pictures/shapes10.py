@@ -1,4 +1,4 @@
-"""Ten shapes in 32x32 pictures, the class a shape; colour, place, size and turn are nuisances, so pixels say little."""
+"""Ten shape classes in 32x32 images; colour, position, size and rotation are nuisances."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ SPACE = spaces.Dict({"image": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
 
 
 def shapes10(n: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (n, size, size, 3) uint8 and classes (n,)."""
+    """Generate n images. Returns images (n, size, size, 3) uint8 and classes (n,)."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, n)
     grid = (np.arange(size) + 0.5) * 32 / size
@@ -37,7 +37,7 @@ def shapes10(n: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Ten
 
 
 def _inside(label: int, u: Array, v: Array) -> Array:
-    """Whether points in the shape's own frame, where it has radius 1, lie in it."""
+    """Return whether points (u, v) lie inside a shape, in the shape's own frame with radius 1."""
     r, angle = np.hypot(u, v), np.arctan2(v, u)
     box = np.maximum(np.abs(u), np.abs(v))
     return [

@@ -1,4 +1,4 @@
-"""Scenes of textured sprites on a textured ground, later ones in front: where graph cuts of patches are tried."""
+"""Scenes of textured, overlapping sprites on a textured background, for testing graph cuts of patches."""
 
 from typing import Any
 
@@ -13,11 +13,18 @@ SHAPES = ("disc", "square", "triangle", "cross", "bar")
 def sprites(
     n: int, seed: int, objects: tuple[int, int] = (1, 4), area: tuple[float, float] = (0.05, 0.15), size: int = 64
 ) -> Scenes:
-    """n pictures (size, size, 3) of a number of sprites within `objects`, each of a share of the picture within `area`.
+    """Generate n images of textured sprites.
 
-    A texture is a grating between two colours of about one hue, with noise; every sprite differs from its ground by at
-    least 0.6 of the RGB cube's side, summed over the channels. A sprite reaches over the border by less than half;
-    one that would have or leave another fewer than 1 % of the pixels is left out, so there may be fewer.
+    A texture is a grating of two colours of about the same hue, with noise. Each sprite's colour differs from the
+    background's by at least 0.6, summed over channels in [0, 1]. The centre of a sprite lies inside the image. A sprite
+    is skipped if it, or a sprite that it covers, would keep fewer than 1 % of the pixels, so an image may have fewer.
+
+    Args:
+        n: Number of images.
+        seed: Seed of the random generator.
+        objects: Range of the number of sprites per image.
+        area: Range of a sprite's share of the image.
+        size: Side of an image [pixels].
     """
     rng = np.random.default_rng(seed)
     images, labels = np.empty((n, size, size, 3), np.uint8), np.zeros((n, size, size), np.int64)
@@ -47,7 +54,7 @@ def _unlike(ground: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 
 def _texture(colour: NDArray[Any], size: int, rng: np.random.Generator) -> NDArray[Any]:
-    """(size, size, 3): a grating of a random direction and a wavelength of 4 to 16 pixels about a colour."""
+    """(size, size, 3): a grating around a colour, with random direction and a wavelength of 4 to 16 pixels."""
     y, x = np.mgrid[:size, :size]
     angle, wavelength, phase = rng.uniform(0, np.pi), rng.uniform(4, 16), rng.uniform(0, 2 * np.pi)
     wave = np.sin(2 * np.pi * (np.cos(angle) * x + np.sin(angle) * y) / wavelength + phase)
@@ -56,7 +63,7 @@ def _texture(colour: NDArray[Any], size: int, rng: np.random.Generator) -> NDArr
 
 
 def _shape(name: str, area: float, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(size, size): a shape of about this share of the picture, turned at random, its centre inside."""
+    """(size, size) bool: a randomly rotated shape of about this share of the image, with its centre inside."""
     unit = {"disc": np.pi, "square": 4 * 0.75**2, "triangle": 3 * np.sqrt(3) / 4, "cross": 5 * 0.6**2, "bar": 2 * 0.8}
     scale = size * np.sqrt(area / unit[name])
     y, x = np.mgrid[:size, :size]

@@ -22,7 +22,7 @@ COLOURS = np.array(list(product((0, 255), repeat=3))[1:-1], np.uint8)  # blue, g
 
 @cache
 def orientations() -> tuple[NDArray[np.bool_], ...]:
-    """The 19 fixed tetrominoes, each (rows, columns) bool of cells."""
+    """Return the 19 fixed tetrominoes, each (rows, columns) bool."""
     found: dict[tuple[tuple[int, int], bytes], NDArray[np.bool_]] = {}
     for rows in PIECES.values():
         piece = np.array([[cell == "#" for cell in row] for row in rows])
@@ -33,10 +33,10 @@ def orientations() -> tuple[NDArray[np.bool_], ...]:
 
 
 def tetrominoes(n: int, seed: int, size: int = 35, cell: int = 5, objects: int = 3) -> Scenes:
-    """n pictures (size, size, 3) of `objects` pieces that do not overlap, anywhere wholly inside; labels 1..objects.
+    """Generate n images (size, size, 3) of `objects` pieces, entirely inside and without overlap; labels 1..objects.
 
     Raises:
-        ValueError: where the longest piece does not fit.
+        ValueError: If the longest piece does not fit.
     """
     if 4 * cell > size:
         raise ValueError(f"a piece of four cells of {cell} pixels does not fit into {size}; make cells smaller")
@@ -57,7 +57,7 @@ def _place(
     rng: np.random.Generator,
     tries: int = 50,
 ) -> bool:
-    """Draw the pieces in place; False where they got into each other's way."""
+    """Draw the pieces in place. Returns False if no free position was found for a piece."""
     size = len(label)
     for number in range(1, objects + 1):
         stamp = stamps[rng.integers(len(stamps))]

@@ -1,1 +1,1 @@
-"""Measures of representations and of found objects: probes, clustering scores, collapse."""
+"""Measures of representations and of discovered objects: probes, clustering scores and collapse indicators."""

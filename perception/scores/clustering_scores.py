@@ -1,7 +1,7 @@
-"""How well found objects agree with true ones: ARI, mIoU, CorLoc, AP.
+"""Scores of discovered objects against true ones: ARI, mIoU, CorLoc and AP.
 
-Segmentations are labels (H, W): in the truth 0 is background, 1.. are objects and OVERLAP pixels are not counted.
-Boxes are (x0, y0, x1, y1), the far corner outside.
+Segmentations are labels (H, W). In the truth, 0 is background, 1.. are objects, and OVERLAP pixels are ignored. Boxes
+are (x0, y0, x1, y1) with exclusive x1 and y1.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,12 @@ Array = NDArray[Any]
 
 
 def adjusted_rand_index(truth: ArrayLike, found: ArrayLike) -> float:
-    """Agreement of two labellings (P,) over pairs of points, 0 by chance, 1 where they are one up to names.
+    """Adjusted Rand index of two labellings (P,): 0 in expectation for random labels, 1 for equal partitions.
 
-    Hubert & Arabie 1985. Two labellings of one cluster each agree fully.
+    Two labellings with one cluster each score 1.
+
+    Source:
+        Hubert & Arabie 1985.
     """
     table = contingency(truth, found).astype(np.float64)
     together = _pairs(table).sum()
@@ -35,7 +38,7 @@ def _pairs(count: Array) -> Array:
 
 
 def contingency(truth: ArrayLike, found: ArrayLike) -> NDArray[np.int64]:
-    """(true labels, found labels): how many points have both."""
+    """Contingency table (true labels, found labels): the number of points with both labels."""
     a, b = (np.unique(np.ravel(x), return_inverse=True)[1] for x in (truth, found))
     table = np.zeros((a.max(initial=-1) + 1, b.max(initial=-1) + 1), np.int64)
     np.add.at(table, (a, b), 1)
@@ -43,19 +46,22 @@ def contingency(truth: ArrayLike, found: ArrayLike) -> NDArray[np.int64]:
 
 
 def ari(truth: Array, found: Array, background: bool = True) -> Array:
-    """(N,) adjusted Rand indices of pictures, truth and found (N, H, W).
+    """Adjusted Rand indices (N,) of segmentations truth and found (N, H, W).
 
-    With `background` the background is one object of the truth (ARI+BG); without it only pixels of objects count, which
-    the literature calls ARI-BG, FG-ARI or ARI-FG.
+    Args:
+        truth: True labels (N, H, W).
+        found: Predicted labels (N, H, W).
+        background: True counts the background as one object (ARI+BG). False scores only pixels of true objects, which
+            the literature calls ARI-BG, FG-ARI or ARI-FG.
     """
     least = 0 if background else 1
     return np.array([adjusted_rand_index(t[t >= least], f[t >= least]) for t, f in zip(truth, found)])
 
 
 def mean_iou(truth: Array, found: Array, background: bool = False) -> Array:
-    """(N,) mean over a picture's true objects of the IoU with the found segment that Hungarian matching gives each.
+    """Mean IoU (N,) of each image's true objects with the predicted segments that Hungarian matching assigns to them.
 
-    An object without a partner counts 0. Pictures without objects give nan. truth and found (N, H, W).
+    An object without a match counts 0. Images without objects give NaN. truth and found are labels (N, H, W).
     """
     return np.array([_matched_iou(t, f, background) for t, f in zip(truth, found)])
 
@@ -72,14 +78,14 @@ def _matched_iou(truth: Array, found: Array, background: bool) -> float:
 
 
 def mask_iou(a: Array, b: Array) -> Array:
-    """(A, H, W) and (B, H, W) bool -> (A, B) intersection over union, 0 where both are empty."""
+    """Intersection over union (A, B) of masks (A, H, W) and (B, H, W); 0 if both are empty."""
     a, b = a.reshape(len(a), -1).astype(np.float32), b.reshape(len(b), -1).astype(np.float32)
     both = a @ b.T
     return both / np.maximum(a.sum(1)[:, None] + b.sum(1) - both, 1)
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> Array:
-    """(A, 4) and (B, 4) -> (A, B) intersection over union."""
+    """Intersection over union (A, B) of boxes (A, 4) and (B, 4)."""
     one, other = (np.asarray(x, np.float64).reshape(-1, 4) for x in (a, b))
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
@@ -89,7 +95,7 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def box_of(mask: Array) -> tuple[int, int, int, int]:
-    """The smallest box around a mask (H, W). Raises ValueError for an empty one."""
+    """Return the bounding box of a mask (H, W). Raises ValueError if the mask is empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         raise ValueError("an empty mask has no box")
@@ -97,27 +103,34 @@ def box_of(mask: Array) -> tuple[int, int, int, int]:
 
 
 def corloc(found: ArrayLike, truths: Sequence[ArrayLike], threshold: float = 0.5) -> Array:
-    """(N,) whether the one box found in a picture (4,) overlaps any of its true boxes (M, 4) by `threshold` IoU.
+    """Correct localisation (N,) bool: whether the predicted box of an image has an IoU of `threshold` with a true box.
 
-    Correct localisation, Deselaers et al. 2010.
+    Args:
+        found: One predicted box per image (N, 4).
+        truths: Per image, the true boxes (M, 4).
+        threshold: Minimum IoU.
+
+    Source:
+        Deselaers et al. 2010.
     """
     boxes = np.asarray(found, np.float64)
     return np.array([box_iou(box, truth).max(initial=0.0) >= threshold for box, truth in zip(boxes, truths)])
 
 
 def average_precision(ious: Sequence[Array], scores: Sequence[ArrayLike], threshold: float = 0.5) -> float:
-    """AP over a set of pictures: precision at 101 recalls, as COCO averages it; AP50 at the default threshold.
+    """Average precision over a set of images, averaged at 101 recalls as in COCO. The default threshold gives AP50.
 
     Args:
-        ious: per picture (found, true), of boxes or masks.
-        scores: per picture (found,): those found with confidence take their truth first, and each truth once.
+        ious: Per image, the IoU (found, true) of boxes or masks.
+        scores: Per image, the confidences (found,). Predictions are matched in this order, each true object once.
+        threshold: Minimum IoU of a match.
 
     Raises:
-        ValueError: where no picture has a true object.
+        ValueError: If no image has a true object.
     """
     total = sum(iou.shape[1] for iou in ious)
     if total == 0:
-        raise ValueError("no true object in any picture: average precision is undefined")
+        raise ValueError("no true object in any image, so average precision is undefined")
     confidence = np.concatenate([np.asarray(s, np.float64).ravel() for s in scores])
     right = np.concatenate([_taken(iou, np.asarray(s), threshold) for iou, s in zip(ious, scores)])
     hits = right[np.argsort(-confidence, kind="stable")].cumsum()
@@ -128,7 +141,7 @@ def average_precision(ious: Sequence[Array], scores: Sequence[ArrayLike], thresh
 
 
 def _taken(iou: Array, score: Array, threshold: float) -> Array:
-    """(found,) whether each takes a true object: greedily by score, the best one still free."""
+    """Return (found,) bool: whether each prediction gets a true object, greedily by score, the best free one first."""
     free = np.ones(iou.shape[1], bool)
     right = np.zeros(len(iou), bool)
     for i in np.argsort(-score, kind="stable"):

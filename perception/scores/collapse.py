@@ -1,4 +1,4 @@
-"""Whether embeddings have collapsed: effective rank, and spread on the sphere."""
+"""Collapse indicators of embeddings: effective rank, and standard deviation on the unit sphere."""
 
 import torch
 import torch.nn.functional as F
@@ -6,9 +6,12 @@ from torch import Tensor
 
 
 def effective_rank(x: Tensor) -> Tensor:
-    """exp of the entropy of the normalised covariance spectrum of x (N, D): 1 for a line, D for a ball.
+    """Effective rank of embeddings x (N, D): exp of the entropy of the normalised covariance spectrum.
 
-    Roy & Vetterli 2007 on the covariance. NaN where x holds anything but finite numbers.
+    1 if x varies along a line, D if it varies equally in all directions. NaN if x has NaN or infinite values.
+
+    Source:
+        Roy & Vetterli 2007, applied to the covariance.
     """
     x = x.detach().float()
     if not x.isfinite().all():
@@ -19,9 +22,9 @@ def effective_rank(x: Tensor) -> Tensor:
 
 
 def sphere_std(z: Tensor) -> Tensor:
-    """Mean standard deviation over dimensions of z (N, D) on the unit sphere, times sqrt(D).
+    """Standard deviation of embeddings z (N, D) normalised to length 1, averaged over dimensions, times sqrt(D).
 
-    1: spread evenly; 0: all in one point (Chen & He 2021, figure 2).
+    1 for a uniform distribution on the sphere, 0 if all embeddings are equal (Chen & He 2021, figure 2).
     """
     z = F.normalize(z.detach().float(), dim=1)
     return z.std(0, unbiased=False).mean() * z.shape[1] ** 0.5

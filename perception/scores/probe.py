@@ -1,4 +1,4 @@
-"""What frozen features know: linear probe, nearest neighbours, ridge regression."""
+"""Probes of frozen features: linear classification, nearest neighbours and ridge regression."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 
 
 def summaries(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
-    """Pictures (n, ...), arrays or tensors, in one vector each, (n, dim), read `batch` at a time in evaluation mode."""
+    """Encode images (n, ...) as one vector each, (n, dim), in evaluation mode and in batches of `batch`."""
     return _read(encoder, encoder.summary, obs, batch)
 
 
 def feature_maps(encoder: ImageEncoder, obs: Mapping[str, Any], batch: int = 256) -> Tensor:
-    """Pictures (n, ...) in a vector for each place, (n, rows, columns, dim); one row where they form no square."""
+    """Encode images (n, ...) as feature maps (n, rows, columns, dim). One row if the tokens do not form a square."""
     side = math.isqrt(encoder.num_tokens)
     rows = side if side**2 == encoder.num_tokens else 1
     return _read(encoder, encoder.encode, obs, batch).unflatten(1, (rows, -1))
@@ -37,15 +37,15 @@ def _read(encoder: ImageEncoder, how: Callable[[Tensor], Tensor], obs: Mapping[s
 
 
 def principal_axes(pictures: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean (P,) and the first `count` principal axes (P, count) of pictures (n, ...) of P numbers each."""
+    """Return the mean (P,) and the first `count` principal axes (P, count) of images (n, ...) with P values each."""
     flat = pictures.flatten(1).float()
     mean = flat.mean(0)
     _, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean))
-    return mean, vectors[:, -count:].flip(1)  # eigh sorts upwards
+    return mean, vectors[:, -count:].flip(1)  # eigh sorts in ascending order
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (N, D) shifted and scaled by the training features' mean and deviation."""
+    """Shift and scale both feature sets (N, D) by the mean and standard deviation of the training features."""
     mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
     return (train - mean) / std, (test - mean) / std
 
@@ -53,7 +53,16 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 def linear_probe(
     train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, decay: float = 1e-4, iterations: int = 200
 ) -> float:
-    """Test accuracy of logistic regression on standardised features (N, D), labels (N,), by L-BFGS."""
+    """Test accuracy of logistic regression on standardised features.
+
+    Args:
+        train: Training features (N, D).
+        train_labels: Classes (N,) int64.
+        test: Test features (M, D).
+        test_labels: Classes (M,) int64.
+        decay: Weight of the squared L2 norm of the weights.
+        iterations: Maximum number of L-BFGS iterations.
+    """
     train, test = standardise(train.float(), test.float())
     classes = int(torch.cat([train_labels, test_labels]).max()) + 1
     linear = _logistic_regression(
@@ -65,7 +74,7 @@ def linear_probe(
 def _logistic_regression(
     features: Tensor, outputs: int, loss: Callable[[Tensor], Tensor], decay: float, iterations: int
 ) -> torch.nn.Linear:
-    """The linear layer from features (N, D) to logits (N, outputs) of the least loss + decay |weight|^2, by L-BFGS."""
+    """Fit a linear layer from features (N, D) to logits (N, outputs), minimising loss + decay |weight|^2 by L-BFGS."""
     linear = torch.nn.Linear(features.shape[1], outputs, device=features.device)
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
@@ -90,9 +99,9 @@ def knn_probe(
     temperature: float = 0.07,
     standardised: bool = True,
 ) -> float:
-    """Test accuracy of k nearest neighbours by cosine, each voting exp(cos / temperature) (Wu et al. 2018).
+    """Test accuracy of k nearest neighbours by cosine similarity, weighted by exp(cos / temperature) (Wu et al. 2018).
 
-    The paper takes the features as they are; `standardised` first gives every dimension mean 0 and deviation 1.
+    The paper uses the raw features. `standardised` first scales each dimension to mean 0 and standard deviation 1.
     """
     train, test = train.float(), test.float()
     if standardised:
@@ -106,9 +115,17 @@ def knn_probe(
 def presence_probe(
     train: Tensor, train_present: Tensor, test: Tensor, test_present: Tensor, decay: float = 1e-3, iterations: int = 200
 ) -> Tensor:
-    """Area under the ROC curve of each thing, (C,): logistic regression from features (N, D) to presence (N, C) bool.
+    """Area under the ROC curve (C,) of predicting the presence of C object categories by logistic regression.
 
-    0.5 is chance however rare a thing is; NaN where the test set never or always shows it.
+    0.5 is chance at any frequency of the category. NaN if the test set never or always shows it.
+
+    Args:
+        train: Training features (N, D).
+        train_present: Presence (N, C) bool.
+        test: Test features (M, D).
+        test_present: Presence (M, C) bool.
+        decay: Weight of the squared L2 norm of the weights.
+        iterations: Maximum number of L-BFGS iterations.
     """
     train, test = standardise(train.float(), test.float())
     present = train_present.float()
@@ -124,7 +141,7 @@ def presence_probe(
 
 
 def area_under_roc(scores: Tensor, present: Tensor) -> Tensor:
-    """Probability that a picture with the thing scores above one without, ties counting half; both (N,)."""
+    """Probability that a positive example scores above a negative one, ties counting half; both (N,)."""
     yes, no = scores[present].double(), scores[~present].double().sort().values
     if len(yes) == 0 or len(no) == 0:
         return torch.tensor(float("nan"), dtype=torch.float64)
@@ -135,11 +152,11 @@ def area_under_roc(scores: Tensor, present: Tensor) -> Tensor:
 def ridge_probe(
     train: Tensor, train_values: Tensor, test: Tensor, test_values: Tensor, groups: Tensor | None = None
 ) -> Tensor:
-    """R^2 of each value on the test set, (V,): ridge regression from features (N, D) to values (N, V).
+    """R^2 (V,) on the test set of ridge regression from features (N, D) to values (N, V).
 
-    Each value has the weight of DECAYS that predicts best what was left out of the training set, one of four parts in
-    turn. `groups` (N,) says which rows belong together (frames of one home) and are left out together: frames that
-    resemble those fitted would let every weight look good.
+    Each value uses the regularisation weight of DECAYS with the smallest error in 4-fold cross-validation on the
+    training set. `groups` (N,) keeps related rows (frames of one home) in the same fold: with related frames on both
+    sides, every weight would look good.
     """
     train, test = standardise(train.double(), test.double())
     train_values, test_values = train_values.double(), test_values.double()
@@ -159,7 +176,7 @@ DECAYS = tuple(10.0**power for power in range(-5, 4))
 
 
 def _ridge(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
-    """Predictions (decays, M, V) of y (N, V) at `test` (M, D) from x (N, D), both shifted by x's mean."""
+    """Predictions (decays, M, V) at `test` (M, D) of ridge regression from x (N, D) to y (N, V), both centred."""
     centre, mean = x.mean(0), y.mean(0)
     x, test = x - centre, test - centre
     spectrum, axes = torch.linalg.eigh(x.T @ x / len(x))
@@ -169,11 +186,11 @@ def _ridge(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
 
 
 def correlation(before: Tensor, after: Tensor, reach: int = 1) -> Tensor:
-    """What moved: feature maps (N, rows, columns, C) of two frames -> (N, rows * columns * (2 reach + 1)^2).
+    """Correlation of two feature maps (N, rows, columns, C): (N, rows * columns * (2 reach + 1)^2).
 
-    The cosine of every place of the first with the places up to `reach` away in the second, zero beyond the border
-    (the correlation layer of Dosovitskiy et al. 2015, FlowNet). Own motion is in these products: it is no linear
-    function of the two frames side by side.
+    It is the cosine of every location of the first map with the locations up to `reach` away in the second, 0 beyond
+    the border (the correlation layer of FlowNet, Dosovitskiy et al. 2015). These products show ego-motion, which is not
+    a linear function of the two frames.
     """
     mean = torch.cat([before, after]).mean((0, 1, 2))
     before, after = (F.normalize(each - mean, dim=-1).permute(0, 3, 1, 2) for each in (before, after))

@@ -1,1 +1,1 @@
-"""Methods by which an encoder teaches itself, and the views they compare."""
+"""Self-supervised learning of encoders, and the views that it compares."""

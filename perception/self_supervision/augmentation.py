@@ -1,4 +1,4 @@
-"""Random changes of a picture that leave what it shows as it is: geometry, colour, grey, blur, noise; on the device."""
+"""Random image augmentation on the device: geometry, colour, greyscale, blur and noise."""
 
 import math
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random view of each picture of a batch, every picture drawn by itself.
+    """Random augmentation of a batch of images, sampled independently for each image.
 
-    Geometry is one affine map sampled bilinearly, places outside reflected. Colour is mixed by a random 3x3 matrix
-    about the identity, which turns hue and changes saturation, brightness and contrast at once; pictures of other than
-    three channels (depth stacked on colour, say) keep their colours.
+    The geometry is one affine map, sampled bilinearly with reflection padding. Colours are mixed by a random 3x3 matrix
+    around the identity, which changes hue, saturation, brightness and contrast at once. Images without three channels
+    (such as stacked depth and colour) keep their colours.
     """
 
     scale: tuple[float, float] = (0.55, 1.0)
-    """Side of the window looked at, in sides of the picture; above 1 looks beyond its border."""
+    """Range of the crop's side, as a fraction of the image's side. Above 1 the crop reaches beyond the border."""
     shift: float = 0.0
-    """Greatest shift of the window beyond what keeps it inside the picture, in sides of the picture."""
+    """Maximum shift of the crop beyond the positions inside the image, as a fraction of the image's side."""
     rotation: float = 0.0
-    """Greatest turn to either side [degrees]."""
+    """Maximum rotation to either side [degrees]."""
     flip: float = 0.5
-    """Probability of mirroring left and right."""
+    """Probability of a horizontal flip."""
     colour: float = 0.3
-    """Standard deviation of the mixing matrix about the identity."""
+    """Standard deviation of the colour mixing matrix around the identity."""
     brightness: float = 0.2
-    """Standard deviation of an offset per channel; the picture spans 1."""
+    """Standard deviation of an offset per channel, for images with a value range of 1."""
     grey: float = 0.2
-    """Probability of taking the colours away."""
+    """Probability of conversion to greyscale."""
     blur: float = 0.3
     """Probability of a 3x3 binomial blur."""
     noise: float = 0.02
-    """Standard deviation of noise per pixel."""
+    """Standard deviation of the noise per pixel."""
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
-        """(N, C, H, W) of about -0.5 to 0.5 -> a view of each, the same shape, or (N, C, size, size)."""
+        """Return a view of each image (N, C, H, W), about -0.5 to 0.5: the same shape, or (N, C, size, size)."""
         return self._recolour(self._move(images, size))
 
     def _move(self, images: Tensor, size: int | None) -> Tensor:
@@ -51,7 +51,7 @@ class Augmentation:
         )
 
     def _affine(self, n: int, device: torch.device) -> Tensor:
-        """(n, 2, 3) maps from the view to the picture, both of -1 to 1."""
+        """Sample affine maps (n, 2, 3) from the view to the image, both in coordinates from -1 to 1."""
         low, high = self.scale
         scale = low + (high - low) * torch.rand(n, device=device)
         angle = math.radians(self.rotation) * (2 * torch.rand(n, device=device) - 1)

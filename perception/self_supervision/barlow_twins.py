@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of two views is the identity (Zbontar et al. 2021)."""
+"""Barlow Twins: make the cross-correlation of two views the identity (Zbontar et al. 2021)."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,16 @@ from embodia.perception.self_supervision.views import Views
 
 
 def barlow_loss(one: Tensor, other: Tensor, redundancy: float) -> Tensor:
-    """sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2 of two views (N, D) (equations 1 and 2)."""
+    """Barlow Twins loss, sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2, where C is the cross-correlation.
+
+    Args:
+        one: Embeddings of the first views (N, D).
+        other: Embeddings of the second views (N, D).
+        redundancy: Weight of the off-diagonal terms.
+
+    Source:
+        Zbontar et al. 2021, equations 1 and 2.
+    """
     one, other = ((z - z.mean(0)) / (z.std(0, unbiased=False) + 1e-5) for z in (one, other))
     correlation = one.T @ other / len(one)
     off_target = (correlation - torch.eye(len(correlation), device=one.device)).square()
@@ -18,14 +27,14 @@ def barlow_loss(one: Tensor, other: Tensor, redundancy: float) -> Tensor:
 
 
 class BarlowTwins(JointEmbedding):
-    """Each dimension agrees with itself across views and with no other.
+    """Barlow Twins: each dimension correlates with itself across views and with no other dimension.
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        widths: of the projector's layers.
-        redundancy: weight of the correlations off the diagonal.
-        scale: of the whole loss, as in the authors' code, because it grows with the dimension.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        widths: Widths of the projector's layers.
+        redundancy: Weight of the off-diagonal correlations.
+        scale: Factor on the loss, as in the authors' code, because the loss grows with the dimension.
     """
 
     def __init__(

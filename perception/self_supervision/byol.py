@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly following teacher makes of the other view; no negatives (Grill et al. 2020)."""
+"""BYOL: predict a momentum teacher's embedding of the other view, without negatives (Grill et al. 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,27 +11,27 @@ from embodia.perception.self_supervision.views import Views
 
 
 def regression(p: Tensor, z: Tensor) -> Tensor:
-    """2 - 2 cos(p, z), mean over (N, D) (equation 2)."""
+    """BYOL loss of predictions p and targets z (N, D): the mean of 2 - 2 cos(p, z) (equation 2)."""
     return 2 - 2 * F.cosine_similarity(p, z, dim=1).mean()
 
 
 class BYOL(JointEmbedding):
-    """Online encoder, projector and predictor against an exponential moving average of encoder and projector.
+    """Online encoder, projector and predictor, trained against a momentum teacher of encoder and projector.
 
-    Two things of its successors keep a small network from the one or two dimensions that are easiest to predict, onto
-    which it falls within 100 updates otherwise: a BatchNorm ends the projector (Chen, Xie & He 2021, MoCo v3), and the
-    predictor learns `predictor_rate` times as fast, so that it is near optimal for what it predicts (section 5).
+    A small network collapses to one or two easily predicted dimensions within 100 updates. Two later additions prevent
+    this: a BatchNorm at the end of the projector (Chen, Xie & He 2021, MoCo v3), and a predictor with `predictor_rate`
+    times the learning rate, which stays near its optimum (section 5).
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        widths: of the projector's layers.
-        hidden: width of the predictor's hidden layer.
-        momentum: of the teacher at the start; it rises to 1. The paper's 0.99 and 0.996 are for a hundred times the
-            updates.
-        steps: updates of the whole training; 0 keeps the momentum.
-        predict: without a predictor (and momentum 0) it collapses.
-        predictor_rate: learning rate of the predictor, in those of the rest.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        widths: Widths of the projector's layers.
+        hidden: Width of the predictor's hidden layer.
+        momentum: Initial momentum of the teacher; it rises to 1. The paper's 0.99 and 0.996 are for a hundred times as
+            many updates.
+        steps: Number of updates of the whole training, over which the momentum rises; 0 keeps it constant.
+        predict: Use a predictor. Without a predictor and with momentum 0 the method collapses.
+        predictor_rate: Learning rate of the predictor relative to the other layers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""DINO: a student that sees little matches a teacher that sees much (Caron et al. 2021)."""
+"""DINO: a student matches a teacher's output across large and small crops (Caron et al. 2021)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,39 +21,44 @@ class DINOConfig:
     """DINO (Caron et al. 2021, section 3 and table 7)."""
 
     prototypes: int = 1024
-    """Outputs of the head (K)."""
+    """Number of prototypes, the outputs of the head (K)."""
     hidden: int = 256
-    """Width of the head's layers."""
+    """Width of the head's hidden layers."""
     bottleneck: int = 64
-    """Width before the prototypes, where vectors have length 1."""
+    """Width of the normalised layer before the prototypes."""
     batch_norm: bool = False
-    """In the head's hidden layers: needed behind a ConvNet, whose mean features are all positive and much alike."""
+    """Use BatchNorm in the head. ConvNet needs it, because its mean features are all positive and very similar."""
     student_temperature: float = 0.1
+    """Temperature of the student's softmax."""
     teacher_temperature: float = 0.04
+    """Temperature of the teacher's softmax."""
     centre_momentum: float = 0.9
+    """Momentum of the centre, the running mean of the teacher's outputs."""
     centring: Literal["mean", "sinkhorn", "off"] = "mean"
-    """mean: of past batches. sinkhorn: each prototype takes an equal share of the batch (SK in table 7; Caron et al.
-    2020). Under strong changes the mean lets all fall onto the one dimension easiest to predict; equal shares keep
-    several. off: one prototype comes to take everything."""
+    """How to keep the teacher from collapsing. mean: subtract the mean of past batches. sinkhorn: give each prototype
+    an equal share of the batch (SK in table 7; Caron et al. 2020). off: no centring; one prototype then wins
+    everywhere. Under strong augmentation, mean collapses to the dimension that is easiest to predict, and sinkhorn
+    keeps several.
+    """
     momentum: float = 0.996
-    """Of the teacher, rising to 1 over `steps` updates."""
+    """Initial momentum of the teacher, which rises to 1 over `steps` updates."""
     steps: int = 0
-    """Updates of the whole training; 0 keeps the momentum."""
+    """Number of updates of the whole training; 0 keeps the momentum constant."""
     local_crops: int = 2
-    """Small views beside the two large ones; only the student sees them."""
+    """Number of small crops besides the two large ones. Only the student sees them."""
     local_scale: tuple[float, float] = (0.25, 0.55)
-    """Side of a small view, in sides of the picture."""
+    """Range of a small crop's side, as a fraction of the image's side."""
     local_size: int | None = None
-    """Pixels of a small view; None keeps the picture's size, which encoders of one size need."""
+    """Side of a small crop [pixels]. None keeps the image's size, as encoders with a fixed input size require."""
     frozen_updates: int = 100
-    """Updates at the start in which the prototypes stand still."""
+    """Number of initial updates with frozen prototypes."""
 
 
 class DINOHead(nn.Module):
-    """MLP, length 1, and cosine similarities to K prototypes, (N, D) -> (N, K)."""
+    """MLP, L2 normalisation and cosine similarity to K prototypes, (N, D) -> (N, K)."""
 
     frozen = False
-    """Whether the prototypes take no gradient."""
+    """Whether the prototypes receive no gradient."""
 
     def __init__(self, inputs: int, config: DINOConfig):
         super().__init__()
@@ -69,26 +74,33 @@ class DINOHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         prototypes = self.prototypes.detach() if self.frozen else self.prototypes
-        with torch.autocast(x.device.type, enabled=False):  # cosines at a temperature of 0.04 need their digits
+        with torch.autocast(x.device.type, enabled=False):  # a temperature of 0.04 needs float32 cosines
             return F.normalize(self.mlp(x.float()), dim=1) @ F.normalize(prototypes, dim=1).T
 
 
 class DINO(JointEmbedding):
-    """Self-distillation without labels. The teacher's encoder is kept (figure 6: it is the better one).
+    """Self-distillation without labels. The teacher's encoder is saved, because it performs better (figure 6).
 
-    In a few hundred updates it lags behind the student instead.
+    In runs of a few hundred updates the teacher still lags behind the student. With a time gap, the first large crop is
+    of frame t, the second of frame t + gap, and the small crops are of frame t.
 
-    With a gap in time the first large view is of frame t, the second of frame t + gap, small ones of frame t.
+    Args:
+        encoder: Encoder to train.
+        views: How views are made; it needs an augmentation, which crops.
+        config: Configuration of the method.
+        steps: Number of updates of the whole training, used if `config.steps` is 0.
+
+    Raises:
+        ValueError: If `views` has no augmentation.
     """
 
     centre: Tensor
     crops = True
-    """Its views have to be changed by an augmentation: small crops are cut."""
+    """Whether the views need an augmentation; the small crops do."""
 
     def __init__(
         self, encoder: ImageEncoder, views: Views | None = None, config: DINOConfig | None = None, steps: int = 0
     ):
-        """`steps` stands for `config.steps` where this is 0."""
         super().__init__(encoder, views)
         if self.views.augmentation is None:
             raise ValueError("DINO crops its views: give views an augmentation")
@@ -113,7 +125,7 @@ class DINO(JointEmbedding):
             "loss": loss.detach(),
             "effective_rank": effective_rank(representations[0]),
             "embedding_std": sphere_std(scores[0]),
-            "teacher_entropy": entropy,  # 0: one prototype each; log K: all alike
+            "teacher_entropy": entropy,  # from 0 (one prototype per image) to log K (uniform)
             "kl_to_uniform": torch.tensor(float(self.config.prototypes)).log() - entropy,
         }
 
@@ -142,7 +154,7 @@ class DINO(JointEmbedding):
 
     @torch.no_grad()
     def _move_centre(self, scores: Tensor) -> None:
-        """Towards the mean of this batch, after the loss (equation 4)."""
+        """Update the centre with the batch mean, after the loss (equation 4)."""
         self.centre.lerp_(scores.mean(0), 1 - self.config.centre_momentum)
 
     def after_update(self) -> None:
@@ -150,9 +162,12 @@ class DINO(JointEmbedding):
 
 
 def sinkhorn(logits: Tensor, rounds: int = 3) -> Tensor:
-    """(N, K) -> distributions (N, K) of which each of the K has about N / K in all, near the softmax of the logits.
+    """Turn logits (N, K) into distributions (N, K) in which each of the K classes has a total mass of about N / K.
 
-    Columns and rows are normalised in turn, rows last (Cuturi 2013).
+    Columns and rows are normalised in turn, rows last.
+
+    Source:
+        Cuturi 2013.
     """
     for _ in range(rounds):
         logits = logits - logits.logsumexp(0, keepdim=True)
@@ -161,7 +176,13 @@ def sinkhorn(logits: Tensor, rounds: int = 3) -> Tensor:
 
 
 def distillation(targets: list[Tensor], scores: list[Tensor], temperature: float) -> Tensor:
-    """Mean cross entropy of every target (N, K) with every other view's scores (N, K) (equation 3)."""
+    """DINO loss: the mean cross entropy between every target and the scores of every other view (equation 3).
+
+    Args:
+        targets: The teacher's distributions, one (N, K) for each large crop.
+        scores: The student's logits, one (N, K) for each crop, large ones first.
+        temperature: Temperature of the student's softmax.
+    """
     terms = [
         -(target * (score / temperature).log_softmax(1)).sum(1).mean()
         for i, target in enumerate(targets)

@@ -1,4 +1,4 @@
-"""What SimCLR, BYOL, SimSiam, VICReg, Barlow Twins and DINO share: two views have the same embedding."""
+"""Base class of SimCLR, BYOL, SimSiam, VICReg, Barlow Twins and DINO, which match embeddings of two views."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from embodia.perception.self_supervision.views import Views
 
 
 class Head(nn.Sequential):
-    """Layers that stay in float32 under autocast: losses at low temperatures need more digits than bfloat16 has."""
+    """Sequential layers that run in float32 under autocast: losses at low temperatures need its precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -21,9 +21,10 @@ class Head(nn.Sequential):
 
 
 def projector(inputs: int, widths: Sequence[int], norm_last: bool = False) -> Head:
-    """Linear, BatchNorm and ReLU per hidden width, then a linear layer; with `norm_last` a BatchNorm without scale.
+    """Build an MLP head: Linear, BatchNorm and ReLU per hidden width, then a linear layer.
 
-    BatchNorm is right here, unlike in an encoder that acts: the projector is thrown away after training.
+    With `norm_last`, a BatchNorm without scale and offset follows. BatchNorm is fine here, unlike in an agent's
+    encoder, because the projector is discarded after training.
     """
     layers: list[nn.Module] = []
     for width in widths[:-1]:
@@ -34,7 +35,7 @@ def projector(inputs: int, widths: Sequence[int], norm_last: bool = False) -> He
 
 
 class Embedder(nn.Module):
-    """Pictures (N, C, H, W) to embeddings (N, D): an encoder and what stands on it; what a teacher copies."""
+    """Encoder followed by a head, (N, C, H, W) -> (N, D): the module that a teacher copies."""
 
     def __init__(self, encoder: ImageEncoder, head: nn.Module):
         super().__init__()
@@ -45,11 +46,11 @@ class Embedder(nn.Module):
 
 
 class JointEmbedding(SelfSupervised):
-    """An image encoder under training; as an `Encoder` it gives the image encoder's tokens.
+    """Base class of methods that compare two views. As an encoder, it gives the image encoder's tokens.
 
     Args:
-        encoder: what is to be trained and kept.
-        views: what counts as the same.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
     """
 
     encoder: ImageEncoder
@@ -63,7 +64,12 @@ class JointEmbedding(SelfSupervised):
         return self.encoder(obs)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: rows or observations, `{"obs": {...}}`; with a gap in time (T, B, ...) and `first`."""
+        """Return the loss of two views, and the values to log.
+
+        Args:
+            batch: Observations under "obs", (*B, ...). With a time gap: rows (T, B, ...), and optionally "first" (T,
+                B).
+        """
         one, other = self.views.pair(self.encoder, batch)
         loss, representation, embedding = self.compare(one, other)
         return loss, {
@@ -73,5 +79,9 @@ class JointEmbedding(SelfSupervised):
         }
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Two views (N, C, H, W) -> the scalar loss, and representation and embedding (N, D) of the first view."""
+        """Compare two views (N, C, H, W).
+
+        Returns:
+            The scalar loss, and the representation and the embedding (N, D) of the first view.
+        """
         raise NotImplementedError("compare(one, other) -> (scalar, representation, embedding)")

@@ -1,4 +1,4 @@
-"""Masked autoencoder: read a quarter of the patches, paint the others (He et al. 2022)."""
+"""Masked autoencoder: encode a quarter of the patches, reconstruct the others (He et al. 2022)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,20 @@ from embodia.perception.scores.collapse import effective_rank, sphere_std
 
 
 class MAE(SelfSupervised):
-    """A ViT reads the visible patches; a small transformer paints the hidden ones from it and from where they are.
+    """Masked autoencoder: a ViT encodes the visible patches and a small transformer reconstructs the hidden ones.
 
-    The loss is the squared error on hidden patches alone, each patch normalised to mean 0 and deviation 1 (section 3),
-    so that predicting every patch's mean costs 1.
+    The loss is the squared error on the hidden patches, each normalised to mean 0 and standard deviation 1 (section 3).
+    Predicting the mean of every patch costs 1.
 
     Args:
-        encoder: is trained and kept.
-        mask_ratio: share of patches hidden.
-        width, depth, num_heads: of the decoder, which is thrown away.
+        encoder: ViT to train.
+        mask_ratio: Fraction of hidden patches.
+        width: Width of the decoder, which is discarded after training.
+        depth: Number of blocks of the decoder.
+        num_heads: Number of attention heads of the decoder.
+
+    Raises:
+        ValueError: If `mask_ratio` hides no patch.
     """
 
     encoder: ViT
@@ -46,7 +51,7 @@ class MAE(SelfSupervised):
         return self.encoder(obs)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `{"obs": {...}}` with any batch axes."""
+        """Return the mean squared error on hidden patches; batch is `{"obs": {...}}` with any batch axes."""
         images, _ = self.encoder.images(batch["obs"])
         order = self.shuffle(len(images), images.device)
         predicted, summary = self.reconstruct(images, order)
@@ -60,11 +65,19 @@ class MAE(SelfSupervised):
         }
 
     def shuffle(self, n: int, device: torch.device) -> Tensor:
-        """(N, P): a random order of the patches of each picture; the first `visible` are seen."""
+        """Return a random order (N, P) of the patches of each image. The first `visible` patches are encoded."""
         return torch.rand(n, self.pos_embed.shape[1], device=device).argsort(1)
 
     def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, P, C * patch * patch) normalised patches in their places, and the visible ones pooled (N, dim)."""
+        """Reconstruct all patches from the visible ones.
+
+        Args:
+            images: Images (N, C, H, W).
+            order: Order of the patches (N, P), from `shuffle`.
+
+        Returns:
+            Normalised patches (N, P, C * patch * patch), and the encoder's summary of the visible ones (N, dim).
+        """
         seen = order[:, : self.visible, None]
         embedded = self.encoder.embed(images)
         cls, tokens = self.encoder.transform(embedded.gather(1, seen.expand(-1, -1, self.dim)))
@@ -74,13 +87,13 @@ class MAE(SelfSupervised):
         return self.paint(self.blocks(canvas)), self.encoder.pooled(cls, tokens)
 
     def patches(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, P, C * patch * patch), row by row, padded as the encoder pads."""
+        """Cut images (N, C, H, W) into patches (N, P, C * patch * patch), row by row, with the encoder's padding."""
         size = self.encoder.patch_size
         images = F.pad(images, (0, -images.shape[3] % size, 0, -images.shape[2] % size))
         return F.unfold(images, size, stride=size).transpose(1, 2)
 
 
 def normalised(patches: Tensor) -> Tensor:
-    """Each patch (N, P, D) to mean 0 and deviation 1."""
+    """Normalise each patch (N, P, D) to mean 0 and standard deviation 1."""
     mean, var = patches.mean(2, keepdim=True), patches.var(2, keepdim=True)
     return (patches - mean) / (var + 1e-6).sqrt()

@@ -1,7 +1,7 @@
-"""VICReg at every patch: the local criterion of VICRegL (Bardes, Ponce & LeCun 2022), without an expander.
+"""VICReg at every patch: the local criterion of VICRegL without an expander (Bardes, Ponce & LeCun 2022).
 
-Each patch agrees with itself in the other view, varies over the batch, and no two of its dimensions say the same. With
-views a moment apart in time patches learn what changes slowly: where things are.
+Each patch matches the same patch of the other view, its features vary over the batch, and their dimensions are
+decorrelated. With views a moment apart in time, patches learn what changes slowly: the positions of things.
 """
 
 from dataclasses import replace
@@ -17,28 +17,29 @@ from embodia.perception.self_supervision.views import Views
 
 
 class PatchVICReg(JointEmbedding):
-    """VICReg on the tokens themselves; views must show the same places (time or colour, no crops).
+    """VICReg on the tokens themselves. Both views must show the same places (time or colour changes, no crops).
 
-    Without an expander, decorrelation weighs little: at full weight every further dimension must change faster.
+    Without an expander the weight of decorrelation must be small: at full weight, every further dimension has to change
+    faster.
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        weights: of invariance, variance and covariance.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        weights: Weights of the invariance, variance and covariance terms.
 
     Raises:
-        ValueError: where views move pictures.
+        ValueError: If the augmentation moves images.
     """
 
     positives = "temporal"
-    """What counts as the same picture, unless somebody says otherwise."""
+    """Default way of making views."""
 
     def __init__(self, encoder: ImageEncoder, views: Views, weights: tuple[float, float, float] = (25.0, 25.0, 0.05)):
         super().__init__(encoder, views)
         if (changed := views.augmentation) is not None and changed != still(changed):
             raise ValueError(
-                "patches are compared in the same place: --positives temporal, or without moving pictures: "
-                "--views.augmentation.scale 1 1 --views.augmentation.flip 0"
+                "patches are compared at the same location, so views must not move the image: choose --positives "
+                "temporal, or --views.augmentation.scale 1 1 --views.augmentation.flip 0"
             )
         self.weights = weights
 
@@ -53,12 +54,12 @@ class PatchVICReg(JointEmbedding):
 
 
 def still(augmentation: Augmentation) -> Augmentation:
-    """The same, every picture staying in its place."""
+    """Return the augmentation without its geometric changes."""
     return replace(augmentation, scale=(1.0, 1.0), shift=0.0, rotation=0.0, flip=0.0)
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Sum of squared off-diagonal covariances over D, the patches' mean; z (N, P, D)."""
+    """Covariance term of embeddings z (N, P, D), averaged over patches: squared off-diagonal covariances over D."""
     centred = z - z.mean(0)
     matrix = torch.einsum("npd,npe->pde", centred, centred) / (len(z) - 1)
     off_diagonal = matrix.square().sum((-2, -1)) - matrix.diagonal(dim1=-2, dim2=-1).square().sum(-1)

@@ -1,4 +1,4 @@
-"""SimCLR: a view is nearer to the other view of its picture than to any other picture (Chen et al. 2020)."""
+"""SimCLR: contrast two views of an image with all other images of the batch (Chen et al. 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,16 @@ from embodia.perception.self_supervision.views import Views
 
 
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross entropy of two views (N, D) of N pictures (section 2.1, equation 1)."""
+    """Normalised temperature-scaled cross entropy (NT-Xent).
+
+    Args:
+        one: Embeddings of the first views (N, D).
+        other: Embeddings of the second views (N, D).
+        temperature: Temperature of the softmax.
+
+    Source:
+        Chen et al. 2020, section 2.1, equation 1.
+    """
     n = len(one)
     z = F.normalize(torch.cat([one, other]), dim=1)
     similarity = z @ z.T / temperature
@@ -20,13 +29,13 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 class SimCLR(JointEmbedding):
-    """Contrast of two views against all other pictures of the batch.
+    """Contrast of two views of an image against all other images of the batch.
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        widths: of the projector's layers.
-        temperature: of the contrast.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        widths: Widths of the projector's layers.
+        temperature: Temperature of the contrastive loss.
     """
 
     def __init__(

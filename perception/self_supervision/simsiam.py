@@ -1,4 +1,4 @@
-"""SimSiam: one view predicts the other, whose gradient is stopped; nothing else prevents collapse (Chen & He 2021)."""
+"""SimSiam: one view predicts the other with a stopped gradient, without negatives or a teacher (Chen & He 2021)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,24 +9,24 @@ from embodia.perception.self_supervision.views import Views
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
-    """-cos(p, z), mean over (N, D) (equation 1)."""
+    """SimSiam loss of predictions p and targets z (N, D): the mean of -cos(p, z) (equation 1)."""
     return -F.cosine_similarity(p, z, dim=1).mean()
 
 
 class SimSiam(JointEmbedding):
     """Symmetric prediction between two views (equation 4).
 
-    The predictor's learning rate stays, as in the paper, so that it can follow the representation to the end.
+    The predictor's learning rate stays constant, as in the paper, so that it can follow the representation to the end.
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        widths: of the projector's layers.
-        bottleneck: width of the predictor's hidden layer.
-        stop_gradient: without, it collapses.
-        predict: without a predictor it collapses.
-        predictor_rate: learning rate of the predictor, in those of the rest: the paper's 1 under SGD; 10 under AdamW
-            (BYOL says why).
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        widths: Widths of the projector's layers.
+        bottleneck: Width of the predictor's hidden layer.
+        stop_gradient: Stop the target's gradient. Without it the method collapses.
+        predict: Use a predictor. Without it the method collapses.
+        predictor_rate: Learning rate of the predictor relative to the other layers: the paper's 1 with SGD; use 10 with
+            AdamW (see BYOL).
     """
 
     def __init__(

@@ -1,9 +1,10 @@
-"""Slow features of a frozen encoder's tokens, in a metric that measures time.
+"""Slow features of a frozen encoder's tokens, scaled so that distances measure travel time.
 
-Slow feature analysis (Wiskott & Sejnowski 2002) finds the combinations of unit variance y_k that change least from one
-frame to the next, lambda_k = E[(y_k(t+1) - y_k(t))^2] / 2. They stand for the first eigenvectors of the random walk's
-graph Laplacian (Sprekeler 2011), so with y_k / sqrt(lambda_k) the squared distance of two frames is the time it takes
-to get from one to the other and back (commute time: Qiu & Hancock 2007): through the door, not through the wall.
+Slow feature analysis (Wiskott & Sejnowski 2002) finds the combinations y_k of unit variance that change least from one
+frame to the next, lambda_k = E[(y_k(t+1) - y_k(t))^2] / 2. They approximate the first eigenvectors of the random walk's
+graph Laplacian (Sprekeler 2011). With y_k / sqrt(lambda_k), the squared distance of two frames is therefore the commute
+time, the time to get from one to the other and back (Qiu & Hancock 2007). Paths lead through the door, not through the
+wall.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,36 +22,38 @@ from embodia.perception.self_supervision.views import Views
 
 @dataclass(frozen=True)
 class SlowNetConfig:
-    """Slow features of another encoder's tokens, as `embodia pretrain slow-features` leaves them."""
+    """Slow features of another encoder's tokens, as `embodia pretrain slow-features` saves them."""
 
     encoder: Annotated[Any, ImageEncoder] = "resnet"
-    """Whose tokens."""
+    """Encoder of the tokens."""
     dim: int = 8
-    """Features kept of each token, the slowest first."""
+    """Number of features kept per token, the slowest first."""
 
 
 @dataclass(frozen=True)
 class SlowFeaturesConfig:
-    """Slow feature analysis (Wiskott & Sejnowski 2002) of a frozen encoder's tokens, in a metric of time."""
+    """Slow feature analysis (Wiskott & Sejnowski 2002) of a frozen encoder's tokens."""
 
     pretrained: str | None = None
-    """That encoder, as `embodia pretrain` wrote it; None for a random one."""
+    """Folder of the encoder, written by `embodia pretrain`. None uses a randomly initialised encoder."""
     features: int = 8
-    """Kept of each token, the slowest first."""
+    """Number of features kept per token, the slowest first."""
 
     def kept(self, encoder: Any) -> SlowNetConfig:
-        """The configuration of what is learned about an encoder of this configuration."""
+        """Return the configuration of the result for an encoder of this configuration."""
         return SlowNetConfig(encoder, self.features)
 
 
 class SlowFeatures(ImageEncoder):
-    """Tokens (*B, N, dim) of a frozen encoder, each by its own linear map: patches see different things.
+    """Slow features (*B, N, dim) of a frozen encoder's tokens.
+
+    Each token has its own linear map, since patches see different things.
 
     Args:
-        encoder: is frozen.
-        dim: slow features kept per token, the slowest first; zeros where a token has fewer.
-        pooled: one token, the tokens' mean: the control for patches.
-        least: a direction that varies less than this share of the widest is noise, not a feature.
+        encoder: Encoder to freeze.
+        dim: Number of slow features per token, the slowest first; zeros if a token has fewer.
+        pooled: Use one token, the tokens' mean (a control for patches).
+        least: Directions with less than this fraction of the largest variance are discarded as noise.
     """
 
     mean: Tensor
@@ -65,7 +68,7 @@ class SlowFeatures(ImageEncoder):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Obs]) -> None:
-        """Measure on observations (T, B, ...) of consecutive frames, no episode beginning in between."""
+        """Fit the maps to observations (T, B, ...) of consecutive frames of one episode."""
         tokens = torch.cat([self.tokens_of(obs) for obs in batches], 1).double()  # (T, B, N, D)
         self.mean.copy_(tokens.mean((0, 1)))
         centred = (tokens - self.mean).movedim(2, 0)  # (N, T, B, D)
@@ -74,14 +77,14 @@ class SlowFeatures(ImageEncoder):
         self.project.div_(self.slow(tokens).square().mean().sqrt())
 
     def solve(self, spaces: Iterable[Tensor], changes: Iterable[Tensor]) -> None:
-        """From each token's covariance (D, D) and half the covariance of its change."""
+        """Set the maps from each token's covariance (D, D) and half the covariance of its change (D, D)."""
         self.project.zero_()
         for space, change, project in zip(spaces, changes, self.project, strict=True):
             found = slow_directions(space, change, self.least)
             project[:, : found.shape[1]] = found[:, : self.dim]
 
     def tokens_of(self, obs: Obs) -> Tensor:
-        """(*B, num_tokens, D) of the frozen encoder."""
+        """Return the frozen encoder's tokens (*B, num_tokens, D)."""
         images, batch = self.images(obs)
         return self._tokens(images).unflatten(0, batch)
 
@@ -90,6 +93,7 @@ class SlowFeatures(ImageEncoder):
         return tokens.mean(-2, keepdim=True) if self.pooled else tokens
 
     def slow(self, tokens: Tensor) -> Tensor:
+        """Map tokens (..., num_tokens, D) to slow features (..., num_tokens, dim)."""
         return torch.einsum("...nd,ndk->...nk", (tokens - self.mean).to(self.project.dtype), self.project)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -97,15 +101,15 @@ class SlowFeatures(ImageEncoder):
 
 
 class SlowFeatureAnalysis(SelfSupervised):
-    """Learns `SlowFeatures` from batches: the same solution, of all that was seen so far, anew after each.
+    """Learner of `SlowFeatures`: after each batch it solves again with the statistics of all batches so far.
 
-    There is nothing to descend: `optimizers` is empty.
+    The solution is in closed form, so `optimizers` is empty.
     """
 
     encoder: SlowFeatures
     optimizers = ()
     positives = "temporal"
-    """What counts as the same picture."""
+    """Default way of making views."""
     seen: Tensor
     steps: Tensor
     total: Tensor
@@ -127,7 +131,17 @@ class SlowFeatureAnalysis(SelfSupervised):
 
     @torch.no_grad()
     def update(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Rows (T, B, ...) of consecutive frames, no episode beginning in between."""
+        """Add a batch to the statistics and solve.
+
+        Args:
+            batch: Rows (T, B, ...) under "obs", consecutive frames of one episode.
+
+        Returns:
+            Values to log.
+
+        Raises:
+            ValueError: If there are fewer than two frames.
+        """
         tokens = self.encoder.tokens_of(batch["obs"])
         if tokens.ndim != 4 or len(tokens) < 2:
             raise ValueError(
@@ -149,7 +163,7 @@ class SlowFeatureAnalysis(SelfSupervised):
         }
 
     def _count(self, tokens: Tensor) -> None:
-        """(N, T, B, D)."""
+        """Add tokens (N, T, B, D) to the statistics."""
         flat, change = tokens.flatten(1, 2), (tokens[:, 1:] - tokens[:, :-1]).flatten(1, 2)
         self.seen += flat.shape[1]
         self.steps += change.shape[1]
@@ -159,36 +173,37 @@ class SlowFeatureAnalysis(SelfSupervised):
 
 
 def slow_net(encoder: ImageEncoder, config: SlowNetConfig) -> SlowFeatures:
-    """Slow features of the tokens of `encoder`, still to be solved or loaded."""
+    """Build the slow features of an encoder's tokens. Their maps still have to be fitted or loaded."""
     return SlowFeatures(encoder, config.dim)
 
 
 def slow_features(encoder: ImageEncoder, views: Views, config: SlowFeaturesConfig) -> SlowFeatureAnalysis:
-    """Slow feature analysis of an encoder that stays as it is.
+    """Slow feature analysis of a frozen encoder.
 
     Args:
-        encoder: whose tokens are read.
-        views: frames as they follow each other.
-        config: how many features are kept.
+        encoder: Encoder of the tokens.
+        views: Consecutive frames, without augmentation.
+        config: Configuration of the method.
 
     Raises:
-        ValueError: where views change pictures.
+        ValueError: If `views` has an augmentation.
     """
     if views.augmentation is not None:
-        raise ValueError("frames are read as they follow each other: leave --positives at temporal")
+        raise ValueError("slow features need consecutive frames without augmentation: leave --positives at temporal")
     return SlowFeatureAnalysis(SlowFeatures(encoder, config.features))
 
 
 def covariance(centred: Tensor) -> Tensor:
-    """(..., D) -> (D, D)."""
+    """Covariance (D, D) of centred samples (..., D)."""
     flat = centred.flatten(0, -2)
     return flat.T @ flat / len(flat)
 
 
 def slow_directions(space: Tensor, change: Tensor, least: float) -> Tensor:
-    """Columns (D, K), slowest first, of unit variance over the square root of their change.
+    """Solve for directions (D, K) of unit variance, slowest first, divided by the square root of their change.
 
-    Solves change w = lambda space w in the span of `space` (D, D) where it exceeds `least` of its widest direction.
+    It solves change w = lambda space w within the directions of `space` (D, D) that have more than `least` of the
+    largest variance.
     """
     width, axes = torch.linalg.eigh(space)
     known = width > least * width[-1]

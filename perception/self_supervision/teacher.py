@@ -1,4 +1,4 @@
-"""A momentum teacher: a copy of a module that follows it as an exponential moving average and takes no gradient."""
+"""Momentum teacher: an exponential moving average of a module, without gradients."""
 
 import copy
 import math
@@ -8,12 +8,13 @@ from torch import nn
 
 
 class Teacher(nn.Module):
-    """Follows `student` by theta <- m theta + (1 - m) theta_student, parameters and buffers alike.
+    """Average of `student`: theta <- m theta + (1 - m) theta_student, for parameters and buffers.
 
     Args:
-        student: is copied.
-        momentum: m at the start.
-        steps: updates in which m rises to 1 along a cosine (Grill et al. 2020, section 3.3); 0 keeps it.
+        student: Module to copy and follow.
+        momentum: Initial momentum m.
+        steps: Number of updates over which m rises to 1 along a cosine (Grill et al. 2020, section 3.3); 0 keeps it
+            constant.
     """
 
     steps_taken: torch.Tensor
@@ -25,7 +26,7 @@ class Teacher(nn.Module):
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.long))
 
     def present_momentum(self) -> float:
-        """m at this point of the schedule."""
+        """Return m at the current step of the schedule."""
         if self.steps == 0:
             return self.momentum
         progress = min(1.0, self.steps_taken.item() / self.steps)
@@ -33,7 +34,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
-        """One step towards the student; counters (integers) are taken over."""
+        """Update the average with the student. Integer buffers are copied."""
         m = self.present_momentum()
         theirs = student.state_dict()
         for name, ours in self.module.state_dict().items():

@@ -1,11 +1,11 @@
-"""Time-contrastive learning within one view (Sermanet et al. 2018, TCN; with the contrast of van den Oord et al. 2018).
+"""Time-contrastive learning within one view (TCN, Sermanet et al. 2018; contrast of van den Oord et al. 2018).
 
-Frames a moment apart are nearer to each other than to all other frames of the batch: those of other films, and those of
-the same film at another time. The latter leave no use for what a film never changes (the colours of its walls); what
-tells its moments apart is where things are.
+Frames a moment apart should be nearer to each other than to all other frames of the batch, both of other videos and of
+other times of the same video. The latter make constant features of a video (such as wall colours) useless; only the
+positions of things distinguish its moments.
 
-The contrast is made in the tokens' own mean squared distance, so that this distance is learned as the score of "soon
-after": what a planner that compares tokens with a goal's asks for. There is no projector.
+The contrast uses the mean squared distance of the tokens themselves, without a projector. This distance then scores how
+soon one frame follows another, which is what a planner that compares tokens with a goal's needs.
 """
 
 import math
@@ -21,14 +21,17 @@ from embodia.perception.scores.collapse import effective_rank, sphere_std
 
 
 class TimeContrastive(SelfSupervised):
-    """An image encoder under training; as an `Encoder` it gives the image encoder's tokens.
+    """Time-contrastive learner. As an encoder, it gives the image encoder's tokens.
 
     Args:
-        encoder: what is to be trained and kept.
-        reach: a positive lies at most so many frames away; drawn anew for each frame and update.
-        margin: frames nearer than this are no negatives either, being neither near nor far; at least `reach`.
-        temperature: of the contrast at the start; it is learned.
-        frames: of the clips that it asks of its data.
+        encoder: Encoder to train.
+        reach: Maximum distance of a positive frame; sampled for each frame and update.
+        margin: Frames at most this far away are not negatives either; at least `reach`.
+        temperature: Initial temperature of the contrast; it is learned.
+        frames: Number of frames of the training clips.
+
+    Raises:
+        ValueError: Unless 1 <= reach <= margin.
     """
 
     encoder: ImageEncoder
@@ -39,7 +42,7 @@ class TimeContrastive(SelfSupervised):
         super().__init__(encoder.space)
         if not 1 <= reach <= margin:
             raise ValueError(
-                f"positives reach {reach} frames and negatives begin beyond {margin}; give 1 <= reach <= margin"
+                f"positives reach {reach} frames and negatives begin beyond {margin}; set 1 <= reach <= margin"
             )
         self.encoder, self.reach, self.margin, self.frames = encoder, reach, margin, frames
         self.keys, self.num_tokens, self.dim = encoder.keys, encoder.num_tokens, encoder.dim
@@ -49,7 +52,14 @@ class TimeContrastive(SelfSupervised):
         return self.encoder(obs)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """rows (T, B, ...) with T > reach, and `first` (T, B) where films may begin in between."""
+        """Return the contrastive loss and the values to log.
+
+        Args:
+            batch: Rows (T, B, ...) under "obs" with T > reach; optionally "first" (T, B) where a new video begins.
+
+        Raises:
+            ValueError: If there are too few frames.
+        """
         images, axes = self.encoder.images(batch["obs"])
         if len(axes) != 2 or axes[0] <= self.reach:
             raise ValueError(f"positives up to {self.reach} frames away need rows (T, B, ...) of more; got {axes}")
@@ -71,7 +81,7 @@ class TimeContrastive(SelfSupervised):
 
 
 def films(first: Tensor) -> tuple[Tensor, Tensor]:
-    """first (T, B) -> a number per film and the time, each (T * B,), row by row."""
+    """Return a number per video and the time of each frame, both (T * B,), for first (T, B)."""
     steps, count = first.shape
     episode = first.long().cumsum(0)
     film = episode * count + torch.arange(count, device=first.device)
@@ -79,17 +89,17 @@ def films(first: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """(N, D) -> (N, N) mean over D of squared differences."""
+    """Mean squared difference (N, N) of vectors (N, D)."""
     square = x.square().mean(1)
     return (square[:, None] + square - 2 * (x @ x.T) / x.shape[1]).clamp_min(0)
 
 
 def drawn_positive(film: Tensor, time: Tensor, count: int, reach: int) -> Tensor:
-    """For each frame another of its film at most `reach` away, -1 where there is none; (N,) int64."""
+    """Sample for each frame another frame of its video at most `reach` away, (N,) int64; -1 if there is none."""
     apart = torch.randint(1, reach + 1, film.shape, device=film.device)
     side = torch.where(torch.rand(film.shape, device=film.device) < 0.5, 1, -1)
     here, chosen = torch.arange(len(film), device=film.device), torch.full_like(film, -1)
-    for step in (-side * apart, side * apart):  # the side drawn last wins where both exist
+    for step in (-side * apart, side * apart):  # if both sides exist, the second one wins
         there = here + step * count
         inside = (there >= 0) & (there < len(film))
         same = inside & (film[there.clamp(0, len(film) - 1)] == film)
@@ -98,9 +108,12 @@ def drawn_positive(film: Tensor, time: Tensor, count: int, reach: int) -> Tensor
 
 
 def time_contrast(distance: Tensor, positive: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy of telling the positive among the negatives by distance (N, N), and how often it is the nearest.
+    """Cross entropy of identifying the positive among the negatives by distance, and how often the positive is nearest.
 
-    positive (N,) is a column, -1 for frames left out; near (N, N) are no negatives.
+    Args:
+        distance: Distances (N, N).
+        positive: Column of each frame's positive (N,); -1 skips the frame.
+        near: Frames (N, N) bool that are not used as negatives.
     """
     rows = (positive >= 0).nonzero()[:, 0]
     logits = -distance[rows]

@@ -1,4 +1,4 @@
-"""VICReg: views agree, every dimension varies, no two dimensions say the same (Bardes, Ponce & LeCun 2022)."""
+"""VICReg: invariance between views, variance of each dimension, decorrelation (Bardes, Ponce & LeCun 2022)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,25 +10,25 @@ from embodia.perception.self_supervision.views import Views
 
 
 def variance(z: Tensor, least: float = 1.0) -> Tensor:
-    """Mean hinge of each dimension's standard deviation below `least`, z (N, D) (equation 1)."""
+    """Variance term of embeddings z (N, D): mean hinge of the standard deviations below `least` (equation 1)."""
     return F.relu(least - (z.var(0) + 1e-4).sqrt()).mean()
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Sum of squared off-diagonal covariances over D, z (N, D) (equations 3 and 4)."""
+    """Covariance term of embeddings z (N, D): squared off-diagonal covariances, summed, over D (equations 3 and 4)."""
     centred = z - z.mean(0)
     matrix = centred.T @ centred / (len(z) - 1)
     return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
 
 
 class VICReg(JointEmbedding):
-    """Invariance, variance and covariance with the paper's weights.
+    """Invariance, variance and covariance terms with the paper's weights.
 
     Args:
-        encoder: is trained and kept.
-        views: what counts as the same picture.
-        widths: of the expander's layers.
-        weights: of invariance, variance and covariance.
+        encoder: Encoder to train.
+        views: How two views of an image are made.
+        widths: Widths of the expander's layers.
+        weights: Weights of the invariance, variance and covariance terms.
     """
 
     def __init__(

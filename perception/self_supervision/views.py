@@ -1,4 +1,4 @@
-"""Two views of the same thing, from augmentation, from time, or both."""
+"""Pairs of views of an image, from augmentation, time, or both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,23 +13,27 @@ from embodia.perception.self_supervision.augmentation import Augmentation
 
 @dataclass(frozen=True)
 class Views:
-    """What counts as the same: a picture changed at random, or a picture and the one some frames later.
+    """Make two views of an image by augmentation, from two frames of a video, or both.
 
-    Augmentation reads pictures with any batch axes. Time reads rows (T, B, ...) and pairs frame t with t + gap where no
-    episode begins in between (the time-contrastive idea of Sermanet et al. 2018, within one view).
+    Augmentation works on images with any batch axes. Time works on rows (T, B, ...) and pairs frame t with t + gap of
+    the same episode (the time-contrastive idea of Sermanet et al. 2018, within one view).
     """
 
     augmentation: Augmentation | None = field(default_factory=Augmentation)
-    """None leaves pictures as they are; then only time makes views differ."""
+    """Image augmentation. None leaves images unchanged; views then differ only in time."""
     gap: int = 0
-    """Frames between the two views; 0 takes the same frame twice."""
+    """Number of frames between the two views; 0 uses the same frame twice."""
 
     def __post_init__(self) -> None:
         if self.augmentation is None and self.gap == 0:
             raise ValueError("two views of one frame without augmentation are equal; set gap or an augmentation")
 
     def sources(self, encoder: ImageEncoder, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """The pictures (N, C, H, W) that the two views are made of."""
+        """Return the two images (N, C, H, W) from which each pair of views is made.
+
+        Raises:
+            ValueError: If the batch has too few frames for the gap.
+        """
         images, axes = encoder.images(batch["obs"])
         if self.gap == 0:
             return images, images
@@ -40,19 +44,19 @@ class Views:
         return frames[: -self.gap][together], frames[self.gap :][together]
 
     def _same_episode(self, batch: Mapping[str, Any], axes: tuple[int, ...], device: torch.device) -> Tensor:
-        """(T - gap, B): whether frames t and t + gap belong together."""
+        """Return (T - gap, B) bool: whether frames t and t + gap belong to one episode."""
         first = torch.as_tensor(batch["first"], device=device) if "first" in batch else torch.zeros(axes, device=device)
         episode = first.long().cumsum(0)
         same = episode[: -self.gap] == episode[self.gap :]
-        if "mask" in batch:  # behind the end of an episode a piece repeats its last row
+        if "mask" in batch:  # sequences are padded with an episode's last row
             same = same & torch.as_tensor(batch["mask"], device=device)[: -self.gap]
         return same
 
     def pair(self, encoder: ImageEncoder, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Two views (N, C, H, W) of the same N things."""
+        """Return two views (N, C, H, W) of the same N images."""
         one, other = self.sources(encoder, batch)
         return self.change(one), self.change(other)
 
     def change(self, images: Tensor, size: int | None = None) -> Tensor:
-        """One view of each picture."""
+        """Return one view of each image."""
         return images if self.augmentation is None else self.augmentation(images, size)

@@ -1,7 +1,8 @@
-"""Iterative LQR with control limits (Tassa, Mansard & Todorov 2014, "Control-limited DDP"), batched over worlds.
+"""Iterative LQR with control limits (Tassa, Mansard & Todorov 2014, "Control-limited DDP"), batched.
 
-The dynamics are linearised, the costs expanded to second order (their Hessians made positive semidefinite), the box
-quadratic program of each step solved by projected Newton, and the step length chosen by a parallel line search.
+Each iteration linearises the dynamics, expands the costs to second order with positive semidefinite Hessians, solves
+each step's box-constrained quadratic program by projected Newton, and chooses the step length by a parallel line
+search.
 """
 
 from collections.abc import Callable
@@ -21,48 +22,54 @@ STEPS = 0.5 ** torch.arange(8, dtype=torch.float64)
 
 @runtime_checkable
 class Dynamics(Protocol):
-    """What iLQR asks of a model beyond the usual; both differentiable, for one point or any batch."""
+    """What iLQR needs from a model in addition to `WorldModel`; both are differentiable, with any batch axes."""
 
     def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
-        """x (*B, S), u (*B, A) -> next x (*B, S)."""
+        """Return the next x (*B, S) for x (*B, S) and u (*B, A)."""
 
     def features(self, x: Tensor) -> Tensor:
-        """What costs are written in: (*B, S) -> (*B, F)."""
+        """Return the features (*B, F) of x (*B, S) in which costs are expressed."""
 
 
 @runtime_checkable
 class StageCost(Protocol):
-    """What iLQR asks of an objective beyond the usual; both differentiable."""
+    """What iLQR needs from an objective in addition to `Objective`. Both methods are differentiable."""
 
     def stage(self, x: Tensor, u: Tensor) -> Tensor:
-        """Running cost (*B,) of features (*B, F) and action (*B, A)."""
+        """Return the running cost (*B,) of features (*B, F) and actions (*B, A)."""
 
     def final(self, x: Tensor) -> Tensor:
-        """Cost (*B,) of the last state's features."""
+        """Return the cost (*B,) of the last state's features (*B, F)."""
 
 
 @dataclass(frozen=True)
 class ILQR:
-    """Needs a model with `Dynamics` and an objective with a `StageCost`."""
+    """Iterative LQR. It needs a model with `Dynamics` and an objective with `StageCost`."""
 
     action_space: spaces.Space
+    """Action space: a bounded Box (A,)."""
     horizon: int = 50
-    """Steps of a plan."""
+    """Number of steps of a plan."""
     iterations: int = 50
-    """Improvements at most."""
+    """Maximum number of iterations."""
     tolerance: float = 1e-6
-    """Relative improvement of the cost below which a world is finished."""
+    """Relative cost improvement at which an environment has converged."""
     warm_start: bool = True
-    """Begin from the last plan, one step later."""
+    """Start from the previous plan, shifted by one step."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state {"x": (B, S)} -> locally optimal actions (B, H, A) inside the action bounds."""
+        """Return locally optimal actions (B, H, A) within the action bounds for states {"x": (B, S)}.
+
+        Raises:
+            TypeError: If the model lacks `Dynamics` or the objective lacks `StageCost`.
+            ValueError: If the action space is unbounded.
+        """
         if not isinstance(model, Dynamics):
             name = type(model).__name__
-            raise TypeError(f"iLQR needs `dynamics` and `features`, which {name} does not offer; take CEM or MPPI")
+            raise TypeError(f"iLQR needs `dynamics` and `features`, which {name} does not have; use CEM or MPPI")
         if not isinstance(objective, StageCost):
             name = type(objective).__name__
-            raise TypeError(f"iLQR needs `stage` and `final`, which {name} does not offer; take CEM or MPPI")
+            raise TypeError(f"iLQR needs `stage` and `final`, which {name} does not have; use CEM or MPPI")
         x0 = state["x"].double()
         low, high = (bound.double() for bound in bounds(self.action_space))
         if carry:
@@ -74,7 +81,7 @@ class ILQR:
 
 
 class Solver:
-    """One optimal control problem; every tensor has the worlds first."""
+    """One optimal control problem. The first axis of every tensor is the environment."""
 
     def __init__(self, model: Dynamics, objective: StageCost, low: Tensor, high: Tensor):
         self.dynamics = model.dynamics
@@ -83,6 +90,7 @@ class Solver:
         self.low, self.high = low, high
 
     def solve(self, x0: Tensor, u: Tensor, iterations: int, tolerance: float) -> Tensor:
+        """Improve actions u (B, T, A) from initial states x0 (B, S)."""
         x, cost = self.rollout(x0, u)
         damping = torch.full_like(cost, 1e-6)
         for _ in range(iterations):
@@ -99,7 +107,7 @@ class Solver:
         return u
 
     def rollout(self, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T + 1, S) and cost (B,)."""
+        """Return states (B, T + 1, S) and cost (B,) of actions u (B, T, A)."""
         states = [x0]
         for t in range(u.shape[1]):
             states.append(self.dynamics(states[-1], u[:, t]))
@@ -107,10 +115,11 @@ class Solver:
         return x, self.cost(x, u)
 
     def cost(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the total cost (*B,) of states (*B, T + 1, S) and actions (*B, T, A)."""
         return self.stage(x[..., :-1, :], u).sum(-1) + self.final(x[..., -1, :])
 
     def backward(self, x: Tensor, u: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
-        """Open-loop changes k (B, T, A) and feedback gains (B, T, A, S)."""
+        """Return open-loop changes k (B, T, A) and feedback gains (B, T, A, S)."""
         s, horizon = x.shape[-1], u.shape[1]
         xu = torch.cat([x[:, :-1], u], -1)  # (B, T, S + A)
         fz = batched(jacrev(lambda z: self.dynamics(z[:s], z[s:])), xu)  # (B, T, S, S + A)
@@ -136,7 +145,7 @@ class Solver:
         return torch.stack(ks[::-1], 1), torch.stack(gains[::-1], 1)
 
     def line_search(self, x: Tensor, u: Tensor, k: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best of several step lengths, all rolled out at once as (L, B, ...)."""
+        """Return the best of several step lengths, all rolled out at once as (L, B, ...)."""
         steps = STEPS[:, None, None]
         state = x[:, 0].expand(len(STEPS), *x[:, 0].shape)
         states, actions = [state], []
@@ -153,7 +162,7 @@ class Solver:
 
 
 def box_qp(h: Tensor, g: Tensor, low: Tensor, high: Tensor, iterations: int = 10) -> tuple[Tensor, Tensor]:
-    """min 1/2 d'Hd + g'd inside [low, high] by projected Newton. Returns d (B, A) and the free coordinates (B, A)."""
+    """Minimise 1/2 d'Hd + g'd within [low, high] by projected Newton. Returns d (B, A) and its free coordinates."""
     d = torch.zeros_like(g).clamp(low, high)
     free = torch.ones_like(g, dtype=torch.bool)
     for _ in range(iterations):
@@ -165,23 +174,23 @@ def box_qp(h: Tensor, g: Tensor, low: Tensor, high: Tensor, iterations: int = 10
 
 
 def masked(h: Tensor, free: Tensor) -> Tensor:
-    """H on the free coordinates, the identity on the clamped ones."""
+    """Return H on the free coordinates and the identity on the clamped ones."""
     both = free[..., :, None] & free[..., None, :]
     return torch.where(both, h, torch.diag_embed((~free).to(h.dtype)))
 
 
 def positive(matrix: Tensor) -> Tensor:
-    """The nearest positive semidefinite matrix: negative eigenvalues become zero."""
+    """Return the nearest positive semidefinite matrix, with negative eigenvalues set to zero."""
     values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
     return vectors @ torch.diag_embed(values.clamp_min(0)) @ vectors.mT
 
 
 def product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """(*B, M, N) times (*B, N)."""
+    """Multiply matrices (*B, M, N) by vectors (*B, N)."""
     return (matrix @ vector[..., None])[..., 0]
 
 
 def batched(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Apply a function of one point to all of (*B, N)."""
+    """Apply a function of one point (N,) to points (*B, N)."""
     flat = vmap(function)(points.reshape(-1, points.shape[-1]))
     return flat.reshape(*points.shape[:-1], *flat.shape[1:])

@@ -1,4 +1,4 @@
-"""Linear quadratic regulator: the Riccati recursion with affine terms (Bertsekas, Dynamic Programming, vol. 1, 4.1)."""
+"""Linear quadratic regulator: Riccati recursion with affine terms (Bertsekas, Dynamic Programming, vol. 1, 4.1)."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,22 @@ from embodia.planners.search.objective import Quadratic
 def riccati(
     a: Tensor, b: Tensor, offset: Tensor, q: Tensor, r: Tensor, qf: Tensor, horizon: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gains of min sum z'Qz + u'Ru + z_T'Qf z_T under z' = A z + B u + offset, first step first.
+    """Solve min sum z'Qz + u'Ru + z_T'Qf z_T subject to z' = A z + B u + offset.
 
-    a (*B, S, S), b (*B, S, A), offset (*B, S) -> K (T, *B, A, S), k (T, *B, A) with u = K z + k, and P_0 (*B, S, S),
-    the Hessian of half the cost to go from the first state. Joseph form, so P stays symmetric.
+    The recursion is in Joseph form, so P stays symmetric.
+
+    Args:
+        a: A (*B, S, S).
+        b: B (*B, S, A).
+        offset: Constant term (*B, S).
+        q: Q (S, S).
+        r: R (A, A).
+        qf: Qf (S, S).
+        horizon: Number of steps T.
+
+    Returns:
+        Gains K (T, *B, A, S) and terms k (T, *B, A) with u = K z + k, first step first, and P_0 (*B, S, S), the Hessian
+        of half the cost to go from the first state.
     """
     p, linear = qf.expand(a.shape), torch.zeros_like(offset)
     gains, terms = [], []
@@ -36,16 +48,21 @@ def riccati(
 
 @dataclass(frozen=True)
 class LQR:
-    """The exact optimum of a quadratic objective on a linear system, without action limits."""
+    """Exact optimum of a quadratic objective on a linear system, without action limits."""
 
     horizon: int = 50
+    """Number of steps of a plan."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state {"x": (B, S)} -> actions (B, H, A). Raises TypeError on other models and objectives."""
+        """Return actions (B, H, A) for states {"x": (B, S)}.
+
+        Raises:
+            TypeError: If the model is not a LinearSystem or the objective is not Quadratic.
+        """
         if not isinstance(model, LinearSystem) or not isinstance(objective, Quadratic):
             raise TypeError(
                 f"LQR solves Quadratic objectives on a LinearSystem, not {type(objective).__name__} on "
-                f"{type(model).__name__}; for those take iLQR"
+                f"{type(model).__name__}; for those use iLQR"
             )
         target = objective.target
         offset = model.a @ target + model.c - target

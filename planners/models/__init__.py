@@ -1,1 +1,1 @@
-"""World models, learned and analytic, and what they are made of."""
+"""World models, learned and analytic, and their building blocks."""

@@ -1,4 +1,4 @@
-"""Actions as networks take them: classes one-hot, a bounded Box from -1 to 1."""
+"""Encode actions for networks: discrete actions as one-hot vectors, a bounded Box scaled to [-1, 1]."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 
 def action_width(space: spaces.Space[Any]) -> int:
-    """Numbers that an action is fed to a network as.
+    """Return the width of an encoded action.
 
     Raises:
-        TypeError: for action spaces other than Discrete and one-dimensional Box.
+        TypeError: For action spaces other than Discrete and one-dimensional Box.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
@@ -22,14 +22,14 @@ def action_width(space: spaces.Space[Any]) -> int:
 
 
 def encode_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """(*B,) int64 -> one-hot (*B, n); (*B, A) -> floats (*B, A), those of a bounded Box in [-1, 1]."""
+    """Encode actions: (*B,) int64 -> one-hot (*B, n); (*B, A) -> (*B, A) float, in [-1, 1] for a bounded Box."""
     if isinstance(space, spaces.Discrete):
         return F.one_hot(action.long() - int(space.start), int(space.n)).float()
     return unit_action(action.float(), space)
 
 
 def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Actions (*B, A) of a bounded Box in [-1, 1]; of one without bounds, as they are."""
+    """Scale actions (*B, A) of a bounded Box to [-1, 1]. Actions of an unbounded Box are unchanged."""
     assert isinstance(space, spaces.Box)
     if not space.is_bounded():
         return action
@@ -38,5 +38,5 @@ def unit_action(action: Tensor, space: spaces.Space[Any]) -> Tensor:
 
 
 def box_bounds(space: spaces.Box, like: Tensor) -> tuple[Tensor, Tensor]:
-    """low, high (A,) as tensors of the type and device of `like`."""
+    """Return low and high (A,) with the dtype and device of `like`."""
     return torch.as_tensor(space.low).to(like), torch.as_tensor(space.high).to(like)

@@ -1,4 +1,4 @@
-"""Known dynamics as a world model."""
+"""Base class of world models with known dynamics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from embodia.planners import Prediction, State
 
 
 class AnalyticModel:
-    """A known dynamics function as a world model: its state is {"x": (B, S)}, and an observation gives the whole state.
+    """World model with known dynamics. Its state is {"x": (B, S)}, and an observation determines it completely.
 
-    Subclasses say `dynamics` (differentiable, any batch axes), and `features` where costs are better written in
-    something smoother than x (the cosine and sine of an angle), with `from_features`, their inverse.
+    Subclasses define `dynamics`, differentiable and with any batch axes. If costs are better expressed in smoother
+    quantities than x (the cosine and sine of an angle), they also define `features` and its inverse `from_features`.
     """
 
     state_dim: int
@@ -21,22 +21,22 @@ class AnalyticModel:
     observation_key = "state"
 
     def dynamics(self, x: Tensor, u: Tensor) -> Tensor:
-        """x (*B, S), u (*B, A) -> next x (*B, S)."""
+        """Return the next x (*B, S) for x (*B, S) and actions u (*B, A)."""
         raise NotImplementedError("dynamics(x, u) -> next x")
 
     def features(self, x: Tensor) -> Tensor:
-        """What objectives see as `state`: (*B, S) -> (*B, F)."""
+        """Return the features (*B, F) of x (*B, S), which objectives receive as `state`."""
         return x
 
     def from_features(self, seen: Tensor) -> Tensor:
-        """The inverse of `features`: (*B, F) -> (*B, S)."""
+        """Return x (*B, S) for features (*B, F), the inverse of `features`."""
         return seen
 
     def initial(self, n: int) -> State:
         return {"x": torch.zeros(n, self.state_dim, dtype=torch.float64)}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """The observation is x or its features, told apart by their length: nothing of the past is needed."""
+        """Return the state of an observation, which contains x or its features (recognised by their length)."""
         seen = torch.as_tensor(obs[self.observation_key], dtype=state["x"].dtype)
         return {"x": seen if seen.shape[-1] == self.state_dim else self.from_features(seen)}
 
@@ -47,4 +47,4 @@ class AnalyticModel:
         return {"state": self.features(state["x"])}
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        raise TypeError(f"{type(self).__name__} is known exactly; there is nothing to learn")
+        raise TypeError(f"{type(self).__name__} has known dynamics; there is nothing to learn")

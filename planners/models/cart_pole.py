@@ -1,4 +1,4 @@
-"""A pole on a force-driven cart (Barto, Sutton & Anderson 1983), frictionless, to be swung up from hanging."""
+"""Swing-up of a pole on a force-driven cart without friction (Barto, Sutton & Anderson 1983)."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,24 @@ from embodia.planners.models.analytic_model import AnalyticModel
 
 @dataclass
 class CartPole(AnalyticModel):
-    """x = (position [m], velocity [m/s], theta [rad], 0 upright; theta_dot [rad/s]), u = force [N]; RK4."""
+    """Cart-pole dynamics, integrated by RK4.
 
-    gravity: float = 9.8  # [m/s^2]
-    cart_mass: float = 1.0  # [kg]
-    pole_mass: float = 0.1  # [kg]
-    half_length: float = 0.5  # [m]
-    dt: float = 0.04  # [s]
-    max_force: float = 10.0  # [N]
+    x = (position [m], velocity [m/s], theta [rad], 0 upright, theta_dot [rad/s]); u = force [N].
+    """
+
+    gravity: float = 9.8  # gravitational acceleration [m/s^2]
+    cart_mass: float = 1.0  # mass of the cart [kg]
+    pole_mass: float = 0.1  # mass of the pole [kg]
+    half_length: float = 0.5  # half the length of the pole [m]
+    dt: float = 0.04  # duration of an integration step [s]
+    max_force: float = 10.0  # maximum force [N]
     substeps: int = 1
-    """Steps of dt for which an action is held: the controller's period is substeps * dt."""
+    """Number of steps of dt per action: the control period is substeps * dt."""
     state_dim = 4
     action_dim = 1
 
     def derivative(self, x: Tensor, force: Tensor) -> Tensor:
-        """dx/dt of the equations of motion; (*B, 4), (*B,) -> (*B, 4)."""
+        """Return dx/dt (*B, 4) of the equations of motion for x (*B, 4) and forces (*B,)."""
         velocity, theta, omega = x[..., 1], x[..., 2], x[..., 3]
         total = self.cart_mass + self.pole_mass
         sin, cos = theta.sin(), theta.cos()
@@ -41,7 +44,7 @@ class CartPole(AnalyticModel):
         return x
 
     def runge_kutta(self, x: Tensor, force: Tensor) -> Tensor:
-        """One step of dt, fourth order."""
+        """Integrate one step of dt with fourth-order Runge-Kutta."""
         k1 = self.derivative(x, force)
         k2 = self.derivative(x + self.dt / 2 * k1, force)
         k3 = self.derivative(x + self.dt / 2 * k2, force)
@@ -49,7 +52,7 @@ class CartPole(AnalyticModel):
         return x + self.dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
     def energy(self, x: Tensor) -> Tensor:
-        """Kinetic and potential energy [J]; constant without a force."""
+        """Return the kinetic plus potential energy [J], (*B,); it is constant without a force."""
         velocity, theta, omega = x[..., 1], x[..., 2], x[..., 3]
         length, mass = self.half_length, self.pole_mass
         cart = 0.5 * self.cart_mass * velocity.square()
@@ -58,7 +61,7 @@ class CartPole(AnalyticModel):
         return cart + centre + spin + mass * self.gravity * length * theta.cos()
 
     def features(self, x: Tensor) -> Tensor:
-        """(position, velocity, cos theta, sin theta, theta_dot)."""
+        """Return (position, velocity, cos theta, sin theta, theta_dot)."""
         theta = x[..., 2]
         return torch.stack([x[..., 0], x[..., 1], theta.cos(), theta.sin(), x[..., 3]], -1)
 

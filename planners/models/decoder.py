@@ -1,4 +1,4 @@
-"""From a model's features back to observations: what a world model is asked to explain."""
+"""Decoder of a world model: from latent features back to observations."""
 
 import math
 from collections.abc import Mapping
@@ -18,8 +18,18 @@ from embodia.planners.models.two_hot import symexp, symlog
 class Decoder(nn.Module):
     """One head per observation key, chosen by its space.
 
-    Images (uint8 up to 255) by transposed convolutions and squared error, grids of symbols and tokens by
-    cross-entropy, vectors by squared error in symlog space. Errors are summed over an observation, as likelihoods are.
+    Images (uint8 up to 255) use transposed convolutions and squared error, grids of symbols and tokens use
+    cross-entropy, vectors use squared error in symlog space. Errors are summed over an observation, like
+    log-likelihoods.
+
+    Args:
+        space: Observation space to decode.
+        inputs: Width F of the features.
+        units: Width of the hidden layers.
+        depth: Number of channels of the last stage of image heads.
+
+    Raises:
+        TypeError: If no head decodes one of the keys.
     """
 
     def __init__(self, space: spaces.Dict, inputs: int, units: int = 128, depth: int = 16):
@@ -27,19 +37,20 @@ class Decoder(nn.Module):
         self.heads = nn.ModuleDict({key: head_for(key, value, inputs, units, depth) for key, value in space.items()})
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """features (*B, F) -> the most likely observation, each key in the space's own shape and type."""
+        """Return the most likely observation for features (*B, F), each key with the space's shape and dtype."""
         return {key: self.head(key)(features) for key in self.heads}
 
     def loss(self, features: Tensor, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Negative log-likelihood (up to constants) of each key, (*B,)."""
+        """Return the negative log-likelihood (up to constants) of each key, (*B,)."""
         return {key: self.head(key).loss(features, obs[key]) for key in self.heads}
 
     def head(self, key: str) -> "Head":
-        return cast(Head, self.heads[key])  # a ModuleDict forgets the type
+        """Return the head of a key."""
+        return cast(Head, self.heads[key])  # ModuleDict is typed as Module
 
 
 def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth: int) -> "Head":
-    """The head that explains one key. Raises TypeError for a space that no head explains."""
+    """Build the head of one key. Raises TypeError if no head decodes its space."""
     if isinstance(space, spaces.Discrete):
         return Symbols(inputs, units, (), int(space.n))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
@@ -50,23 +61,23 @@ def head_for(key: str, space: spaces.Space[Any], inputs: int, units: int, depth:
         return Image(inputs, depth, space.shape, float(space.low.min()), float(space.high.max()), space.dtype)
     if isinstance(space, spaces.Box):
         return Vector(inputs, units, space.shape)
-    raise TypeError(f"no decoder explains {key!r}, a {type(space).__name__} space; leave that key out")
+    raise TypeError(f"no decoder reads {key!r}, a {type(space).__name__} space; remove this key from the observations")
 
 
 class Head(nn.Module):
-    """Explains one key of an observation from features (*B, F)."""
+    """Decoder of one observation key from features (*B, F)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """The most likely value (*B, *shape)."""
+        """Return the most likely value (*B, *shape)."""
         raise NotImplementedError("forward(features) -> (*B, *shape)")
 
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
-        """Negative log-likelihood (*B,) of target (*B, *shape), up to constants."""
+        """Return the negative log-likelihood (*B,) of target (*B, *shape), up to constants."""
         raise NotImplementedError("loss(features, target) -> (*B,)")
 
 
 class Symbols(Head):
-    """Whole numbers 0..classes-1 in any shape."""
+    """Integers 0..classes-1 of any shape, by cross-entropy."""
 
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...], classes: int):
         super().__init__()
@@ -74,7 +85,7 @@ class Symbols(Head):
         self.net = mlp(inputs, (units,), math.prod(shape) * classes, rms_layer)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(*B, *shape, classes)."""
+        """Return logits (*B, *shape, classes)."""
         return self.net(features).unflatten(-1, (*self.shape, self.classes))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -87,7 +98,7 @@ class Symbols(Head):
 
 
 class Vector(Head):
-    """Real numbers of any size, in symlog space."""
+    """Real numbers of any magnitude, by squared error in symlog space."""
 
     def __init__(self, inputs: int, units: int, shape: tuple[int, ...]):
         super().__init__()
@@ -103,7 +114,7 @@ class Vector(Head):
 
 
 class Image(Head):
-    """(H, W, C) pictures between two values, by transposed convolutions from a small grid."""
+    """Images (H, W, C) with values in [low, high], by transposed convolutions from a small grid."""
 
     def __init__(
         self,
@@ -127,7 +138,7 @@ class Image(Head):
         self.net = nn.Sequential(*layers)
 
     def unit(self, features: Tensor) -> Tensor:
-        """(*B, H, W, C) in [0, 1]."""
+        """Return images (*B, H, W, C) in [0, 1]."""
         flat = self.start(features).reshape(-1, self.start.out_features)
         grid = self.net(flat.unflatten(-1, (-1, *self.grid)))[..., : self.shape[0], : self.shape[1]]
         return torch.sigmoid(grid).movedim(1, -1).reshape(*features.shape[:-1], *self.shape)

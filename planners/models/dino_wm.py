@@ -1,11 +1,11 @@
-"""DINO-WM: a world model over frozen patch features (Zhou et al. 2024, "World models on pre-trained visual features").
+"""DINO-WM: a world model of frozen patch features (Zhou et al. 2024, "World models on pre-trained visual features").
 
 z_t = encoder(o_t), frozen                                         patch tokens (N, D)
 z_{t+1} = z_t + f(z_{t-H+1..t}, a_{t-H+1..t})                      a transformer, causal over frames
 loss: || z_{t+1} - encoder(o_{t+1}) ||^2, teacher-forced
 
-Each token carries its frame's action, embedded and concatenated as in the paper; the embedding also scales and shifts
-the norms of every block, which learns sooner on a small budget. Nothing is decoded to learn or to plan.
+As in the paper, the embedded action of each frame is concatenated to its tokens. It also scales and shifts the norms of
+every block, which speeds up learning on a small budget. Training and planning need no decoder.
 """
 
 from collections.abc import Mapping
@@ -26,28 +26,40 @@ from embodia.planners.models.decoder import Decoder
 
 @dataclass(frozen=True)
 class DINOWMConfig:
-    """Sizes for a CPU; the paper's are history 3, dim 384, depth 6, 16 heads, 10 numbers per action."""
+    """DINO-WM (Zhou et al. 2024) at a size for CPUs. The paper uses history 3, dim 384, depth 6, num_heads 16,
+    action_dim 10.
+    """
 
     history: int = 1
-    """Frames that the predictor sees."""
+    """Number of frames that the predictor sees."""
     dim: int = 96
     """Width of the predictor."""
     depth: int = 3
+    """Number of transformer blocks of the predictor."""
     num_heads: int = 4
+    """Number of attention heads of the predictor."""
     action_dim: int = 32
-    """Numbers that an action is embedded as; the paper's are 10."""
+    """Width of the action embedding."""
     decoder: bool = False
-    """Whether a decoder learns beside, from detached tokens, to show what is imagined."""
+    """Also train a decoder, from detached tokens, to visualise what the model imagines."""
 
 
 class DINOWM(nn.Module):
-    """A `WorldModel`. State {"tokens": (*B, H, N, D), "actions": (*B, H - 1, A), "age": (*B,) frames seen, at most H}.
+    """World model of frozen patch features.
+
+    State: {"tokens": (*B, H, N, D), "actions": (*B, H - 1, A), "age": (*B,) number of frames seen, at most H}.
 
     Args:
-        space: the observations that the encoder reads.
-        action_space: Discrete or a Box (A,).
-        encoder: gives tokens (*B, N, D); it is frozen.
-        config: sizes.
+        space: Observation space of the encoder.
+        action_space: Discrete, or a Box (A,).
+        encoder: Encoder with tokens (*B, N, D). It is frozen.
+        config: Configuration of the model.
+
+    Raises:
+        TypeError: For other action spaces.
+
+    Source:
+        Zhou et al. 2024, section 3.
     """
 
     def __init__(
@@ -92,17 +104,19 @@ class DINOWM(nn.Module):
         return self.push(state, after, encoded)
 
     def predict(self, state: State) -> Prediction:
-        """tokens (*B, N, D) of the newest frame."""
+        """Return the tokens (*B, N, D) of the newest frame."""
         return {"tokens": state["tokens"][..., -1, :, :]}
 
     def decode(self, state: State) -> dict[str, Tensor]:
-        """The observation that the newest tokens stand for. Raises TypeError without a decoder."""
+        """Decode the newest tokens to an observation. Raises TypeError without a decoder."""
         if self.decoder is None:
-            raise TypeError("this DINO-WM has no decoder; train one with --agent.model.decoder to see what it imagines")
+            raise TypeError(
+                "this DINO-WM has no decoder; train it with --agent.model.decoder to decode its predictions"
+            )
         return self.decoder(self.predict(state)["tokens"].flatten(-2))
 
     def push(self, state: State, tokens: Tensor, action: Tensor) -> State:
-        """A new frame and the action that led to it; the oldest frame is forgotten."""
+        """Append a frame and the action that led to it; drop the oldest frame."""
         return {
             "tokens": torch.cat([state["tokens"][..., 1:, :, :], tokens[..., None, :, :]], -3),
             "actions": torch.cat([state["actions"], action[..., None, :]], -2)[..., 1:, :],
@@ -111,15 +125,24 @@ class DINOWM(nn.Module):
 
     @torch.no_grad()
     def encode(self, obs: Mapping[str, Any]) -> Tensor:
-        """(*B, N, D)."""
+        """Return the encoder's tokens (*B, N, D), without gradients."""
         return self.encoder(obs)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """(*B, action_dim), as `actions.encode_action`."""
+        """Encode actions as `actions.encode_action` does, (*B, A)."""
         return encode_action(action, self.action_space)
 
     def advance(self, tokens: Tensor, actions: Tensor, age: Tensor) -> Tensor:
-        """The frame after each: tokens (M, H, N, D), actions (M, H, A), newest `age` (M,) frames -> (M, H, N, D)."""
+        """Predict the frame after each frame.
+
+        Args:
+            tokens: Tokens (M, H, N, D).
+            actions: Encoded actions (M, H, A).
+            age: Number of valid frames, counted from the newest (M,).
+
+        Returns:
+            Tokens (M, H, N, D), each one frame later.
+        """
         m, h, n, _ = tokens.shape
         acted = self.act(actions)[:, :, None].expand(-1, -1, n, -1)
         condition = acted.flatten(1, 2)
@@ -130,7 +153,7 @@ class DINOWM(nn.Module):
         return tokens + self.leave(x).view(m, h, n, -1)
 
     def mask(self, age: Tensor, h: int) -> Tensor:
-        """(M, 1, H N, H N), True where a token may look: at its own frame and at earlier ones that were seen."""
+        """Attention mask (M, 1, H N, H N): True for tokens of the same frame and of earlier valid frames."""
         frame = torch.arange(h, device=age.device)
         seen = frame >= h - age[:, None]  # (M, H)
         allowed = (frame[:, None] > frame) & seen[:, None] | torch.eye(h, dtype=torch.bool, device=age.device)
@@ -138,7 +161,11 @@ class DINOWM(nn.Module):
         return allowed.repeat_interleave(n, 1).repeat_interleave(n, 2)[:, None]
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """rows (T, B, ...), T > history -> scalar, and what it is made of."""
+        """Compute the loss of rows (T, B, ...), T > history.
+
+        Returns:
+            The scalar loss, and its terms to log.
+        """
         tokens = self.encode(batch["obs"])
         total, numbers = self.loss_of(tokens, self.encode_action(batch["action"]), batch["first"])
         if self.decoder is not None:
@@ -148,16 +175,24 @@ class DINOWM(nn.Module):
         return total, numbers
 
     def loss_of(self, tokens: Tensor, actions: Tensor, first: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Tokens (T, B, N, D), encoded actions (T, B, A), first (T, B): every window of the history's length.
+        """Compute the loss over every window of the history's length.
 
-        Windows see a random number of their newest frames, as at the beginning of an episode; none looks or is asked
-        beyond an episode.
+        Each window uses a random number of its newest frames, as at the start of an episode. Neither inputs nor targets
+        cross the border of an episode.
+
+        Args:
+            tokens: Tokens (T, B, N, D).
+            actions: Encoded actions (T, B, A).
+            first: Starts of episodes (T, B).
+
+        Returns:
+            The scalar loss; the loss, and its ratio to the loss of predicting no change, to log.
         """
         h, steps = self.config.history, len(tokens)
-        since = torch.zeros_like(first, dtype=torch.int64)  # rows of the same episode up to this one
+        since = torch.zeros_like(first, dtype=torch.int64)  # number of rows of the episode up to this one
         for t in range(steps):
             since[t] = 1 if t == 0 else torch.where(first[t].bool(), 1, since[t - 1] + 1)
-        windows = range(h - 1, steps - 1)  # by their last frame
+        windows = range(h - 1, steps - 1)  # index of the last frame
         past = torch.cat([tokens[t - h + 1 : t + 1].transpose(0, 1) for t in windows])
         acted = torch.cat([actions[t - h + 1 : t + 1].transpose(0, 1) for t in windows])
         after = torch.cat([tokens[t - h + 2 : t + 2].transpose(0, 1) for t in windows])
@@ -173,7 +208,7 @@ class DINOWM(nn.Module):
 
 
 class Block(nn.Module):
-    """Masked multi-head attention and an MLP, each behind a norm that the action scales and shifts, and added after."""
+    """Transformer block with masked attention and an MLP; the action scales and shifts the norm before each of them."""
 
     def __init__(self, dim: int, num_heads: int, condition: int):
         super().__init__()
@@ -186,7 +221,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor | None) -> Tensor:
-        """x (M, S, dim), condition (M, S, A), mask (M, 1, S, S) bool or None."""
+        """Return x (M, S, dim) after the block, for condition (M, S, A) and mask (M, 1, S, S) bool or None."""
         scale1, shift1, scale2, shift2 = self.modulate(condition).chunk(4, -1)
         inside = self.norm(x) * (1 + scale1) + shift1
         q, k, v = self.qkv(inside).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)

@@ -1,4 +1,4 @@
-"""A known map of free and occupied cells as a world model: small enough to plan in exactly."""
+"""A known map of free and occupied cells as a world model, small enough for exact planning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,18 @@ MOVES = torch.tensor([[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [1, -1], [-1, -1
 
 
 class GridMap:
-    """Moves between free cells; a move into an obstacle or off the map stays. The goal ends the episode.
+    """Moves between free cells. A move into an obstacle or off the map has no effect. The goal ends the episode.
 
-    State {"cell": (B, 2) int64 row and column}. Reward is minus the length of the move (1, or sqrt 2 on a diagonal),
-    0 at the goal.
+    State: {"cell": (B, 2) int64, row and column}. The reward is minus the length of the move (1, or sqrt 2 for a
+    diagonal), and 0 at the goal.
+
+    Args:
+        free: Free cells (H, W).
+        goal: (row, column) of the goal.
+        diagonal: Also allow the four diagonal moves.
+
+    Raises:
+        ValueError: If the goal is not a free cell.
     """
 
     def __init__(self, free: Tensor, goal: tuple[int, int], diagonal: bool = False):
@@ -48,30 +56,30 @@ class GridMap:
         return {"reward": state["reward"], "cont": (~done).double(), "state": state["cell"].double()}
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        raise TypeError("a GridMap is known exactly; there is nothing to learn")
+        raise TypeError("GridMap has known dynamics; there is nothing to learn")
 
     def key(self, state: State) -> tuple[int, ...]:
-        """What tells one state from another, for search; a state of one world."""
+        """Return a key that identifies the state of one environment, for search."""
         return tuple(state["cell"][0].tolist())
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The whole Markov decision process: outcome (S, A, 1) int64, probability (S, A, 1), reward, cont (S, A)."""
+        """Return the whole Markov decision process: outcome, probability (S, A, 1), reward and cont (S, A)."""
         height, width = self.free.shape
         cells = torch.cartesian_prod(torch.arange(height), torch.arange(width))  # (S, 2)
         count = len(self.moves)
         state = {"cell": cells.repeat_interleave(count, 0), "reward": torch.zeros(len(cells) * count)}
         after = self.imagine(state, torch.arange(count).repeat(len(cells)))
         outcome = (after["cell"][:, 0] * width + after["cell"][:, 1]).view(-1, count, 1)
-        # Nobody stands in an obstacle; as a state it ends at once, so that every value is finite.
+        # Obstacles are unreachable states. They end the episode, so that every value is finite.
         cont = self.predict(after)["cont"].view(-1, count) * self.free.reshape(-1, 1)
         return outcome, torch.ones_like(outcome, dtype=torch.float64), after["reward"].view(-1, count), cont
 
     def state_index(self, state: State) -> Tensor:
-        """(B,) the row of each world's state in `transitions`."""
+        """Return the row (B,) of each environment's state in `transitions`."""
         return state["cell"][:, 0] * self.free.shape[1] + state["cell"][:, 1]
 
     def remaining(self, state: State) -> float:
-        """An admissible cost to go for A*: the octile or Manhattan distance."""
+        """Return an admissible cost to go for A*: the octile or Manhattan distance."""
         distance = (state["cell"][0] - self.goal).abs().double()
         if len(self.moves) == 4:
             return float(distance.sum())

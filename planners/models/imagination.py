@@ -1,4 +1,4 @@
-"""Roll a model forward under a plan: the one place where a planner touches a model."""
+"""Roll a model forward under a plan."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,15 @@ from embodia.planners.models.state import stack
 
 
 def imagine_plan(model: WorldModel, state: State, actions: Tensor) -> Prediction:
-    """Predictions after each of the plan's actions. state (B, ...), actions (B, T, ...) -> each (B, T, ...).
+    """Predict the futures of plans.
 
-    A model that knows values adds that of the last state, `value` (B,).
+    Args:
+        model: World model.
+        state: Initial state (B, ...).
+        actions: Plans (B, T, ...).
+
+    Returns:
+        Predictions after each action, (B, T, ...). A model with values adds `value` (B,) of the last state.
     """
     predictions = []
     for t in range(actions.shape[1]):
@@ -21,10 +27,11 @@ def imagine_plan(model: WorldModel, state: State, actions: Tensor) -> Prediction
 
 
 def world_noise(seed: int, calls: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal noise (B, *shape), a function of (seed, calls[b]) alone.
+    """Return standard normal noise (B, *shape) that depends only on (seed, calls[b]).
 
-    A planner keeps no generator: its draws depend on how often it planned for that world, not on which other worlds
-    are planned beside it, so an evaluation does not change with the number of worlds, and resumes exactly.
+    Planners keep no random generator. Their noise depends on the number of plans made for an environment, not on the
+    other environments of the batch. Evaluations are therefore independent of the number of environments and resume
+    exactly.
     """
     drawn: dict[int, Tensor] = {}
     for call in set(calls.tolist()):

@@ -1,4 +1,4 @@
-"""The ego vehicle as a differentiable world model: nuPlan's kinematic bicycle, its features relative to a lane."""
+"""The ego vehicle as a differentiable world model: nuPlan's kinematic bicycle with lane-relative features."""
 
 import torch
 from torch import Tensor
@@ -13,15 +13,16 @@ from embodia.planners.models.analytic_model import AnalyticModel
 
 
 class KinematicBicycle(AnalyticModel):
-    """x = (x [m], y [m], heading [rad], speed [m/s], acceleration [m/s^2], steering [rad]) of the rear axle;
-    u = (commanded acceleration [m/s^2], commanded steering rate [rad/s]), which are followed with first-order lags.
+    """Kinematic bicycle with first-order lags, like `embodia.envs.driving.vehicle.bicycle.bicycle_step` without heading
+    wrap.
 
-    The same step as `embodia.envs.driving.vehicle.bicycle.bicycle_step`, but that headings are not wrapped.
+    x = (x [m], y [m], heading [rad], speed [m/s], acceleration [m/s^2], steering [rad]) of the rear axle. u =
+    (commanded acceleration [m/s^2], commanded steering rate [rad/s]).
 
     Args:
-        lane: centre line (M, 2) [m], M > 1. With it `features` are (distance left of the lane [m], heading relative to
-            it [rad], speed, acceleration, steering), so that a `Quadratic` objective follows any lane; without it x.
-        dt: of one step [s].
+        lane: Centre line (M, 2) [m], M > 1. With a lane, `features` are (distance to the left of the lane [m], heading
+            relative to it [rad], speed, acceleration, steering), so a `Quadratic` objective can follow it. None uses x.
+        dt: Duration of a step [s].
     """
 
     state_dim = 6
@@ -52,7 +53,9 @@ class KinematicBicycle(AnalyticModel):
         return torch.cat([torch.stack([offset, error], -1), x[..., 3:]], -1)
 
     def to_lane(self, position: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance left of the lane's nearest segment [m] and heading relative to it [rad], each (*B,)."""
+        """Return the distance to the left of the lane's nearest segment [m] and the heading relative to it [rad], each
+        (*B,).
+        """
         assert self.lane is not None
         start, along = self.lane[:-1].to(position), self.lane.diff(dim=0).to(position)  # (M - 1, 2)
         length = along.norm(dim=-1)

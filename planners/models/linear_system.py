@@ -7,7 +7,7 @@ from embodia.planners.models.analytic_model import AnalyticModel
 
 
 class LinearSystem(AnalyticModel):
-    """A (S, S), B (S, A), c (S,)."""
+    """Linear system with A (S, S), B (S, A) and c (S,); c defaults to 0."""
 
     def __init__(self, a: Tensor, b: Tensor, c: Tensor | None = None):
         self.a, self.b = a, b

@@ -1,21 +1,25 @@
-"""What DreamerV3's networks are made of: RMS-normalised layers and a block-diagonal GRU (Hafner et al. 2023)."""
+"""Building blocks of DreamerV3's networks: RMS-normalised layers and a block-diagonal GRU (Hafner et al. 2023)."""
 
 import torch
 from torch import Tensor, nn
 
 
 def rms_layer(inputs: int, outputs: int) -> nn.Sequential:
-    """Linear, RMSNorm, SiLU: the hidden layer of DreamerV3's networks."""
+    """Build Linear, RMSNorm and SiLU, the hidden layer of DreamerV3's networks."""
     return nn.Sequential(nn.Linear(inputs, outputs), nn.RMSNorm(outputs, eps=1e-4), nn.SiLU())
 
 
 class BlockLinear(nn.Module):
-    """A linear map with a block-diagonal matrix: (*B, inputs) -> (*B, outputs)."""
+    """Linear layer with a block-diagonal matrix: (*B, inputs) -> (*B, outputs).
+
+    Raises:
+        ValueError: If `blocks` does not divide `inputs` and `outputs`.
+    """
 
     def __init__(self, inputs: int, outputs: int, blocks: int):
         super().__init__()
         if inputs % blocks or outputs % blocks:
-            raise ValueError(f"{inputs} inputs and {outputs} outputs do not divide into {blocks} blocks")
+            raise ValueError(f"blocks={blocks} must divide {inputs} inputs and {outputs} outputs")
         bound = (blocks / inputs) ** 0.5
         self.weight = nn.Parameter(torch.empty(blocks, inputs // blocks, outputs // blocks).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -26,7 +30,9 @@ class BlockLinear(nn.Module):
 
 
 class BlockGRU(nn.Module):
-    """The recurrent core of DreamerV3: each block sees its own memory and all inputs; the update gate starts closed."""
+    """Recurrent core of DreamerV3: each block sees its own memory and all inputs. The update gate is biased to keep
+    memory.
+    """
 
     def __init__(self, memory: int, inputs: tuple[int, ...], units: int, blocks: int):
         super().__init__()
@@ -38,7 +44,7 @@ class BlockGRU(nn.Module):
         self.gates = BlockLinear(memory, 3 * memory, blocks)
 
     def forward(self, h: Tensor, *inputs: Tensor) -> Tensor:
-        """h (*B, memory), inputs (*B, i) -> next h (*B, memory)."""
+        """Return the next memory (*B, memory) for memory h (*B, memory) and inputs (*B, i)."""
         seen = [self.recall(h), *(embed(x) for embed, x in zip(self.embed, inputs, strict=True))]
         shared = torch.cat(seen, -1)[..., None, :].expand(*h.shape[:-1], self.blocks, -1)
         blocks = torch.cat([h.unflatten(-1, (self.blocks, -1)), shared], -1).flatten(-2)

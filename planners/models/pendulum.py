@@ -10,16 +10,19 @@ from embodia.planners.models.analytic_model import AnalyticModel
 
 @dataclass
 class Pendulum(AnalyticModel):
-    """x = (theta [rad], 0 upright; theta_dot [rad/s]), u = torque [N m], semi-implicit Euler."""
+    """Pendulum dynamics, integrated by semi-implicit Euler.
 
-    gravity: float = 10.0  # [m/s^2]
-    mass: float = 1.0  # [kg]
-    length: float = 1.0  # [m]
-    dt: float = 0.05  # [s]
-    max_torque: float = 2.0  # [N m]
-    max_speed: float = 8.0  # [rad/s]
+    x = (theta [rad], 0 upright, theta_dot [rad/s]); u = torque [N m].
+    """
+
+    gravity: float = 10.0  # gravitational acceleration [m/s^2]
+    mass: float = 1.0  # mass of the rod [kg]
+    length: float = 1.0  # length of the rod [m]
+    dt: float = 0.05  # duration of an integration step [s]
+    max_torque: float = 2.0  # maximum torque [N m]
+    max_speed: float = 8.0  # maximum angular speed [rad/s]
     substeps: int = 1
-    """Steps of dt for which an action is held: the controller's period is substeps * dt."""
+    """Number of steps of dt per action: the control period is substeps * dt."""
     state_dim = 2
     action_dim = 1
 
@@ -34,7 +37,7 @@ class Pendulum(AnalyticModel):
         return torch.stack([theta, speed], -1)
 
     def features(self, x: Tensor) -> Tensor:
-        """(cos theta, sin theta, theta_dot)."""
+        """Return (cos theta, sin theta, theta_dot)."""
         return torch.stack([x[..., 0].cos(), x[..., 0].sin(), x[..., 1]], -1)
 
     def from_features(self, seen: Tensor) -> Tensor:

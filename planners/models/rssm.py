@@ -1,9 +1,9 @@
-"""The recurrent state-space model of DreamerV3 (Hafner et al. 2023): a world model that learns in latent space.
+"""DreamerV3's recurrent state-space model (RSSM), a world model in latent space (Hafner et al. 2023).
 
-h_t = f(h_{t-1}, z_{t-1}, a_{t-1})        recurrent
-z_t ~ q(z | h_t, x_t)                     posterior, sees the observation
-z_t ~ p(z | h_t)                          prior, does not: imagination
-from (h_t, z_t): the observation, the reward that came with it, whether the episode goes on
+h_t = f(h_{t-1}, z_{t-1}, a_{t-1})        recurrent state
+z_t ~ q(z | h_t, x_t)                     posterior, with the observation
+z_t ~ p(z | h_t)                          prior, without it: imagination
+from (h_t, z_t): the observation, the reward that came with it, whether the episode continues
 """
 
 from collections.abc import Mapping
@@ -27,33 +27,45 @@ from embodia.planners.models.two_hot import TwoHot
 
 @dataclass(frozen=True)
 class RSSMConfig:
-    """Sizes and loss scales; the defaults are near the paper's 1M model, the scales are the paper's."""
+    """RSSM of DreamerV3 (Hafner et al. 2023). Sizes are near the paper's 1M model; the loss scales are the paper's."""
 
     deter: int = 256
     """Width of the recurrent state h."""
     stoch: int = 16
-    """Categorical variables in z."""
+    """Number of categorical variables in z."""
     classes: int = 16
-    """Classes of each."""
+    """Number of classes of each categorical variable."""
     units: int = 128
+    """Width of the hidden layers."""
     blocks: int = 8
-    """Of the block-diagonal GRU."""
+    """Number of blocks of the block-diagonal GRU."""
     depth: int = 16
-    """Channels of the image decoder's last stage."""
+    """Number of channels of the image decoder's last stage."""
     unimix: float = 0.01
-    """Share of a uniform distribution in every categorical: keeps the KL finite."""
+    """Weight of a uniform distribution mixed into every categorical, which keeps the KL finite."""
     free_nats: float = 1.0
-    """KL below this is not penalised; per time step, after summing over the variables."""
+    """KL below this value is not penalised [nat]; per time step, summed over the variables."""
     dyn_scale: float = 1.0
+    """Weight of the dynamics loss, which trains the prior."""
     rep_scale: float = 0.1
+    """Weight of the representation loss, which trains the posterior."""
     discount_horizon: float = 333.0
-    """The continuation head learns (1 - terminal)(1 - 1/horizon): the discount is part of the model."""
+    """The continuation head learns (1 - terminal)(1 - 1 / discount_horizon), so the model includes the discount."""
 
 
 class RSSM(nn.Module):
-    """A `WorldModel`. State {"deter": (*B, D), "stoch": (*B, S, C)}; its `features` are both, flat.
+    """World model with a recurrent and a stochastic latent state, on top of any encoder.
 
-    Built on any encoder. Actions are one-hot inside where the space is Discrete, floats of Box size otherwise.
+    State: {"deter": (*B, D), "stoch": (*B, S, C)}. `features` concatenates both. Discrete actions are one-hot inside.
+
+    Args:
+        space: Observation space to decode.
+        action_space: Discrete, or a Box (A,).
+        encoder: Encoder of the observations; it is trained with the model.
+        config: Configuration of the model.
+
+    Raises:
+        TypeError: For other action spaces.
     """
 
     def __init__(
@@ -63,7 +75,6 @@ class RSSM(nn.Module):
         encoder: Encoder,
         config: RSSMConfig | None = None,
     ):
-        """Raises TypeError for action spaces other than Discrete and one-dimensional Box."""
         super().__init__()
         c = self.config = config or RSSMConfig()
         self.action_space, self.encoder = action_space, encoder
@@ -83,7 +94,7 @@ class RSSM(nn.Module):
         return {"deter": like.new_zeros(n, c.deter), "stoch": like.new_zeros(n, c.stoch, c.classes)}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """Fold in one observation; `action` led to it, and where `first`, state and action are forgotten."""
+        """Update the state with one observation. `action` led to it; where `first`, state and action are ignored."""
         return self.posterior(state, self.embed(obs), self.encode_action(action), first)[0]
 
     def imagine(self, state: State, action: Tensor) -> State:
@@ -91,43 +102,43 @@ class RSSM(nn.Module):
         return {"deter": deter, "stoch": sample(self.logits(self.prior_net(deter)))}
 
     def predict(self, state: State) -> Prediction:
-        """reward, cont (*B,), features (*B, F). Observations come from `decode`."""
+        """Return reward and cont (*B,) and features (*B, F). Use `decode` for observations."""
         features = self.features(state)
         reward = self.two_hot.mean(self.reward_net(features))
         return {"reward": reward, "cont": torch.sigmoid(self.cont_net(features)[..., 0]), "features": features}
 
     def decode(self, state: State) -> dict[str, Tensor]:
-        """The observation a state stands for, in the observation space's shapes."""
+        """Decode states to observations with the observation space's shapes."""
         return self.decoder(self.features(state))
 
     def features(self, state: State) -> Tensor:
-        """(*B, F)."""
+        """Concatenate the parts of a state: (*B, F)."""
         return torch.cat([state["deter"], state["stoch"].flatten(-2)], -1)
 
     def embed(self, obs: Mapping[str, Any]) -> Tensor:
-        """(*B, num_tokens * dim)."""
+        """Return the encoder's tokens, flattened to (*B, num_tokens * dim)."""
         return self.encoder(obs).flatten(-2)
 
     def encode_action(self, action: Tensor) -> Tensor:
-        """As `actions.encode_action`, what exceeds 1 scaled down."""
+        """Encode actions as `actions.encode_action` does, with magnitudes above 1 scaled to 1."""
         encoded = encode_action(action, self.action_space)
         return encoded / encoded.detach().abs().clamp_min(1.0)
 
     def logits(self, raw: Tensor) -> Tensor:
-        """(*B, S * C) -> log-probabilities (*B, S, C), mixed with 1 % uniform."""
+        """Turn raw outputs (*B, S * C) into log-probabilities (*B, S, C), mixed with a uniform share of `unimix`."""
         c = self.config
         probability = raw.unflatten(-1, (c.stoch, c.classes)).softmax(-1)
         return ((1 - c.unimix) * probability + c.unimix / c.classes).log()
 
     def posterior(self, state: State, embed: Tensor, action: Tensor, first: Tensor) -> tuple[State, Tensor]:
-        """The next state given the embedded observation, and its log-probabilities."""
+        """Return the next state given the embedded observation, and the posterior's log-probabilities."""
         keep = (~first.bool()).float()[..., None]
         deter = self.recurrent(state["deter"] * keep, state["stoch"].flatten(-2) * keep, action * keep)
         logits = self.logits(self.posterior_net(torch.cat([deter, embed], -1)))
         return {"deter": deter, "stoch": sample(logits)}, logits
 
     def unroll(self, batch: Mapping[str, Any], state: State | None = None) -> tuple[State, Tensor]:
-        """States (T, B, ...) after each row of (T, B, ...) and the posteriors' log-probabilities."""
+        """Return the states (T, B, ...) after each row of (T, B, ...) and the posteriors' log-probabilities."""
         embed, action = self.embed(batch["obs"]), self.encode_action(batch["action"])
         before = torch.cat([torch.zeros_like(action[:1]), action[:-1]])  # the action that led to each row
         state = state or self.initial(embed.shape[1])
@@ -139,11 +150,16 @@ class RSSM(nn.Module):
         return stack(states, 0), torch.stack(logits)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """rows (T, B, ...) -> scalar, and what it is made of."""
+        """Compute the loss of rows (T, B, ...).
+
+        Returns:
+            The scalar loss, and its terms to log.
+        """
         states, post = self.unroll(batch)
         return self.loss_of(states, post, batch)
 
     def loss_of(self, states: State, post: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of states (T, B, ...) and posterior log-probabilities from `unroll` (Hafner et al. 2023)."""
         c, features = self.config, self.features(states)
         prior = self.logits(self.prior_net(states["deter"]))
         dyn, rep = kl(post.detach(), prior), kl(post, prior.detach())  # (T, B)
@@ -159,17 +175,17 @@ class RSSM(nn.Module):
 
 
 def sample(logits: Tensor) -> Tensor:
-    """One-hot samples (*B, S, C) with the straight-through gradient of the probabilities."""
+    """Sample one-hot vectors (*B, S, C), with the straight-through gradient of the probabilities."""
     probability = logits.exp()
     drawn = torch.multinomial(probability.detach().flatten(0, -2), 1)[:, 0].view(logits.shape[:-1])
     return F.one_hot(drawn, logits.shape[-1]).float() + probability - probability.detach()
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
-    """KL divergence of log-probabilities (*B, S, C), summed over the variables: (*B,) [nat]."""
+    """KL divergence [nat] between log-probabilities p and q (*B, S, C), summed over the variables: (*B,)."""
     return (p.exp() * (p - q)).sum((-2, -1))
 
 
 def entropy(p: Tensor) -> Tensor:
-    """(*B, S, C) log-probabilities -> (*B,) [nat]."""
+    """Entropy [nat] of log-probabilities (*B, S, C), summed over the variables: (*B,)."""
     return -(p.exp() * p).sum((-2, -1))

@@ -1,4 +1,4 @@
-"""A simulator as a world model, through its exact snapshots: what MCTS and CEM search when they search the truth."""
+"""A simulator as a world model, through exact snapshots, for planning in the true environment."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from embodia.planners.trees import object_array
 
 
 class Snapshots(Protocol):
-    """What is asked of the simulator: Gymnasium's step and an exact `get_state` / `set_state`."""
+    """Methods that the simulator needs: Gymnasium's step and an exact `get_state` / `set_state`."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]: ...
     def get_state(self) -> Any: ...
@@ -19,31 +19,33 @@ class Snapshots(Protocol):
 
 
 class SnapshotModel:
-    """State: {"snapshot": (B,) objects, "reward": (B,), "cont": (B,)}; nothing happens after an end.
+    """World model that steps a simulator from snapshots. States after the end of an episode do not change.
 
-    `observe` reads `obs["snapshot"]`, what the worlds acted in are at this moment, None where an episode is over.
+    State: {"snapshot": (B,) objects, "reward": (B,), "cont": (B,)}. `observe` reads `obs["snapshot"]`, the current
+    snapshots of the environments, None where an episode is over.
 
-    The simulator handed in is used as a scratch pad: give it one of its own, not the one the agent acts in.
+    Args:
+        simulator: A simulator for planning only. It must not be the environment in which the agent acts.
     """
 
     needs_snapshot = True
-    """Whoever observes for this model adds the worlds' snapshots to what they show."""
+    """Whether the agent must add the environments' snapshots to the observations."""
 
     def __init__(self, simulator: Snapshots):
         self.simulator = simulator
 
     def initial(self, n: int) -> State:
-        """Worlds of which nothing is known; nothing happens in them."""
+        """Return the state of n unknown environments, which never change."""
         return self.from_snapshots([None] * n)
 
     def from_snapshots(self, snapshots: Iterable[Any]) -> State:
-        """The state of worlds whose snapshots are these, None for one whose episode is over."""
+        """Return the state of these snapshots; None marks an environment whose episode is over."""
         held = object_array(snapshots)
         alive = torch.tensor([float(each is not None) for each in held])
         return {"snapshot": held, "reward": torch.zeros(len(held)), "cont": alive}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """The truth alone: nothing of the past is needed."""
+        """Return the state of the observed snapshots; the past is not needed."""
         return self.from_snapshots(obs["snapshot"])
 
     def imagine(self, state: State, action: Tensor) -> State:
@@ -64,4 +66,4 @@ class SnapshotModel:
         return {"reward": state["reward"], "cont": state["cont"]}
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        raise TypeError("a simulator is known exactly; there is nothing to learn")
+        raise TypeError("SnapshotModel has known dynamics; there is nothing to learn")

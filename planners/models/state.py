@@ -1,7 +1,7 @@
-"""What one does to a model's state: take some worlds or put them back, repeat it per candidate, stack it over time.
+"""Operations on model states: select and set environments, repeat per candidate, stack over time.
 
 A state is a nested dict whose leaves are tensors (B, ...) or, for a simulator's snapshots, arrays of objects (B,).
-`embodia.planners.trees.index` takes worlds out of it.
+`embodia.planners.trees.index` selects environments.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from embodia.planners.trees import index, tree_map
 
 
 def batch_size(state: State) -> int:
-    """Worlds in a state (B)."""
+    """Return the number B of environments in a state."""
     leaf = next(iter(state.values()))
     return batch_size(leaf) if isinstance(leaf, dict) else len(leaf)
 
 
 def device_of(state: State) -> torch.device:
-    """Where a state lives; a simulator's snapshots live in main memory."""
+    """Return the device of a state's tensors; the CPU for a state of snapshots only."""
     for leaf in state.values():
         if isinstance(leaf, dict):
             return device_of(leaf)
@@ -30,9 +30,13 @@ def device_of(state: State) -> torch.device:
 
 
 def put(state: State, which: Tensor, part: State, worlds: int) -> State:
-    """`state` of all worlds with the worlds `which` (M,) int64 taken from `part`; {} is a state that never was.
+    """Return `state` with the environments `which` (M,) int64 replaced by `part`.
 
-    Leaves that are zeros where nothing was put yet are read by nobody: whoever puts a part knows whose it is.
+    Args:
+        state: State of all environments; {} creates zeros first.
+        which: Environments to replace (M,).
+        part: Their new state (M, ...).
+        worlds: Number of environments.
     """
     if not state:
         state = tree_map(lambda leaf: leaf.new_zeros(worlds, *leaf.shape[1:]), part)
@@ -40,11 +44,11 @@ def put(state: State, which: Tensor, part: State, worlds: int) -> State:
 
 
 def repeat(state: State, times: int) -> State:
-    """(B, ...) -> (B * times, ...): world 0 `times` times, then world 1, ..."""
+    """Repeat each environment's state consecutively: (B, ...) -> (B * times, ...)."""
     rows = torch.arange(batch_size(state), device=device_of(state))
     return index(state, rows.repeat_interleave(times))
 
 
 def stack(states: Sequence[State], dim: int = 1) -> State:
-    """T states (B, ...) -> one (B, T, ...)."""
+    """Stack T states (B, ...) over time: (B, T, ...)."""
     return tree_map(lambda *leaves: torch.stack(leaves, dim), *states)

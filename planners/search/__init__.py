@@ -1,1 +1,1 @@
-"""Planners that search a model: sampling, trees, gradients, value iteration; and the objectives they maximise."""
+"""Planners that search a model (sampling, trees, gradients, value iteration), and objectives."""

@@ -1,4 +1,4 @@
-"""A* (Hart, Nilsson & Raphael 1968) over any deterministic model with discrete actions and recognisable states."""
+"""A* search (Hart, Nilsson & Raphael 1968) in deterministic models with discrete actions and hashable states."""
 
 import heapq
 from collections.abc import Hashable
@@ -16,38 +16,41 @@ from embodia.planners.trees import index
 
 @runtime_checkable
 class Recognisable(WorldModel, Protocol):
-    """A model whose states can be told apart."""
+    """A model whose states can be compared."""
 
     def key(self, state: State) -> Hashable:
-        """What tells the state of one world from others."""
+        """Return a hashable key that identifies the state of one environment."""
 
 
 @dataclass(frozen=True)
 class AStar:
-    """Cheapest path to where the model ends the episode; a step costs minus its reward.
+    """Cheapest path to a state in which the model ends the episode. A step costs minus its reward.
 
-    The model offers `key(state)` (hashable) and may offer `remaining(state)`, a lower bound of the cost to go; without
-    one this is Dijkstra's algorithm. The objective is not consulted.
+    The model needs `key(state)` (hashable) and may have `remaining(state)`, a lower bound of the cost to go. Without it
+    this is Dijkstra's algorithm. The objective is ignored.
     """
 
     actions: int
+    """Number of actions."""
     limit: int = 100_000
-    """States expanded before the search gives up."""
+    """Maximum number of expanded states."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> shortest plans (B, H) int64, padded by their last action; {} as carry.
+        """Return shortest plans (B, H) int64 for states (B, ...), padded by their last action, and {} as carry.
 
-        Raises RuntimeError where no plan exists.
+        Raises:
+            TypeError: If the model has no `key(state)`.
+            RuntimeError: If no plan exists, or `limit` states were expanded.
         """
         if not isinstance(model, Recognisable):
-            raise TypeError(f"A* needs a model that tells states apart by `key(state)`, not {type(model).__name__}")
+            raise TypeError(f"A* needs a model with `key(state)`, which {type(model).__name__} lacks")
         plans = [self.search(model, index(state, torch.tensor([b]))) for b in range(batch_size(state))]
         longest = max(1, *(len(plan) for plan in plans))
         padded = [plan + [plan[-1] if plan else 0] * (longest - len(plan)) for plan in plans]
         return torch.tensor(padded, dtype=torch.int64), {}
 
     def search(self, model: Recognisable, start: State) -> list[int]:
-        """The cheapest actions from one state to an end; [] at the end itself."""
+        """Return the cheapest actions from a state to an end; [] if the state is an end."""
         key = model.key
         remaining = getattr(model, "remaining", lambda state: 0.0)
         order = count()
@@ -69,12 +72,12 @@ class AStar:
                 if price < best.get(there, float("inf")):
                     best[there], came[there] = price, (here, action)
                     heapq.heappush(queue, (price + remaining(after), next(order), price, after))
-        reason = "the goal cannot be reached" if not queue else f"{self.limit} states were not enough"
+        reason = "the goal cannot be reached" if not queue else f"the limit of {self.limit} expanded states was reached"
         raise RuntimeError(f"A* found no plan: {reason}")
 
 
 def walk_back(came: dict, key: object) -> list[int]:
-    """The actions that led to `key`."""
+    """Return the actions that led to `key`."""
     actions = []
     while key in came:
         key, action = came[key]

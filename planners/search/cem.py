@@ -1,7 +1,7 @@
 """Cross-entropy method (Rubinstein 1999; as a planner: Chua et al. 2018, PETS, section 5).
 
-Sample plans, score their imagined futures, refit the sampling distribution to the elites, repeat. Continuous actions
-are Gaussian with independent steps, discrete ones categorical.
+It samples plans, scores their imagined futures, refits the sampling distribution to the elites, and repeats. Continuous
+actions are Gaussian, independent over time; discrete actions are categorical.
 """
 
 from dataclasses import dataclass, field
@@ -18,27 +18,28 @@ from embodia.planners.models.state import batch_size, device_of, repeat
 
 @dataclass(frozen=True)
 class CEM:
-    """Plan by the cross-entropy method; the plan returned is the distribution's mean (mode, if discrete)."""
+    """Plan by the cross-entropy method. The plan is the mean of the final distribution (the mode, if discrete)."""
 
     action_space: spaces.Space
+    """Action space: Discrete, or a bounded Box (A,)."""
     horizon: int = 12
-    """Steps of a plan."""
+    """Number of steps of a plan."""
     samples: int = 256
-    """Candidates per iteration."""
+    """Number of candidates per iteration."""
     elites: int = 32
-    """Candidates to which the distribution is refitted."""
+    """Number of best candidates to which the distribution is refitted."""
     iterations: int = 5
-    """Refits."""
+    """Number of iterations."""
     init_std: float = 0.5
-    """Of the first iteration, in halves of the action range."""
+    """Initial standard deviation, as a fraction of half the action range."""
     min_std: float = 0.05
-    """Keeps the distribution from collapsing before the last iteration, in the same unit."""
+    """Minimum standard deviation, in the same unit; keeps the distribution from collapsing early."""
     momentum: float = 0.1
-    """Share of the old distribution that a refit keeps."""
+    """Weight of the previous distribution in a refit."""
     warm_start: bool = True
-    """Begin from the last plan, one step later."""
+    """Start from the previous plan, shifted by one step."""
     seed: int = 0
-    """Of the candidates' noise."""
+    """Seed of the candidates' noise."""
     is_discrete: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +50,10 @@ class CEM:
             raise ValueError(f"CEM needs 1 < elites <= samples, got elites={self.elites}, samples={self.samples}")
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> actions (B, H, A) or (B, H) int64; carry holds the last distribution and a call count."""
+        """Return actions (B, H, A), or (B, H) int64, for states (B, ...).
+
+        The carry holds the last distribution and a call count. Raises ValueError if the action space is unbounded.
+        """
         carry = carry or self.initial_carry(batch_size(state), device_of(state))
         noise = world_noise(self.seed, carry["calls"], (self.iterations, self.samples, self.horizon, self.width))
         solve = self.plan_categorical if self.is_discrete else self.plan_gaussian
@@ -59,11 +63,11 @@ class CEM:
 
     @property
     def width(self) -> int:
-        """Numbers that describe one step's distribution: A coordinates, or n logits."""
+        """Number of parameters of one step's distribution: A means, or n logits."""
         return action_width(self.action_space)
 
     def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
-        """mean (B, H, A): the centre of the range, or equal logits; calls (B,)."""
+        """Return the initial carry: mean (B, H, A), the centre of the range or equal logits, and calls (B,)."""
         mean = torch.zeros(worlds, self.horizon, self.width, device=device)
         if not self.is_discrete:
             low, high = bounds(self.action_space, device)
@@ -73,6 +77,7 @@ class CEM:
     def plan_gaussian(
         self, model: WorldModel, states: State, objective: Objective, mean: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Refit Gaussians over continuous plans. Returns the plan (B, H, A) twice, as plan and distribution."""
         low, high = bounds(self.action_space, mean.device)
         half = (high - low) / 2
         std = torch.ones_like(mean) * self.init_std * half  # (B, H, A)
@@ -88,11 +93,12 @@ class CEM:
     def plan_categorical(
         self, model: WorldModel, states: State, objective: Objective, mean: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Refit categoricals over discrete plans. Returns the plan (B, H) and the logits (B, H, n)."""
         assert isinstance(self.action_space, spaces.Discrete)
         start = int(self.action_space.start)
         logits = mean  # (B, H, n)
         for i in range(self.iterations):
-            # Gumbel-max: Gaussian noise becomes Gumbel noise through both distribution functions.
+            # Gumbel-max sampling: the distribution functions turn Gaussian noise into Gumbel noise.
             uniform = torch.special.ndtr(noise[:, i].double()).clamp(1e-12, 1 - 1e-12)
             gumbel = -(-uniform.log()).log()
             plans = (logits[:, None] + gumbel).argmax(-1)  # (B, K, H)
@@ -105,20 +111,20 @@ class CEM:
 
 
 def bounds(space: spaces.Space, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """low, high (A,) of a bounded Box. Raises ValueError where a bound is infinite: there is nothing to sample from."""
+    """Return low and high (A,) of a bounded Box. Raises ValueError if a bound is infinite."""
     assert isinstance(space, spaces.Box)
     if not space.is_bounded():
-        raise ValueError(f"the planner samples inside the action bounds, but {space} is unbounded; wrap it first")
+        raise ValueError(f"the planner samples within the action bounds, but {space} is unbounded; rescale it first")
     low, high = (torch.as_tensor(end, dtype=torch.float32, device=device) for end in (space.low, space.high))
     return low, high
 
 
 def take_elites(plans: Tensor, score: Tensor, elites: int) -> Tensor:
-    """The best plans of each world: (B, K, ...), (B, K) -> (B, E, ...), best first. NaN counts as worst."""
+    """Return each environment's best plans, best first: (B, K, ...), scores (B, K) -> (B, E, ...); NaN is worst."""
     order = score.nan_to_num(nan=-torch.inf).topk(elites, dim=1).indices
     return plans[torch.arange(len(plans), device=plans.device)[:, None], order]
 
 
 def shift(mean: Tensor) -> Tensor:
-    """The plan one step later; its last step is repeated. (B, H, A)."""
+    """Shift a plan (B, H, A) by one step; its last step is repeated."""
     return torch.cat([mean[:, 1:], mean[:, -1:]], 1)

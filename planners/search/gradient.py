@@ -1,4 +1,4 @@
-"""Planning by gradient ascent on the actions, through a differentiable model (the GD baseline of DINO-WM, table 4)."""
+"""Planning by gradient ascent on the actions through a differentiable model (GD baseline of DINO-WM, table 4)."""
 
 from dataclasses import dataclass
 
@@ -14,28 +14,34 @@ from embodia.planners.search.cem import bounds, shift
 
 @dataclass(frozen=True)
 class GradientPlanner:
-    """Adam on the plan itself; actions are kept inside their bounds by projection after each step."""
+    """Optimise the plan with Adam. After each step the actions are projected into their bounds."""
 
     action_space: spaces.Space
+    """Action space: a bounded Box (A,)."""
     horizon: int = 12
-    """Steps of a plan."""
+    """Number of steps of a plan."""
     iterations: int = 50
-    """Steps of Adam."""
+    """Number of Adam steps."""
     learning_rate: float = 0.1
-    """In halves of the action range."""
+    """Adam's learning rate, as a fraction of half the action range."""
     init_std: float = 0.1
-    """Spread of the noise that a plan begins with, in halves of the action range."""
+    """Standard deviation of the initial noise on the plan, as a fraction of half the action range."""
     warm_start: bool = True
-    """Begin from the last plan, one step later."""
+    """Start from the previous plan, shifted by one step."""
     seed: int = 0
-    """Of that noise."""
+    """Seed of the initial noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):
-            raise TypeError(f"a gradient plan needs continuous actions; for {self.action_space} take CEM or MCTS")
+            raise TypeError(f"gradient planning needs continuous actions; for {self.action_space} use CEM or MCTS")
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> locally best plan (B, H, A). Raises TypeError where the model has no gradients."""
+        """Return locally optimal plans (B, H, A) for states (B, ...).
+
+        Raises:
+            TypeError: If the model's predictions have no gradient with respect to the actions.
+            ValueError: If the action space is unbounded.
+        """
         low, high = bounds(self.action_space, device_of(state))
         half, centre = (high - low) / 2, (high + low) / 2
         carry = carry or self.initial_carry(batch_size(state), device_of(state))
@@ -46,7 +52,7 @@ class GradientPlanner:
             for _ in range(self.iterations):
                 score = objective(imagine_plan(model, state, centre + half * plan), centre + half * plan).sum()
                 if not score.requires_grad:
-                    raise TypeError(f"{type(model).__name__} gives actions no gradient; take CEM or MPPI")
+                    raise TypeError(f"{type(model).__name__} gives no gradient for actions; use CEM or MPPI")
                 (gradient,) = torch.autograd.grad(-score, plan)
                 plan.grad = gradient.nan_to_num()
                 optimizer.step()
@@ -56,7 +62,7 @@ class GradientPlanner:
         return centre + half * found, {"mean": kept, "calls": carry["calls"] + 1}
 
     def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
-        """mean (B, H, A) in [-1, 1]."""
+        """Return the initial carry: mean (B, H, A) in [-1, 1], and calls (B,)."""
         low, _ = bounds(self.action_space)
         mean = torch.zeros(worlds, self.horizon, len(low), device=device)
         return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}

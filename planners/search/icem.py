@@ -1,4 +1,4 @@
-"""Improved cross-entropy method (Pinneri et al., CoRL 2020): coloured noise, kept elites, fewer samples each round."""
+"""Improved cross-entropy method (iCEM, Pinneri et al. 2020): coloured noise, kept elites, fewer and fewer samples."""
 
 from dataclasses import dataclass
 
@@ -14,38 +14,39 @@ from embodia.planners.search.cem import bounds, shift, take_elites
 
 @dataclass(frozen=True)
 class ICEM:
-    """CEM with noise of power 1/f^beta; elites survive iterations and time steps; the best plan is returned."""
+    """CEM with 1/f^beta noise. Elites are kept across iterations and time steps; the best plan found is returned."""
 
     action_space: spaces.Space
+    """Action space: a bounded Box (A,)."""
     horizon: int = 30
-    """Steps of a plan."""
+    """Number of steps of a plan."""
     samples: int = 64
-    """Candidates of the first iteration."""
+    """Number of candidates of the first iteration."""
     elites: int = 10
-    """Candidates to which the distribution is refitted."""
+    """Number of best candidates to which the distribution is refitted."""
     iterations: int = 3
-    """Refits."""
+    """Number of iterations."""
     beta: float = 2.0
-    """Colour exponent: 0 white, 1 pink, 2 red. Correlated actions reach further than independent ones."""
+    """Exponent of the noise colour: 0 white, 1 pink, 2 red. Actions correlated over time explore further."""
     decay: float = 1.25
-    """The sample count falls by this factor each iteration, never below twice the elites."""
+    """Factor by which the number of candidates falls per iteration; at least twice the elites remain."""
     keep: float = 0.3
-    """Share of the elites that joins the next iteration, and the next time step one step later."""
+    """Fraction of the elites kept for the next iteration and, shifted by one step, for the next call."""
     init_std: float = 0.5
-    """Spread of the first iteration, in halves of the action range."""
+    """Initial standard deviation, as a fraction of half the action range."""
     min_std: float = 0.0
-    """Least spread, in the same unit."""
+    """Minimum standard deviation, in the same unit."""
     momentum: float = 0.1
-    """Share of the old distribution that a refit keeps."""
+    """Weight of the previous distribution in a refit."""
     seed: int = 0
-    """Of the candidates' noise."""
+    """Seed of the candidates' noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):
-            raise TypeError(f"iCEM colours continuous actions; for {self.action_space} take CEM")
+            raise TypeError(f"iCEM needs continuous actions; for {self.action_space} use CEM")
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> the best plan found, (B, H, A)."""
+        """Return the best plans found (B, H, A) for states (B, ...)."""
         worlds = batch_size(state)
         low, high = bounds(self.action_space, device_of(state))
         half = (high - low) / 2
@@ -58,7 +59,7 @@ class ICEM:
             noise = world_noise(self.seed + i, carry["calls"], (count, self.horizon, mean.shape[-1]))
             plans = (mean[:, None] + std[:, None] * coloured(noise, self.beta)).clamp(low, high)
             if i == self.iterations - 1:
-                plans = torch.cat([plans[:, 1:], mean[:, None]], 1)  # the mean itself is a candidate at the end
+                plans = torch.cat([plans[:, 1:], mean[:, None]], 1)  # the last iteration includes the mean
             plans = torch.cat([plans, kept], 1)
             futures = imagine_plan(model, repeat(state, plans.shape[1]), plans.flatten(0, 1))
             score = objective(futures, plans.flatten(0, 1)).view(plans.shape[:2])
@@ -74,7 +75,7 @@ class ICEM:
         return best, {"mean": shift(mean), "elites": later, "calls": carry["calls"] + 1}
 
     def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
-        """mean (B, H, A) at the centre of the range, no experience yet."""
+        """Return the initial carry: mean (B, H, A) at the centre of the range, elites equal to it, and calls (B,)."""
         low, high = bounds(self.action_space, device)
         mean = torch.zeros(worlds, self.horizon, len(low), device=device) + (low + high) / 2
         elites = mean[:, None].repeat(1, max(1, round(self.keep * self.elites)), 1, 1)
@@ -82,7 +83,7 @@ class ICEM:
 
 
 def coloured(white: Tensor, beta: float) -> Tensor:
-    """White noise (..., H, A) -> unit variance, power falling as 1 / f^beta along H (Timmer & Koenig 1995)."""
+    """Turn white noise (..., H, A) into noise of unit variance with power 1 / f^beta along H (Timmer & Koenig 1995)."""
     horizon = white.shape[-2]
     frequency = torch.fft.rfftfreq(horizon, device=white.device).clamp_min(1.0 / horizon)
     scale = frequency ** (-beta / 2)  # (F,)

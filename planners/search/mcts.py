@@ -1,4 +1,4 @@
-"""Monte Carlo tree search by UCT (Kocsis & Szepesvari 2006), values scaled to the range seen (MuZero, appendix B)."""
+"""Monte Carlo tree search with UCT (Kocsis & Szepesvari 2006) and normalised values (MuZero, appendix B)."""
 
 import math
 from dataclasses import dataclass, field
@@ -25,31 +25,33 @@ class Node:
 
     @property
     def value(self) -> float:
-        """Mean return from here on."""
+        """Mean return from this node on."""
         return self.total / self.visits if self.visits else 0.0
 
 
 @dataclass(frozen=True)
 class MCTS:
-    """Plans in any model with discrete actions; leaves are valued by `model.value(state)` or random roll-outs.
+    """Plan in a deterministic model with discrete actions. Each node is a sequence of actions.
 
-    Rewards are the model's; the objective is not consulted. Deterministic models: a node is a sequence of actions.
+    Leaves are evaluated by `model.value(state)`, or by random roll-outs if the model has none. Rewards come from the
+    model; the objective is ignored.
     """
 
     actions: int
+    """Number of actions."""
     simulations: int = 100
-    """Descents of the tree per plan."""
+    """Number of simulations per plan."""
     rollout: int = 20
-    """Length of the random roll-out from a leaf."""
+    """Number of steps of a random roll-out from a leaf."""
     exploration: float = 1.25
-    """Weight of the bonus of seldom tried actions."""
+    """Exploration constant of UCT, the weight of rarely tried actions."""
     discount: float = 0.99
-    """Of rewards."""
+    """Discount factor of the rewards."""
     seed: int = 0
-    """Of roll-outs and untried actions."""
+    """Seed of roll-outs and of the choice among untried actions."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> the most visited action of each world, (B, 1) int64."""
+        """Return the most visited action (B, 1) int64 of each environment, for states (B, ...)."""
         worlds = batch_size(state)
         calls = carry.get("calls", torch.zeros(worlds, dtype=torch.int64))
         chosen = []
@@ -59,6 +61,7 @@ class MCTS:
         return torch.tensor(chosen, dtype=torch.int64)[:, None], {"calls": calls + 1}
 
     def search(self, model: WorldModel, state: State, rng: np.random.Generator) -> int:
+        """Search from one state and return the most visited action."""
         root = Node(state, 0.0, 1.0)
         low, high = math.inf, -math.inf
         for _ in range(self.simulations):
@@ -72,7 +75,7 @@ class MCTS:
         return max(root.children, key=lambda a: (root.children[a].visits, root.children[a].value))
 
     def descend(self, model: WorldModel, node: Node, rng: np.random.Generator, low: float, high: float) -> list[Node]:
-        """From the root to a new leaf, or to an end."""
+        """Return the path from the root to a new leaf or to the end of an episode."""
         path = [node]
         while node.cont:
             untried = [a for a in range(self.actions) if a not in node.children]
@@ -84,17 +87,20 @@ class MCTS:
         return path
 
     def expand(self, model: WorldModel, node: Node, action: int) -> Node:
+        """Add the child that `action` leads to."""
         after = model.imagine(node.state, torch.tensor([action], device=device_of(node.state)))
         said = model.predict(after)
         node.children[action] = Node(after, float(said["reward"][0]), float(said["cont"][0]))
         return node.children[action]
 
     def upper_bound(self, parent: Node, child: Node, low: float, high: float) -> float:
+        """Return the UCT score of a child."""
         q = child.reward + self.discount * child.value
         scaled = (q - low) / (high - low) if high > low else 0.5
         return scaled + self.exploration * math.sqrt(math.log(parent.visits + 1) / child.visits)
 
     def leaf_value(self, model: WorldModel, leaf: Node, rng: np.random.Generator) -> float:
+        """Return the value of a leaf, from the model or a random roll-out."""
         if not leaf.cont:
             return 0.0
         if hasattr(model, "value"):

@@ -1,4 +1,4 @@
-"""Model predictive path integral control (Williams et al. 2017), with the elites and refit of TD-MPC2 (Hansen 2024)."""
+"""Model predictive path integral control (Williams et al. 2017), with TD-MPC2's elites (Hansen et al. 2024)."""
 
 from dataclasses import dataclass
 
@@ -14,37 +14,43 @@ from embodia.planners.search.cem import bounds, shift, take_elites
 
 @dataclass(frozen=True)
 class MPPI:
-    """Plans weighted by exp(score / temperature): u <- sum_k w_k u_k, w ∝ exp((S_k - max S) / temperature).
+    """Weighted mean of plans: u <- sum_k w_k u_k with w ∝ exp((S_k - max S) / temperature).
 
     A model with a policy (`model.propose(state, horizon, n) -> (B, n, H, A)`) adds its proposals to the samples.
     """
 
     action_space: spaces.Space
+    """Action space: a bounded Box (A,)."""
     horizon: int = 30
-    """Steps of a plan."""
+    """Number of steps of a plan."""
     samples: int = 256
-    """Candidates per iteration."""
+    """Number of candidates per iteration."""
     elites: int = 64
-    """Only these are weighted; `samples` for the original algorithm."""
+    """Number of best candidates that are weighted. The original algorithm weights all `samples`."""
     iterations: int = 3
-    """Refits."""
+    """Number of iterations."""
     temperature: float = 0.05
-    """Of the scores after each call's spread is scaled to one, so that it does not depend on the reward's unit."""
+    """Temperature of the weights, for scores scaled to a range of one (independent of the reward's unit)."""
     proposals: int = 0
-    """Plans of the model's policy among the candidates."""
+    """Number of candidates from the model's policy."""
     init_std: float = 0.5
-    """Spread of the first iteration, in halves of the action range."""
+    """Initial standard deviation, as a fraction of half the action range."""
     min_std: float = 0.05
-    """Least spread, in the same unit."""
+    """Minimum standard deviation, in the same unit."""
     seed: int = 0
-    """Of the candidates' noise."""
+    """Seed of the candidates' noise."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action_space, spaces.Box):
-            raise TypeError(f"MPPI averages continuous actions; for {self.action_space} take CEM or MCTS")
+            raise TypeError(f"MPPI needs continuous actions; for {self.action_space} use CEM or MCTS")
 
     def plan(self, model: WorldModel, state: State, objective: Objective, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> weighted mean plan (B, H, A)."""
+        """Return the weighted mean plans (B, H, A) for states (B, ...).
+
+        Raises:
+            TypeError: If `proposals` is above 0 and the model has no policy.
+            ValueError: If the action space is unbounded.
+        """
         low, high = bounds(self.action_space, device_of(state))
         half = (high - low) / 2
         carry = carry or self.initial_carry(batch_size(state), device_of(state))
@@ -61,7 +67,7 @@ class MPPI:
         return mean, {"mean": shift(mean), "calls": carry["calls"] + 1}
 
     def refit(self, plans: Tensor, score: Tensor, min_std: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted mean and deviation (B, H, A) of the elites."""
+        """Return the weighted mean and standard deviation (B, H, A) of the elites."""
         score = score.nan_to_num(nan=-torch.inf)
         elite = take_elites(plans, score, self.elites)  # (B, E, H, A)
         top = score.topk(self.elites, dim=1).values
@@ -72,6 +78,7 @@ class MPPI:
         return mean, std.maximum(min_std)
 
     def proposed(self, model: WorldModel, state: State, mean: Tensor) -> Tensor:
+        """Return the policy's plans (B, P, H, A)."""
         if not self.proposals:
             return mean[:, None][:, :0]
         if not hasattr(model, "propose"):
@@ -79,7 +86,7 @@ class MPPI:
         return model.propose(state, self.horizon, self.proposals)
 
     def initial_carry(self, worlds: int, device: torch.device | None = None) -> Carry:
-        """mean (B, H, A) at the centre of the range."""
+        """Return the initial carry: mean (B, H, A) at the centre of the range, and calls (B,)."""
         low, high = bounds(self.action_space, device)
         mean = torch.zeros(worlds, self.horizon, len(low), device=device) + (low + high) / 2
         return {"mean": mean, "calls": torch.zeros(worlds, dtype=torch.int64, device=device)}

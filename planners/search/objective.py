@@ -1,8 +1,8 @@
 """Objectives: scores of imagined futures, higher is better.
 
-`Return` sums predicted rewards. `GoalDistance` compares the last imagined prediction with a goal's, and `ObservedGoal`
-makes one of the goal that each world shows. `Quadratic` is the cost of optimal control; it alone offers `stage` and
-`final`, which LQR and iLQR need.
+`Return` sums predicted rewards. `GoalDistance` compares the last prediction with a goal, and `ObservedGoal` builds one
+from the goal that each environment shows. `Quadratic` is the cost of optimal control; only it has `stage` and `final`,
+which LQR and iLQR need.
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,25 @@ from torch import Tensor
 from embodia.planners import Prediction, WorldModel
 
 HABITAT = {"imagegoal": "rgb"}
-"""Goals under Habitat's names, and what they are the goal of."""
+"""Habitat's goal keys, and the observation that each is a goal for."""
 
 
 @dataclass(frozen=True)
 class Return:
-    """Discounted sum of predicted rewards, cut where the model ends the episode, plus the value behind it if any."""
+    """Discounted sum of predicted rewards up to the episode's end, plus the value of the last state if predicted."""
 
     key: ClassVar[str] = "reward"
-    """The prediction it scores; `mpc` asks early whether the model has it."""
+    """The prediction that it scores. `mpc` checks at construction that the model has it."""
     discount: float = 1.0
+    """Discount factor."""
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
-        """reward (*B, T), optional cont (*B, T) in [0, 1], optional value (*B,) of the last state -> (*B,)."""
+        """Return scores (*B,).
+
+        Args:
+            futures: reward (*B, T), optional cont (*B, T) in [0, 1], and optional value (*B,) of the last state.
+            actions: Not used.
+        """
         reward = futures["reward"]
         cont = futures.get("cont", torch.ones_like(reward)) * self.discount
         weight = torch.cat([torch.ones_like(cont[..., :1]), cont[..., :-1].cumprod(-1)], -1)  # (*B, T)
@@ -39,15 +45,17 @@ class Return:
 
 @dataclass(frozen=True)
 class GoalDistance:
-    """Minus the mean squared distance of one predicted quantity to a goal (DINO-WM, eq. 3).
+    """Minus the mean squared distance of one predicted quantity to a goal (DINO-WM, equation 3).
 
-    `goal` (B, ...) of the same name and shape as one time step of `futures[key]`; candidates are laid out world by
-    world, so a goal of B worlds serves B * K futures. `all_steps` averages over the horizon in place of the last step.
+    Candidates are ordered environment by environment, so a goal of B environments serves B * K futures.
     """
 
     goal: Tensor
+    """Goal (B, ...), with the shape of one time step of `futures[key]`."""
     key: str = "tokens"
+    """Prediction to compare."""
     all_steps: bool = False
+    """Average the distance over the horizon instead of using the last step."""
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
         future = futures[self.key]  # (B * K, T, ...)
@@ -58,23 +66,34 @@ class GoalDistance:
 
 @dataclass(frozen=True)
 class ObservedGoal:
-    """Reach what the environment shows as the goal: for each observation `x` of the model, `goal_x` beside it.
+    """Distance to the goal that the environment shows: observation `goal_x` is the goal for observation `x`.
 
-    Habitat's name for the goal of its `rgb` is `imagegoal`. The goal is what the model predicts of a state in which it
-    had just observed the goal, so any model serves.
+    Habitat's goal for `rgb` is called `imagegoal`. The goal state is what the model predicts after it has observed the
+    goal, so any model works.
     """
 
     key: str = "tokens"
+    """Prediction to compare."""
     all_steps: bool = False
+    """Average the distance over the horizon instead of using the last step."""
 
     def given(self, model: WorldModel, obs: Mapping[str, Any], action: Tensor) -> GoalDistance:
-        """The objective of worlds that observe `obs` (B, ...). Raises KeyError where no goal is shown."""
+        """Return the objective for observations (B, ...).
+
+        Args:
+            model: Model that observes the goal.
+            obs: Observations with at least one goal.
+            action: Actions (B, A) or (B,), which set the type and device of the model's input.
+
+        Raises:
+            KeyError: If the observations contain no goal.
+        """
         goal = {name.removeprefix("goal_"): value for name, value in obs.items() if name.startswith("goal_")}
         goal |= {HABITAT[name]: value for name, value in obs.items() if name in HABITAT}
         if not goal:
             raise KeyError(
-                f"no goal is observed: none of {', '.join(obs)} is imagegoal or begins with goal_; choose another "
-                "objective"
+                f"no goal is observed: none of the keys {', '.join(obs)} is imagegoal or starts with goal_; choose "
+                "another objective"
             )
         first = torch.ones(len(action), dtype=torch.bool, device=action.device)
         state = model.observe(model.initial(len(action)), goal, torch.zeros_like(action), first)
@@ -85,22 +104,27 @@ class ObservedGoal:
 class Quadratic:
     """Minus the sum over steps of (x - x*)' Q (x - x*) + u' R u, and (x - x*)' Qf (x - x*) at the end.
 
-    Q, Qf (S, S), R (A, A), target (S,), on `futures["state"]` (*B, T, S). States are those after each action, so the
-    first state, which no plan can change, does not count.
+    x is `futures["state"]` (*B, T, S), the states after each action. The first state does not count, because no plan
+    can change it.
     """
 
     key: ClassVar[str] = "state"
+    """The prediction that it scores."""
     q: Tensor
+    """Weights Q (S, S) of the running state cost."""
     r: Tensor
+    """Weights R (A, A) of the action cost."""
     qf: Tensor
+    """Weights Qf (S, S) of the final state cost."""
     target: Tensor
+    """Target state x* (S,)."""
 
     def stage(self, x: Tensor, u: Tensor) -> Tensor:
-        """Running cost (*B,) of state x (*B, S) and action u (*B, A)."""
+        """Return the running cost (*B,) of states x (*B, S) and actions u (*B, A)."""
         return quadratic_form(x - self.target, self.q) + quadratic_form(u, self.r)
 
     def final(self, x: Tensor) -> Tensor:
-        """Cost (*B,) of the last state."""
+        """Return the cost (*B,) of last states (*B, S)."""
         return quadratic_form(x - self.target, self.qf)
 
     def __call__(self, futures: Prediction, actions: Tensor) -> Tensor:
@@ -115,13 +139,13 @@ def diagonal(
     target: tuple[float, ...] = (1.0, 0.0, 0.0),
     final: float = 1.0,
 ) -> Quadratic:
-    """The least quadratic cost, its weights diagonal; the default holds a pendulum upright.
+    """Quadratic cost with diagonal weights. The default keeps a pendulum upright.
 
     Args:
-        state: weights on the model's features.
-        action: weights on the action.
-        target: features to be reached.
-        final: weight of the last state, as a multiple of the others'.
+        state: Weights of the model's features.
+        action: Weights of the action.
+        target: Target features.
+        final: Weight of the last state, as a multiple of `state`.
     """
     q = torch.tensor(state, dtype=torch.float64).diag()
     effort = torch.tensor(action, dtype=torch.float64).diag()
@@ -129,5 +153,5 @@ def diagonal(
 
 
 def quadratic_form(x: Tensor, matrix: Tensor) -> Tensor:
-    """x' M x over the last axis: (*B, S) -> (*B,)."""
+    """Return x' M x over the last axis: (*B, S) -> (*B,)."""
     return ((x @ matrix) * x).sum(-1)

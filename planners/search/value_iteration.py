@@ -12,9 +12,22 @@ from embodia.planners import Carry, Objective, State, WorldModel
 def iterate_values(
     outcome: Tensor, probability: Tensor, reward: Tensor, cont: Tensor, discount: float, tolerance: float, limit: int
 ) -> tuple[Tensor, Tensor, int]:
-    """V (S,), Q (S, A) and the sweeps it took. outcome, probability (S, A, K); reward, cont (S, A).
+    """Compute the optimal values of a finite Markov decision process.
 
-    Raises RuntimeError where the values have not settled after `limit` sweeps.
+    Args:
+        outcome: Next states (S, A, K) int64.
+        probability: Probabilities (S, A, K) of the outcomes.
+        reward: Rewards (S, A).
+        cont: Probabilities (S, A) that the episode continues.
+        discount: Discount factor.
+        tolerance: Maximum change of a value at convergence.
+        limit: Maximum number of sweeps.
+
+    Returns:
+        V (S,), Q (S, A) and the number of sweeps.
+
+    Raises:
+        RuntimeError: If the values have not converged after `limit` sweeps.
     """
     value = torch.zeros(len(reward), dtype=torch.float64)
     for sweep in range(1, limit + 1):
@@ -24,36 +37,42 @@ def iterate_values(
         if change <= tolerance:
             return value, q, sweep
     raise RuntimeError(
-        f"values still change by {change:.3g} after {limit} sweeps; with discount {discount} the process may have no "
-        "end that every state can reach: lower the discount below 1"
+        f"values still change by {change:.3g} after {limit} sweeps; with discount {discount} they diverge if some "
+        "state cannot reach the end of the episode: lower the discount below 1"
     )
 
 
 @runtime_checkable
 class FiniteModel(Protocol):
-    """What value iteration asks of a model beyond the usual."""
+    """What value iteration needs from a model in addition to `WorldModel`."""
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Outcome (S, A, K) int64, probability (S, A, K), reward and cont (S, A) of every state and action."""
+        """Return outcome (S, A, K) int64, probability (S, A, K), reward and cont (S, A) of every state and action."""
 
     def state_index(self, state: State) -> Tensor:
-        """(B,) the row of each world's state in `transitions`."""
+        """Return the row (B,) of each environment's state in `transitions`."""
 
 
 @dataclass(frozen=True)
 class ValueIteration:
-    """Needs a `FiniteModel`.
-
-    The rewards are the model's; the objective is not consulted.
-    """
+    """Exact planning in a `FiniteModel`. Rewards come from the model; the objective is ignored."""
 
     discount: float = 1.0
+    """Discount factor."""
     tolerance: float = 1e-9
+    """Maximum change of a value at convergence."""
     limit: int = 10_000
+    """Maximum number of sweeps."""
     horizon: int = 1
+    """Number of steps of a plan."""
 
     def plan(self, model: WorldModel, state: State, objective: Objective | None, carry: Carry) -> tuple[Tensor, Carry]:
-        """state (B, ...) -> greedy actions (B, H) int64, the most likely outcome taken in between; carry keeps Q."""
+        """Return greedy actions (B, H) int64 for states (B, ...), along the most likely outcomes. The carry keeps Q.
+
+        Raises:
+            TypeError: If the model has no `transitions()`.
+            RuntimeError: If the values do not converge.
+        """
         if not isinstance(model, FiniteModel):
             raise TypeError(f"value iteration needs a model with `transitions()`, not {type(model).__name__}")
         outcome, probability, reward, cont = model.transitions()

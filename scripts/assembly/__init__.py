@@ -1,1 +1,1 @@
-"""From configuration to objects: worlds, encoders, models, planners, agents."""
+"""Assembly: configurations, and the environments, encoders, models, planners and agents built from them."""

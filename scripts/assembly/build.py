@@ -1,4 +1,4 @@
-"""From a configuration to worlds, encoder and agent."""
+"""Build environments, encoder and agent from a configuration."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -32,23 +32,23 @@ from embodia.scripts.mistake import Mistake
 def worlds(
     env: EnvConfig, split: Split, num_envs: int | None = None, evaluation: bool = False, agent: Agent | None = None
 ) -> Any:
-    """N worlds side by side.
+    """Make a vector environment.
 
     Args:
-        env: which.
-        split: of its levels.
-        num_envs: how many; by default as many as `env` says.
-        evaluation: steps them in this process, or natively.
-        agent: is judged in them; where it has a driving planner of its own, this is the expert that is asked.
+        env: configuration of the environment.
+        split: split of the levels, `train` or `test`.
+        num_envs: number of parallel environments; by default that of `env`.
+        evaluation: step the environments in this process, or natively, instead of as `env` says.
+        agent: the agent to be evaluated in them; if it has a driving planner, that is the environment's expert.
 
     Raises:
-        Mistake: for an unknown id or an option the environment does not know.
+        Mistake: if the id or an option is unknown, or if observations are not a Dict.
     """
     vectorization = "auto" if evaluation else env.vectorization
     workers, options = None if evaluation else env.workers, arguments(env, split)
     if (planner := getattr(agent, "driving_planner", None)) is not None:
         if not hasattr(env.options, "expert"):
-            raise Mistake(f"{type(planner).__name__} drives on roads only, not in {env.id}")
+            raise Mistake(f"{type(planner).__name__} needs a driving environment, not {env.id}")
         options["expert"] = lambda scenario: planner
     try:
         made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
@@ -56,19 +56,23 @@ def worlds(
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
         made.close()
-        raise Mistake(f"{env.id} observes a {made.single_observation_space}; agents here read a gymnasium.spaces.Dict, "
-                      "so wrap it and name what it observes")  # fmt: skip
+        raise Mistake(f"{env.id} has the observation space {made.single_observation_space}; agents here need a "
+                      "gymnasium.spaces.Dict, so wrap the environment and name its observation")  # fmt: skip
     return made
 
 
 def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
-    """One token of `dim` numbers from the chosen keys. Raises Mistake for keys that are not observed."""
+    """Build the encoder of an observation space: one encoder per key, combined.
+
+    Raises:
+        Mistake: if a key is not observed, or a pretrained encoder does not fit.
+    """
     keys = config.keys or tuple(space.keys())
     if missing := [key for key in keys if key not in space.spaces]:
-        raise Mistake(f"encoder.keys: {', '.join(missing)} is not observed; there are {', '.join(space.spaces)}")
+        raise Mistake(f"encoder.keys: {', '.join(missing)} is not observed; choose from {', '.join(space.spaces)}")
     pictures = [key for key in keys if kind(space[key]) in ("image", "depth")]
     if (config.frozen or config.pretrained) and not pictures:
-        raise Mistake(f"encoder.pretrained and encoder.frozen are about pictures; {', '.join(keys)} hold none")
+        raise Mistake(f"encoder.pretrained and encoder.frozen need an image; {', '.join(keys)} are no images")
     chosen: dict[str, Callable[..., Encoder]] = dict.fromkeys(pictures, partial(image_encoder, config.image))
     if config.pretrained:
         named = ("encoder.image", ENCODER.name(config.image))
@@ -87,7 +91,7 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
 
 
 def image_encoder(config: Any, space: spaces.Dict) -> Encoder:
-    """What reads the one picture of `space`."""
+    """Build the encoder for the one image of `space`."""
     return build(ENCODER, config, {"space": lambda: space, "keys": lambda: None})
 
 
@@ -96,7 +100,7 @@ def frozen(make: Callable[[spaces.Dict], Encoder], space: spaces.Dict) -> Encode
 
 
 def agent(config: Config, env: Any) -> Agent:
-    """A fresh agent for the spaces of `env`, its weights drawn from the run's seed. Raises Mistake."""
+    """Build an untrained agent for the spaces of `env`; its weights depend on the run's seed. Raises Mistake."""
     seed_all(config.schedule.seed)
     try:
         return build(AGENT, config.agent, given(config, env.single_observation_space, env.single_action_space))
@@ -105,7 +109,7 @@ def agent(config: Config, env: Any) -> Agent:
 
 
 def given(config: Config, observed: spaces.Dict, actions: spaces.Space[Any]) -> Given:
-    """What agents, world models and planners may ask for; there is one encoder, whoever asks for it."""
+    """Return what constructors of agents, world models and planners can be given, by name; they share one encoder."""
     reads = cache(partial(encoder, config.encoder, observed))
     return {
         "observation_space": lambda: observed,
@@ -120,14 +124,14 @@ def given(config: Config, observed: spaces.Dict, actions: spaces.Space[Any]) -> 
 
 
 def number_of(actions: spaces.Space[Any]) -> int:
-    """How many actions there are to choose from."""
+    """Return the number of discrete actions. Raises TypeError for another action space."""
     if not isinstance(actions, spaces.Discrete):
-        raise TypeError(f"this planner chooses among discrete actions; for {actions} take cem")
+        raise TypeError(f"this planner needs discrete actions; for {actions} use cem")
     return int(actions.n)
 
 
 def simulator(env: EnvConfig) -> Any:
-    """One world to plan in. Raises Mistake where it gives no snapshots."""
+    """Make an environment to plan in. Raises Mistake if it has no snapshots."""
     world = gym.make(known_id(env.id), **arguments(env, "train")).unwrapped
     if not hasattr(world, "set_state"):
         raise Mistake(f"agent.model simulator needs get_state and set_state, which {env.id} does not have")
@@ -136,13 +140,13 @@ def simulator(env: EnvConfig) -> Any:
 
 
 def reference(name: str, env: Any) -> Agent:
-    """The floor or the bar of a comparison: `random` or `expert`."""
+    """Build the reference agent `random` or `expert`."""
     observed, actions = env.single_observation_space, env.single_action_space
     return build(AGENT, name, {"observation_space": lambda: observed, "action_space": lambda: actions})
 
 
 def trained(config: Config, folder: Path, env: Any) -> Agent:
-    """The agent of a run with the weights of one checkpoint. Raises CheckpointError where they do not fit."""
+    """Build the agent of a run with the weights of a checkpoint. Raises CheckpointError if they do not fit."""
     made = agent(config, env)
     found = checkpoint.load(folder)
     checkpoint.check_fits(found, made)
@@ -151,11 +155,11 @@ def trained(config: Config, folder: Path, env: Any) -> Agent:
 
 
 LOADED: WeakKeyDictionary[Agent, Config] = WeakKeyDictionary()
-"""The run's configuration of each agent that `loaded` gave."""
+"""The run's configuration for each agent that `loaded` returned."""
 
 
 def loaded(config: Config, folder: Path) -> Agent:
-    """As `trained`, in worlds made only to see their spaces; remembered in `LOADED`."""
+    """As `trained`, with the spaces of the run's environment; the configuration is stored in `LOADED`."""
     env = worlds(config.env, "test", 1, evaluation=True)
     try:
         made = trained(config, folder, env)

@@ -1,4 +1,4 @@
-"""A run's whole configuration as frozen dataclasses, and whether it can be carried out."""
+"""The configuration of a run as frozen dataclasses, and its checks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,47 +19,47 @@ from embodia.scripts.mistake import Mistake
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What reads the observation: one encoder per key, fused to one token."""
+    """Observation encoder: one encoder per observation key, fused to one token."""
 
     dim: int = 128
     """Width of the token."""
     fuse: bool = True
-    """One token of everything; else all patches of all pictures stay apart, as dino-wm needs them."""
+    """Fuse all keys to one token. Otherwise all image patches remain separate tokens, as dino-wm needs."""
     keys: tuple[str, ...] | None = None
     """Observation keys to read; None for all."""
     image: Annotated[Any, Encoder] = "resnet"
-    """What reads a picture."""
+    """Image encoder."""
     sets: tuple[str, ...] = ()
-    """Keys whose rows are a set, read by Deep Sets."""
+    """Keys whose rows are a set, encoded by Deep Sets."""
     channels: int = 32
-    """Of the net that reads a grid of symbols."""
+    """Number of channels of the encoder of symbolic grids."""
     depth: int = 8
-    """Its blocks; an agent's own view needs 2, a whole grid 8."""
+    """Number of residual blocks of the encoder of symbolic grids; 2 suit an agent's own view, 8 a whole grid."""
     pretrained: str | None = None
-    """What reads a picture, as `embodia pretrain` wrote it: a run, or a folder with encoder.json."""
+    """Pretrained image encoder: a run of `embodia pretrain`, or a folder with encoder.json."""
     frozen: Annotated[bool, tyro.conf.FlagConversionOff] = False
-    """Whether what reads pictures (pretrained, or as it was drawn) stays as it is."""
+    """Do not train the image encoder (pretrained, or as initialised)."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How the trained agent is judged. Checkpoints are chosen on levels of the training split, reported on the test."""
+    """Evaluation. The best checkpoint is selected on validation levels and evaluated on test levels."""
 
     episodes: int = 200
-    """Test episodes of the report, seeds 0, 1, ..."""
+    """Number of test episodes in the report; their seeds are 0, 1, ..."""
     during: int = 50
-    """Episodes of an evaluation while training."""
+    """Number of episodes of each evaluation during training."""
     num_envs: int = 16
-    """Worlds side by side."""
+    """Number of parallel environments."""
     confidence: float = 0.95
-    """Of the intervals."""
+    """Level of the confidence intervals."""
     films: int = 2
-    """Worst and best episodes filmed, each."""
+    """Number of worst episodes, and of best episodes, to record as videos."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A run. Every leaf is a flag."""
+    """The configuration of a run. Every field is a flag."""
 
     env: EnvConfig
     agent: Annotated[Any, Agent]
@@ -69,13 +69,13 @@ class Config:
 
 
 def learned(env: EnvConfig, agent: Any, encoder: EncoderConfig, steps: int) -> Config:
-    """For worlds where evaluation costs as much as learning: judged four times while it learns."""
+    """A configuration with four evaluations in training, for environments where evaluation is as slow as learning."""
     return Config(env, agent, encoder, Schedule(steps, eval_every=steps // 4, log_every=steps // 60))
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A configuration with a name and a sentence."""
+    """A configuration with a name and a description."""
 
     name: str
     says: str
@@ -83,9 +83,14 @@ class Preset:
 
 
 def check(config: Config, learns: bool = False) -> None:
-    """Refuse what cannot work, before anything is built. Raises Mistake naming the flag and what to do.
+    """Check a configuration before anything is built.
 
-    `learns`: whether the agent is to learn in the environment, where it may need the expert.
+    Args:
+        config: the configuration.
+        learns: whether the agent will learn in the environment, where it may need the expert.
+
+    Raises:
+        Mistake: if it cannot work; the message names the flag and says what to do.
     """
     for problem in problems(config, learns):
         raise Mistake(problem)
@@ -103,11 +108,11 @@ def problems(config: Config, learns: bool = False) -> Iterator[str]:
     }
     for name, (value, least) in at_least.items():
         if value < least:
-            yield f"{name} is {value}; give at least {least}"
+            yield f"{name} is {value}; it must be at least {least}"
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
-        yield f"env.workers needs env.vectorization subprocess, which is {config.env.vectorization}"
+        yield f"env.workers needs env.vectorization subprocess, but it is {config.env.vectorization}"
     if config.encoder.pretrained is not None:
         configuration(config.encoder.pretrained, ("encoder.image", ENCODER.name(config.encoder.image)))
     yield from agent_problems(config, learns)
@@ -124,4 +129,4 @@ def agent_problems(config: Config, learns: bool) -> Iterator[str]:
         yield from agent.problems(config.env.num_envs)
     task = known_id(config.env.id).removeprefix("embodia:embodia/")
     if learns and "train" in getattr(method, "needs_expert", ()) and task in NO_EXPERT:
-        yield f"{AGENT.name(agent)} asks the expert, and {task} has none: {NO_EXPERT[task]}"
+        yield f"{AGENT.name(agent)} needs an expert, but {task} has none: {NO_EXPERT[task]}"

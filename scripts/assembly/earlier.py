@@ -1,4 +1,4 @@
-"""Configurations and flags as earlier versions wrote them, in today's words."""
+"""Conversion of configurations and flags of earlier versions to the present ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -20,12 +20,12 @@ TRAIN = {
     "--agent.quadratic.": "--agent.objective.",
     "--agent.discount": "--agent.objective.discount",
 }
-"""How flags of `train` begin that have other names now."""
+"""Old prefixes of flags of `train`, and the present ones."""
 PRETRAIN = {"--encoder.net": "--encoder"}
 
 
 def flags(arguments: Sequence[str], names: Mapping[str, str] = TRAIN) -> list[str]:
-    """The same arguments under today's names."""
+    """Return the arguments with the present names of flags."""
     return [renamed(argument, names) for argument in arguments]
 
 
@@ -39,7 +39,7 @@ def renamed(argument: str, names: Mapping[str, str]) -> str:
 
 
 def renewed(data: Any) -> Any:
-    """A configuration as JSON holds it, in today's form."""
+    """Convert a configuration that was read from JSON to the present form."""
     if isinstance(data, list):
         return [renewed(each) for each in data]
     if not isinstance(data, dict):
@@ -50,7 +50,7 @@ def renewed(data: Any) -> Any:
 
 
 def encoder(data: Data) -> Data:
-    """The width was that of one of the networks, whose token was as wide as the fused one."""
+    """Earlier, `width` was an option of the conv encoder only, whose token had the width of the fused token."""
     width = data.pop("width", None)
     if width is not None and data.get("image") == "conv":
         data["image"] = {"kind": "conv_net", "dim": data["dim"], "width": width}
@@ -58,7 +58,7 @@ def encoder(data: Data) -> Data:
 
 
 def mpc(data: Data) -> Data:
-    """Options of all models, planners and objectives stood beside each other."""
+    """Earlier, the options of all models, planners and objectives were side by side in one configuration."""
     if "search" not in data:
         return data
     models, quadratic = {"rssm": data.pop("rssm"), "dino-wm": data.pop("dino_wm")}, data.pop("quadratic")
@@ -78,7 +78,7 @@ def mpc(data: Data) -> Data:
 
 
 def image_encoder(data: Data) -> Any:
-    """Options of all encoders stood beside each other; `slow` were the slow features of one's tokens."""
+    """Earlier, the options of all encoders were in one configuration; `slow` was the number of slow features."""
     data.pop("kind")
     net, slow = data.pop("net"), data.pop("slow", 0)
     known = {each.name for each in fields(IMAGE_ENCODER.options(IMAGE_ENCODER.named(net)))}
@@ -87,14 +87,14 @@ def image_encoder(data: Data) -> Any:
 
 
 def pretraining(data: Data) -> Data:
-    """What slow features stand on was described with them."""
+    """Earlier, the configuration of slow features contained that of the encoder below them."""
     if isinstance(data["method"], SlowFeaturesConfig) and isinstance(data["encoder"], SlowNetConfig):
         data["encoder"] = data["encoder"].encoder
     return data
 
 
 def learner(name: str) -> Callable[[Data], Any]:
-    """A learner's options stood in a class called NAMESettings."""
+    """Earlier, the options of a learner were in a class called NAMESettings."""
 
     def renew(data: Data) -> Any:
         chosen = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

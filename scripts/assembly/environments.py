@@ -1,4 +1,4 @@
-"""Environments by id: which there are, what their classes let one choose, and how they are made."""
+"""Environments by id: their options, and the arguments to make them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,32 +17,33 @@ from embodia.scripts.assembly.parts import build, parts
 from embodia.scripts.mistake import Mistake, nearest
 
 OURS = ("", "embodia", "envs")
-"""Modules before an id's colon that mean this project; runs made before it had one import name say `envs`."""
+"""Module names before an id's colon that stand for this project; earlier versions wrote `envs`."""
 
 
 @dataclass(frozen=True)
 class NoOptions:
-    """An environment from elsewhere, made as it is registered."""
+    """No options: an environment of another project, made as it is registered."""
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Where it happens."""
+    """Environment."""
 
     id: str
-    """A registered id; `module:Id-v0` imports the module first."""
+    """Registered id; `module:Id-v0` imports the module first."""
     options: Any = None
-    """What this world lets one choose; None for its own values."""
+    """Options of the environment; None for its defaults."""
     num_envs: int = 8
-    """Worlds side by side in training."""
+    """Number of parallel environments in training."""
     vectorization: Vectorization = "auto"
-    """Worlds in this process (sync) or in others (subprocess); native where the simulator steps N worlds itself."""
+    """How parallel environments run: in this process (sync), in other processes (subprocess), or in one batched
+    simulator (native). auto uses native if available."""
     workers: int | None = None
-    """Processes for subprocess; None for one per world."""
+    """Number of processes for subprocess; None for one per environment."""
 
 
 def known_id(name: str) -> str:
-    """The id as `gymnasium.make` takes it. Raises Mistake with the nearest names for one that is not registered."""
+    """Return an id as `gymnasium.make` takes it. Raises Mistake, with the closest ids, if it is not registered."""
     module, _, rest = name.rpartition(":")
     if module not in OURS:
         imported(module, f"env.id {name}")
@@ -51,45 +52,45 @@ def known_id(name: str) -> str:
             return f"embodia:{each}" if each.startswith("embodia/") else name
     ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
     hint = nearest(rest.removeprefix("embodia/"), ours)
-    raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` names all.")
+    raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` lists environments.")
 
 
 def is_own(name: str) -> bool:
-    """Whether an id names a module that is not this project's, and that nobody has imported yet."""
+    """Return whether an id names a module outside this project that has not been imported yet."""
     module, _, rest = name.rpartition(":")
     return module not in OURS and rest not in gym.registry
 
 
 def driver(kind: Kind, planner: Any) -> Callable[[Any], Any] | None:
-    """What makes a planner for a scenario; None for the logged driver, whom roads have themselves."""
+    """Return the function that makes a planner for a scenario; None for the logged driver, which is built in."""
     return None if kind.name(planner) == "log" else partial(drives, kind, planner)
 
 
 def drives(kind: Kind, planner: Any, scenario: Any) -> Any:
-    """A planner made for one scenario."""
+    """Make a planner for one scenario."""
     return build(kind, planner, {"scenario": lambda: scenario, "log": lambda: scenario.expert})
 
 
 def class_of(name: str) -> Any:
-    """The class of an environment, or whatever makes one."""
+    """Return the class of an environment, or the function that makes it."""
     entry: Any = gym.spec(known_id(name).rpartition(":")[2]).entry_point
     return gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
 
 
 def options_of(name: str) -> type:
-    """The dataclass of what an environment lets one choose."""
+    """Return the options dataclass of an environment."""
     found = getattr(class_of(name), "Options", None)
     return found if dataclasses.is_dataclass(found) and isinstance(found, type) else NoOptions
 
 
 def fitting(env: EnvConfig) -> EnvConfig:
-    """The same, its options those of the id's world: what one world lets one choose means nothing to another."""
+    """Return the configuration with default options if its options are of another environment's class."""
     kind = options_of(env.id)
     return env if isinstance(env.options, kind) else dataclasses.replace(env, options=kind())
 
 
 def arguments(env: EnvConfig, split: Split) -> dict[str, Any]:
-    """Keyword arguments of the environment; only this project's environments know splits, and all of them draw."""
+    """Return the keyword arguments of the environment. Only this project's environments have splits."""
     options = {} if env.options is None else dict(vars(env.options))
     options |= {name: driver(kind, planner) for name, kind, planner in parts(env.options)}
     chosen = {name: value for name, value in options.items() if value is not None}

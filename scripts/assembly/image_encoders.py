@@ -1,4 +1,4 @@
-"""Image encoders by name: built fresh, or read from what `embodia pretrain` wrote."""
+"""Image encoders: built from a configuration, or loaded from a run of `embodia pretrain`."""
 
 import json
 from pathlib import Path
@@ -22,11 +22,11 @@ from embodia.scripts.mistake import Mistake
 
 NAME = "encoder"
 ENCODER, ABOUT = f"{NAME}.safetensors", f"{NAME}.json"
-"""What a pretrained encoder lies in: its weights, and how to build it again."""
+"""Files of a pretrained encoder: its weights, and its configuration."""
 
 
 def image_encoder(config: Any, space: spaces.Dict) -> ImageEncoder:
-    """A fresh one for the pictures of `space`. Raises Mistake where it cannot read them."""
+    """Build an image encoder for the images of `space`. Raises Mistake if it cannot read them."""
     try:
         return build(IMAGE_ENCODER, config, {"space": lambda: space, "keys": lambda: None})
     except ValueError as error:
@@ -34,63 +34,68 @@ def image_encoder(config: Any, space: spaces.Dict) -> ImageEncoder:
 
 
 def describe(encoder: Any, space: spaces.Dict, **more: Any) -> dict[str, Any]:
-    """What `encoder.json` holds: enough to build the encoder again, and where it comes from."""
+    """Return the contents of `encoder.json`: the encoder's configuration and provenance."""
     return {"encoder": plain(encoder), "space": space_to_json(space), **more, "versions": versions()}
 
 
 def find(where: str | Path) -> Path:
-    """The folder of `encoder.json`: itself, or the newest whole checkpoint of a run. Raises Mistake."""
+    """Find the folder of `encoder.json`: the folder itself, or a run's newest intact checkpoint. Raises Mistake."""
     folder = Path(where)
     if (folder / ABOUT).is_file():
         return folder
     newest = checkpoint.latest(folder / "checkpoints")
     if newest is not None and (newest / ABOUT).is_file():
         return newest
-    raise Mistake(f"encoder.pretrained {where}: no {ABOUT} there, nor in its checkpoints; `embodia pretrain` makes one")
+    raise Mistake(f"encoder.pretrained {where}: no {ABOUT} there or in checkpoints; make one with `embodia pretrain`")
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What `encoder.json` says. Raises Mistake where it cannot be read."""
+    """Read `encoder.json`. Raises Mistake if it cannot be read."""
     path = folder / ABOUT
     try:
         found = json.loads(path.read_text())
         assert isinstance(found["encoder"], dict)
         space_from_json(found["space"])
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise Mistake(f"{path} cannot be read ({error}); pretrain again, or take it from a whole run") from error
+        raise Mistake(f"{path} cannot be read ({error}); pretrain again, or copy it from an intact run") from error
     return found
 
 
 OWN = ("encoder", "")
-"""No class of the user's own; one would be named by --encoder."""
+"""No user-defined class; one would be given by --encoder."""
 
 
 def configuration(where: str | Path, named: tuple[str, str] = OWN) -> Any:
-    """That of the encoder that lies there.
+    """Read the configuration of a pretrained encoder.
 
     Args:
         where: a run of `embodia pretrain`, or a folder with encoder.json.
-        named: path of the flag that names a class of the user's own, and what it names.
+        named: path of the flag for a user-defined class, and its module:Class.
 
     Raises:
-        Mistake: where it cannot be read, or is a class of the user's own that is not named.
+        Mistake: if it cannot be read, or is a user-defined class that is not named.
     """
     folder = find(where)
     return part(folder / ABOUT, {"kind": "ImageConfig", **about(folder)["encoder"]}, ImageEncoder, named)
 
 
 def pictures_of(where: str | Path) -> spaces.Dict:
-    """What the encoder that lies there learnt from: one key. Raises Mistake."""
+    """Return the observation space (one key) that a pretrained encoder was trained on. Raises Mistake."""
     found = space_from_json(about(find(where))["space"])
     assert isinstance(found, spaces.Dict)
     return found
 
 
 def pretrained(where: str | Path, space: spaces.Dict | None = None, named: tuple[str, str] = OWN) -> ImageEncoder:
-    """The encoder that lies there, for pictures of `space` (one key, of any name); by default those it learnt from.
+    """Load a pretrained encoder.
+
+    Args:
+        where: a run of `embodia pretrain`, or a folder with encoder.json.
+        space: the images to read (one key, of any name); by default those it was trained on.
+        named: path of the flag for a user-defined class, and its module:Class.
 
     Raises:
-        Mistake: naming file and field where it is missing or does not fit.
+        Mistake: if it is missing or does not fit; the message names file and field.
     """
     folder = find(where)
     learnt_from: Any = space_from_json(about(folder)["space"])
@@ -100,7 +105,7 @@ def pretrained(where: str | Path, space: spaces.Dict | None = None, named: tuple
     except Exception as error:
         raise Mistake(f"{folder / ENCODER} cannot be read ({error}); use an earlier checkpoint") from error
     ours = made.state_dict()
-    if "position" in weights:  # as it was called in earlier versions
+    if "position" in weights:  # its name in earlier versions
         weights["pos_embed"] = weights.pop("position")
     if "pos_embed" in weights and weights["pos_embed"].shape[2:] != ours["pos_embed"].shape[2:]:
         weights["pos_embed"] = F.interpolate(weights["pos_embed"], ours["pos_embed"].shape[2:], mode="bicubic")
@@ -108,8 +113,8 @@ def pretrained(where: str | Path, space: spaces.Dict | None = None, named: tuple
         theirs, mine = (tuple(each[name].shape) if name in each else None for each in (weights, ours))
         if theirs != mine:
             raise Mistake(
-                f"{folder / ENCODER}: {name} is {theirs}, and pictures {_shapes(made.space)} need {mine}: it learnt "
-                f"from {_shapes(learnt_from)}; observe such pictures, or pretrain on these"
+                f"{folder / ENCODER}: {name} is {theirs}, but images {_shapes(made.space)} need {mine}: it was trained "
+                f"on {_shapes(learnt_from)}; use images of this size, or pretrain on yours"
             )
     made.load_state_dict(weights)
     return made
@@ -120,10 +125,10 @@ def _shapes(space: spaces.Dict) -> str:
 
 
 def matching_key(where: str | Path, observed: spaces.Dict, keys: tuple[str, ...]) -> str:
-    """Which of the observed keys a pretrained encoder reads: its own, or the only one of its kind and channels.
+    """Find the observation key for a pretrained encoder: the same key, or the only one of its kind and channels.
 
     Raises:
-        Mistake: where there is none or more than one.
+        Mistake: if there is none, or more than one.
     """
     learnt_from = pictures_of(where)
     ((name, picture),) = learnt_from.items()
@@ -131,13 +136,13 @@ def matching_key(where: str | Path, observed: spaces.Dict, keys: tuple[str, ...]
     if name in fits:
         return name
     if len(fits) != 1:
-        said = f"{' and '.join(fits)} both are" if fits else f"none of {', '.join(keys)} is"
-        raise Mistake(f"encoder.pretrained {where} reads {name}, {kind(picture)} {_shapes(learnt_from)}; {said} such")
+        said = f"{' and '.join(fits)} both match" if fits else f"none of {', '.join(keys)} matches"
+        raise Mistake(f"encoder.pretrained {where} reads {name}, {kind(picture)} {_shapes(learnt_from)}; {said}")
     return fits[0]
 
 
 def alike(one: Space[Any], other: Space[Any]) -> bool:
-    """Both pictures, or both depth, of as many channels."""
+    """Return whether both are images, or both are depth maps, with the same number of channels."""
     same = kind(one) == kind(other) and kind(one) in ("image", "depth")
     return same and (one.shape or ())[2:] == (other.shape or ())[2:]
 

@@ -1,4 +1,4 @@
-"""What a method lets one choose, as a frozen dataclass whose fields are flags."""
+"""The options of a method, as a frozen dataclass whose fields are flags."""
 
 import ast
 import dataclasses
@@ -20,13 +20,13 @@ Method = Callable[..., Any]
 
 @functools.cache
 def options(method: Method, given: tuple[str, ...], name: str = "") -> type:
-    """The type of a method's configuration; `method_of` leads back from it.
+    """Return the configuration class of a method; `method_of` maps it back to the method.
 
     Args:
-        method: names a dataclass as the type of its parameter `config`, or as its attribute `Config`; else its keyword
-            arguments are taken.
-        given: parameters that are no choice.
-        name: of the type, for a class that is in no table.
+        method: its configuration is the dataclass that annotates its parameter `config`, or its attribute `Config`.
+            Without either, a dataclass is made from its keyword arguments.
+        given: parameters that are not options.
+        name: name of the configuration class, for a class that is not in a table.
     """
     config = config_of(method)
     if config is not None and not name:
@@ -41,12 +41,12 @@ def options(method: Method, given: tuple[str, ...], name: str = "") -> type:
 
 
 def method_of(kind: type) -> Method | None:
-    """The method that a type of configuration was made for; None for one that a class in a table names as its own."""
+    """Return the method that a configuration class was made for; None if the class was not made by `options`."""
     return vars(kind).get("__builds__")
 
 
 def config_of(method: Method) -> Any:
-    """The dataclass that a method names as its configuration, or None: the nearest of its bases that says anything."""
+    """Return the dataclass that a method, or the closest of its base classes, declares as configuration, or None."""
     function = plain(method)
     for owner in function.__mro__ if isinstance(function, type) else (function,):
         if "Config" in vars(owner):
@@ -58,7 +58,7 @@ def config_of(method: Method) -> Any:
 
 
 def keywords(method: Method, given: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
-    """(name, type, default) of the keyword arguments that a flag can express."""
+    """Yield (name, type, default) of the keyword arguments that can be flags."""
     typed, said = hints(plain(method)), documented(plain(method))
     for name, parameter in inspect.signature(method).parameters.items():
         value = tuple(parameter.default) if isinstance(parameter.default, list) else parameter.default
@@ -71,13 +71,13 @@ def keywords(method: Method, given: Sequence[str]) -> Iterator[tuple[str, Any, A
 
 
 def of_value(value: Any) -> Any:
-    """The type of a default, where none is written."""
+    """Infer the type of a default value without annotation."""
     inner = {type(each) for each in value} if isinstance(value, tuple) else ()
     return tuple.__class_getitem__((*inner, ...)) if len(inner) == 1 else type(value)
 
 
 def expressible(hint: Any) -> Any:
-    """The type as the command line takes it, a tuple for any sequence; None for what it cannot express."""
+    """Return the type for the command line (a tuple for any sequence); None if it cannot be a flag."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal or hint in (int, float, str, bool, types.NoneType, Path):
         return hint
@@ -94,7 +94,7 @@ def expressible(hint: Any) -> Any:
 
 
 def hints(method: Any, extras: bool = False) -> dict[str, Any]:
-    """The types of a constructor's or a function's parameters; nothing where they cannot be resolved."""
+    """Return the types of the parameters of a constructor or function; {} if they cannot be resolved."""
     try:
         function = inspect.getattr_static(method, "__init__") if isinstance(method, type) else method
         found = typing.get_type_hints(function, include_extras=extras)
@@ -104,18 +104,18 @@ def hints(method: Any, extras: bool = False) -> dict[str, Any]:
 
 
 def plain(method: Method) -> Any:
-    """Without the arguments that a table's line fixes."""
+    """Return the class or function without the arguments that its table entry fixes."""
     return method.func if isinstance(method, functools.partial) else method
 
 
 def summary(method: Any) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Return the first paragraph of a docstring on one line."""
     text = inspect.getdoc(plain(method)) or ""
     return " ".join(text.split("\n\n")[0].split())
 
 
 def documented(method: Any) -> dict[str, str]:
-    """What is said of each parameter: below the fields of a dataclass, or under "Args:"."""
+    """Return the documentation of each parameter, from below a dataclass's fields or from "Args:"."""
     if dataclasses.is_dataclass(method):
         return dict(field_docs(method))
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", inspect.getdoc(method) or "", re.M)
@@ -124,7 +124,7 @@ def documented(method: Any) -> dict[str, str]:
 
 
 def field_docs(method: Any) -> Iterator[tuple[str, str]]:
-    """The strings below a dataclass's fields."""
+    """Yield the docstrings below a dataclass's fields."""
     try:
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
     except (OSError, TypeError, SyntaxError):  # a class without a file
@@ -141,7 +141,7 @@ def sentence(text: str) -> str:
 
 
 def parameters(method: Method) -> Mapping[str, inspect.Parameter]:
-    """What a method is called with, by name."""
+    """Return the named parameters of a method."""
     found = inspect.signature(method).parameters
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {name: each for name, each in found.items() if each.kind not in variable}

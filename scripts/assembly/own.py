@@ -1,4 +1,4 @@
-"""Modules of a user's own, found from the current folder: only those that the command line names are ever imported."""
+"""User-defined classes (`module:Class`). Only modules that the command line names are imported."""
 
 import importlib
 import os
@@ -12,29 +12,29 @@ from embodia.scripts.mistake import Mistake, nearest
 
 
 def is_own(name: str) -> bool:
-    """Whether it is `module:Class`, and not a name of a table."""
+    """Return whether a name is `module:Class`, not a name in a table."""
     return ":" in name
 
 
 def configuration(kind: Kind, name: str, flag: str) -> Any:
-    """The default configuration of `module:Class`; `flag` is what named it.
+    """Return the default configuration of `module:Class`; `flag` is named in error messages.
 
     Raises:
-        Mistake: where there is no such module or class, or where it lacks a method of its contract.
+        Mistake: if there is no such module or class, or if it lacks a method of its contract.
     """
     found = class_of(name, flag)
     if lacking := kind.lacks(found):
         contract = f"{kind.contract.__module__}.{kind.contract.__name__}"
-        wanted = f"what every {kind.noun} has, and {contract} describes"
-        raise Mistake(f"{flag} {name}: {found.__name__} lacks {', '.join(lacking)}: {wanted}")
+        wanted = f"required of every {kind.noun}, see {contract}"
+        raise Mistake(f"{flag} {name}: {found.__name__} lacks {', '.join(lacking)} ({wanted})")
     try:
         return kind.options(found, name)()
     except TypeError as error:
-        raise Mistake(f"{flag} {name}: its configuration needs a default for every field: {error}") from error
+        raise Mistake(f"{flag} {name}: every field of its configuration needs a default: {error}") from error
 
 
 def class_of(name: str, flag: str) -> type:
-    """`module:Class`. Raises Mistake where there is no such module or class."""
+    """Import `module:Class`. Raises Mistake if there is no such module or class."""
     module_name, _, class_name = name.partition(":")
     module = imported(module_name, f"{flag} {name}")
     found = getattr(module, class_name, None)
@@ -45,15 +45,15 @@ def class_of(name: str, flag: str) -> type:
 
 
 def imported(name: str, said: str) -> ModuleType:
-    """A module, from the current folder too. Raises Mistake, which begins with what was `said`."""
-    if os.getcwd() not in sys.path:  # last, so that it hides nothing
+    """Import a module, also from the current folder. Raises Mistake, whose message begins with `said`."""
+    if os.getcwd() not in sys.path:  # last, so that it hides no other module
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
         needed = "" if name == missing or name.startswith(f"{missing}.") else f", which {name} imports"
-        raise Mistake(f"{said}: there is no module {missing}{needed}; install it or mend the name") from error
+        raise Mistake(f"{said}: there is no module {missing}{needed}; install it or correct the name") from error
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}: " if not isinstance(error, SyntaxError) else ""

@@ -1,4 +1,4 @@
-"""The parts of a configuration that are methods: which there are, how one takes another's place, how one is built."""
+"""The parts of a configuration that are methods: find them, replace them by flags, build them."""
 
 import dataclasses
 import re
@@ -16,19 +16,19 @@ from embodia.scripts.mistake import Mistake
 
 Root = TypeVar("Root")
 PART = re.compile(r"--((?:agent|encoder|method|env\.)[\w.-]*)")
-"""The flags that name parts of a run again."""
+"""Flags that repeat parts of a run."""
 Given = Mapping[str, Callable[[], Any]]
-"""What a constructor may ask for, by name; made when it is asked for."""
+"""Arguments that a constructor can have, by name; made only if it has them."""
 
 
 def kind_of(hint: Any) -> Kind | None:
-    """The kind of method that a field holds, by its annotation."""
+    """Return the kind of method that a field holds, from its annotation, or None."""
     contracts = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
     return next((kind for kind in KINDS if {kind.contract, kind.contract.__name__} & set(contracts)), None)
 
 
 def parts(config: Any, path: str = "") -> Iterator[tuple[str, Kind, Any]]:
-    """(path, kind, what is there) of every part at any depth, the outer before the inner."""
+    """Yield (path, kind, value) of every part at any depth, outer parts first."""
     if not dataclasses.is_dataclass(config):
         return
     typed = hints(type(config), extras=True)
@@ -40,12 +40,12 @@ def parts(config: Any, path: str = "") -> Iterator[tuple[str, Kind, Any]]:
 
 
 def configured(kind: Kind, name: str, **chosen: Any) -> Any:
-    """The configuration of a method in a table, with its own values but for those chosen."""
+    """Return the configuration of a method in a table, with its defaults except for `chosen`."""
     return kind.options(kind.named(name))(**chosen)
 
 
 def settled(config: Root) -> Root:
-    """The same, each part that is a bare name now the configuration that it stands for."""
+    """Replace each part that is a name by its default configuration."""
     while named := next(((path, kind, name) for path, kind, name in parts(config) if isinstance(name, str)), None):
         path, kind, name = named
         config = put(config, path, configured(kind, name))
@@ -53,7 +53,7 @@ def settled(config: Root) -> Root:
 
 
 def put(config: Any, path: str, value: Any) -> Any:
-    """The same, with another value at a path of fields."""
+    """Return the configuration with another value at a path of fields."""
     head, _, rest = path.partition(".")
     inner = put(getattr(config, head), rest, value) if rest else value
     return replace(config, **{head: inner})
@@ -63,10 +63,10 @@ def put(config: Any, path: str, value: Any) -> Any:
 
 
 def chosen(arguments: Sequence[str], config: Root) -> tuple[list[str], Root]:
-    """Take `--agent NAME` and its like out of the arguments: the rest, and the configuration with these parts.
+    """Take flags like `--agent NAME` out of the arguments; return the rest and the configuration with these parts.
 
     Raises:
-        Mistake: for a name that is neither in the part's table nor a class that can be had as module:Class.
+        Mistake: if a name is neither in the part's table nor an importable module:Class.
     """
     rest, config = list(arguments), settled(config)
     while found := next(((*each, *taken) for each in parts(config) if (taken := take(rest, each[0]))), None):
@@ -78,17 +78,17 @@ def chosen(arguments: Sequence[str], config: Root) -> tuple[list[str], Root]:
 
 
 def check_leaves(arguments: Sequence[str], path: str, name: str, leaves: Sequence[str]) -> None:
-    """Raises Mistake for a flag of a part that has no such option."""
+    """Raise Mistake if a flag names an option that its part does not have."""
     for argument in arguments:
         head, dot, rest = argument.partition("=")[0].replace("_", "-").partition(f"{flag(path)}.")
         leaf = rest.partition(".")[0].replace("-", "_")
         if not head and dot and leaf not in leaves and leaf.removeprefix("no_") not in leaves:
             known = ", ".join(each.replace("_", "-") for each in leaves) or "no options"
-            raise Mistake(f"{flag(path)}.{rest} means nothing to {name}, which has {known}")
+            raise Mistake(f"{flag(path)}.{rest} is not an option of {name}, which has {known}")
 
 
 def exchanged(kind: Kind, old: Any, name: str, said: str) -> Any:
-    """The configuration of the method `name`; of the old one what both share and was not its own value."""
+    """Return the configuration of the method `name`; shared options that were changed in the old one are kept."""
     if name == kind.name(old):
         return old
     new = own.configuration(kind, name, said) if own.is_own(name) else configured(kind, name)
@@ -99,7 +99,7 @@ def exchanged(kind: Kind, old: Any, name: str, said: str) -> Any:
 
 
 def names(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take `--agent module:Class` and its like out of the arguments: the rest, and name by path."""
+    """Take flags like `--agent module:Class` out of the arguments; return the rest and {path: name}."""
     rest, found = list(arguments), {}
     while path := next((match[1] for argument in rest if (match := PART.match(argument))), None):
         path = path.replace("-", "_")
@@ -114,7 +114,7 @@ def flag(path: str) -> str:
 
 
 def take(arguments: list[str], path: str) -> tuple[str, list[str]] | None:
-    """The value of a flag, and the arguments without it. Raises Mistake for a flag without a value."""
+    """Return the value of a flag and the arguments without it, or None. Raises Mistake if it has no value."""
     wanted = flag(path)
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
@@ -123,29 +123,34 @@ def take(arguments: list[str], path: str) -> tuple[str, list[str]] | None:
         if equals:
             return value, arguments[:i] + arguments[i + 1 :]
         if i + 1 == len(arguments) or arguments[i + 1].startswith("--"):
-            raise Mistake(f"{wanted} needs a name: one of a table (`embodia list`), or module:Class")
+            raise Mistake(f"{wanted} needs a name (see `embodia list`) or module:Class")
         return arguments[i + 1], arguments[:i] + arguments[i + 2 :]
     return None
 
 
 def help_of(config: Any, fixed: Sequence[str] = ()) -> str:
-    """Which parts can be exchanged, a line each."""
+    """Return the help text on parts that can be replaced, one line each."""
     there = [each for each in parts(settled(config)) if each[0] not in fixed]
-    lines = [f"  {flag(path)} {kind.name(now)}   (of {', '.join(kind.table)})" for path, kind, now in there]
-    return "\n".join(["Parts, each by a name or as module:Class of your own:", *lines])
+    lines = [f"  {flag(path)} {kind.name(now)}   (one of {', '.join(kind.table)})" for path, kind, now in there]
+    return "\n".join(["Replaceable parts, each given by name or as your own module:Class:", *lines])
 
 
 # Building ---------------------------------------------------------------------------------------------------------
 
 
 def build(kind: Kind, config: Any, given: Given) -> Any:
-    """The object that a configuration, or a bare name, stands for.
+    """Build the object of a configuration or a name.
 
-    Its constructor gets what it asks for by name: its configuration as `config` (or its options one by one), the parts
-    that this holds, and of what is given what its kind may ask for.
+    Arguments are passed to the constructor by name: its configuration as `config` (or its options one by one), the
+    parts of its configuration, and the entries of `given` that its kind allows.
+
+    Args:
+        kind: kind of the method.
+        config: its configuration, or its name.
+        given: further arguments, by name.
 
     Raises:
-        Mistake: where it asks for anything else, or leaves an attribute of its contract out.
+        Mistake: if the constructor has any other argument, or does not set an attribute of its contract.
         TypeError, ValueError: as the constructor does.
     """
     config = configured(kind, config) if isinstance(config, str) else config
@@ -161,8 +166,8 @@ def build(kind: Kind, config: Any, given: Given) -> Any:
         if each in offered:
             arguments[each] = offered[each]()
         elif parameter.default is Parameter.empty:
-            raise Mistake(f"{name}: its constructor asks for {each}; it is given {', '.join(offered)}, each by name")
+            raise Mistake(f"{name}: its constructor has the argument {each}; available are {', '.join(offered)}")
     made = method(**arguments)
     if missing := [each for each in kind.sets if not hasattr(made, each)]:
-        raise Mistake(f"{name}: its constructor sets no {', '.join(missing)}, which every {kind.noun} has")
+        raise Mistake(f"{name}: its constructor does not set {', '.join(missing)}, which every {kind.noun} needs")
     return made

@@ -1,4 +1,4 @@
-"""Where a number comes from: configuration, hardware, CPU time."""
+"""Provenance of results: configuration, hardware, CPU time."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as JSON knows them; a dataclass that is one of several kinds keeps its name."""
+    """Convert dataclasses, paths and tuples to JSON types; the class name of a dataclass is stored as `kind`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **fields}
@@ -23,12 +23,12 @@ def plain(value: Any) -> Any:
 
 
 def config_hash(config: Any) -> str:
-    """Twelve hex digits that name a configuration, whatever the order of its keys."""
+    """Return a hash of a configuration (12 hex digits), independent of the order of its keys."""
     return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:
-    """Processor, usable cores, memory [GiB], system, and the device that learned."""
+    """Return processor, usable cores, memory [GiB], system and device."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else None
     return {
@@ -49,6 +49,6 @@ def processor() -> str:
 
 
 def cpu_minutes() -> float:
-    """CPU time of this process and of its finished children so far [min]."""
+    """Return the CPU time [min] of this process and of its finished child processes so far."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used) / 60

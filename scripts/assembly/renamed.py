@@ -1,4 +1,4 @@
-"""Configuration fields that have other names now: what runs made by earlier versions still say."""
+"""Configuration fields that were renamed, to read the runs of earlier versions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,6 +55,6 @@ RENAMED: dict[str, dict[str, str]] = {
 
 
 def renamed(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `kind` under their present names."""
+    """Return the fields of a class `kind` under their present names."""
     names = RENAMED.get(kind, {})
     return {names.get(name, name): value for name, value in fields.items()}

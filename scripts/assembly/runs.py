@@ -1,4 +1,4 @@
-"""Run folders: what lies in one, how one is named, found and never overwritten."""
+"""Run folders: create and find them, read their configuration and checkpoints. They are never overwritten."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CARRIED = "pretrained"
 
 
 def fresh(folder: Path) -> Path:
-    """The folder, made; where it is taken, the next free one: `name`, `name-2`, `name-3`, ..."""
+    """Create the folder, or the next free one if it exists: `name`, `name-2`, `name-3`, ..."""
     number, free = 1, folder
     while True:
         try:
@@ -29,10 +29,10 @@ def fresh(folder: Path) -> Path:
 
 
 def exactly(folder: Path) -> Path:
-    """The folder, made; refused where something lies in it."""
+    """Create the folder. Raises Mistake if it exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Mistake(
-            f"{folder} is not empty, and a run is never overwritten; name another, or train --resume {folder}"
+            f"{folder} is not empty, and runs are never overwritten; choose another folder, or train --resume {folder}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -40,7 +40,7 @@ def exactly(folder: Path) -> Path:
 
 @contextmanager
 def filled(out: Path | None, otherwise: Path) -> Iterator[Path]:
-    """The folder `out`, or a fresh one; when an error leaves nothing in it, it is gone, with those made above it."""
+    """A context that creates the folder `out`, or a new one; it is removed if an error leaves it empty."""
     wanted = out or otherwise
     made = [each for each in wanted.parents if not each.exists()]
     mine = out is None or not out.exists()
@@ -49,14 +49,14 @@ def filled(out: Path | None, otherwise: Path) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        with suppress(OSError):  # something lies in it, and stays
+        with suppress(OSError):  # not empty, so it stays
             for each in made:
                 each.rmdir()
         raise
 
 
 def find(target: str, runs: Path) -> Path:
-    """A run by its folder, or by its name under `runs`, or the newest run of a preset. Raises Mistake."""
+    """Find a run by its folder, by its name in `runs`, or as the newest run of a preset. Raises Mistake."""
     for folder in (Path(target), runs / target):
         if (folder / CONFIG).is_file():
             return folder
@@ -65,11 +65,11 @@ def find(target: str, runs: Path) -> Path:
     if ofpreset:
         return max(ofpreset, key=lambda path: (path / CONFIG).stat().st_mtime)
     hint = nearest(target, [path.name for path in known])
-    raise Mistake(f"{target} is no run: no {CONFIG} in {target} or under {runs}. {hint} `embodia train` makes one.")
+    raise Mistake(f"{target} is not a run: no {CONFIG} in {target} or {runs / target}. {hint} Train one first.")
 
 
 def weights(run: Path, which: str = "best") -> Path:
-    """The folder of a run's best or last checkpoint, or of the one at a step. Raises Mistake."""
+    """Return the path of a run's best or last checkpoint, or of that at a step. Raises Mistake."""
     folder = run / "checkpoints"
     if which == "best":
         path = checkpoint.best(folder)
@@ -80,32 +80,32 @@ def weights(run: Path, which: str = "best") -> Path:
         path = steps.get(which.lstrip("0"))
     if path is None:
         names = ", ".join(each.name.lstrip("0") for each in checkpoint.list_steps(folder))
-        there = f"there are best, last and {names}" if names else "it has none yet; train it first"
+        there = f"choose best, last or one of {names}" if names else "it has no checkpoints yet; train it first"
         raise Mistake(f"{run}: no checkpoint {which}: {there}")
     return path
 
 
 def config(run: Path, named: Named | None = None, env: str | None = None) -> Config:
-    """A run's configuration; its pretrained encoder is the copy that the run carries.
+    """Read a run's configuration. A pretrained encoder is read from the copy in the run folder.
 
     Args:
-        run: its folder.
-        named: classes of the user's own, by the path of the part that each is.
-        env: the id of another environment that will take the place of the run's.
+        run: run folder.
+        named: user-defined classes, module:Class by path of the part.
+        env: id of an environment that will replace the run's.
 
     Raises:
-        Mistake: where it cannot be read, or holds a class of the user's own that is not named.
+        Mistake: if it cannot be read, or contains a user-defined class that is not named.
     """
     named = dict(named or {})
     found = read(run / CONFIG, Config, {**named, "env.id": env} if env else named)
     if named.get("env.id", found.env.id) != found.env.id:
-        raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {found.env.id}; leave it out")
+        raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {found.env.id}; omit it")
     if found.encoder.pretrained is None:
         return found
     return replace(found, encoder=replace(found.encoder, pretrained=str(run / CARRIED)))
 
 
 def carry(config: Config, run: Path) -> None:
-    """Copy the pretrained encoder into the run, so that the run can be read when the other is gone."""
+    """Copy the pretrained encoder into the run, so that the run does not depend on the other folder."""
     if config.encoder.pretrained is not None:
         shutil.copytree(find_encoder(config.encoder.pretrained), run / CARRIED, ignore=shutil.ignore_patterns("*.pt"))

@@ -1,4 +1,4 @@
-"""What counts as the same picture, and a learner about the encoder that it trains."""
+"""Positive pairs for self-supervised learning, and the assembly of a learner with the encoder that it trains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,59 +23,60 @@ Positives = Literal["augmentation", "temporal", "both"]
 
 @dataclass(frozen=True)
 class PositivesConfig:
-    """Which two pictures are the same thing."""
+    """Positive pairs: two views that self-supervised learning treats as the same."""
 
     by: Positives = "augmentation"
-    """One picture changed twice; two pictures some frames apart, unchanged; or such two, each changed."""
+    """augmentation: two augmentations of one image. temporal: two frames of a clip, not augmented. both: two frames,
+    each augmented."""
     gap: int = 1
-    """Frames between the two of temporal and both; of a learner of clips, between those of a clip."""
+    """Distance in frames between the two frames of temporal and both, or between the frames of a learner's clip."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """How a picture is changed."""
+    """Image augmentation."""
 
     @property
     def frames(self) -> int:
-        """How many pictures are the same thing before they are changed."""
+        """Number of frames of a positive pair, before augmentation."""
         return 1 if self.by == "augmentation" else 2
 
     def views(self, crops: bool) -> Views:
-        """Clips hold the two pictures alone, so that the gap between them is one; `crops` are needed in any case."""
+        """Return the views of a clip of `frames` frames; with `crops`, temporal pairs are cropped too."""
         if self.by == "augmentation":
             return Views(self.augmentation)
-        if self.by == "both":
+        if self.by == "both":  # a clip holds only the two frames, so their distance in it is 1
             return Views(self.augmentation, 1)
         only_crops = replace(self.augmentation, colour=0.0, brightness=0.0, grey=0.0, blur=0.0, noise=0.0, flip=0.0)
         return Views(only_crops if crops else None, 1)
 
 
 def clip_frames(learner: Any, positives: PositivesConfig) -> int:
-    """How many pictures a clip holds: as the learner asks, or as many as make a pair."""
+    """Return the number of frames of a clip: that of the learner, or that of a positive pair."""
     return getattr(learner, "frames", positives.frames)
 
 
 def first_encoder(learner: Any) -> str:
-    """The first encoder of the table that the learner can train."""
+    """Return the name of the first encoder in the table that the learner can train."""
     return next(name for name in IMAGE_ENCODER.table if fits(learner, name))
 
 
 def first_positives(learner: Any) -> Positives:
-    """What counts as the same picture to the learner, unless --positives says otherwise."""
+    """Return the default kind of positive pairs of the learner."""
     return getattr(LEARNER.made(learner), "positives", "augmentation")
 
 
 def keeps_itself(learner: Any) -> bool:
-    """Whether the learner is the encoder that it trains, and not given one."""
+    """Return whether the learner is itself the encoder, so that it is not given one."""
     return "encoder" not in parameters(LEARNER.method(learner))
 
 
 def kept(learner: Any, encoder: Any) -> Any:
-    """The configuration of the encoder that the learner leaves, when it was given `encoder`."""
+    """Return the configuration of the trained encoder of a learner that was given `encoder`."""
     if keeps_itself(learner):
         return learner
     return learner.kept(encoder) if hasattr(learner, "kept") else encoder
 
 
 def standing(learner: Any, encoder: Any) -> tuple[Any, Any]:
-    """Both configurations, where the learner stands on a pretrained encoder with that encoder's."""
+    """Return both configurations; if the learner builds on a pretrained encoder, with that encoder's."""
     below = getattr(learner, "pretrained", None)
     if below is None:
         return learner, encoder
@@ -84,7 +85,7 @@ def standing(learner: Any, encoder: Any) -> tuple[Any, Any]:
 
 
 def network(learner: Any, encoder: Any, space: spaces.Dict) -> ImageEncoder:
-    """What the learner is given: a fresh encoder, or the pretrained one that it stands on."""
+    """Build the encoder for the learner: a new one, or the pretrained one that the learner builds on."""
     below = getattr(learner, "pretrained", None)
     if below is None:
         return image_encoder(encoder, space)
@@ -96,20 +97,20 @@ def fits(learner: Any, encoder: Any) -> bool:
 
 
 def wanted(learner: Any) -> type:
-    """The encoders that a learner can train, by the type of its parameter `encoder`."""
+    """Return the class of encoders that a learner can train: the type of its parameter `encoder`."""
     hint = hints(plain(LEARNER.method(learner))).get("encoder")
     return hint if isinstance(hint, type) else ImageEncoder
 
 
 def method(learner: Any, encoder: Any, space: spaces.Dict, positives: PositivesConfig, steps: int) -> SelfSupervised:
-    """The learner about the encoder it will train, `steps` long. Raises Mistake for what does not go together."""
+    """Build the learner with the encoder that it trains for `steps` updates. Raises Mistake if they do not fit."""
     name, asked = LEARNER.name(learner), parameters(LEARNER.method(learner))
     if positives.by != "augmentation" and "views" not in asked:
-        raise Mistake(f"{name} says itself what it compares, or compares nothing; leave --positives out")
+        raise Mistake(f"{name} does not use --positives; omit it")
     if not keeps_itself(learner) and not fits(learner, encoder):
         able = ", ".join(each for each in IMAGE_ENCODER.table if fits(learner, each))
         kind = wanted(learner).__name__
-        raise Mistake(f"{name} trains a {kind}, which {IMAGE_ENCODER.name(encoder)} is not: --encoder {able}")
+        raise Mistake(f"{name} trains a {kind}, which {IMAGE_ENCODER.name(encoder)} is not; use --encoder {able}")
     crops = getattr(LEARNER.made(learner), "crops", False)
     given: dict[str, Callable[[], Any]] = {
         "encoder": cache(partial(network, learner, encoder, space)),

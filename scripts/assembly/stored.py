@@ -1,4 +1,4 @@
-"""A configuration as JSON. Reading one imports no code: a class of the user's own has to be named again."""
+"""Configurations as JSON. Reading one imports no code: user-defined classes must be named again."""
 
 import dataclasses
 import json
@@ -18,22 +18,22 @@ from embodia.scripts.mistake import Mistake, nearest
 
 Root = TypeVar("Root")
 Named = Mapping[str, str]
-"""Path of a part -> the module:Class that the command line names for it; `env.id` -> the id."""
+"""Path of a part -> its module:Class on the command line; `env.id` -> the id."""
 
 
 def write(config: Any, path: Path, **more: Any) -> None:
-    """The configuration, and what else is to be remembered beside it."""
+    """Write a configuration, with `more` entries beside it."""
     path.write_text(json.dumps({**more, "config": plain(config)}, indent=2))
 
 
 def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
-    """What `write` wrote. Raises Mistake naming file and field where it cannot be read, or the flag that is missing."""
+    """Read what `write` wrote. Raises Mistake, naming file and field or the missing flag, if that is impossible."""
     try:
         data = renewed(json.loads(path.read_text())["config"])
     except FileNotFoundError as error:
-        raise Mistake(f"{path.parent} is no run: it holds no {path.name}") from error
+        raise Mistake(f"{path.parent} is not a run: it has no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
+        raise Mistake(f"{path} cannot be read ({error}); restore it, or use another run") from error
     named = dict(named or {})
     check_named(path, data, named)
     config = Reader(path, named, dict(types(root))).restore(data, "config")
@@ -43,13 +43,13 @@ def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
 
 
 def part(path: Path, data: Any, contract: type, named: tuple[str, str]) -> Any:
-    """The configuration of one method, as a file holds it.
+    """Convert the JSON of one method to its configuration.
 
     Args:
-        path: of the file, for messages.
-        data: what it holds.
-        contract: of the method.
-        named: path of the flag that names a class of the user's own, and what it names.
+        path: path of the file, for messages.
+        data: the JSON.
+        contract: contract of the method.
+        named: path of the flag for a user-defined class, and its module:Class.
 
     Raises:
         Mistake: as `read` does.
@@ -62,22 +62,22 @@ def part(path: Path, data: Any, contract: type, named: tuple[str, str]) -> Any:
 
 
 def refuse(path: Path, missing: Sequence[str]) -> None:
-    raise Mistake(f"{path}: a run never imports code by itself; name again what is yours: {' '.join(missing)}")
+    raise Mistake(f"{path}: your own classes are imported only if you name them; add {' '.join(missing)}")
 
 
 def check_named(path: Path, data: Any, named: Named) -> None:
-    """Raises Mistake where the command line names other classes than the run's, or not all of them."""
+    """Raise Mistake if the command line does not name exactly the user-defined classes of the run."""
     theirs = dict(of_users(data))
     if missing := [f"{flag(where)} {name}" for where, name in theirs.items() if where not in named]:
         refuse(path, missing)
     for where, name in named.items():
         if where != "env.id" and name != theirs.get(where):
-            there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no class of yours as {where}"
+            there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no user-defined {where}"
             raise Mistake(f"{flag(where)} {name}: {path} {there}")
 
 
 def of_users(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, module:Class) of every part that is the user's own; (env.id, id) of an environment that is."""
+    """Yield (path, module:Class) of every user-defined part, and (env.id, id) of a user-defined environment."""
     if isinstance(data, dict):
         kind, name = str(data.get("kind")), str(data.get("id"))
         if own.is_own(kind):
@@ -89,9 +89,10 @@ def of_users(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def types(root: Any, within: tuple[Kind, ...] = ()) -> Iterator[tuple[str, type]]:
-    """Every dataclass that a configuration may hold without a class of the user's, by name.
+    """Yield (name, class) of every dataclass that a configuration can contain, except user-defined ones.
 
-    `within`: kinds of the methods that hold `root`; one may hold another of its own kind.
+    `within` are the kinds of the methods around `root`; it stops the recursion, since a method can contain another of
+    its own kind.
     """
     if kind := kind_of(root):
         for method in kind.table.values() if kind not in within else ():
@@ -106,14 +107,14 @@ def types(root: Any, within: tuple[Kind, ...] = ()) -> Iterator[tuple[str, type]
 
 @dataclass(frozen=True)
 class Reader:
-    """Plain JSON to dataclasses and tuples."""
+    """Converts JSON to dataclasses and tuples."""
 
     path: Path
     named: Named
     known: Mapping[str, type]
 
     def restore(self, value: Any, where: str, hint: Any = None) -> Any:
-        """`where` is the place in words, `hint` the type of the field that held the value."""
+        """Convert a value; `where` is its path in messages, `hint` the type of its field."""
         if isinstance(value, list):
             return tuple(self.restore(each, where) for each in value)
         if not isinstance(value, dict):
@@ -133,7 +134,7 @@ class Reader:
             raise Mistake(f"{self.path}: {where}: {error}; it was written by another version") from error
 
     def kind(self, name: str, where: str, hint: Any) -> Any:
-        """The type of that name. Raises Mistake for one that there is not."""
+        """Return the class of that name. Raises Mistake if there is none."""
         if own.is_own(name) and (kind := kind_of(hint)) is not None:
             part = where.removeprefix("config.")
             return type(own.configuration(kind, name, flag(part)))
@@ -141,11 +142,11 @@ class Reader:
             return hint
         if name not in self.known:
             hints = nearest(name, self.known)
-            raise Mistake(f"{self.path}: {where}: {name!r} is no part of a configuration. {hints}")
+            raise Mistake(f"{self.path}: {where}: unknown kind {name!r}. {hints}")
         return self.known[name]
 
     def world(self, env: dict[str, Any]) -> Any:
-        """What the environment's class lets one choose; nothing where another environment will take its place."""
+        """Return the options class of the environment; None if another environment will replace it."""
         name = str(env.get("id"))
         if environments.is_own(name) and self.named["env.id"] != name:
             env["options"] = None

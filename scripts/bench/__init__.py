@@ -1,1 +1,1 @@
-"""Measurements, a room each."""
+"""Benches: commands that measure what README and docs report."""

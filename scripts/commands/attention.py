@@ -1,4 +1,4 @@
-"""`embodia attention RUN`: where a vision transformer looks, as pictures and films."""
+"""`embodia attention RUN`: draw the attention maps of a vision transformer, as images and videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from embodia.scripts.mistake import Mistake
 
 @dataclass(frozen=True)
 class Args(Look):
-    """The picture, and beside it each head of the last block: where the class token looks, brightest at its peak."""
+    """Draw each image beside the attention of the class token in each head of the last block."""
 
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia attention")
     encoder, files = opened(args)
     if not isinstance(encoder, ViT):
-        raise Mistake(f"{args.run} is a {type(encoder).__name__}, which attends to nothing: --encoder vit")
+        raise Mistake(f"{args.run} is a {type(encoder).__name__}, which has no attention; pretrain with --encoder vit")
     vit, (key,) = encoder, encoder.keys
 
     def draw(frames: Frame) -> Frame:

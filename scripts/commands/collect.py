@@ -1,4 +1,4 @@
-"""`embodia collect`: episodes of a policy as rows on disk, for Minari, and in the LeRobotDataset v3 layout."""
+"""`embodia collect`: record a policy's episodes to disk; export them to Minari and LeRobotDataset v3."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from embodia.scripts.report.evaluation import Ticker
 
 @dataclass(frozen=True)
 class Args:
-    """Play seeded levels and write every row to disk; export to what other libraries read."""
+    """Run a policy on seeded levels and write every row to disk; optionally export to other formats."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
     episodes: int = 100
-    """How many."""
+    """Number of episodes."""
     first_seed: int = 0
-    """Of the first episode; each further one has the next."""
+    """Seed of the first episode; the next episodes have the next seeds."""
     split: Split = "train"
-    """Which levels: train and test share none."""
+    """Set of levels; train and test are disjoint."""
     to: tuple[Literal["minari", "lerobot"], ...] = ()
-    """Formats to export to besides."""
+    """Additional formats to export to."""
     name: str | None = None
-    """Of the Minari data set, such as grid/empty-v0; by default from policy and environment."""
+    """Name of the Minari data set, such as grid/empty-v0; by default made from policy and environment."""
     fps: int = 10
-    """Steps per second, for formats that tell time in seconds."""
+    """Steps per second, for formats with time stamps in seconds."""
     out: Path | None = None
-    """Where the data go; by default a fresh folder under datasets/."""
+    """Output folder; by default a new folder in datasets/."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=rest, prog="embodia collect")
     config, run = resolve(args.who, named)
     check(config)
-    for each in args.to:  # before an hour of playing
+    for each in args.to:  # check before recording, which may take an hour
         need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5.4", "lerobot": "15"}[each])
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     seeds = range(args.first_seed, args.first_seed + args.episodes)
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)
-    if hasattr(agent, "driving_planner"):  # the worlds ask it
+    if hasattr(agent, "driving_planner"):  # the environments call it
         env.close()
         env = build.worlds(config.env, args.split, env.num_envs, evaluation=True, agent=agent)
     options = environments.arguments(config.env, args.split)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class Keep:
-    """A `Watch` that writes every episode's rows, as each ends."""
+    """A `Watch` that writes each episode when it ends."""
 
     def __init__(self, writer: EpisodeWriter, ticker: Ticker):
         self.writer, self.ticker = writer, ticker

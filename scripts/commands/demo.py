@@ -1,4 +1,4 @@
-"""`embodia demo`: train, evaluate against random and the expert, record; minutes, no network, no display."""
+"""`embodia demo`: train, evaluate and record an agent in a few minutes, without network or display."""
 
 import json
 import sys
@@ -21,16 +21,16 @@ from embodia.scripts.report import video
 
 @dataclass(frozen=True)
 class Args:
-    """Train DAgger on DoorKey-8x8, judge it on levels it has never seen, film it, write the report card."""
+    """Train DAgger on MiniGrid-DoorKey-8x8, evaluate it on held-out levels, record videos, write a report card."""
 
     steps: int = 4_000
-    """Training steps, each labelled by the expert."""
+    """Number of training steps, each labelled by the expert."""
     episodes: int = 100
-    """Test levels."""
+    """Number of test levels."""
     seed: int = 0
-    """Of everything."""
+    """Random seed."""
     runs: Path = Path("runs")
-    """Where the run folder goes."""
+    """Folder in which the run folder is created."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     check(config, learns=True)
     run = runs.fresh(args.runs / "demo")
     write(config, run / runs.CONFIG, preset="demo", config_hash=config_hash(config))
-    print(f"An agent learns to fetch a key, open a door and reach the goal ({config.env.id}) by asking an expert.")
+    print(f"An agent learns from an expert to fetch a key, open a door and reach the goal ({config.env.id}).")
     if code := carry_out(config, run, "demo"):
         return code
     made = report(run)
@@ -48,13 +48,13 @@ def main(arguments: Sequence[str]) -> int:
     for failure in failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     if not failures:
-        print("the agent beats random: their 95 % intervals do not meet")
+        print("the agent is better than random: their 95 % confidence intervals do not overlap")
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; open {run / 'report.html'}")
     return 1 if failures else 0
 
 
 def shortened(config: Config, args: Args) -> Config:
-    """The preset, short enough for a demonstration."""
+    """Shorten the preset for the demo."""
     return replace(
         config,
         schedule=replace(config.schedule, steps=args.steps, seed=args.seed, eval_every=args.steps // 4, log_every=256),
@@ -68,15 +68,15 @@ def report(run: Path) -> Mapping[str, Any]:
 
 
 def broken(made: Mapping[str, Any], run: Path) -> Iterator[str]:
-    """What the demonstration promised and did not keep."""
+    """Yield what went wrong in the demo."""
     success = {name: scores["success"] for name, scores in made["scores"].items()}
     if success["agent"]["low"] <= success["random"]["high"]:
-        yield "the agent's interval of success meets random's; train longer with --steps"
+        yield "the confidence intervals of the agent's and random's success overlap; train longer with --steps"
     if "expert" not in success:
-        yield "the expert's bar is missing"
+        yield "the expert's scores are missing"
     films = [run / clip["path"] for clip in made["videos"]]
     if len(films) < 3:
-        yield f"only {len(films)} films"
+        yield f"only {len(films)} videos"
     for path in films:
         try:
             video.read(path)

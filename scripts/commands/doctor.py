@@ -1,4 +1,4 @@
-"""`embodia doctor`: what this machine has, what is missing, and what each missing piece would enable."""
+"""`embodia doctor`: check the installation, and show what missing packages would enable."""
 
 import importlib.util
 import json
@@ -19,17 +19,17 @@ import embodia
 
 @dataclass(frozen=True)
 class Args:
-    """Look at this machine and say what works; exit code 1 if something needed does not."""
+    """Check the installation. The exit code is 1 if something required does not work."""
 
     runs: Path = Path("runs")
-    """The folder that runs are written to."""
+    """Folder that contains the run folders."""
     json: bool = False
-    """End with one JSON object."""
+    """Print the results as one JSON object at the end."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination."""
+    """The result of one check."""
 
     name: str
     fine: bool
@@ -39,12 +39,12 @@ class Finding:
 
 
 OPTIONAL = {
-    "minari": ("collect --to minari: datasets that Minari opens", "pip install 'minari>=0.5'"),
-    "pyarrow": ("collect --to lerobot: datasets in the LeRobot v3 layout", "pip install 'pyarrow>=15'"),
-    "transformers": ("published vision weights as encoders", "pip install 'transformers>=4.45'"),
+    "minari": ("embodia collect --to minari", "pip install 'minari>=0.5'"),
+    "pyarrow": ("embodia collect --to lerobot", "pip install 'pyarrow>=15'"),
+    "transformers": ("pretrained vision transformers as encoders", "pip install 'transformers>=4.45'"),
     "rerun": ("the interactive viewer", "pip install 'rerun-sdk>=0.20'"),
     "habitat_sim": (
-        "homes on Habitat's own engine and scans",
+        "homes in habitat-sim, with its scanned scenes",
         "conda install habitat-sim headless -c conda-forge -c aihabitat",
     ),
 }
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     for finding in findings:
         print(line(finding))
     broken = [finding for finding in findings if finding.needed and not finding.fine]
-    print(f"\n{len(broken)} of the needed parts are broken." if broken else "\nEverything needed works.")
+    print(f"\n{len(broken)} required parts do not work." if broken else "\nAll required parts work.")
     if args.json:
         print(json.dumps({"fine": not broken, "findings": [asdict(finding) for finding in findings]}))
     return 1 if broken else 0
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def line(finding: Finding) -> str:
     mark = "ok  " if finding.fine else ("FAIL" if finding.needed else "--  ")
-    mend = f"\n{'':21}to mend: {finding.mend}" if finding.mend and not finding.fine else ""
+    mend = f"\n{'':21}to fix: {finding.mend}" if finding.mend and not finding.fine else ""
     return f"{mark} {finding.name:<15} {finding.says}{mend}"
 
 
@@ -75,7 +75,7 @@ def python() -> Finding:
 
 
 def package() -> Finding:
-    """Which copy of the project runs: the one that is installed, or another one on the path."""
+    """Report which copy of the project is imported."""
     return Finding("embodia", True, f"{metadata.version('embodia')} in {Path(embodia.__file__).parent}")
 
 
@@ -88,7 +88,7 @@ def memory() -> Finding:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return Finding("memory", True, "unknown on this system", needed=False)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return Finding("memory", total > 2, f"{total:.1f} GiB", "2 GiB are the least", needed=False)
+    return Finding("memory", total > 2, f"{total:.1f} GiB", "use a machine with at least 2 GiB", needed=False)
 
 
 def torch() -> Finding:
@@ -96,21 +96,21 @@ def torch() -> Finding:
     try:
         import torch as engine
     except Exception as error:
-        return Finding("torch", False, f"does not import: {error}", mend)
+        return Finding("torch", False, f"cannot be imported: {error}", mend)
     if importlib.util.find_spec("torchvision"):
         try:
             importlib.import_module("torchvision")
         except Exception as error:
-            return Finding("torch", False, f"torchvision beside it is broken: {error}", "pip uninstall torchvision")
+            return Finding("torch", False, f"the installed torchvision is broken: {error}", "pip uninstall torchvision")
     if engine.cuda.is_available():
         devices = ", ".join(engine.cuda.get_device_name(i) for i in range(engine.cuda.device_count()))
-        return Finding("torch", True, f"{engine.__version__}; device=auto takes cuda ({devices})")
-    built = "" if engine.version.cuda is None else f"; built for CUDA {engine.version.cuda}, but no driver answers"
-    return Finding("torch", True, f"{engine.__version__}; device=auto takes the cpu{built}")
+        return Finding("torch", True, f"{engine.__version__}; device auto is cuda ({devices})")
+    built = "" if engine.version.cuda is None else f"; built for CUDA {engine.version.cuda}, but no CUDA device works"
+    return Finding("torch", True, f"{engine.__version__}; device auto is cpu{built}")
 
 
 def films() -> Finding:
-    """Encode one film and read it back: the wheel, its FFmpeg and its x264 all have to answer."""
+    """Encode a short video and read it back, which needs PyAV, its FFmpeg and its x264."""
     mend = "pip install --force-reinstall 'av>=12'"
     try:
         import av
@@ -122,9 +122,9 @@ def films() -> Finding:
             path = video.write(Path(folder) / "x.mp4", [np.full((64, 64, 3), 99, np.uint8)] * 3)
             fine = len(video.read(path)) == 3
         version = ".".join(map(str, av.library_versions["libavcodec"]))
-        return Finding("video", fine, f"PyAV {av.__version__}, libavcodec {version}, H.264 encodes and decodes", mend)
+        return Finding("video", fine, f"PyAV {av.__version__}, libavcodec {version}, H.264 works", mend)
     except Exception as error:
-        return Finding("video", False, f"no film can be written: {error}", mend)
+        return Finding("video", False, f"videos cannot be written: {error}", mend)
 
 
 def writable(folder: Path) -> Finding:
@@ -133,14 +133,14 @@ def writable(folder: Path) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
     fine = os.access(place, os.W_OK)
-    says = f"{folder.absolute()} {'can be written' if fine else 'cannot be written'}, {free:.1f} GiB free"
-    return Finding("runs", fine and free > 0.2, says, "--runs FOLDER names another; free some space if there is none")
+    says = f"{folder.absolute()} {'is writable' if fine else 'is not writable'}, {free:.1f} GiB free"
+    return Finding("runs", fine and free > 0.2, says, "choose another folder with --runs, or free some space")
 
 
 def writable_home() -> Finding:
     home = Path.home()
     fine = os.access(home, os.W_OK)
-    says = f"{home} can be written" if fine else f"{home} cannot be written; nothing here needs it"
+    says = f"{home} is writable" if fine else f"{home} is not writable (not required)"
     return Finding("home", fine, says, needed=False)
 
 
@@ -150,5 +150,5 @@ def optional(name: str, enables: str, mend: str) -> Finding:
     try:
         version = metadata.version({"rerun": "rerun-sdk", "habitat_sim": "habitat-sim"}.get(name, name))
     except metadata.PackageNotFoundError:
-        version = "of unknown version"
+        version = "unknown version"
     return Finding(name, True, f"{version}; enables {enables}", needed=False)

@@ -1,4 +1,4 @@
-"""`embodia eval`: judge a trained agent, random or the expert on seeded levels."""
+"""`embodia eval`: evaluate a trained agent, or a baseline, on seeded levels."""
 
 import sys
 from collections.abc import Sequence
@@ -25,29 +25,29 @@ from embodia.scripts.report.evaluation import judge, say
 
 @dataclass(frozen=True)
 class Homes:
-    """Which homes, and who simulates them; what is left out stays as the run or the task has it."""
+    """Options of homes. Options that are not given are those of the run or the task."""
 
     engine: Literal["embodia", "habitat-sim"] | None = None
-    """Who draws and moves: this project, or habitat-sim where it is installed. Both take the same episodes."""
+    """Simulator: embodia, or habitat-sim if it is installed. Both run the same episodes."""
     episode_file: str | None = None
-    """A Habitat episode file (.json.gz) in place of generated episodes."""
+    """Habitat episode file (.json.gz) to use instead of generated episodes."""
     scenes: tuple[str, ...] | None = None
-    """Scenes on disk (.glb, .obj) in place of generated homes."""
+    """Scene files (.glb, .obj) to use instead of generated homes."""
     scenes_dir: str | None = None
-    """Where the scenes that episodes name lie."""
+    """Folder of the scenes that the episode file refers to."""
     detail: Literal["low", "medium", "high"] | None = None
-    """How many triangles a generated home has."""
+    """Level of detail (number of triangles) of generated homes."""
     num_scenes: int | None = None
-    """Generated homes to play in."""
+    """Number of generated homes."""
 
     def into(self, env: EnvConfig) -> EnvConfig:
-        """The environment with what was given. Raises Mistake where it is no home."""
+        """Return the environment with these options. Raises Mistake if it is not a home."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if not given:
             return env
         if not isinstance(env.options, HomesOptions):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise Mistake(f"{flags} means something in homes only, and {env.id} is none; leave it out")
+            raise Mistake(f"{flags}: only for homes, and {env.id} is not a home; omit it")
         if "episode_file" in given:
             given["episodes"] = given.pop("episode_file")
         return replace(env, options=replace(env.options, **given))
@@ -55,38 +55,38 @@ class Homes:
 
 @dataclass(frozen=True)
 class Policy:
-    """Who plays, and where."""
+    """A policy and its environment."""
 
     policy: tyro.conf.Positional[str]
-    """A run (its folder, its name, or the preset it was trained from); a preset without anything to train (idm); an
-    agent that learns nothing, such as random or expert; or a class of your own that is one, or a planner on roads, as
-    module:Class. Parts of a run that are classes of your own are named again: --agent module:Class."""
+    """A run (its folder, its name, or the preset it was trained from); a preset that needs no training (idm); a
+    non-learning baseline such as random or expert; or your own baseline or driving planner as module:Class. If a run
+    uses your own classes, repeat the flags that name them: --agent module:Class."""
     env: str | None = None
-    """Another environment than the run's, by id or preset; agents that learn nothing need one."""
+    """Environment, by id or preset, instead of the run's. Required for non-learning baselines."""
     checkpoint: str = "best"
-    """Of the run: best, last, or a step."""
+    """Checkpoint of the run: best, last, or a step."""
     runs: Path = Path("runs")
-    """Where run folders lie."""
+    """Folder that contains the run folders."""
     device: str | None = None
-    """cpu, cuda or auto."""
+    """cpu, cuda or auto; by default as the run was trained."""
     homes: Annotated[Homes, tyro.conf.arg(name="")] = Homes()
 
 
 @dataclass(frozen=True)
 class Args:
-    """One fresh episode per seed, against random and the expert on the same seeds; a report card with films."""
+    """Evaluate a policy, one episode per seed, beside random and the expert; write a report card with videos."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
     episodes: int = 200
-    """Seeds 0, 1, ..., unless --seeds names them."""
+    """Number of episodes; their seeds are 0, 1, ..."""
     seeds: tuple[int, ...] | None = None
-    """These levels."""
+    """Seeds of the episodes; overrides --episodes."""
     split: Split = "test"
-    """Which levels: train and test share none."""
+    """Set of levels; train and test are disjoint."""
     films: int = 2
-    """Worst and best episodes filmed, each."""
+    """Number of worst episodes, and of best episodes, to record as videos."""
     out: Path | None = None
-    """Where the report goes; by default a fresh folder in the run, or under --runs."""
+    """Output folder of the report; by default a new folder in the run, or in --runs."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | None]:
-    """The configuration to play under, and the run if the policy is one. Raises Mistake."""
+    """Return the configuration of a policy, and its run folder if it is a run. Raises Mistake."""
     run = None
     if (config := untrained(who)) is None:
         run = runs.find(who.policy, who.runs)
@@ -121,8 +121,8 @@ def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | Non
 
 
 def untrained(who: Policy) -> Config | None:
-    """Of a policy that needs no training: a preset's, an agent that learns nothing in the environment asked for, or a
-    planner on roads. None for what must be a run."""
+    """Return the configuration of a policy that needs no training: a preset, a non-learning baseline in the requested
+    environment, or a driving planner. None for any other policy, which must then be a run."""
     name = who.policy
     found = next((each.config for each in PRESETS if each.name == name), None)
     if found is not None:
@@ -136,33 +136,36 @@ def untrained(who: Policy) -> Config | None:
 
 
 def idle(agent: Any, who: Policy) -> Config:
-    """An agent that learns nothing, in the environment asked for. Raises Mistake where there is none."""
+    """Configure a non-learning baseline in the requested environment. Raises Mistake if there is no --env."""
     if who.env is None:
         raise Mistake(f"{who.policy} needs an environment: --env ID, or --env PRESET")
     return moved(Config(EnvConfig(who.env), agent), who.env)
 
 
 def driving(config: Config, who: Policy) -> Config:
-    """A planner as the expert of its preset's roads, or of others. Raises Mistake elsewhere."""
+    """Configure a driving planner as the environment's expert. Raises Mistake if that is no driving environment."""
     there = moved(config, who.env) if who.env else config
     if not hasattr(there.env.options, "expert"):
-        raise Mistake(f"{who.policy} drives on roads only, not in {there.env.id}; `embodia list envs` names all")
+        raise Mistake(
+            f"{who.policy} needs a driving environment, not {there.env.id}; `embodia list envs` lists environments"
+        )
     return put(there, "env.options.expert", config.env.options.expert)
 
 
 def moved(config: Config, env: str) -> Config:
-    """The configuration in another environment: a preset's, or an id with the options it has."""
+    """Return the configuration with another environment: that of a preset, or an id."""
     if any(each.name == env for each in PRESETS):
         return replace(config, env=preset(env).env)
     return replace(config, env=fitting(replace(config.env, id=env)))
 
 
 def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Agent, dict[str, Any]]:
-    """The agent, and what the report should say of it."""
+    """Build or load the agent; also return the entries about it for the report."""
     if run is None:
         return build.agent(config, env), {"policy": who.policy}
     chosen = runs.weights(run, who.checkpoint)
-    return build.trained(config, chosen, env), {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
+    facts = {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
+    return build.trained(config, chosen, env), {"run": run, **facts}
 
 
 def place(args: Args, run: Path | None, config: Config) -> Path:

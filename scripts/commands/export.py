@@ -1,4 +1,4 @@
-"""`embodia export`: generated homes as files that habitat-sim, Blender and `--scenes` open."""
+"""`embodia export`: write generated homes as files for habitat-sim, Blender and `--scenes`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from embodia.scripts.mistake import Mistake
 
 @dataclass(frozen=True)
 class Args:
-    """Write generated homes: .glb with baked light, semantic mesh and legend, and habitat-sim's configs."""
+    """Write generated homes: .glb with baked lighting, semantic mesh and legend, habitat-sim's configuration files."""
 
     homes: tyro.conf.Positional[tuple[str, ...]]
-    """Such as home-7, home-7-high (low, medium, high detail) or home-7-low-1 (one bedroom)."""
+    """Names of homes: home-7, home-7-high (low, medium or high detail), home-7-low-1 (one bedroom)."""
     out: Path = Path("homes")
-    """The folder; nothing in it is overwritten."""
+    """Output folder; existing files are never overwritten."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,16 +27,16 @@ def main(arguments: Sequence[str]) -> int:
     for i, home in enumerate(args.homes, start=1):
         path = export_scene(generated_scene(home), args.out, home)
         print(f"{i} of {len(args.homes)}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    print(f"walk in one: embodia record expert --env embodia/PointNav-v0 --scenes {path}")
+    print(f"to use one: embodia record expert --env embodia/PointNav-v0 --scenes {path}")
     return 0
 
 
 def check(homes: Sequence[str], out: Path) -> None:
-    """Before the first is written. Raises Mistake."""
+    """Check the names before anything is written. Raises Mistake."""
     if not homes:
         raise Mistake("name a home, such as home-7")
     for home in homes:
         if not GENERATED.fullmatch(home):
-            raise Mistake(f"{home} is no generated home; they are named home-7, home-7-high or home-7-low-1")
+            raise Mistake(f"{home} is not a generated home; use a name like home-7, home-7-high or home-7-low-1")
         if (out / f"{home}.glb").exists():
             raise Mistake(f"{out / home}.glb exists; choose another folder with --out")

@@ -1,4 +1,4 @@
-"""`embodia imagine`: a world model watches for a while, then goes on with its eyes closed; a picture of what it saw."""
+"""`embodia imagine`: plot a world model's open-loop predictions beside the true observations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,27 +27,27 @@ from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.mistake import Mistake
 
 Array = NDArray[Any]
-TILE = 12  # of a symbol [pixels]
-COLUMNS = 9  # moments shown, at most
+TILE = 12  # side of a symbol [pixels]
+COLUMNS = 9  # maximum number of time steps shown
 
 
 @dataclass(frozen=True)
 class Args:
-    """Truth, imagination and error over time as one PNG, for any trained agent whose world model can decode."""
+    """Plot observations, their prediction and the error over time (PNG), for an agent whose world model can decode."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
     context: int = 5
-    """Rows that the model observes before it imagines."""
+    """Rows that the model observes before it predicts."""
     horizon: int = 15
-    """Steps that it imagines, told the actions that were done."""
+    """Steps that the model predicts from the executed actions, without observations."""
     episodes: int = 16
-    """Episodes over which the error is averaged; the first one is shown."""
+    """Number of episodes to average the error over; the first one is shown."""
     own: bool = False
-    """Whether the agent itself acts; by default actions are random, which goes to more places."""
+    """Let the agent itself act. By default actions are random, which reaches more states."""
     split: Split = "test"
-    """Which levels: train and test share none."""
+    """Set of levels; train and test are disjoint."""
     out: Path | None = None
-    """The PNG; by default imagination.png in the run."""
+    """Output file (PNG); by default imagination.png in the run."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,10 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=rest, prog="embodia imagine")
     config, run = resolve(args.who, named)
     if run is None:
-        raise Mistake(f"{args.who.policy} has no world model; name a run of dreamer or mpc")
+        raise Mistake(f"{args.who.policy} has no world model; give a run of dreamer or mpc")
     path = args.out or run / "imagination.png"
     if path.exists():
-        raise Mistake(f"{path} exists; name another with --out")
+        raise Mistake(f"{path} exists; choose another file with --out")
     check(config)
     env = build.worlds(config.env, args.split, min(args.episodes, 16), evaluation=True)
     agent, _ = load(args.who, config, run, env)
@@ -69,19 +69,19 @@ def main(arguments: Sequence[str]) -> int:
     torch.manual_seed(0)
     truth, imagined = open_loop(model, encoded, rows, args.context)
     observed = spaces.Dict({key: agent.observation_space[key] for key in truth})
-    title = f"{run.name} on {config.env.id.split('/')[-1]}: {args.context} rows seen, {args.horizon} steps imagined"
+    title = f"{run.name} on {config.env.id.split('/')[-1]}: {args.context} rows observed, {args.horizon} steps imagined"
     said = draw(observed, truth, imagined, args.context, path, title)
     print("\n".join([str(path), *said]))
     return 0
 
 
 def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
-    """The agent's model, and what it wants actions turned into. Raises Mistake where nothing can be decoded."""
+    """Return the agent's model, and the function that encodes actions for it. Raises Mistake if it cannot decode."""
     model: Any = getattr(agent, "model", None)
     if not isinstance(model, WorldModel) or not hasattr(model, "decode"):
-        held = type(model).__name__ if isinstance(model, WorldModel) else "no world model"
+        held = f"{type(model).__name__}, which cannot decode" if isinstance(model, WorldModel) else "no world model"
         name = type(agent).__name__
-        raise Mistake(f"{name} holds {held}, which decodes nothing; name a run of dreamer, or of mpc with rssm")
+        raise Mistake(f"{name} has {held}; give a run of dreamer, or of mpc with the model rssm")
     try:
         model.decode(model.initial(1))
     except TypeError as error:
@@ -90,7 +90,7 @@ def world_model(agent: Agent) -> tuple[Any, Callable[[Tensor], Tensor]]:
 
 
 def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
-    """The first `length` rows (length, B, ...) of test episodes. Raises Mistake where all are shorter."""
+    """Record the first `length` rows (length, B, ...) of episodes. Raises Mistake if all episodes are shorter."""
     open_: dict[int, list[Row]] = {}
     whole: list[Row] = []
 
@@ -103,7 +103,7 @@ def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
 
     evaluate(agent, env, range(episodes), watch)
     if not whole:
-        raise Mistake(f"no episode has {length} rows; take a smaller --context or --horizon")
+        raise Mistake(f"no episode has {length} rows; use a smaller --context or --horizon")
     return stack(whole, axis=1)
 
 
@@ -111,7 +111,7 @@ def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
 def open_loop(
     model: Any, encoded: Callable[[Tensor], Tensor], rows: Row, context: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What was so and what the model took it for, each key (T, B, ...): `context` rows observed, the rest imagined."""
+    """Return true and decoded observations, each (T, B, ...); `context` rows are observed, the rest imagined."""
     device = next(model.parameters()).device
     taken = to_torch({name: rows[name] for name in ("obs", "action", "first")}, device)
     actions = encoded(taken["action"])
@@ -131,7 +131,7 @@ def open_loop(
 def draw(
     space: spaces.Dict, truth: Mapping[str, Array], imagined: Mapping[str, Array], context: int, path: Path, title: str
 ) -> list[str]:
-    """The picture, and its errors in words: pictures and symbols as strips, everything else as lines over time."""
+    """Save the plot and return its errors as text. Images and symbols are drawn as strips, other keys as curves."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -153,7 +153,7 @@ def draw(
 
 
 def strip(part: Any, key: str, space: Any, truth: Array, imagined: Array, context: int) -> None:
-    """Three rows of pictures at moments that lie evenly: what was, what was imagined, where they differ."""
+    """Draw three rows of images at evenly spaced time steps: truth, imagination and difference."""
     moments = np.unique(np.linspace(0, len(truth) - 1, COLUMNS).round().astype(int))
     axes = part.subplots(3, len(moments))
     for column, t in enumerate(moments):
@@ -162,14 +162,14 @@ def strip(part: Any, key: str, space: Any, truth: Array, imagined: Array, contex
         for row, shown in enumerate((was, thought, wrong)):
             axes[row, column].imshow(shown, **({"cmap": "magma", "vmin": 0, "vmax": 255} if row == 2 else {}))
             axes[row, column].set(xticks=[], yticks=[])
-        label = f"seen {t + 1}" if t < context else f"+{t - context + 1}"
+        label = f"row {t + 1}" if t < context else f"+{t - context + 1}"
         axes[0, column].set_title(label, fontsize=9, color="black" if t < context else "tab:red")
     for row, name in enumerate((f"{key}: truth", "imagination", "difference")):
         axes[row, 0].set_ylabel(name, fontsize=9)
 
 
 def picture(value: Array, space: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of one observation."""
+    """Convert one observation to an image (H, W, 3) uint8."""
     if kind(space) == "image":
         return np.asarray(value, np.uint8)
     from embodia.envs.grid.draw import symbols
@@ -178,34 +178,36 @@ def picture(value: Array, space: Any) -> NDArray[np.uint8]:
 
 
 def curves(axes: Any, key: str, truth: Array, imagined: Array, context: int) -> None:
-    """Each number of a vector (or class) over time: truth drawn through, imagination dashed."""
+    """Draw each component of a vector (or a class index) over time: truth solid, imagination dashed."""
     for i, (was, thought) in enumerate(zip(truth.reshape(len(truth), -1).T, imagined.reshape(len(truth), -1).T)):
         (line,) = axes.plot(was, label=f"{key}[{i}]" if truth.ndim > 1 else key)
         axes.plot(thought, "--", color=line.get_color())
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.axvline(context - 0.5, color="grey", lw=0.8)
     axes.set_xlim(0, len(truth) - 1)
-    axes.set_ylabel("truth —, imagined --", fontsize=8)
+    axes.set_ylabel("true —, imagined --", fontsize=8)
     axes.legend(fontsize=7, loc="upper left", ncols=4)
 
 
 def errors(
     axes: Any, space: spaces.Dict, truth: Mapping[str, Array], imagined: Mapping[str, Array], context: int
 ) -> list[str]:
-    """Error over time, the mean of all episodes, beside that of whoever says that nothing changes any more."""
+    """Plot the mean error over time beside that of a constant prediction (the last observed row)."""
     said = []
     for key in truth:
         error = distance(truth[key], imagined[key], space[key])
         still = distance(truth[key], np.broadcast_to(truth[key][context - 1], truth[key].shape), space[key])
         (line,) = axes.plot(error, label=f"{key}, {unit(space[key])}")
-        axes.plot(range(context, len(still)), still[context:], ":", color=line.get_color(), label="nothing changes")
+        axes.plot(range(context, len(still)), still[context:], ":", color=line.get_color(), label="constant")
         said.append(
-            f"  {key}: {unit(space[key])} {error[:context].mean():.4g} while seeing, {error[-1]:.4g} after "
-            f"{len(error) - context} imagined steps; if nothing changed {still[-1]:.4g}"
+            f"  {key}: {unit(space[key])} {error[:context].mean():.4g} while observing, {error[-1]:.4g} after "
+            f"{len(error) - context} imagined steps; constant prediction {still[-1]:.4g}"
         )
     axes.axvline(context - 0.5, color="grey", lw=0.8)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlim=(0, len(error) - 1), ylim=(0, None), xlabel="row; imagined from the line on", ylabel="error")
+    axes.set(
+        xlim=(0, len(error) - 1), ylim=(0, None), xlabel="row (imagined right of the vertical line)", ylabel="error"
+    )
     axes.legend(fontsize=7, loc="upper left", ncols=2)
     return said
 
@@ -215,7 +217,7 @@ def unit(space: Any) -> str:
 
 
 def distance(truth: Array, imagined: Array, space: Any) -> Array:
-    """(T, B, ...) twice -> (T,)."""
+    """Mean error per row, (T,), of observations (T, B, ...)."""
     axes = tuple(range(1, truth.ndim))
     if kind(space) in ("symbols", "discrete", "tokens"):
         return (truth != imagined).mean(axes)

@@ -1,4 +1,4 @@
-"""`embodia list`: presets, environments (with and without an expert), and the methods of every kind."""
+"""`embodia list`: list presets, environments (with and without an expert), and the methods of every kind."""
 
 import json
 import re
@@ -14,24 +14,24 @@ import tyro
 
 import embodia  # noqa: F401 (registers the ids)
 from embodia.envs.grid.expert import NO_EXPERT
-from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
+from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, GENERATIVE, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
 from embodia.scripts.assembly.options import Method, config_of, plain, summary
 from embodia.scripts.presets.table import PRESETS
 
-Methods = Literal["agents", "encoders", "learners", "models", "planners", "objectives", "drivers"]
+Methods = Literal["agents", "encoders", "learners", "generative", "models", "planners", "objectives", "drivers"]
 What = Literal["all", "presets", "envs"] | Methods
 
 
 @dataclass(frozen=True)
 class Args:
-    """Name what can be chosen."""
+    """List presets, environments and methods."""
 
     what: tyro.conf.Positional[What] = "all"
-    """Which of them."""
+    """What to list."""
     match: str = ""
-    """Only names that contain this."""
+    """Only list names that contain this text."""
     json: bool = False
-    """End with one JSON object."""
+    """Print the lists as one JSON object at the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,13 +58,13 @@ def environments() -> dict[str, str]:
 
 
 def expert_of(spec: Any) -> str:
-    """Whether the environment can be asked for an expert's action."""
+    """State whether the environment has an expert."""
     reason = NO_EXPERT.get(spec.kwargs.get("task"))
     return f"no expert: {reason}" if reason else "expert"
 
 
 def methods(kind: Kind) -> dict[str, str]:
-    """What each is, and how many flags it has."""
+    """Describe each method, with its number of flags."""
     modules = Counter(plain(method).__module__ for method in kind.table.values())
     return {
         name: f"{says(method, modules[plain(method).__module__] == 1)} [{flags(kind.options(method))}]"
@@ -73,7 +73,7 @@ def methods(kind: Kind) -> dict[str, str]:
 
 
 def says(method: Method, alone: bool) -> str:
-    """The sentence of its module, which is about one idea; of a method that shares one, its own."""
+    """The first sentence of the method's module, or its own if the module holds several methods."""
     if alone:
         return str(sys.modules[plain(method).__module__].__doc__).splitlines()[0]
     return re.split(r"(?<=\.)\s(?=[A-Z])", summary(config_of(method) or method))[0]
@@ -94,4 +94,5 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "objectives": partial(methods, OBJECTIVE),
     "drivers": partial(methods, DRIVER),
     "learners": partial(methods, LEARNER),
+    "generative": partial(methods, GENERATIVE),
 }

@@ -1,4 +1,4 @@
-"""`embodia pretrain METHOD --data PATH`: an encoder that teaches itself on recorded episodes, pictures or films."""
+"""`embodia pretrain LEARNER --data PATH`: self-supervised training of an encoder on episodes, images or videos."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import own, runs
 from embodia.scripts.assembly.earlier import PRETRAIN, flags
 from embodia.scripts.assembly.image_encoders import NAME, describe, find
-from embodia.scripts.assembly.kinds import LEARNER
+from embodia.scripts.assembly.kinds import GENERATIVE, LEARNER
 from embodia.scripts.assembly.parts import chosen, configured, help_of, names
 from embodia.scripts.assembly.provenance import config_hash, plain
 from embodia.scripts.assembly.self_supervision import (
@@ -33,46 +33,48 @@ from embodia.scripts.assembly.self_supervision import (
 )
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
+from embodia.scripts.commands import pretrain_generative
 from embodia.scripts.commands.train import one_at_a_time
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake
 
-HELP = """usage: embodia pretrain LEARNER --data PATH [--flags]      embodia pretrain LEARNER --help names every flag
+HELP = """usage: embodia pretrain LEARNER --data PATH [--flags]      (embodia pretrain LEARNER --help lists all flags)
        embodia pretrain LEARNER --data PATH --encoder NAME
        embodia pretrain --resume RUN [--steps N]
 
-Train an image encoder without labels on what lies in PATH: episodes of `embodia collect`, a folder of pictures, a
-folder of films, or an Ego-Exo4D release. The run folder, runs/LEARNER-NAME-seedN unless --out names another, holds
-config.json, metrics.jsonl and TensorBoard events (with effective_rank and embedding_std, which tell a collapse), and
-checkpoints with encoder.safetensors and encoder.json. `embodia train PRESET --encoder.pretrained RUN` reads it.
+Train an image encoder without labels on the data in PATH: episodes of `embodia collect`, a folder of images, a folder
+of videos, or an Ego-Exo4D release. The run folder is runs/LEARNER-DATA-seedN, or that of --out. It contains
+config.json, metrics.jsonl and TensorBoard events (effective_rank and embedding_std show a collapse), and checkpoints
+with encoder.safetensors and encoder.json. To use the encoder, run `embodia train PRESET --encoder.pretrained RUN`.
 
-A learner or encoder of your own is named as module:Class; --resume wants --method module:Class and --encoder
-module:Class again, for a run never imports code by itself.
+Give your own learner or encoder as module:Class. With --resume, repeat it (--method module:Class, --encoder
+module:Class): loading a run never imports code that you do not name.
 
-learners: {learners}"""
+learners: {learners}
+generative models, sampled by `embodia sample RUN`: {generative}"""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is looked at."""
+    """Input data."""
 
     path: Annotated[str, tyro.conf.Suppress] = ""
-    """Recorded episodes, pictures, films, or an Ego-Exo4D release."""
+    """Recorded episodes, images, videos, or an Ego-Exo4D release."""
     key: str | None = None
-    """Of episodes: the picture to read; None for the first."""
+    """Observation key of the image in recorded episodes; None for the first image."""
     size: int = 64
-    """Of pictures and films: side of the square they are scaled to [pixels]."""
+    """Side of the square that images and videos are scaled to [pixels]."""
     episode_size: int | None = None
-    """Of episodes: the same; by default as they were recorded."""
+    """Side of the square that images of recorded episodes are scaled to [pixels]; None for no scaling."""
     fps: float = 5.0
-    """Of films: frames taken per second."""
+    """Frames per second to read from videos."""
     pool: int = 4096
-    """Clips held in memory and shuffled."""
+    """Number of clips in the shuffle buffer."""
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """A pretraining run. Every leaf is a flag."""
+    """The configuration of a pretraining run. Every field is a flag."""
 
     method: Annotated[Any, SelfSupervised]
     data: DataConfig = field(default_factory=DataConfig)
@@ -83,47 +85,51 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class Args:
-    """Train an encoder without labels."""
+    """Train an image encoder without labels."""
 
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")]
     data: Annotated[Path, tyro.conf.arg(name="data")]
-    """Recorded episodes, pictures, films, or an Ego-Exo4D release."""
+    """Recorded episodes, images, videos, or an Ego-Exo4D release."""
     positives: Positives | None = None
-    """Sets views.by: what counts as the same picture."""
+    """Positive pairs; sets views.by."""
     steps: int | None = None
-    """Sets training.steps."""
+    """Number of updates; sets training.steps."""
     seed: int | None = None
-    """Sets training.seed."""
+    """Random seed; sets training.seed."""
     device: str | None = None
-    """Sets training.device."""
+    """cpu, cuda or auto; sets training.device."""
     out: Path | None = None
-    """The run folder; by default runs/LEARNER-NAME-seedN, or the next free name."""
+    """Run folder; by default runs/LEARNER-DATA-seedN, or the next free name."""
     runs: Path = Path("runs")
-    """Where run folders lie."""
+    """Folder that contains the run folders."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its newest whole checkpoint. Classes of your own are named again: --method module:Class."""
+    """Resume a run from its newest intact checkpoint. Repeat flags for your own classes: --method module:Class."""
 
     resume: Path
-    """The run folder."""
+    """Run folder."""
     steps: int | None = None
-    """So many updates in all; by default as many as the run was made for."""
+    """Total number of updates; by default as configured in the run."""
 
 
 def main(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(learners=", ".join(LEARNER.table)))
+        print(HELP.format(learners=", ".join(LEARNER.table), generative=", ".join(GENERATIVE.table)))
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         rest, named = names(arguments)
+        if pretrain_generative.is_run(arguments):
+            return pretrain_generative.resume(rest)
         return resume(tyro.cli(Resume, args=rest, prog="embodia pretrain"), named)
     name = arguments[0]
+    if name in GENERATIVE.table:
+        return pretrain_generative.main(name, arguments[1:])
     args = parsed(name, arguments[1:])
     config = settled(args)
-    built = build(config)  # what cannot be is refused before a folder is made
+    built = build(config)  # errors are raised before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
@@ -131,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
-    """The flags of one learner, which begins with the first encoder of the table that it can train."""
+    """Parse the flags of one learner; the default encoder is the first of the table that it can train."""
     learner = own.configuration(LEARNER, name, "LEARNER") if own.is_own(name) else configured(LEARNER, name)
     views = PositivesConfig(first_positives(learner))
     default = PretrainConfig(learner, encoder=first_encoder(learner), views=views)
@@ -147,7 +153,7 @@ def parsed(name: str, arguments: list[str]) -> Args:
 
 
 def settled(args: Args) -> PretrainConfig:
-    """The configuration with what the short flags say."""
+    """Return the configuration with the values of the short flags."""
     config = args.config
     learner, encoder = standing(config.method, config.encoder)
     given = {name: value for name in ("steps", "seed", "device") if (value := getattr(args, name)) is not None}
@@ -170,7 +176,7 @@ def resume(args: Resume, named: Named) -> int:
 
 
 def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
-    """Learner and clips, from the run's seed. Raises Mistake for what does not go together."""
+    """Build learner and data, seeded with the run's seed. Raises Mistake if the parts do not fit."""
     d, t = config.data, config.training
     seed_all(t.seed)
     frames = clip_frames(config.method, config.views)
@@ -178,19 +184,19 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     try:
         choose_device(t.device)
     except ValueError as error:
-        raise Mistake(f"this cannot be built: {error}") from error
+        raise Mistake(f"--device: {error}") from error
     return method(config.method, config.encoder, clips.space, config.views, t.steps), clips
 
 
 def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run: Path, again: bool = False) -> int:
-    """Pretrain into `run`; 130 if somebody interrupted it."""
+    """Pretrain into `run`; return the exit code, 130 if training was interrupted."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     left = kept(config.method, config.encoder)
     about = describe(left, clips.space, config=plain(config), config_hash=config_hash(config))
     with one_at_a_time(run), Logger(run) as logger:
         now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
-        print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
+        print(f"stopped at update {now.updates:,}; to continue: embodia pretrain --resume {run}", file=sys.stderr)
         return 130
     say(run, clips)
     return 0
@@ -202,6 +208,6 @@ def say(run: Path, clips: Pool) -> None:
     print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
     if clips.skipped:
         names = ", ".join(Path(path).name for path in clips.skipped)
-        print(f"{len(clips.skipped)} of {len(clips.source.files)} files were passed over: {names}")
+        print(f"{len(clips.skipped)} of {len(clips.source.files)} files were skipped: {names}")
     print(f"encoder: {find(run)}")
     print(f"to use it: embodia train PRESET --encoder.pretrained {run} [--encoder.frozen True]")

@@ -1,4 +1,4 @@
-"""`embodia probe RUN`: what a pretrained encoder's frozen features know, beside a random encoder and bare pixels."""
+"""`embodia probe RUN`: evaluate a pretrained encoder's features beside a random encoder and pixels."""
 
 import json
 import sys
@@ -28,25 +28,25 @@ KEPT = Path("runs/walks")
 
 @dataclass(frozen=True)
 class Args:
-    """Linear probe, nearest neighbours and regression on frozen features, beside their controls."""
+    """Evaluate features by linear probe, nearest neighbours and regression, beside a random encoder and pixels."""
 
     run: tyro.conf.Positional[Path]
     """A run of `embodia pretrain`, or a folder with encoder.json."""
     encoder: str | None = None
-    """The run's encoder, where that is a class of your own: module:Class."""
+    """The run's encoder as module:Class, if it is your own class."""
     data: str = "homes"
-    """homes: walks through generated homes of the test split, with room, things in view, distance and own motion. Or a
-    folder with one folder of pictures for each class."""
+    """homes: walks through generated homes of the test split, with labels for room, visible objects, distance and own
+    motion. Or a folder with one subfolder of images per class."""
     homes: int = 16
-    """Of homes: how many; probes are fitted in one half and tested in the other."""
+    """Number of homes (for homes); probes are fitted in one half and tested in the other."""
     walks: int = 4
-    """Of homes: walks in each."""
+    """Number of walks per home (for homes)."""
     steps: int = 30
-    """Of homes: frames of a walk."""
+    """Number of frames per walk (for homes)."""
     seed: int = 0
-    """Of the random control and of how a folder is divided."""
+    """Random seed of the random encoder, and of the split of a folder of images."""
     json: bool = False
-    """End with one JSON object."""
+    """Print the results as one JSON object at the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     encoder = pretrained(args.run, named=named)
     height, width, channels = next(iter(encoder.space.values())).shape or (0, 0, 0)
     if channels != 3 or height != width:
-        raise Mistake(f"{args.run} reads {height}x{width} pictures of {channels} channels; probes show square RGB ones")
+        raise Mistake(f"{args.run} reads {height}x{width} images of {channels} channels; probes need square RGB images")
     seed_all(args.seed)
     fresh = image_encoder(configuration(args.run, named), encoder.space)
     readers = {"pretrained": reader(encoder), "random": reader(fresh)}
@@ -70,11 +70,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def home_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dict[str, float]]:
-    """On homes of the test split, from which `embodia collect` gives no training episode."""
+    """Probe on homes of the test split, which are not used by `embodia collect` with the train split."""
     seen = walks("test", args.homes, args.walks, args.steps, size, kept=KEPT)
     readers["pixels"] = pixels(seen, args.homes)
     room = seen.room[seen.room >= 0]
-    said = f"most common room {np.bincount(room).max() / len(room):.3f}, area under ROC of chance 0.5"
+    said = f"share of the most common room {np.bincount(room).max() / len(room):.3f}, chance AUC 0.5"
     print(f"{args.homes} homes, {seen.room.size:,} frames; {said}")
     return {who: {name: scores_of[name] for name in SCORES} for who, scores_of in scored(readers, seen, args.homes)}
 
@@ -86,7 +86,7 @@ def scored(readers: dict[str, Read], seen: Any, homes: int) -> Any:
 
 
 def class_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dict[str, float]]:
-    """On a folder of classes, half of the pictures of each for fitting."""
+    """Probe on a folder of image classes; half of the images are used for fitting."""
     pictures, labels = labelled(Path(args.data), size)
     order = np.random.default_rng(args.seed).permutation(len(labels))
     fit, test = order[: len(order) // 2], order[len(order) // 2 :]
@@ -95,7 +95,7 @@ def class_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dic
     found: dict[str, Tensor] = {who: read(pictures)[0] for who, read in readers.items()}
     found["pixels"] = (halved.flatten(1) - mean) @ axes
     classes = torch.from_numpy(labels)
-    print(f"{len(labels):,} pictures of {labels.max() + 1} classes, half of them for fitting")
+    print(f"{len(labels):,} images of {labels.max() + 1} classes, half of them for fitting")
     return {
         who: {
             "linear": linear_probe(each[fit], classes[fit], each[test], classes[test]),
@@ -106,7 +106,7 @@ def class_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dic
 
 
 def labelled(folder: Path, size: int) -> tuple[Array, Array]:
-    """Pictures (n, size, size, 3) uint8 and classes (n,), one class for each folder in it. Raises Mistake."""
+    """Read images (n, size, size, 3) uint8 and classes (n,), one class per subfolder. Raises Mistake."""
     classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     pictures, labels = [], []
     for label, each in enumerate(classes):
@@ -115,7 +115,7 @@ def labelled(folder: Path, size: int) -> tuple[Array, Array]:
                 pictures.append(read_picture(path, size))
                 labels.append(label)
             except BadFile as error:
-                print(f"passed over: {error}", file=sys.stderr)
+                print(f"skipped: {error}", file=sys.stderr)
     if len(set(labels)) < 2:
-        raise Mistake(f"--data {folder}: give `homes`, or a folder with one folder of pictures for each of its classes")
+        raise Mistake(f"--data {folder}: give `homes`, or a folder with one subfolder of images per class")
     return np.stack(pictures), np.array(labels)

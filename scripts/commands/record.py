@@ -1,4 +1,4 @@
-"""`embodia record`: films of a policy on chosen levels."""
+"""`embodia record`: record videos of a policy on chosen levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from embodia.scripts.report.evaluation import draws, film
 
 @dataclass(frozen=True)
 class Args:
-    """One mp4 per seed: the agent's view, the whole map, the action, the reward and the running scores."""
+    """Record one video (.mp4) per seed: the agent's view, the whole map, the action, the reward and the scores."""
 
     who: Annotated[Policy, tyro.conf.arg(name="")]
     seeds: tuple[int, ...] = (0, 1, 2)
-    """The levels."""
+    """Seeds of the episodes."""
     split: Split = "test"
-    """Which levels: train and test share none."""
+    """Set of levels; train and test are disjoint."""
     fps: int = 8
-    """Steps per second of film."""
+    """Steps per second of video."""
     out: Path | None = None
-    """Where the films go; by default a fresh folder in the run, or under --runs."""
+    """Output folder; by default a new folder in the run, or in --runs."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     agent, _ = load(args.who, config, run, env)
     env.close()
     if not draws(config.env, args.split):
-        raise Mistake(f"{config.env.id} draws nothing; give it the render mode rgb_array and a render()")
+        raise Mistake(f"{config.env.id} cannot be rendered; it needs the render mode rgb_array and a render()")
     home = run / "records" if run else args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-films"
     with runs.filled(args.out, home) as folder:
         for seed in args.seeds:

@@ -1,4 +1,4 @@
-"""`embodia segment RUN`: the objects that an encoder finds without labels, as pictures and films."""
+"""`embodia segment RUN`: draw the objects that an encoder finds without labels, as images and videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from embodia.scripts.report.mask_picture import as_labels, overlaid
 
 @dataclass(frozen=True)
 class Args(Look):
-    """The picture, and beside it its objects in colours: slots, or cuts of a vision transformer's patches."""
+    """Draw each image beside its objects in colour: slots, or cuts of a vision transformer's patches."""
 
     by: Literal["mask-cut", "token-cut"] = "mask-cut"
-    """How a vision transformer's patches are cut: into several objects, or one. Slots need no cut."""
+    """Method for a vision transformer: mask-cut finds several objects, token-cut one. Not used for slots."""
     objects: int = 3
-    """Of mask-cut: at most."""
+    """Maximum number of objects of mask-cut."""
 
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia segment")
     encoder, files = opened(args)
     model = discovery(args, encoder)
-    has_ground = model is not encoder  # cuts put it last; a slot may be anything
+    has_ground = model is not encoder  # cuts give the background as the last mask; a slot may be anything
 
     @torch.no_grad()
     def draw(frames: Frame) -> Frame:
@@ -48,12 +48,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def discovery(args: Args, encoder: ImageEncoder) -> ImageDiscovery:
-    """What finds objects. Raises Mistake where the encoder has neither slots nor patches."""
+    """Return the object discovery method. Raises Mistake if the encoder has neither slots nor patches."""
     if isinstance(encoder, ImageDiscovery):
         return encoder
     if not isinstance(encoder, PatchEncoder):
         raise Mistake(
-            f"{args.run} is a {type(encoder).__name__}, which has neither slots nor patches: pretrain slot-attention, "
+            f"{args.run} is a {type(encoder).__name__}, which has neither slots nor patches; pretrain slot-attention, "
             "or dino with --encoder vit"
         )
     if args.by == "token-cut":

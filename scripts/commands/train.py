@@ -1,4 +1,4 @@
-"""`embodia train PRESET`: train, then judge on test levels; the run folder holds everything."""
+"""`embodia train PRESET`: train an agent, then evaluate it on held-out test levels."""
 
 import json
 import os
@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from embodia.agents import Agent
 from embodia.agents.references.untrained import Untrained
 from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.levels import as_array, digest
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import train
 from embodia.agents.training.rows import EpisodeWriter
@@ -34,26 +36,26 @@ from embodia.scripts.data import offline
 from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
-from embodia.scripts.report.evaluation import Ticker, judge, say, scores
+from embodia.scripts.report.evaluation import LEVELS, Ticker, judge, say, scores
 
-HELP = """usage: embodia train PRESET [--flags]      embodia train PRESET --help names every flag
+HELP = """usage: embodia train PRESET [--flags]      (embodia train PRESET --help lists all flags)
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
        embodia train PRESET --data PATH [--data PATH]
        embodia train --resume RUN [--steps N]
 
-Train a preset and judge it on test levels against random and the expert. The run folder, runs/PRESET-seedN unless
---out names another, holds config.json, metrics.jsonl, TensorBoard events, checkpoints, episodes.jsonl, films and
-report.html. Ctrl-C leaves a checkpoint from which --resume goes on, on a CPU bit for bit.
+Train an agent, then evaluate it on held-out test levels beside a random agent and the expert. The run folder is
+runs/PRESET-seedN, or that of --out. It contains config.json, metrics.jsonl, TensorBoard events, checkpoints,
+episodes.jsonl, videos and report.html. Ctrl-C saves a checkpoint; --resume continues from it (on a CPU, bit for bit).
 
-A preset's parts are exchanged by name (`embodia list agents`), or for a class of your own, module:Class, whose module
-is found from the current folder. --resume, eval, record and collect then want the same flag again, for a run never
-imports code by itself.
+Replace parts of a preset by name (`embodia list agents`), or by your own class as module:Class; the module is also
+searched in the current folder. Repeat such a flag with --resume, eval, record and collect: loading a run never imports
+code that you do not name.
 
-With --data an agent learns from recorded rows without stepping a world, and is judged in the preset's: cloning does as
-the recorded expert did (or as was done, where nobody advised), world models learn what actions led to. PATH is a
-folder of `embodia collect`, a Minari data set (or its name) or a LeRobotDataset v3 folder. A step is then one update,
-of which 2,000 are made unless --steps says otherwise. Dreamer, TD-MPC2 and DQN improve on what was done, but believe
-in actions that nobody recorded: give them data of many kinds of behaviour.
+With --data an agent learns from recorded rows, without stepping an environment. It is evaluated in the environment of
+the preset. PATH is a folder of `embodia collect`, a Minari data set (or its name), or a LeRobotDataset v3 folder. A
+step is then one update; the default is 2,000 steps. Behaviour cloning imitates the recorded expert (or the recorded
+actions, if there is no expert). World models learn the dynamics. Dreamer, TD-MPC2 and DQN can improve on the recorded
+behaviour, but they overestimate actions that are not in the data, so use data with diverse behaviour.
 
 presets:
 {presets}"""
@@ -61,38 +63,38 @@ presets:
 
 @dataclass(frozen=True)
 class Args:
-    """Train, then judge on test levels against random and the expert."""
+    """Train an agent, then evaluate it on held-out test levels beside a random agent and the expert."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     seed: int | None = None
-    """Seed of everything: sets schedule.seed and agent.seed."""
+    """Random seed; sets schedule.seed and agent.seed."""
     steps: int | None = None
-    """Sets schedule.steps."""
+    """Number of training steps; sets schedule.steps."""
     device: str | None = None
-    """Sets agent.device."""
+    """cpu, cuda or auto; sets agent.device."""
     out: Path | None = None
-    """The run folder; by default runs/PRESET-seedN, or the next free name."""
+    """Run folder; by default runs/PRESET-seedN, or the next free name."""
     runs: Path = Path("runs")
-    """Where run folders lie."""
+    """Folder that contains the run folders."""
     report: bool = True
-    """Judge the trained agent and write the report card."""
+    """Evaluate the trained agent and write the report card."""
     recorded: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its newest whole checkpoint. A class of your own is named again: --agent module:Class."""
+    """Resume a run from its newest intact checkpoint. Repeat flags for your own classes: --agent module:Class."""
 
     resume: str
-    """The run: its folder, its name, or its preset."""
+    """Run: its folder, its name, or its preset."""
     steps: int | None = None
-    """Train for so many steps in all; by default as many as the run was made for."""
+    """Total number of training steps; by default as configured in the run."""
     runs: Path = Path("runs")
-    """Where run folders lie."""
+    """Folder that contains the run folders."""
     report: bool = True
-    """Judge the trained agent and write the report card."""
+    """Evaluate the trained agent and write the report card."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Where the recorded sets it learns from lie now, if they were moved; all of them, in the same order."""
+    """New paths of the run's recorded data, if they were moved; give all of them, in the same order."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -118,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     config = shortened(args)
     if issubclass(AGENT.made(config.agent), Untrained):
-        raise Mistake(f"{name} has nothing to learn; embodia eval {name} judges it, embodia record {name} films it")
+        raise Mistake(f"{name} needs no training; use embodia eval {name} or embodia record {name}")
     check(config, learns=not args.recorded.data)
     data = recorded(config, args.recorded)
     if collects(config):
@@ -132,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
-    """Take out of the arguments which world and which parts they name: the rest, and the configuration of these."""
+    """Take the environment and the parts out of the arguments; return the rest and the configuration with them."""
     rest = flags(arguments)
     if found := take(rest, "env.id"):
         name, rest = found
@@ -141,7 +143,7 @@ def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Confi
 
 
 def shortened(args: Args) -> Config:
-    """The configuration with what --seed, --steps and --device say, its options those of its world."""
+    """Return the configuration with the values of --seed, --steps and --device, and options of its environment."""
     config = args.config
     given = {name: value for name in ("seed", "steps", "device") if (value := getattr(args, name)) is not None}
     schedule, agent = (
@@ -153,7 +155,7 @@ def shortened(args: Args) -> Config:
 
 
 def recorded(config: Config, options: DataOptions) -> Remembered | None:
-    """The data to learn from, opened and held against the agent; None where it learns in worlds."""
+    """Open the recorded data and check them against the agent; None if it learns in environments."""
     if not options.data:
         return None
     env = build.worlds(config.env, "train", 1)
@@ -164,32 +166,33 @@ def recorded(config: Config, options: DataOptions) -> Remembered | None:
 
 
 def collects(config: Config) -> bool:
-    """Whether the agent learns from drives of the expert that are recorded first."""
+    """Return whether the agent learns from expert drives that are recorded first."""
     return hasattr(config.agent, "drives")
 
 
 def check_learns(config: Config) -> None:
-    """Raises Mistake where the agent's planner has nothing to learn, or there are no roads."""
+    """Raise Mistake if the agent's planner has no weights, or the environment is not for driving."""
     env = build.worlds(config.env, "train", 1)
     agent = build.agent(config, env)
     env.close()
     if agent.offline() is None:
-        raise Mistake(f"{type(getattr(agent, 'driving_planner', agent)).__name__} has no weights to learn")
+        raise Mistake(f"{type(getattr(agent, 'driving_planner', agent)).__name__} has no weights to train")
     build.worlds(config.env, "train", 1, True, agent).close()
 
 
 def drives(config: Config, run: Path) -> Remembered:
-    """Drives of the expert on training levels, recorded in the run folder."""
+    """Record expert drives on training levels in the run folder."""
     folder, number = run / "drives", config.agent.drives
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was stopped while it recorded
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was stopped while recording
     env = build.worlds(config.env, "train", min(config.evaluation.num_envs, number), evaluation=True)
     try:
         spaces = env.single_observation_space, env.single_action_space
         writer = EpisodeWriter(folder, config.env.id, *spaces, agent="expert")
-        evaluate(build.reference("expert", env), env, range(number), Keep(writer, Ticker("recording", number)))
+        driven = evaluate(build.reference("expert", env), env, range(number), Keep(writer, Ticker("recording", number)))
         found = offline.check(build.agent(config, env), DataOptions((str(folder),)))
     finally:
         env.close()
+    write_levels(run, {digest(episode.level) for episode in driven if episode.level})
     offline.remember(found, run)
     return found
 
@@ -206,7 +209,7 @@ def resume(args: Resume, named: Named) -> int:
 
 
 def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again: bool = False) -> int:
-    """Train into `run`, then judge; 130 if somebody interrupted it."""
+    """Train into `run`, then evaluate; return the exit code, 130 if training was interrupted."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     with one_at_a_time(run):
         data = offline.remembered(run) or (drives(config, run) if collects(config) else None)
@@ -218,7 +221,7 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
         finally:
             env.close()
         if steps < config.schedule.steps:
-            print(f"stopped at step {steps:,}; embodia train --resume {run} goes on", file=sys.stderr)
+            print(f"stopped at step {steps:,}; to continue: embodia train --resume {run}", file=sys.stderr)
             return 130
         if wanted:
             report(agent, config, run, title)
@@ -226,7 +229,7 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
 
 
 def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: Remembered | None = None) -> None:
-    """The training loop, in worlds or on `data`, with this run's log, checkpoints and evaluations."""
+    """Run the training loop, in environments or on `data`, with this run's logger, checkpoints and evaluations."""
     logger = Logger(run)
     count = min(config.evaluation.num_envs, config.evaluation.during)
     judges = build.worlds(config.env, "train", count, True, agent)
@@ -240,7 +243,8 @@ def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: 
             offline.learn(agent, data, config, run, logger, judged, declared_scores(judges), again)
         else:
             about = {"hash": config_hash(config)}
-            train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
+            done = train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
+            write_levels(run, done.levels)
     finally:
         logger.close()
         judges.close()
@@ -250,44 +254,50 @@ def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: 
 
 
 def validate(agent: Agent, env: Any, config: Config) -> dict[str, float]:
-    """Mean scores on levels of the training split that training reaches by chance only; test levels stay unseen."""
+    """Return mean scores on validation levels: levels of the training split that training is unlikely to visit."""
     seeds = range(VALIDATION, VALIDATION + config.evaluation.during)
     return {name: sum(each) / len(each) for name, each in scores(evaluate(agent, env, seeds)).items()}
 
 
 VALIDATION = 2**29
-"""First seed of the levels that choose the best checkpoint."""
+"""First seed of the validation levels, which select the best checkpoint."""
 
 
 def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any]:
-    """Judge the best checkpoint on test levels."""
+    """Evaluate the best checkpoint on test levels and write the report."""
     chosen = runs.weights(run, "best")
     agent.load(chosen)
     minutes = sum(float(session["cpu_minutes"]) for session in sessions(run))
-    facts: dict[str, Any] = {"checkpoint": f"best of those kept, step {int(chosen.name):,}", **wall(run)}
+    facts: dict[str, Any] = {"checkpoint": f"best, step {int(chosen.name):,}", **wall(run)}
     facts |= offline.facts(run)
     name = f"{title}, seed {config.schedule.seed}"
-    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", minutes=minutes, **facts)
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, minutes=minutes, **facts)
     print(f"{title}: step {int(chosen.name):,}, {minutes:.1f} CPU minutes of training")
     say(made, run)
     return made
 
 
+def write_levels(run: Path, levels: set[int]) -> None:
+    """Save the digests of the levels that training has used, if the environment names its levels."""
+    if levels:
+        np.save(run / LEVELS, as_array(levels))
+
+
 def wall(run: Path) -> dict[str, float]:
-    """Wall time of training, over all its processes [min]."""
+    """Wall time of training [min], over all its processes."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return {"wall_minutes": round(json.loads(lines[-1])["time/seconds"] / 60, 2)} if lines else {}
 
 
 def sessions(run: Path) -> list[Mapping[str, Any]]:
-    """What each process that trained this run used."""
+    """Time used by each process that trained this run."""
     path = run / "sessions.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @contextmanager
 def one_at_a_time(run: Path) -> Any:
-    """Refuse a second process that would train the same run; a dead one's claim is taken over."""
+    """A context that raises Mistake if another process trains the run; a lock of a dead process is ignored."""
     claim = run / ".training"
     try:
         owner = int(claim.read_text())

@@ -1,1 +1,1 @@
-"""Data sets in and out: frames to pretrain on, Minari and LeRobotDataset exports."""
+"""Data sets: frames for pretraining, and import and export of Minari and LeRobotDataset v3."""

@@ -1,4 +1,4 @@
-"""Pictures to pretrain on, streamed: episodes, folders of pictures, films; shuffled in a pool of bounded size."""
+"""Clips for pretraining, streamed from episodes, images or videos through a shuffle buffer of bounded size."""
 
 import hashlib
 import sys
@@ -22,26 +22,30 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 class BadFile(ValueError):
-    """A file that cannot be read; the message names it. The others go on."""
+    """A file cannot be read and is skipped; the message names it."""
 
 
 class Source(Protocol):
     """Files that hold clips of one observation key."""
 
     space: spaces.Dict
-    """The one key, and what a frame of it is."""
+    """The space of a frame, under its one key."""
 
     @property
     def files(self) -> Sequence[Path]: ...
 
     def clips(self, file: int, start: int = 0) -> Iterator[Array]:
-        """Clips (T, ...) of a file from number `start` on, always the same. Raises BadFile, perhaps after some."""
+        """Yield the clips (T, ...) of a file from number `start` on, always the same ones.
+
+        Raises:
+            BadFile: if the file cannot be read, possibly after some clips.
+        """
 
 
 class Episodes:
-    """Clips of `frames` rows `gap` apart, of episodes that `embodia collect` wrote; none crosses an episode's end.
+    """Clips of `frames` rows with distance `gap`, from episodes of `embodia collect`. No clip spans two episodes.
 
-    Their pictures are as they were recorded, or, with `size`, their middle square is scaled to it.
+    Images have their recorded size; with `size`, their central square is scaled to it.
     """
 
     def __init__(self, folder: Path, frames: int = 1, gap: int = 1, key: str | None = None, size: int | None = None):
@@ -56,8 +60,8 @@ class Episodes:
             raise Mistake(f"{folder}: none of its {len(self.files)} episodes can be read; record them again")
         pictures = [name for name, each in space.items() if kind(each) in ("image", "depth")]
         if not pictures or key not in (None, *pictures):
-            hint = nearest(key or "", pictures) if pictures else "Record with a camera."
-            raise Mistake(f"{folder}: {key or 'a picture'} is not among the pictures observed. {hint}")
+            hint = nearest(key or "", pictures) if pictures else "Record episodes with a camera."
+            raise Mistake(f"{folder}: {key or 'an image'} is not among the recorded images. {hint}")
         self.key = key or pictures[0]
         self.recorded = space[self.key]
         self.space = spaces.Dict({self.key: self.recorded if size is None else resized(self.recorded, size)})
@@ -69,7 +73,7 @@ class Episodes:
             raise BadFile(str(error)) from error
         found = episode.observation_space.spaces.get(self.key)
         if found != self.recorded:
-            raise BadFile(f"{self.files[file]}: {self.key} is {found}, in the first episode {self.recorded}")
+            raise BadFile(f"{self.files[file]}: {self.key} is {found}, but {self.recorded} in the first episode")
         frames = episode.rows["obs"][self.key]
         if self.size is not None:
             frames = np.stack([middle_square(frame, self.size) for frame in frames])
@@ -79,7 +83,7 @@ class Episodes:
 
 
 class Pictures:
-    """Every picture of a folder and below, its middle square scaled to `size`; one makes a clip of one frame."""
+    """Clips of one frame: every image in a folder and its subfolders, its central square scaled to `size`."""
 
     def __init__(self, folder: Path, size: int = 64):
         self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
@@ -91,15 +95,18 @@ class Pictures:
 
 
 def read_picture(path: Path, size: int) -> Array:
-    """(size, size, 3) RGB. Raises BadFile."""
+    """Read an image as (size, size, 3) RGB. Raises BadFile."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise BadFile(f"{path}: is no picture that can be decoded; leave it out")
+        raise BadFile(f"{path}: cannot be decoded as an image; remove it")
     return middle_square(picture[:, :, ::-1], size)
 
 
 def middle_square(picture: Array, size: int) -> Array:
-    """(H, W, C) -> (size, size, C); of depth the nearest pixels, for what lies between two things is nowhere."""
+    """Crop the central square of (H, W, C) and scale it to (size, size, C).
+
+    Depth uses nearest-neighbour sampling, because a mean of two objects' depths is the depth of neither.
+    """
     height, width, channels = picture.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -116,7 +123,7 @@ def resized(picture: Space[Any], size: int) -> spaces.Box:
 
 
 class Films:
-    """Clips of `frames` frames, `gap` taken frames apart, of films or of Ego-Exo4D."""
+    """Clips of `frames` frames from videos or Ego-Exo4D, read at `fps`; `gap` is the distance between frames."""
 
     def __init__(self, folder: Path, frames: int = 1, gap: int = 1, size: int = 64, fps: float = 5.0):
         self.files, self.gap = films(folder), gap
@@ -140,9 +147,9 @@ def source(
     key: str | None = None,
     episode_size: int | None = None,
 ) -> Source:
-    """What lies there: episodes, films or pictures. Raises Mistake where it is none of them."""
+    """Open the data at a path: episodes, videos or images. Raises Mistake if there are none."""
     if not data.exists():
-        raise Mistake(f"--data {data}: there is nothing; name recorded episodes, or a folder of films or pictures")
+        raise Mistake(f"--data {data}: no such path; give recorded episodes, or a folder of videos or images")
     for folder in (data, data / "rows"):
         if episode_files(folder):
             return Episodes(folder, frames, gap, key, episode_size)
@@ -151,21 +158,21 @@ def source(
         return Films(data, frames, gap, size, fps)
     if below & set(PICTURES):
         if frames > 1:
-            raise Mistake(f"--data {data}: pictures have no time; leave --positives out, or give films or episodes")
+            raise Mistake(f"--data {data}: single images have no next frame; omit --positives, or use videos")
         return Pictures(data, size)
-    kinds = f"no episode-*.npz, no film ({', '.join(SUFFIXES)}), no picture ({', '.join(PICTURES)})"
+    kinds = f"no episode-*.npz, no video ({', '.join(SUFFIXES)}) and no image ({', '.join(PICTURES)})"
     raise Mistake(f"--data {data}: {kinds}")
 
 
 class Pool:
-    """Clips in random order out of a stream of files: each drawn one makes room for the next of the stream.
+    """Clips in random order, through a shuffle buffer: each sampled clip is replaced by the next one of the stream.
 
-    Where all clips fit, they are drawn from the pool for ever and no file is read again.
+    If all clips fit into the buffer, no file is read twice.
 
     Args:
         source: the files.
-        capacity: clips held at most.
-        seed: of the order of files and of the draws.
+        capacity: maximum number of clips in the buffer.
+        seed: random seed of the order of files and of sampling.
     """
 
     def __init__(self, source: Source, capacity: int = 4096, seed: int = 0):
@@ -174,29 +181,34 @@ class Pool:
         self.space = source.space
         self.rng = np.random.default_rng(seed)
         self.seed, self.epoch, self.position, self.number = seed, 0, 0, 0  # of the next clip: file and number in it
-        self.whole = False  # whether the pool holds everything there is
+        self.whole = False  # whether the buffer holds all clips
         self.skipped: dict[str, str] = {}  # file -> why
         self.clips: list[Array] = []
         self.places: list[tuple[int, int]] = []  # (file, number) of each clip held
         self._stream: Iterator[tuple[tuple[int, int], Array]] | None = None
 
     def batch(self, n: int) -> dict[str, Any]:
-        """n clips as rows, {"obs": {key: (T, n, ...)}}. Raises Mistake where there is no clip at all."""
+        """Sample n clips as rows, {"obs": {key: (T, n, ...)}}. Raises Mistake if there are no clips."""
+        return {"obs": {self.key: self.draw(n)[0]}}
+
+    def draw(self, n: int) -> tuple[Array, Array]:
+        """Sample n clips (T, n, ...) and the index of the file of each (n,)."""
         if not self.clips:
             self._fill()
         drawn = self.rng.permutation(len(self.clips))[:n]
         if len(drawn) < n:  # fewer clips than a batch
             drawn = self.rng.integers(len(self.clips), size=n)
         rows = np.stack([self.clips[i] for i in drawn], axis=1)
+        files = np.array([self.places[i][0] for i in drawn])
         if not self.whole:
             for i in np.unique(drawn):
                 self.places[i], self.clips[i] = self._next()
-        return {"obs": {self.key: rows}}
+        return rows, files
 
     def _fill(self) -> None:
         while len(self.clips) < self.capacity:
             place, clip = self._next()
-            if self.epoch > 0:  # the stream has come round: this is everything
+            if self.epoch > 0:  # the stream starts again: these are all clips
                 self.whole = True
                 return
             self.places.append(place)
@@ -208,7 +220,7 @@ class Pool:
         return next(self._stream)
 
     def _read(self) -> Iterator[tuple[tuple[int, int], Array]]:
-        """Clips for ever, the files in a new order each time round, from where the position stands."""
+        """Yield clips endlessly from the current position on, with the files in a new order in each epoch."""
         while True:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.source.files))
             seen = self.position > 0 or self.number > 0
@@ -223,16 +235,16 @@ class Pool:
                 self.position, self.number = self.position + 1, 0
             if not seen:
                 reasons = "\n".join(list(self.skipped.values())[:3])
-                raise Mistake(f"no clip in any of {len(order)} files; clips may be longer than they are\n{reasons}")
+                raise Mistake(f"no clip in any of {len(order)} files; they may be shorter than a clip\n{reasons}")
             self.epoch, self.position = self.epoch + 1, 0
 
     def _skip(self, path: Path, why: str) -> None:
         if str(path) not in self.skipped:
             self.skipped[str(path)] = why
-            print(f"passed over: {why}", file=sys.stderr, flush=True)
+            print(f"skipped: {why}", file=sys.stderr, flush=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands and which clips are held; the clips themselves are read again."""
+        """Return the position in the stream and which clips are held; the clips themselves are read again."""
         return {
             "files": self._names(),
             "places": np.array(self.places, np.int64).reshape(-1, 2),
@@ -243,13 +255,13 @@ class Pool:
         }
 
     def _names(self) -> str:
-        """Which files there are, in so many digits however many they are."""
+        """Hash of the files' names."""
         return hashlib.sha256("\n".join(path.name for path in self.source.files).encode()).hexdigest()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises Mistake where the files are not those of before."""
+        """Continue at a position. Raises Mistake if the files have changed."""
         if state["files"] != self._names():
-            raise Mistake("the data are not those the run was begun with: other files; bring them back, or begin anew")
+            raise Mistake("the data files differ from those the run started with; restore them, or start a new run")
         self.places = [(int(file), int(number)) for file, number in state["places"]]
         held = {}
         for file in {file for file, _ in self.places}:
@@ -263,7 +275,7 @@ class Pool:
                 pass
         if lost := [place for place in self.places if place not in held]:
             path = self.source.files[lost[0][0]]
-            raise Mistake(f"{path}: clip {lost[0][1]} can no longer be read; bring the file back, or begin anew")
+            raise Mistake(f"{path}: clip {lost[0][1]} can no longer be read; restore the file, or start a new run")
         self.clips = [held[place] for place in self.places]
         self.rng.bit_generator.state = state["rng"]
         self.epoch, self.position, self.number = state["stream"]

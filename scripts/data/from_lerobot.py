@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0 folders as rows, one episode at a time; those of others too."""
+"""LeRobotDataset v3.0 folders as rows, read one episode at a time; also those that other programs wrote."""
 
 import json
 import warnings
@@ -20,22 +20,22 @@ from embodia.scripts.data.to_lerobot import INDICES
 from embodia.scripts.data.to_minari import need
 
 PLACE = ("episode_index", "length", "dataset_from_index", "data/chunk_index", "data/file_index")
-"""What is read of `meta/episodes`, beside where the films are."""
+"""Columns of `meta/episodes` to read, besides those that locate the videos."""
 FILES, CACHED = 8, 2**26
-"""Open data files, and bytes of row groups kept in memory: writers differ in how many episodes lie in one."""
+"""Maximum number of open data files, and bytes of cached row groups (a group can hold many episodes)."""
 
 
 class LeRobot:
-    """The LeRobotDataset v3.0 in `path`.
+    """Reader of the LeRobotDataset v3.0 in `path`.
 
-    T frames are T + 1 rows: the reward of frame t came with row t + 1. The closing row's observation is the one that
-    `to_lerobot` kept, and in the sets of others that of the last frame again; its action and extras are zeros. An
-    episode whose last frame has `next.done` without `next.truncated`, or where there is no such column `next.success`,
-    is terminal. Where no `next.reward` was recorded, rewards are 0.
+    T frames become T + 1 rows: the reward of frame t is in row t + 1. The last row's observation is the one that
+    `to_lerobot` stored; in other data sets the last frame's observation is repeated. Its action and extras are zeros.
+    An episode is terminal if its last frame has `next.done` without `next.truncated`, or, without these columns,
+    `next.success`. If there is no `next.reward`, rewards are 0.
 
     Raises:
-        Mistake: where pyarrow is missing.
-        EpisodeError: where the folder is of another version, or a file of `meta` cannot be read.
+        Mistake: if pyarrow is missing.
+        EpisodeError: if the folder has another version, or a file in `meta` cannot be read.
     """
 
     def __init__(self, path: Path):
@@ -46,7 +46,7 @@ class LeRobot:
             version, self.features, self.fps = str(info["codebase_version"]), dict(info["features"]), float(info["fps"])
             self.data_path, self.video_path = str(info["data_path"]), info.get("video_path")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EpisodeError(f"{file}: {error} is missing or malformed; fetch the data set again") from error
+            raise EpisodeError(f"{file}: {error} is missing or malformed; download the data set again") from error
         if not version.startswith("v3"):
             raise EpisodeError(f"{file}: codebase_version {version}; convert the data set to v3.0 with LeRobot")
         self.observed: Sequence[str] = [name for name, each in self.features.items() if is_observed(name, each)]
@@ -55,18 +55,18 @@ class LeRobot:
         self.advised = "extras.expert_action" in self.features
         self.episodes = self._episodes()
         self.lengths: Sequence[int] = [each["length"] + 1 for each in self.episodes]
-        self._starts: dict[str, int] = {}  # of each data file: index of its first frame
+        self._starts: dict[str, int] = {}  # index of the first frame of each data file
         for each in self.episodes:
             begins = self._starts.setdefault(self._data_file(each), each["dataset_from_index"])
             self._starts[self._data_file(each)] = min(begins, each["dataset_from_index"])
         self._files, self._groups = Recent(FILES), Recent(CACHED)
         if "action" not in self.features:
-            raise EpisodeError(f"{file}: features: action is missing; there is nothing to learn from")
+            raise EpisodeError(f"{file}: features: action is missing, but it is required")
         if "next.reward" not in self.features:
-            warnings.warn(f"{path}: no next.reward was recorded; rewards are 0", stacklevel=2)
+            warnings.warn(f"{path}: there is no next.reward, so rewards are 0", stacklevel=2)
 
     def _episodes(self) -> list[dict[str, Any]]:
-        """The lines of `meta/episodes`, by number."""
+        """Read the lines of `meta/episodes`, sorted by episode."""
         places = [
             f"videos/{key}/{name}" for key in self.films for name in ("chunk_index", "file_index", "from_timestamp")
         ]
@@ -75,19 +75,19 @@ class LeRobot:
         for file in files:
             names = self._opened(file).schema_arrow.names
             if missing := [name for name in (*PLACE, *places) if name not in names]:
-                raise EpisodeError(f"{file}: {missing[0]}: missing; fetch the data set again")
+                raise EpisodeError(f"{file}: {missing[0]}: missing; download the data set again")
             kept = [name for name in names if name.startswith("closing/")]
             lines += self._opened(file).read(columns=[*PLACE, *places, *kept]).to_pylist()
         if not lines:
-            raise EpisodeError(f"{self.path}/meta/episodes: no episodes; fetch the data set again")
+            raise EpisodeError(f"{self.path}/meta/episodes: no episodes; download the data set again")
         return sorted(lines, key=lambda line: line["episode_index"])
 
     def _opened(self, file: Path) -> Any:
-        """A Parquet file. Raises EpisodeError."""
+        """Open a Parquet file. Raises EpisodeError."""
         try:
             return self.parquet.ParquetFile(file)
-        except (OSError, ValueError) as error:  # pyarrow's own errors are among them
-            raise EpisodeError(f"{file}: missing, cut off or corrupt ({error}); fetch the data set again") from error
+        except (OSError, ValueError) as error:  # pyarrow's exceptions are subclasses of these
+            raise EpisodeError(f"{file}: missing, truncated or corrupt ({error}); download it again") from error
 
     def _data_file(self, episode: dict[str, Any]) -> str:
         return self.data_path.format(chunk_index=episode["data/chunk_index"], file_index=episode["data/file_index"])
@@ -115,31 +115,31 @@ class LeRobot:
         }
 
     def _frames(self, number: int, columns: Sequence[str]) -> Any:
-        """The frames of an episode as a table. Raises EpisodeError where they do not lie where they should."""
+        """Read the frames of an episode as a table. Raises EpisodeError if they are not where `meta/episodes` says."""
         episode = self.episodes[number]
         place, length = self._data_file(episode), episode["length"]
         file = self._files.get(place, lambda: DataFile(self._opened(self.path / place)))
         if missing := [name for name in columns if name not in file.names]:
-            raise EpisodeError(f"{self.where(number)}: {missing[0]}: missing; fetch the data set again")
+            raise EpisodeError(f"{self.where(number)}: {missing[0]}: missing; download the data set again")
         begin = episode["dataset_from_index"] - self._starts[place]
         groups = file.groups(begin, begin + length)
         try:
             read = partial(file.parquet.read_row_groups, list(groups), list(columns))
             table = self._groups.get((place, groups, *columns), read, lambda table: table.nbytes)
         except (OSError, ValueError) as error:
-            raise EpisodeError(f"{self.where(number)}: cannot be read ({error}); fetch it again") from error
+            raise EpisodeError(f"{self.where(number)}: cannot be read ({error}); download it again") from error
         table = table.slice(begin - file.edges[groups.start], length)
         found = np.unique(table.column("episode_index").to_numpy()).tolist()
         if len(table) != length or found != [episode["episode_index"]]:
-            said = f"{len(table)} frames of {found} where meta/episodes says {length}"
-            raise EpisodeError(f"{self.where(number)}: episode_index: {said}; fetch the data set again")
+            said = f"{len(table)} frames of {found}, but meta/episodes says {length}"
+            raise EpisodeError(f"{self.where(number)}: episode_index: {said}; download the data set again")
         return table
 
     def _column(self, table: Any, name: str, number: int) -> Array:
-        """(T, ...) of a feature. Raises EpisodeError."""
+        """Convert the column of a feature to an array (T, ...). Raises EpisodeError."""
         feature, column = self.features[name], table.column(name)
         if column.null_count:
-            raise EpisodeError(f"{self.where(number)}: {name}: {column.null_count} frames hold nothing")
+            raise EpisodeError(f"{self.where(number)}: {name}: {column.null_count} frames are empty")
         if feature["dtype"] == "image":
             return np.stack([self._picture(cell, name, number) for cell in column.to_pylist()])
         values = column.combine_chunks()
@@ -154,42 +154,42 @@ class LeRobot:
             ) from error
 
     def _without_axis(self, frames: Mapping[str, Array], name: str) -> Array:
-        """(T, ...); LeRobot writes one number as one of shape (1,)."""
+        """Return the values (T, ...); LeRobot stores a scalar with shape (1,)."""
         return frames[name][:, 0] if self.features[name]["shape"] == [1] else frames[name]
 
     def _picture(self, cell: Any, name: str, number: int) -> Array:
-        """(H, W, 3) of an encoded picture, in the table or in a file."""
+        """Decode an image (H, W, 3) from the table or from a file."""
         data = cell["bytes"] if cell["bytes"] is not None else (self.path / cell["path"]).read_bytes()
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         if picture is None:
-            raise EpisodeError(f"{self.where(number)}: {name}: is no picture that can be decoded")
+            raise EpisodeError(f"{self.where(number)}: {name}: cannot be decoded as an image")
         return np.asarray(picture)
 
     def _film(self, number: int, name: str) -> Array:
-        """The frames (T, H, W, 3) of an episode in its film. Raises EpisodeError."""
+        """Read the frames (T, H, W, 3) of an episode from its video. Raises EpisodeError."""
         episode = self.episodes[number]
         place = {part: episode[f"videos/{name}/{part}"] for part in ("chunk_index", "file_index")}
         file = self.path / str(self.video_path).format(video_key=name, **place)
         frames = film(file, float(episode[f"videos/{name}/from_timestamp"]), episode["length"], self.fps)
         if len(frames) < episode["length"]:
             said = f"episode {episode['episode_index']}: {len(frames)} of {episode['length']} frames"
-            raise EpisodeError(f"{file}: {said}; the film was cut off, fetch it again")
+            raise EpisodeError(f"{file}: {said}; the video is truncated, download it again")
         return np.stack(frames)
 
     def _closing(self, number: int, name: str, seen: Array) -> Array:
-        """The observation (1, ...) that an episode closes with."""
+        """The observation (1, ...) of an episode's last row."""
         kept = self.episodes[number].get(f"closing/{name}")
         if kept is None:
             return seen[-1:]
         if isinstance(kept, bytes):
             picture = self._picture({"bytes": kept}, name, number)
-            height, width = seen.shape[1:3]  # even for the film's sake
+            height, width = seen.shape[1:3]  # videos have even sizes
             return np.pad(picture, ((0, height - len(picture)), (0, width - picture.shape[1]), (0, 0)), "edge")[None]
         return np.asarray(kept, seen.dtype).reshape(seen[-1:].shape)
 
 
 class DataFile:
-    """An open Parquet file, and where its row groups begin."""
+    """An open Parquet file with the first rows of its row groups."""
 
     def __init__(self, parquet: Any):
         self.parquet, self.names = parquet, set(parquet.schema_arrow.names)
@@ -197,12 +197,12 @@ class DataFile:
         self.edges = np.cumsum([0, *rows]).tolist()
 
     def groups(self, begin: int, end: int) -> range:
-        """The row groups that hold rows begin..end."""
+        """Return the row groups that contain the rows begin..end."""
         return range(bisect_right(self.edges, begin) - 1, min(bisect_left(self.edges, end), len(self.edges) - 1))
 
 
 class Recent:
-    """The values asked for last, up to a total weight; one is kept whatever it weighs."""
+    """A cache of the most recently used values, up to a total weight; at least one value is kept."""
 
     def __init__(self, most: int):
         self.most, self.weight = most, 0
@@ -220,21 +220,21 @@ class Recent:
 
 
 def is_observed(name: str, feature: dict[str, Any]) -> bool:
-    """Whether a feature is neither action nor consequence nor bookkeeping, and numbers or pictures."""
+    """Return whether a feature is an observation, of numbers or images."""
     elsewhere = name == "action" or name in INDICES or name.startswith(("next.", "extras."))
     depth = feature.get("info", {}).get("video.is_depth_map") or feature.get("video_info", {}).get("video.is_depth_map")
     return not elsewhere and not depth and feature["dtype"] not in ("string", "language", "audio")
 
 
 def ended(frames: dict[str, Array]) -> bool:
-    """Whether the task itself ended with the last frame."""
+    """Return whether the episode is terminal (the task ended with the last frame)."""
     if "next.truncated" in frames and "next.done" in frames:
         return bool(frames["next.done"].reshape(-1)[-1] and not frames["next.truncated"].reshape(-1)[-1])
     return "next.success" in frames and bool(frames["next.success"].reshape(-1)[-1])
 
 
 def film(file: Path, since: float, n: int, fps: float) -> list[Array]:
-    """At most n frames (H, W, 3) of a film from `since` [s] on. Raises EpisodeError."""
+    """Read at most n frames (H, W, 3) of a video from time `since` [s] on. Raises EpisodeError."""
     frames: list[Array] = []
     try:
         with av.open(str(file)) as container:
@@ -248,5 +248,5 @@ def film(file: Path, since: float, n: int, fps: float) -> list[Array]:
                 if len(frames) == n:
                     break
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise EpisodeError(f"{file}: is no film that can be decoded ({error}); fetch it again") from error
+        raise EpisodeError(f"{file}: cannot be decoded as a video ({error}); download it again") from error
     return frames

@@ -1,4 +1,4 @@
-"""Minari data sets as rows, one episode at a time."""
+"""Minari data sets as rows, read one episode at a time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from embodia.envs.named import name_of
 from embodia.scripts.data.to_minari import EXTRAS, need
 
 STORED = {"hdf5": ("h5py", "3"), "arrow": ("pyarrow", "15"), "parquet": ("pyarrow", "15")}
-"""Format of a data set -> what reads it."""
+"""Format of a data set -> the package that reads it, and its minimum version."""
 
 
 class Minari:
-    """The Minari data set in `path`, which holds a folder `data`.
+    """Reader of the Minari data set in `path`, which contains a folder `data`.
 
-    Observations that are no dict get the name that the environment's would get: `rgb` or `state`. The reward before an
-    episode's first action is 0; the closing row has no action, and no extras: they are zeros.
+    Observations that are not a dict get the same name as in an environment: `rgb` or `state`. The reward of an
+    episode's first row is 0; the action and extras of its last row are zeros.
 
     Raises:
-        Mistake: where minari, or what reads its format, is missing.
-        EpisodeError: where the metadata cannot be read.
+        Mistake: if minari, or the package that reads the format, is missing.
+        EpisodeError: if the metadata cannot be read.
     """
 
     def __init__(self, path: Path):
@@ -35,7 +35,7 @@ class Minari:
             need(*STORED[metadata["data_format"]])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EpisodeError(
-                f"{file}: data_format: missing or malformed ({error}); fetch the data set again"
+                f"{file}: data_format: missing or malformed ({error}); download the data set again"
             ) from error
         minari = need("minari", "0.5.4")
         self.shapes: Mapping[str, Sequence[int]] = metadata.get(EXTRAS, {})
@@ -43,8 +43,8 @@ class Minari:
             self.data = minari.MinariDataset(path / "data")
             told = list(self.data.storage.get_episode_metadata(range(self.data.total_episodes)))
             self.lengths: Sequence[int] = [int(each["total_steps"]) + 1 for each in told]
-        except Exception as error:  # whatever its storage raises for a file that is missing or broken
-            raise EpisodeError(f"{path}: cannot be opened ({error}); fetch or write the data set again") from error
+        except Exception as error:  # its storage raises various exceptions for missing or damaged files
+            raise EpisodeError(f"{path}: cannot be opened ({error}); download or write the data set again") from error
         space = self.data.observation_space
         self.bare = None if isinstance(space, spaces.Dict) else name_of(space)
         named = space.spaces if self.bare is None else {self.bare: space}
@@ -79,5 +79,5 @@ class Minari:
 
 
 def closed(values: Any) -> Any:
-    """(T, ...) with a row of zeros behind it: what the closing row did not do."""
+    """Append a row of zeros to (T, ...): the last row has no action."""
     return np.concatenate([values, np.zeros_like(values[:1])])

@@ -1,4 +1,4 @@
-"""What an encoder sees, drawn frame by frame over a user's own data: pictures become a sheet, the rest films."""
+"""Drawings of an encoder's output over images, videos or episodes: images give one sheet, the others videos."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,38 +19,38 @@ from embodia.scripts.report.video import Video
 
 Frame = NDArray[np.uint8]
 Draw = Callable[[Frame], Frame]
-PIECE = 32  # frames drawn at once
+PIECE = 32  # frames per call
 
 
 @dataclass(frozen=True)
 class Look:
-    """Which encoder, at what, and where the drawings go."""
+    """Options of commands that draw an encoder's output."""
 
     run: tyro.conf.Positional[Path]
     """A run of `embodia pretrain`, or a folder with encoder.json."""
     data: Path
-    """Recorded episodes, films, or pictures: each episode or film becomes a film, pictures become one sheet."""
+    """Recorded episodes, videos, or images. Each episode or video gives a video; images give one sheet."""
     encoder: str | None = None
-    """The run's encoder, where that is a class of your own: module:Class."""
+    """The run's encoder as module:Class, if it is your own class."""
     key: str | None = None
-    """Of episodes: the picture to read; by default that of the same name as the encoder learnt from."""
+    """Observation key of the image in recorded episodes; by default the key that the encoder was trained on."""
     size: int | None = None
-    """Side of the square that pictures are scaled to [pixels]; by default as the encoder learnt (episodes stay as they
-    were recorded where it learnt from no squares)."""
+    """Side of the square that images are scaled to [pixels]; by default as in pretraining (episodes keep their recorded
+    size if the encoder was not trained on squares)."""
     films: int = 2
-    """Of episodes and films: how many."""
+    """Maximum number of episodes or videos."""
     frames: int = 200
-    """Of a film, at most; pictures on a sheet are 8."""
+    """Maximum number of frames per video; a sheet has 8 images."""
     fps: float = 10.0
-    """Frames taken of a film, and shown, per second."""
+    """Frames per second, both read from a video and shown."""
     scale: int = 3
-    """Times each pixel is repeated."""
+    """Integer upscaling factor."""
     out: Path | None = None
-    """Where they go; by default a fresh folder in the run."""
+    """Output folder; by default a new folder in the run."""
 
 
 def opened(args: Look) -> tuple[ImageEncoder, Source]:
-    """The encoder, made for the pictures of the data, and the data. Raises Mistake where they do not go together."""
+    """Load the encoder for the images of the data, and open the data. Raises Mistake if they do not fit."""
     ((key, picture),) = pictures_of(args.run).items()
     height, width, _ = picture.shape or (0, 0, 0)
     size = args.size or height
@@ -61,7 +61,14 @@ def opened(args: Look) -> tuple[ImageEncoder, Source]:
 
 
 def draw_all(args: Look, name: str, files: Source, draw: Draw) -> None:
-    """`draw`: frames (n, H, W, C) -> (n, H', W', 3). Prints what it wrote; `name` is the folder's, the sheet's."""
+    """Draw all data and print the paths of the files.
+
+    Args:
+        args: options.
+        name: name of the output folder and of the sheet.
+        files: the data.
+        draw: frames (n, H, W, C) -> drawings (n, H', W', 3).
+    """
     folder = runs.exactly(args.out) if args.out else runs.fresh(args.run / name)
     if len(list(islice(clips_of(files, 0), 2))) < 2:
         pictures = np.concatenate([clip for i in range(min(8, len(files.files))) for clip in clips_of(files, i)])
@@ -83,7 +90,7 @@ def clips_of(files: Source, i: int) -> Iterator[Frame]:
     try:
         yield from files.clips(i)
     except BadFile as error:
-        print(f"passed over: {error}", file=sys.stderr)
+        print(f"skipped: {error}", file=sys.stderr)
 
 
 def drawn(draw: Draw, frames: Frame, scale: int) -> Frame:
@@ -92,6 +99,6 @@ def drawn(draw: Draw, frames: Frame, scale: int) -> Frame:
 
 
 def sheet(path: Path, rows: Frame) -> Path:
-    """One below the other."""
+    """Write images as one PNG, one below the other."""
     cv2.imwrite(str(path), np.concatenate(list(rows))[:, :, ::-1])
     return path

@@ -1,4 +1,4 @@
-"""Learning from recorded rows in place of worlds: which data, what a run remembers of them, and how it learns."""
+"""Offline learning: training an agent on recorded rows, and the record of these data in the run folder."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,23 +22,23 @@ from embodia.scripts.data.recordings import Matched, Reader, Stamp, reader, stam
 from embodia.scripts.mistake import Mistake
 
 REMEMBERED = "data.json"
-"""In the run folder: the options, and a stamp for each set."""
+"""File in the run folder with the data options, and a stamp for each data set."""
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Recorded rows to learn from; then no world is stepped but to judge, and a step is one update."""
+    """Options of offline learning, in which environments are stepped for evaluation only and a step is one update."""
 
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Learn from this recorded set: a folder of `embodia collect`, a Minari data set by folder or name, or a
-    LeRobotDataset v3 folder. Given several times, the sets are mixed by their number of rows."""
+    """Recorded data to learn from: a folder of `embodia collect`, a Minari data set by folder or name, or a
+    LeRobotDataset v3 folder. Repeat the flag to mix data sets in proportion to their number of rows."""
     data_memory: float = 1.0
-    """Recorded rows held in memory at a time [GiB]; of a larger set, groups of episodes are read one after another."""
+    """Memory for recorded rows [GiB]. Larger data sets are read in groups of episodes."""
     columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=NAME [KEY=NAME ...]")] = ()
-    """What observations are called in the data, where they are not called as in the environment."""
+    """Names of observations in the data, if they differ from the keys in the environment."""
 
     def names(self) -> dict[str, str]:
-        """`columns` as a mapping. Raises Mistake."""
+        """Return `columns` as a mapping. Raises Mistake."""
         for each in self.columns:
             if not all(each.partition("=")):
                 raise Mistake(f"--columns {each}: give KEY=NAME, such as rgb=observation.images.top")
@@ -47,32 +47,32 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a run learns from."""
+    """The data that a run learns from."""
 
     options: DataOptions
     sets: tuple[Stamp, ...]
 
 
 def asked(arguments: Sequence[str]) -> bool:
-    """Whether a command line names recorded data."""
+    """Return whether a command line has the flag --data."""
     return any(each == "--data" or each.startswith("--data=") for each in arguments)
 
 
 def defaults(config: Config) -> Config:
-    """A preset with the schedule of offline learning, which counts updates and not steps in worlds."""
+    """Return a preset with the default schedule of offline learning, which counts updates."""
     schedule = replace(config.schedule, steps=2000, eval_every=500, log_every=20)
     return replace(config, schedule=schedule)
 
 
 def check(agent: Agent, options: DataOptions) -> Remembered:
-    """Refuse what cannot work, before a run folder is made: each set is opened, and its first episode read.
+    """Check the data before a run folder is made: open each data set and read its first episode.
 
     Raises:
-        Mistake: for an agent that cannot learn from recorded rows, and data that are not there or do not fit.
-        EpisodeError: for files that cannot be read or hold other shapes.
+        Mistake: if the agent cannot learn from recorded rows, or the data are missing or do not fit.
+        EpisodeError: if a file cannot be read or has other shapes.
     """
     if options.data_memory <= 0:
-        raise Mistake(f"--data-memory is {options.data_memory}; give more, such as 1.0 [GiB]")
+        raise Mistake(f"--data-memory is {options.data_memory}; it must be positive, such as 1.0 [GiB]")
     pieces, readers = wanted(agent), [reader(name) for name in options.data]
     for each in matched(readers, agent, pieces, options):
         each.rows(0)
@@ -80,12 +80,12 @@ def check(agent: Agent, options: DataOptions) -> Remembered:
 
 
 def wanted(agent: Agent) -> Pieces:
-    """How the agent learns from recorded rows. Raises Mistake where it cannot, naming the agents that can."""
+    """Return the layout of batches for the agent. Raises Mistake, naming the agents that can, if it cannot learn."""
     if (pieces := agent.offline()) is not None:
         return pieces
     able = ", ".join(sorted({each.__name__ for each in kinds(Agent) if each.offline is not Agent.offline}))
     raise Mistake(f"--data: {type(agent).__name__} learns from its own actions only, not from recorded rows; "
-                  f"{able} can (MPC where its model learns)")  # fmt: skip
+                  f"{able} can (MPC only with a learned model)")  # fmt: skip
 
 
 def kinds(of: type[Any]) -> Iterator[type[Any]]:
@@ -95,10 +95,10 @@ def kinds(of: type[Any]) -> Iterator[type[Any]]:
 
 
 def matched(readers: Sequence[Reader], agent: Agent, pieces: Pieces, options: DataOptions) -> list[Matched]:
-    """The sets as rows for this agent. Raises Mistake."""
+    """Return the data sets as rows for this agent. Raises Mistake."""
     if unknown := set(options.names()) - set(flatten(agent.observation_space.spaces)):
         there = ", ".join(agent.observation_space.spaces)
-        raise Mistake(f"--columns: the environment does not show {', '.join(sorted(unknown))}; it shows {there}")
+        raise Mistake(f"--columns: the environment has no observation {', '.join(sorted(unknown))}; it has {there}")
     return [
         Matched(each, agent.observation_space, agent.action_space, pieces.keys, options.names()) for each in readers
     ]
@@ -109,7 +109,7 @@ def remember(found: Remembered, run: Path) -> None:
 
 
 def remembered(run: Path) -> Remembered | None:
-    """What a run learns from; None where it learns in worlds. Raises Mistake where that cannot be read."""
+    """Read the data that a run learns from; None if it learns in environments. Raises Mistake."""
     path = run / REMEMBERED
     if not path.exists():
         return None
@@ -119,31 +119,31 @@ def remembered(run: Path) -> Remembered | None:
         options = DataOptions(tuple(data), float(memory), tuple(columns))
         return Remembered(options, tuple(Stamp(**each) for each in found["sets"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise Mistake(f"{path} cannot be read ({error}); take it from a whole run") from error
+        raise Mistake(f"{path} cannot be read ({error}); restore it, or use another run") from error
 
 
 def moved(run: Path, data: Sequence[str]) -> None:
-    """Remember that a run's sets lie elsewhere now, in the same order. Raises Mistake where they are others."""
+    """Store new paths of a run's data sets, in the same order. Raises Mistake if these are other data."""
     if (found := remembered(run)) is None:
-        raise Mistake(f"--data: {run} learns in worlds, not from data; leave it out")
+        raise Mistake(f"--data: {run} learns in environments, not from recorded data; omit it")
     if len(data) != len(found.sets):
-        raise Mistake(f"--data: {run} learns from {len(found.sets)} sets; name as many, in the same order")
+        raise Mistake(f"--data: {run} learns from {len(found.sets)} data sets; give all of them, in the same order")
     sets = tuple(replace(each, path=str(reader(path).path.resolve())) for each, path in zip(found.sets, data))
     opened(replace(found, sets=sets), run)
     remember(replace(found, sets=sets), run)
 
 
 def opened(found: Remembered, run: Path) -> list[Reader]:
-    """The sets a run was begun with. Raises Mistake where one is gone or has changed."""
+    """Open the data sets of a run. Raises Mistake if one is missing or has changed."""
     readers = []
     for each in found.sets:
         if not Path(each.path).exists():
-            raise Mistake(f"{each.path}: {run} learns from it, and it is not there; bring it back, or say with --data "
-                          "where it lies now")  # fmt: skip
+            raise Mistake(f"{each.path}: {run} learns from it, but it is missing; restore it, or give the new path "
+                          "with --data")  # fmt: skip
         readers.append(reader(each.path))
         if (now := stamp(readers[-1])) != each:
-            raise Mistake(f"{each.path}: {run} was begun with other data, {told(each)}, and this is {told(now)}; bring "
-                          "those back, or begin anew")  # fmt: skip
+            raise Mistake(f"{each.path}: {run} started with other data, {told(each)}, but this is {told(now)}; restore "
+                          "them, or start a new run")  # fmt: skip
     return readers
 
 
@@ -157,7 +157,10 @@ def learn(
     declared: Mapping[str, Better],
     resume: bool,
 ) -> None:
-    """Train `agent` on the run's data for `config.schedule.steps` updates; the first `declared` score decides."""
+    """Train `agent` on the run's data for `config.schedule.steps` updates.
+
+    The first `declared` score selects the best checkpoint; for the other arguments see `fit`.
+    """
     pieces, schedule = wanted(agent), config.schedule
     sets = matched(opened(found, run), agent, pieces, found.options)
     capacity = int(found.options.data_memory * 2**30 / row_bytes(sets))
@@ -178,7 +181,7 @@ def learn(
 
 
 def fit_config(schedule: Schedule, pieces: Pieces) -> FitConfig:
-    """A run's schedule as that of learning from data, whose steps are updates."""
+    """Convert a run's schedule to the configuration of `fit`; steps are updates."""
     return FitConfig(
         steps=schedule.steps,
         batch_size=pieces.number,
@@ -191,18 +194,18 @@ def fit_config(schedule: Schedule, pieces: Pieces) -> FitConfig:
 
 
 def row_bytes(sets: Sequence[Matched]) -> int:
-    """Memory of one row [bytes]."""
+    """Return the memory of one row [bytes]."""
     return max(sum(np.asarray(leaf)[0].nbytes for leaf in flatten(each.rows(0)).values()) for each in sets)
 
 
 def first_score(declared: Mapping[str, Better]) -> str:
-    """The score that decides between checkpoints, as `fit` takes it: `-NAME` where lower is better."""
+    """Return the main score in the form of `fit`'s `decides`: `-NAME` if lower is better."""
     name, better = next(iter(declared.items()))
     return name if better == "higher" else f"-{name}"
 
 
 def facts(run: Path) -> dict[str, Any]:
-    """What the report says of the data; nothing where the agent learned in worlds."""
+    """Return the report's entries on the data; {} if the agent learned in environments."""
     found = remembered(run)
     return {} if found is None else {"learned_from": {each.path: told(each) for each in found.sets}}
 

@@ -1,4 +1,4 @@
-"""Recorded data sets by path or name, as the rows that an environment would have given: what `train --data` reads."""
+"""Recorded data sets for `train --data`, found by path or name and read as rows of an environment."""
 
 import hashlib
 import json
@@ -19,29 +19,29 @@ from embodia.scripts.data.to_lerobot import is_picture
 from embodia.scripts.mistake import Mistake, nearest
 
 LOCAL = Path(".minari/datasets")
-"""Where Minari keeps its data sets in the user's home."""
+"""Folder of Minari's data sets in the user's home."""
 
 
 class Reader(Protocol):
-    """A data set of one format."""
+    """Reader of a data set in one format."""
 
     path: Path
     lengths: Sequence[int]
-    """Rows of each episode, the closing one included."""
+    """Number of rows of each episode, including the last one."""
     observed: Sequence[str]
-    """What was observed, nested names with a slash."""
+    """Names of observations; nested names with a slash."""
     advised: bool
-    """Whether rows hold the extra `expert_action`."""
+    """Whether rows have the extra `expert_action`."""
 
     def where(self, number: int) -> str:
-        """The file of an episode, for messages."""
+        """Return the file of an episode, for messages."""
 
     def read(self, number: int, names: Sequence[str]) -> dict[str, Any]:
-        """The rows of an episode, each leaf (T, ...), of what was observed only `names`. Raises EpisodeError."""
+        """Read the rows of an episode, each leaf (T, ...), with the observations `names`. Raises EpisodeError."""
 
 
 class Rows:
-    """Episodes that `embodia collect` or an `EpisodeWriter` wrote."""
+    """Reader of episodes of `embodia collect` or an `EpisodeWriter`."""
 
     def __init__(self, folder: Path):
         self.path, self.files = folder, episode_files(folder)
@@ -57,12 +57,12 @@ class Rows:
         rows = read_episode(self.files[number]).rows
         obs = flatten(rows["obs"])
         if missing := [name for name in names if name not in obs]:
-            raise EpisodeError(f"{self.where(number)}: obs/{missing[0]}: missing, {self.files[0].name} has it")
+            raise EpisodeError(f"{self.where(number)}: obs/{missing[0]}: missing, but {self.files[0].name} has it")
         return {**rows, "obs": {name: obs[name] for name in names}}
 
 
 def reader(name: str) -> Reader:
-    """The data set at a path, or the local Minari data set of that name. Raises Mistake."""
+    """Open the data set at a path, or the local Minari data set of that name. Raises Mistake."""
     path = Path(name)
     for folder in (path, path / "rows"):
         if episode_files(folder):
@@ -74,28 +74,28 @@ def reader(name: str) -> Reader:
         if (folder / "data" / "metadata.json").is_file():
             return Minari(folder)
     if path.exists():
-        kinds = "episode-*.npz, a Minari data set (data/metadata.json) or a LeRobotDataset (meta/info.json)"
-        raise Mistake(f"--data {name}: none of {kinds} lies there")
+        kinds = "no episode-*.npz, no Minari data set (data/metadata.json) and no LeRobotDataset (meta/info.json)"
+        raise Mistake(f"--data {name}: {kinds}")
     known = [each.parent.parent.relative_to(minari).as_posix() for each in minari.rglob("data/metadata.json")]
     raise Mistake(
         f"--data {name}: there is no such path, and no Minari data set of that name in {minari}. "
-        f"{nearest(name, known)} `minari download NAME` fetches one"
+        f"{nearest(name, known)} To download one: `minari download NAME`"
     )
 
 
 class Matched:
-    """A data set as rows of an environment: its names, shapes and types, its numbers checked. A `Recording`.
+    """A `Recording` that converts a data set to rows of an environment and checks names, shapes, types and values.
 
     Args:
         reader: the data set.
         observation_space: of the environment.
         action_space: of the environment.
-        keys: observations that are read; by default all.
-        columns: observation key (nested ones with a slash) -> what it is called in the data; by default the same name,
-            perhaps behind `observation.` or `observation.images.`, as LeRobot has it.
+        keys: observations to read; by default all.
+        columns: observation key (nested ones with a slash) -> its name in the data; by default the same name, possibly
+            with LeRobot's prefix `observation.` or `observation.images.`.
 
     Raises:
-        Mistake: where an observation is missing.
+        Mistake: if an observation is missing.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Matched:
             if name in self.reader.observed:
                 return name
         raise Mistake(
-            f"{self.name}: {wanted[0]} was not recorded; there are {', '.join(self.reader.observed)}. "
-            f"--columns {key}=NAME says which of them the environment calls {key}"
+            f"{self.name}: {wanted[0]} was not recorded; recorded are {', '.join(self.reader.observed)}. "
+            f"Use --columns {key}=NAME to choose one of them for {key}"
         )
 
     def rows(self, number: int) -> Row:
@@ -146,8 +146,8 @@ class Matched:
         )
 
     def _actions(self, value: Array, where: str) -> Array:
-        """The closing row's, which was never carried out, may be anything; it becomes the same as that before it where
-        it is none of the space's."""
+        """Fit the actions to the space. The last row's action, which was never executed, may be outside of it; then it
+        is replaced by the action before it."""
         done = fitted(value[:-1], self.action_space, where)
         try:
             return np.concatenate([done, fitted(value[-1:], self.action_space, where)])
@@ -158,13 +158,13 @@ class Matched:
 
 
 def fitted(value: Array, space: Space[Any], where: str) -> Array:
-    """Values (T, ...) as samples of `space`: of its shape and type, numbers, and of discrete ones none out of range.
+    """Convert values (T, ...) to samples of `space`: with its shape and type, without NaN, integers in range.
 
-    One number may be recorded as (T, 1) or (T,). A picture may have a row or a column more, where it was made even for
-    a film. Floats become the space's floats, integers its integers.
+    A scalar may be recorded as (T, 1) or (T,). An image may have one more row or column, added to make a video's size
+    even. Floats are converted to the space's float type, integers to its integer type.
 
     Raises:
-        EpisodeError: where they are something else.
+        EpisodeError: if the values do not fit.
     """
     value = np.asarray(value)
     shape, dtype = tuple(space.shape or ()), np.dtype(space.dtype)
@@ -173,9 +173,9 @@ def fitted(value: Array, space: Space[Any], where: str) -> Array:
     if is_picture(space) and value.shape[1:] == (*(size + size % 2 for size in shape[:2]), 3):
         value = value[:, : shape[0], : shape[1]]
     if value.shape[1:] != shape:
-        raise EpisodeError(f"{where}: shape {value.shape[1:]}, the environment's is {shape}")
+        raise EpisodeError(f"{where}: shape {value.shape[1:]}, but the environment's is {shape}")
     if value.dtype.kind not in {"f": "f", "i": "iub", "u": "iub", "b": "b"}[dtype.kind]:
-        raise EpisodeError(f"{where}: {value.dtype}, the environment's is {dtype}")
+        raise EpisodeError(f"{where}: {value.dtype}, but the environment's is {dtype}")
     if dtype.kind == "f" and np.isnan(value).any():
         raise EpisodeError(f"{where}: NaN in row {_first(np.isnan(value))}")
     low, high = _range(space, dtype)
@@ -185,7 +185,7 @@ def fitted(value: Array, space: Space[Any], where: str) -> Array:
 
 
 def _range(space: Space[Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """The least and greatest integers; a Box has those of its type, for bounds are rarely kept to."""
+    """Return the smallest and largest valid integer; for a Box those of its type, since its bounds are rarely exact."""
     if isinstance(space, spaces.Discrete):
         return space.start, space.start + space.n - 1
     if isinstance(space, spaces.MultiDiscrete):
@@ -194,19 +194,19 @@ def _range(space: Space[Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 
 def _first(bad: Array) -> int:
-    """The first row in which something is set."""
+    """Return the index of the first row in which `bad` is set."""
     return int(np.flatnonzero(bad.reshape(len(bad), -1).any(1))[0])
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a run learned from: enough to say it, and to notice that it is no longer there."""
+    """Identification of a data set, to report it and to notice that it has changed."""
 
     path: str
     episodes: int
     rows: int
     fingerprint: str
-    """Of the names, sizes and last 4 KiB of all files."""
+    """Hash of the names, sizes and last 4 KiB of all files."""
 
 
 def stamp(reader: Reader) -> Stamp:
@@ -214,9 +214,9 @@ def stamp(reader: Reader) -> Stamp:
 
 
 def fingerprint(folder: Path) -> str:
-    """Twelve hex digits of the names, sizes and last 4 KiB of all files of a data set.
+    """Hash the names, sizes and last 4 KiB of all files of a data set (12 hex digits).
 
-    The ends of .npz, Parquet and Arrow files hold checksums or statistics of the rest.
+    The last bytes are enough: in .npz, Parquet and Arrow files they contain checksums or statistics of the rest.
     """
     digest = hashlib.sha256()
     for path in sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith(".")):

@@ -1,9 +1,9 @@
-"""Recorded episodes in the LeRobotDataset v3.0 layout.
+"""Export of recorded episodes to the LeRobotDataset v3.0 layout.
 
-A frame is an observation with the action it led to, and the reward and end that followed. Pictures become H.264 films,
-all episodes of a camera in one; everything else is a column of `data/`, one row group per episode. An episode's closing
-observation led to no action and is no frame; it is kept in `meta/episodes`, in columns `closing/FEATURE` that LeRobot
-passes over, so that `from_lerobot` gives back the rows that were written.
+A frame is an observation with the action taken, and the reward and end that followed. Images become H.264 videos, one
+for all episodes of a camera; everything else is a column in `data/`, with one row group per episode. An episode's last
+observation has no action and is not a frame. It is stored in `meta/episodes`, in columns `closing/FEATURE` that LeRobot
+ignores, so that `from_lerobot` restores all rows.
 """
 
 import json
@@ -32,22 +32,24 @@ PICTURES = 32
 INDICES = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
            "task_index": "int64"}  # fmt: skip
 NEXT = {"next.reward": "float32", "next.done": "bool", "next.truncated": "bool"}
-"""What follows a frame, under LeRobot's names."""
+"""Columns for what follows a frame, under LeRobot's names."""
 
 
 def task(episode: StoredEpisode) -> str:
-    """What the episode was asked to do, in words; its environment's id where nothing was said."""
+    """Return the episode's task description, or the environment's id if it has none."""
     return str(episode.header.get("task") or episode.env_id)
 
 
 def to_lerobot(files: Sequence[Path], folder: Path, fps: int = 10) -> Path:
-    """Write the episodes into a new `folder`; its path.
+    """Write episode files to a new folder in the LeRobotDataset v3.0 layout and return its path.
 
-    Raises Mistake where pyarrow is missing or the folder exists, EpisodeError for a file that cannot be read.
+    Raises:
+        Mistake: if pyarrow is missing or the folder exists.
+        EpisodeError: if a file cannot be read.
     """
     pa, pq = need("pyarrow", "15"), need("pyarrow.parquet", "15")
     if folder.exists():
-        raise Mistake(f"{folder} exists already, and a dataset is never overwritten; give another name")
+        raise Mistake(f"{folder} already exists, and data sets are never overwritten; choose another name")
     head = read_episode(files[0])
     features = describe(head, fps)
     cameras = [key for key, feature in features.items() if feature["dtype"] == "video"]
@@ -87,14 +89,14 @@ def column(dtype: str, shape: tuple[int, ...], names: Any = None) -> dict[str, A
 
 
 def is_picture(space: spaces.Space[Any]) -> bool:
-    """uint8 (H, W, 3) that uses the whole range of a colour; symbols on a grid do not."""
+    """Return whether a space is an image: uint8 (H, W, 3) with the full range 0..255 (unlike symbolic grids)."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
         return False
     return len(space.shape) == 3 and space.shape[-1] == 3 and bool((space.high == 255).all())
 
 
 def describe(episode: StoredEpisode, fps: int) -> dict[str, dict[str, Any]]:
-    """The features of a frame: observations, action, the reward and end that follow it, and where it lies."""
+    """Return the features of a frame: observations, action, following reward and end, extras, and indices."""
     features = {}
     for key, space in flatten(episode.observation_space.spaces).items():
         if is_picture(space):
@@ -124,7 +126,7 @@ def extra(key: str) -> str:
 
 
 def observed(episode: StoredEpisode, t: int | slice) -> dict[str, Array]:
-    """The observations at `t` by the names of their features."""
+    """Return the observations at `t` by feature name."""
     names = flatten(episode.observation_space.spaces)
     return {
         camera(key) if is_picture(names[key]) else plain_key(key): value[t]
@@ -133,7 +135,7 @@ def observed(episode: StoredEpisode, t: int | slice) -> dict[str, Array]:
 
 
 def to_frames(episode: StoredEpisode) -> dict[str, Array]:
-    """The T frames of an episode, each (T, ...)."""
+    """Return the T frames of an episode, each feature (T, ...)."""
     rows = episode.rows
     last = rows["last"][1:]
     return {
@@ -147,7 +149,7 @@ def to_frames(episode: StoredEpisode) -> dict[str, Array]:
 
 
 def closing(value: Array, picture: bool) -> Any:
-    """One observation as a cell of a table: a picture (H, W, 3) as PNG, anything else as a flat list."""
+    """Convert one observation to a table cell: an image (H, W, 3) to PNG, anything else to a flat list."""
     if picture:
         return cv2.imencode(".png", np.ascontiguousarray(value[:, :, ::-1]))[1].tobytes()
     return value.ravel().tolist()
@@ -165,7 +167,7 @@ def indices(n: int, number: int, start: int, task_index: int, fps: int) -> dict[
 
 
 def meta(number: int, words: str, start: int, n: int, cameras: Sequence[str], fps: int) -> dict[str, Any]:
-    """Where an episode lies in the data and in the films."""
+    """Return an episode's location in the data files and videos."""
     place = {
         "episode_index": number,
         "tasks": [words],
@@ -216,9 +218,9 @@ def info(features: Mapping[str, Any], metas: Sequence[Mapping[str, Any]], n_task
 
 
 def statistics(values: Array, picture: bool) -> dict[str, Any]:
-    """min, max, mean, std of values (T, ...) over frames, shaped as one value, and the count of frames.
+    """Return min, max, mean, std of values (T, ...) over frames, each shaped as one value, and the number of frames.
 
-    Of pictures: per channel in [0, 1], shape (3, 1, 1), over at most PICTURES frames.
+    For images they are per channel in [0, 1], shape (3, 1, 1), over at most PICTURES frames.
     """
     if picture:
         values = values[np.unique(np.linspace(0, len(values) - 1, PICTURES).astype(int))]
@@ -233,7 +235,7 @@ def moments(x: Array) -> dict[str, Array]:
 
 
 def pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The statistics of all episodes from those of each."""
+    """Combine the statistics of episodes to those of all frames."""
     lows, highs, means, stds, counts = (
         np.asarray([part[name] for part in parts], np.float64) for name in ("min", "max", "mean", "std", "count")
     )
@@ -245,7 +247,7 @@ def pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def kind(pa: Any, feature: Mapping[str, Any]) -> Any:
-    """A plain column for shape (1,), lists of fixed size for (n,), nested lists for more axes."""
+    """Return the Arrow type: a plain column for shape (1,), fixed-size lists for (n,), nested lists for more axes."""
     shape, dtype = feature["shape"], pa.from_numpy_dtype(np.dtype(feature["dtype"]))
     if len(shape) == 1:
         return dtype if shape[0] == 1 else pa.list_(dtype, shape[0])
@@ -255,7 +257,7 @@ def kind(pa: Any, feature: Mapping[str, Any]) -> Any:
 
 
 def to_arrow(pa: Any, value: Array) -> Any:
-    """(T, ...) as the column that `kind` says."""
+    """Convert values (T, ...) to a column of the type of `kind`."""
     values = value.reshape(len(value)) if value.shape[1:] == (1,) else value
     array = pa.array(values.ravel())
     if values.ndim == 2:
@@ -266,7 +268,7 @@ def to_arrow(pa: Any, value: Array) -> Any:
 
 
 def task_table(pa: Any, tasks: Mapping[str, int]) -> Any:
-    """One line per task, its words as the index that pandas restores."""
+    """Return a table with one line per task; the description is its index in pandas."""
     table = pa.table({"task_index": pa.array(list(tasks.values()), pa.int64()), "task": pa.array(list(tasks))})
     kinds = (("task_index", "int64", "int64"), ("task", "unicode", "object"))
     described = [

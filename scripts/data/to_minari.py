@@ -1,7 +1,7 @@
-"""Recorded episodes as a Minari dataset.
+"""Export of recorded episodes to a Minari data set.
 
-A row holds what was seen and what was then done, so T transitions are T + 1 rows: the reward of transition t is that
-of row t + 1, and the last row's observation closes the episode. Pictures are kept without loss.
+A row holds an observation and the action taken then, so T + 1 rows give T transitions: the reward of transition t is
+that of row t + 1, and the last row's observation is the final one. Images are stored without loss.
 """
 
 import os
@@ -16,31 +16,33 @@ from embodia.agents.training.rows import StoredEpisode, flatten, read_episode
 from embodia.scripts.mistake import Mistake
 
 EXTRAS = "embodia_extras"
-"""Of the data set's metadata: the shape of each of the rows' extras, which lie flat among the infos."""
+"""Metadata key for the shapes of the rows' extras, which are stored flattened in the infos."""
 
 
 def need(module: str, version: str) -> Any:
-    """Import a package of the `data` extra. Raises Mistake with the line that installs it."""
+    """Import a package of the `data` extra. Raises Mistake, with the install command, if it is missing."""
     try:
         return import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise Mistake(f"this needs {package}, which is not installed: pip install '{package}>={version}'") from error
+        raise Mistake(f"{package} is required but not installed: pip install '{package}>={version}'") from error
 
 
 def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
-    """Write the episodes as the Minari dataset `name` (such as `grid/empty-v0`) under `folder`; its path.
+    """Write episode files as the Minari data set `name` (such as `grid/empty-v0`) in `folder` and return its path.
 
-    Raises Mistake where minari is missing or the dataset exists, EpisodeError for a file that cannot be read.
+    Raises:
+        Mistake: if minari is missing or the data set exists.
+        EpisodeError: if a file cannot be read.
     """
     minari = need("minari", "0.5.4")
     need("pyarrow", "15")
     if (folder / name).exists():
-        raise Mistake(f"{folder / name} exists already, and a dataset is never overwritten; give another name")
+        raise Mistake(f"{folder / name} already exists, and data sets are never overwritten; choose another name")
     episodes = [read_episode(file) for file in files]
     head = episodes[0]
     with dataset_root(folder), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that no separate environment for evaluation is named
+        warnings.simplefilter("ignore", UserWarning)  # warns that there is no separate environment for evaluation
         minari.create_dataset_from_buffers(
             name,
             [buffer(minari, i, episode) for i, episode in enumerate(episodes)],
@@ -60,7 +62,7 @@ def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
 
 @contextmanager
 def dataset_root(folder: Path) -> Iterator[None]:
-    """Minari reads and writes under this folder instead of the one in the user's home."""
+    """A context in which Minari reads and writes in this folder instead of the one in the user's home."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["MINARI_DATASETS_PATH"] = str(folder)
@@ -74,7 +76,7 @@ def dataset_root(folder: Path) -> Iterator[None]:
 
 
 def specification(episode: StoredEpisode) -> Any:
-    """The environment's Gymnasium spec with its options, so that Minari can make it again; None if it has none."""
+    """Return the environment's Gymnasium spec with its options, so that Minari can recreate it; None if unknown."""
     import gymnasium as gym
 
     import embodia  # noqa: F401 (registers the ids)
@@ -87,7 +89,7 @@ def specification(episode: StoredEpisode) -> Any:
 
 
 def buffer(minari: Any, number: int, episode: StoredEpisode) -> Any:
-    """One episode as Minari's transitions: T + 1 observations, T of everything else."""
+    """Convert an episode to Minari's transitions: T + 1 observations, T of everything else."""
     rows = episode.rows
     return minari.data_collector.EpisodeBuffer(
         id=number,
@@ -103,5 +105,5 @@ def buffer(minari: Any, number: int, episode: StoredEpisode) -> Any:
 
 
 def extras(episode: StoredEpisode) -> dict[str, Any]:
-    """What else the rows hold, each (T + 1, ...), by the names of Minari's infos."""
+    """Return the rows' extras, each (T + 1, ...), by their names in Minari's infos."""
     return {key.replace("/", "."): value for key, value in flatten(episode.rows["extras"]).items()}

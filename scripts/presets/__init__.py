@@ -1,1 +1,1 @@
-"""Named configurations."""
+"""Presets: named configurations."""

@@ -1,4 +1,4 @@
-"""Presets of the roads."""
+"""Presets of the driving environments."""
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
@@ -30,16 +30,23 @@ SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))
 
 
 def planned(driver: str) -> Config:
-    """A planner, asked by the environment as its expert."""
-    return Config(EnvConfig("embodia/DrivingTrajectory-v0", RoadOptions(expert=driver)), "expert")
+    """A driving planner, which the environment calls as its expert, under nuPlan's rules on both splits."""
+    options = RoadOptions(expert=driver, rules="nuplan")
+    return Config(EnvConfig("embodia/DrivingTrajectory-v0", options), "expert")
 
 
 DRIVING: tuple[Preset, ...] = (
-    Preset("constant-velocity", "straight on at the present speed; nothing to train", planned("constant-velocity")),
-    Preset("log-future", "the logged driver, tracked; nothing to train", planned("log")),
-    Preset("idm", "nuPlan's IDM planner; nothing to train", planned("idm")),
-    Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); nothing to train", planned("pdm-closed")),
-    Preset("bc-driving", "clone the logged drivers' trajectories", learned(PLANS, DRIVER, SCENE, 120_000)),
-    Preset("dagger-driving", "DAgger towards the logged drivers", learned(PLANS, ADVISED, SCENE, 120_000)),
-    Preset("ppo-driving", "PPO by manoeuvres", Config(MOVES, REWARDED, SCENE, LONG, EvaluationConfig(during=100))),
+    Preset("constant-velocity", "straight on at constant speed; needs no training", planned("constant-velocity")),
+    Preset("log-future", "nuPlan's log future: the recorded trajectory; needs no training", planned("log-future")),
+    Preset("idm", "nuPlan's IDM planner; needs no training", planned("idm")),
+    Preset("pdm-closed", "PDM-Closed (Dauner et al. 2023); needs no training", planned("pdm-closed")),
+    Preset(
+        "bc-driving", "behaviour cloning of the logged drivers' trajectories", learned(PLANS, DRIVER, SCENE, 120_000)
+    ),
+    Preset("dagger-driving", "DAgger with the logged drivers as expert", learned(PLANS, ADVISED, SCENE, 120_000)),
+    Preset(
+        "ppo-driving",
+        "PPO with manoeuvres as actions",
+        Config(MOVES, REWARDED, SCENE, LONG, EvaluationConfig(during=100)),
+    ),
 )

@@ -1,4 +1,4 @@
-"""Presets of the grids."""
+"""Presets of the grid environments."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,47 +25,47 @@ VIEW = EncoderConfig(keys=("symbolic", "direction"), channels=16, depth=2)
 EMPTY = grid("Empty-8x8")
 LABELS = Schedule(steps=10_000, eval_every=2_000, log_every=512)
 PIECES: dict[str, Any] = {"batch_size": 16, "sequence_length": 32, "gradient_steps": 24, "anneal_rows": 60_000}
-"""Labels of a deterministic expert cost next to nothing, and pieces of episodes share their map, which is read once."""
+"""Sequences of rows share their map, so the encoder reads it once per sequence."""
 
 
 def cloned(task: str, agent: BCConfig, steps: int) -> Config:
-    """From the whole grid."""
+    """Imitation from observations of the whole grid."""
     return Config(grid(task, "symbolic_full"), agent, FULL, replace(LABELS, steps=steps, eval_every=steps // 5))
 
 
 def partial(task: str, agent: BCConfig, steps: int) -> Config:
-    """From the agent's own view, advised by an expert that sees everything."""
+    """Imitation from the agent's own view; the expert sees the whole grid."""
     return Config(grid(task), agent, VIEW, replace(LABELS, steps=steps, eval_every=steps // 5))
 
 
 GRIDS: tuple[Preset, ...] = (
     Preset(
         "ppo-empty",
-        "PPO, the agent's own view",
+        "PPO on the agent's own view",
         Config(EMPTY, PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000)),
     ),
     Preset(
         "a2c-empty",
-        "A2C, the agent's own view",
+        "A2C on the agent's own view",
         Config(EMPTY, A2CConfig(), VIEW, Schedule(steps=120_000, eval_every=20_000)),
     ),
     Preset(
         "dqn-empty",
-        "DQN, the agent's own view",
+        "DQN on the agent's own view",
         Config(EMPTY, DQNConfig(), VIEW, Schedule(steps=100_000, eval_every=20_000)),
     ),
-    Preset("bc-doorkey", "clone the expert, whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
-    Preset("dagger-doorkey", "DAgger, whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
-    Preset("bc-fourrooms", "clone the expert, whole grid", cloned("FourRooms", BCConfig(**PIECES), 60_000)),
-    Preset("dagger-fourrooms", "DAgger, whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 60_000)),
+    Preset("bc-doorkey", "behaviour cloning on the whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
+    Preset("dagger-doorkey", "DAgger on the whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),
+    Preset("bc-fourrooms", "behaviour cloning on the whole grid", cloned("FourRooms", BCConfig(**PIECES), 60_000)),
+    Preset("dagger-fourrooms", "DAgger on the whole grid", cloned("FourRooms", DAggerConfig(**PIECES), 60_000)),
     Preset(
         "dagger-fourrooms-view",
-        "DAgger, own view, no memory",
+        "DAgger on the agent's own view, without memory",
         partial("FourRooms", DAggerConfig(**PIECES), 60_000),
     ),
     Preset(
         "dagger-fourrooms-memory",
-        "DAgger, own view, a GRU remembers whole episodes",
+        "DAgger on the agent's own view, with a GRU memory over whole episodes",
         partial("FourRooms", DAggerConfig(memory=128, **PIECES | {"sequence_length": 100}), 60_000),
     ),
 )

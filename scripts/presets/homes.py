@@ -1,4 +1,4 @@
-"""Presets of the homes."""
+"""Presets of the home environments."""
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
@@ -14,8 +14,9 @@ OBJECTNAV = EnvConfig("embodia/ObjectNav-v0", HomesOptions(SEARCH, 64, 64, num_s
 SEES = EncoderConfig(dim=128, image="patch_cnn")
 BLIND = EncoderConfig(dim=128, keys=DEPTH[1:])
 LABELS = 120_000
-# A label costs half a millisecond, and each of the eight times it is read an eighth of one. The expert lets go slowly
-# (half the steps after 35,000 labels): a beginner left alone stands before walls and learns about nothing else.
+# A label takes half a millisecond to collect, and an eighth of one for each of the eight times it is used. The expert's
+# share falls slowly (to half the steps after 35,000 labels), because an untrained learner that acts alone gets stuck
+# at walls and collects no other data.
 NAVIGATOR = DAggerConfig(
     memory=128,
     memory_skip=True,
@@ -42,9 +43,11 @@ SEARCHER = BCConfig(
 
 HOMES: tuple[Preset, ...] = (
     Preset(
-        "dagger-pointnav", "DAgger in homes: depth, GPS and compass, a GRU", learned(POINTNAV, NAVIGATOR, SEES, LABELS)
+        "dagger-pointnav",
+        "DAgger in homes on depth, GPS and compass, with a GRU memory",
+        learned(POINTNAV, NAVIGATOR, SEES, LABELS),
     ),
-    Preset("blind-pointnav", "the same without eyes: the control", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
-    Preset("ppo-pointnav", "PPO in homes: depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 1_000_000)),
-    Preset("bc-objectnav", "clone the expert to objects", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
+    Preset("blind-pointnav", "the same without depth: a blind baseline", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
+    Preset("ppo-pointnav", "PPO in homes on depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 1_000_000)),
+    Preset("bc-objectnav", "behaviour cloning of the expert in ObjectNav", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
 )

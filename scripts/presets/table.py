@@ -1,4 +1,4 @@
-"""Named configurations: one entry each, any leaf overridden by a flag."""
+"""The table of presets. Every field of a preset can be overridden by a flag."""
 
 from embodia.scripts.assembly.config import Config, Preset
 from embodia.scripts.mistake import Mistake, nearest
@@ -11,10 +11,10 @@ PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS)
 
 
 def preset(name: str) -> Config:
-    """The named configuration. Raises Mistake with the nearest names."""
+    """Return the configuration of a preset. Raises Mistake, with the closest names, if there is none."""
     for each in PRESETS:
         if each.name == name:
             return each.config
     raise Mistake(
-        f"{name} is no preset. {nearest(name, [each.name for each in PRESETS])} `embodia list presets` names all."
+        f"unknown preset {name}. {nearest(name, [each.name for each in PRESETS])} `embodia list presets` lists them."
     )

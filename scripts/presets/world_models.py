@@ -1,4 +1,4 @@
-"""Presets of the agents that learn a world model, or plan in one."""
+"""Presets of agents that learn a world model or plan in one."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ SWING = EvaluationConfig(episodes=50, during=16)
 
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96)
 SWINGING = replace(SMALL, discount_horizon=100.0)
-"""A swing-up takes some 50 steps; values that look further take longer to learn."""
+"""A swing-up takes about 50 steps; values with a longer horizon take longer to learn."""
 DREAMER = DreamerConfig(model=SMALL, imagination_last=8)
-"""Small enough for a CPU core; imagination starts from the last rows only, which costs a third."""
+"""Small enough for a CPU core. Imagination starts from the last rows only, which takes a third of the time."""
 
 MODELS: tuple[Preset, ...] = (
     Preset(
         "dreamer-empty",
-        "Dreamer, the agent's own view",
+        "Dreamer on the agent's own view",
         Config(
             CLOSE,
             replace(DREAMER, learning_starts=500, ent_coef=1e-3),
@@ -38,7 +38,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "dreamer-pendulum",
-        "Dreamer swings a pendulum up",
+        "Dreamer on the pendulum swing-up",
         Config(
             PENDULUM,
             replace(DREAMER, model=SWINGING, train_ratio=256.0, batch_size=32, sequence_length=16, imagination_last=4),
@@ -49,7 +49,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "td-mpc2-pendulum",
-        "TD-MPC2 swings a pendulum up",
+        "TD-MPC2 on the pendulum swing-up",
         Config(
             PENDULUM,
             TDMPC2Config(),
@@ -60,7 +60,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "mpc-pendulum",
-        "CEM over the pendulum's own equations; nothing is learned",
+        "MPC by CEM in the pendulum's true equations; needs no training",
         Config(
             replace(PENDULUM, num_envs=1),
             MPCConfig(
@@ -74,7 +74,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "mpc-rssm-pendulum",
-        "CEM over an RSSM that it learns",
+        "MPC by CEM in a learned RSSM",
         Config(
             PENDULUM,
             MPCConfig(
@@ -89,7 +89,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "mpc-rssm-empty",
-        "CEM over an RSSM that it learns, the agent's own view",
+        "MPC by CEM in a learned RSSM, on the agent's own view",
         Config(
             CLOSE,
             MPCConfig(
@@ -104,7 +104,7 @@ MODELS: tuple[Preset, ...] = (
     ),
     Preset(
         "mpc-simulator-empty",
-        "CEM in the environment itself, through its snapshots; nothing is learned",
+        "MPC by CEM in the environment itself, by its snapshots; needs no training",
         Config(
             replace(CLOSE, num_envs=1),
             MPCConfig(

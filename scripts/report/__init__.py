@@ -1,1 +1,1 @@
-"""What people look at: report cards, statistics, films."""
+"""Reports: evaluation, statistics, charts, report cards and videos."""

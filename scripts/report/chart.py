@@ -1,4 +1,4 @@
-"""Small charts as HTML and SVG text: intervals as whiskers, curves with bands."""
+"""Small charts as HTML and SVG: confidence intervals, and curves with bands."""
 
 from collections.abc import Sequence
 from html import escape
@@ -28,7 +28,7 @@ class Curve(NamedTuple):
 
 
 def number(x: float) -> str:
-    """Three significant digits; small counts of thousands as k, M."""
+    """Format a number with three significant digits, with k, M or G for large ones."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(x) >= size:
             return f"{x / (1e3 if letter == 'k' else size):.3g}{letter}"
@@ -36,14 +36,14 @@ def number(x: float) -> str:
 
 
 def span(value: float, low: float, high: float) -> str:
-    """`value [low, high]` with two digits of the interval's width, at most three decimals."""
+    """Format `value [low, high]` with as many decimals as the interval's width justifies, at most three."""
     width = high - low
     digits = 3 if width <= 0 else int(min(3, max(0, 1 - np.floor(np.log10(width)))))
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def whiskers(rows: Sequence[Whisker]) -> str:
-    """One line per policy on a shared axis: a dot for the mean, a bar for its interval. Text keeps its size."""
+    """Return a chart with one line per policy on a shared axis: a dot for the mean, a bar for its interval."""
     low, high = limits([each for row in rows for each in (row.low, row.high)], unit=True)
 
     def at(x: float) -> float:
@@ -63,7 +63,7 @@ def whiskers(rows: Sequence[Whisker]) -> str:
 
 
 def limits(values: Sequence[float], unit: bool = False) -> tuple[float, float]:
-    """An axis that holds the values; from 0 to 1 for what lies there if `unit`; never empty."""
+    """Return the limits of an axis; with `unit`, 0 to 1 if all values are in that range."""
     low, high = float(min(values)), float(max(values))
     if unit and low >= 0 and high <= 1:
         return 0.0, 1.0
@@ -73,7 +73,7 @@ def limits(values: Sequence[float], unit: bool = False) -> tuple[float, float]:
 
 
 def curve(line: Curve) -> str:
-    """One curve as an SVG figure; a long one is thinned, its band is the interval where there is one."""
+    """Return a curve as an SVG figure, with a band if it has intervals; long curves are subsampled."""
     keep = np.unique(np.linspace(0, len(line.steps) - 1, POINTS).astype(int))
     steps, values = np.asarray(line.steps, float)[keep], np.asarray(line.values, float)[keep]
     low = values if line.low is None else np.asarray(line.low, float)[keep]

@@ -1,4 +1,4 @@
-"""An agent on seeded levels, against random and the expert: episodes, films, report card."""
+"""Evaluation of an agent beside random and the expert: episodes, videos and report card."""
 
 import json
 import sys
@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embodia.agents import Agent, Row
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
-from embodia.agents.training.scores import Better, deciding, declared_scores
+from embodia.agents.training.levels import num_met
+from embodia.agents.training.scores import SUCCESS, Better, deciding, declared_scores
 from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
@@ -20,7 +23,6 @@ from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.kinds import AGENT
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware, plain
-from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import report
 from embodia.scripts.report.chart import Curve
 from embodia.scripts.report.overlay import Caption, draw, words
@@ -28,11 +30,13 @@ from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
 
+LEVELS = "levels.npy"
+"""File in a run folder with the digests of its training levels."""
 CURVES = ("eval/", "episode/return", "loss", "accuracy", "entropy")
 
 
 class Ticker:
-    """A `Watch` that says how many episodes are over: a line now and then, nothing in the first two seconds."""
+    """A `Watch` that prints the number of finished episodes, at most every two seconds."""
 
     def __init__(self, what: str, total: int):
         self.what, self.total, self.done = what, total, 0
@@ -54,7 +58,7 @@ class Ticker:
 
 
 class Film:
-    """A `Watch` of one world: draws each row with its caption and writes one film per episode."""
+    """A `Watch` of one environment that draws each row with its caption and writes one video per episode."""
 
     def __init__(self, folder: Path, name: str, actions: Mapping[int, str] | None = None, fps: int = 8):
         self.folder, self.name, self.actions, self.fps = folder, name, actions, fps
@@ -68,7 +72,7 @@ class Film:
         assert self.video is not None
         self.total += float(row["reward"])
         last = bool(row["last"])
-        done = "terminated" if row["terminal"] else "time is up"
+        done = "terminated" if row["terminal"] else "truncated (time limit)"
         caption = Caption(
             action=f"episode over: {done}" if last else words(row["action"], self.actions),
             reward=float(row["reward"]),
@@ -81,20 +85,20 @@ class Film:
         self.video.add(draw(frame(), caption))
         self.step += 1
         if last:
-            for _ in range(self.fps):  # the last picture stands for a second
+            for _ in range(self.fps):  # show the last frame for a second
                 self.video.add(draw(frame(), caption))
             self.video.__exit__(None, None, None)
             self.paths.append(self.video.path)
             self.video = None
 
     def give_up(self) -> None:
-        """Remove the film under way."""
+        """Remove the unfinished video."""
         if self.video is not None:
             self.video.__exit__(KeyboardInterrupt, None, None)
 
 
 def action_names(env: Any) -> Mapping[int, str] | None:
-    """What the discrete actions of an environment are called, where its metadata say so."""
+    """Return the names of an environment's discrete actions from its metadata, or None."""
     names = env.metadata.get("action_names")
     return None if names is None else {number: name.replace("_", " ") for number, name in enumerate(names)}
 
@@ -102,7 +106,7 @@ def action_names(env: Any) -> Mapping[int, str] | None:
 def play(
     agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, num_envs: int = 16, watch: Watch | None = None
 ) -> list[Episode]:
-    """One episode per seed in worlds made for it."""
+    """Make environments and evaluate the agent on one episode per seed."""
     vector = build.worlds(env, split, min(num_envs, len(seeds)), evaluation=True, agent=agent)
     try:
         return evaluate(agent, vector, seeds, watch)
@@ -111,7 +115,7 @@ def play(
 
 
 def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, list[Episode]]:
-    """Random's episodes, and the expert's where the task has one; a planner is held against the logged driver."""
+    """Evaluate random and, if the task has one, the expert; for a driving planner this is the logged driver."""
     found: dict[str, list[Episode]] = {}
     env = config.env
     if AGENT.name(config.agent) == "expert" and hasattr(env.options, "expert"):
@@ -121,27 +125,33 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
         try:
             found[name] = evaluate(build.reference(name, vector), vector, seeds, Ticker(name, len(seeds)))
         except (NoExpert, AttributeError) as error:
-            print(f"no expert's bar: {error}", file=sys.stderr)
+            print(f"no expert: {error}", file=sys.stderr)
         finally:
             vector.close()
     return found
 
 
 def scores(episodes: Sequence[Episode]) -> dict[str, list[float]]:
-    """Score name -> value per episode: the protocol's, and the return. Raises Mistake where an episode lacks one."""
+    """Return the values of each score per episode: the task's scores, and the return.
+
+    An episode without `success` counts as a failure. Any other score that some episodes lack has no average, so it is
+    omitted; `missing` counts these episodes.
+    """
     names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
-    for episode in episodes:
-        if missing := [name for name in names if name not in episode.metrics]:
-            raise Mistake(
-                f"seed {episode.seed} ended without {', '.join(missing)} in info['metrics'], other seeds with it; "
-                "the environment must give its scores on every last step, also where time runs out"
-            )
-    found = {name: [episode.metrics[name] for episode in episodes] for name in names}
+    whole = [name for name in names if name == SUCCESS or all(name in episode.metrics for episode in episodes)]
+    found = {name: [episode.metrics.get(name, 0.0) for episode in episodes] for name in whole}
     return {**found, "return": [episode.return_ for episode in episodes]}
 
 
+def missing(episodes: Sequence[Episode]) -> dict[str, int]:
+    """Return the number of episodes that lack a score, for each score that `scores` omits."""
+    names = dict.fromkeys(name for episode in episodes for name in episode.metrics if name != SUCCESS)
+    counts = {name: sum(name not in episode.metrics for episode in episodes) for name in names}
+    return {name: count for name, count in counts.items() if count}
+
+
 def declared(env: EnvConfig, split: Split) -> dict[str, Better]:
-    """The scores that an environment declares, the one that heads reports first, and which way is better."""
+    """Return the scores that an environment declares, the main score first, and which direction is better."""
     vector = build.worlds(env, split, 1, evaluation=True)
     try:
         return declared_scores(vector)
@@ -152,7 +162,7 @@ def declared(env: EnvConfig, split: Split) -> dict[str, Better]:
 def film(
     agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, folder: Path, name: str, fps: int = 8
 ) -> tuple[list[Path], list[Episode]]:
-    """Play each seed again in one world and film it."""
+    """Run one episode per seed and record its video; return the paths and the episodes."""
     vector = build.worlds(env, split, 1, evaluation=True, agent=agent)
     watch = Film(folder, name, action_names(vector), fps)
     try:
@@ -163,7 +173,7 @@ def film(
 
 
 def draws(env: EnvConfig, split: Split) -> bool:
-    """Whether the environment gives pictures."""
+    """Return whether the environment can be rendered."""
     vector = build.worlds(env, split, 1, evaluation=True)
     try:
         vector.reset(seed=[0])
@@ -175,7 +185,7 @@ def draws(env: EnvConfig, split: Split) -> bool:
 def clips(
     agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path, headline: str, better: Better
 ) -> list[Clip]:
-    """Films of the worst and the best episodes by the headline score."""
+    """Record videos of the worst and best episodes by the headline score."""
     films = config.evaluation.films if draws(config.env, split) else 0
     values = scores(episodes)[headline]
     chosen = report.worst_and_best(values, [episode.length for episode in episodes], films, better)
@@ -188,7 +198,7 @@ def clips(
 
 
 def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split: Split) -> None:
-    """`episodes.jsonl`: one line per policy and seed."""
+    """Write `episodes.jsonl`: one line per policy and seed."""
     lines = [
         {
             "policy": name,
@@ -198,6 +208,7 @@ def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split:
             "return": episode.return_,
             "metrics": episode.metrics,
             "seconds": round(episode.seconds, 4),
+            "level": episode.level,
         }
         for name, episodes in policies.items()
         for episode in episodes
@@ -206,7 +217,7 @@ def write_episodes(path: Path, policies: Mapping[str, Sequence[Episode]], split:
 
 
 def curves(metrics: Path, headline: str) -> list[Curve]:
-    """The curves worth showing out of a `metrics.jsonl`: evaluations, returns, the headline score, losses."""
+    """Read the curves for the report from `metrics.jsonl`: evaluations, returns, the headline score, losses."""
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     wanted = (*CURVES, f"episode/{headline}")
     names = dict.fromkeys(name for line in lines for name in line if any(part in name for part in wanted))
@@ -220,7 +231,7 @@ def curves(metrics: Path, headline: str) -> list[Curve]:
 
 
 def with_interval(line: Curve, episodes: int, confidence: float) -> Curve:
-    """A curve of success rates over `episodes` gains its Wilson band."""
+    """Add Wilson intervals to a curve of success rates over `episodes`; other curves are unchanged."""
     if not line.name.startswith("eval/success"):
         return line
     found = [wilson(round(value * episodes), episodes, confidence) for value in line.values]
@@ -228,7 +239,7 @@ def with_interval(line: Curve, episodes: int, confidence: float) -> Curve:
 
 
 def provenance(config: Config, minutes: float | None = None, **more: Any) -> dict[str, Any]:
-    """What the numbers hang on."""
+    """Return the provenance of a result: configuration, seed, date, CPU time, hardware, versions."""
     return {
         "config_hash": config_hash(config),
         "seed": config.schedule.seed,
@@ -248,9 +259,24 @@ def judge(
     split: Split = "test",
     seeds: Sequence[int] | None = None,
     metrics: Path | None = None,
+    run: Path | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Evaluate, film and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` into `folder`."""
+    """Evaluate an agent and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` to `folder`.
+
+    Args:
+        agent: the agent.
+        config: configuration of the run.
+        folder: output folder.
+        title: title of the report.
+        split: split of the levels.
+        seeds: seeds of the episodes; by default those of `config`.
+        metrics: a `metrics.jsonl` whose curves are shown.
+        facts: further entries of the provenance.
+
+    Returns:
+        The contents of `report.json`.
+    """
     seeds = list(range(config.evaluation.episodes)) if seeds is None else list(seeds)
     mine = play(agent, config.env, seeds, split, config.evaluation.num_envs, Ticker("agent", len(seeds)))
     episodes = {"agent": mine, **references(config, seeds, split)}
@@ -268,6 +294,9 @@ def judge(
         lengths=[episode.length for episode in mine],
         headline=headline,
         better={name: better.get(name, "higher") for name in policies["agent"]},
+        levels=[episode.level for episode in mine],
+        met=levels_met(run, mine),
+        missing=missing(mine),
         curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
         clips=clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher")),
         config=plain(config),
@@ -277,13 +306,23 @@ def judge(
     return report.write(card, folder)
 
 
+def levels_met(run: Path | None, episodes: Sequence[Episode]) -> int | None:
+    """Return how many of the distinct levels occurred in the run's training, or None if that is not known."""
+    names = {episode.level for episode in episodes}
+    if run is None or "" in names or not (run / LEVELS).is_file():
+        return None
+    return num_met(names, np.load(run / LEVELS, allow_pickle=False))
+
+
 def say(made: Mapping[str, Any], folder: Path) -> None:
-    """The report in a few lines on the console."""
+    """Print a summary of the report on the console."""
     names = {score: score + report.lower(made, score) for score in made["scores"]["agent"]}
     width = max(map(len, names.values()))
     for score, said in names.items():
         parts = [f"{name} {report.spell(each[score])}" for name, each in made["scores"].items() if score in each]
         print(f"  {said:<{width}}  {'   '.join(parts)}")
+    for line in filter(None, (report.of_levels(made), *report.without(made))):
+        print(f"  {line}")
     print(f"  report  {folder / 'report.html'}")
     for clip in made["videos"]:
-        print(f"  film    {folder / clip['path']}  ({clip['caption']})")
+        print(f"  video   {folder / clip['path']}  ({clip['caption']})")

@@ -1,4 +1,4 @@
-"""Found objects beside true ones: picture | found | truth, a row each."""
+"""Images of found objects beside true ones: image | found | true, one row per scene."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ COLOURS = np.array(
 
 
 def write(path: Path, scenes: Scenes, found: Array, title: str, rows: int = 6) -> None:
-    """The first `rows` pictures; found (n, H, W) labels, coloured as the true object each shares most with."""
+    """Write the first `rows` scenes; each label of `found` (n, H, W) is coloured as the best matching true object."""
     lines = [beside(*each) for each in zip(scenes.images[:rows], found, scenes.labels)]
     head = np.full((STRIP, lines[0].shape[1], 3), 255, np.uint8)
     cv2.putText(head, title, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
@@ -29,7 +29,7 @@ def write(path: Path, scenes: Scenes, found: Array, title: str, rows: int = 6) -
 
 
 def beside(image: Array, found: Array, truth: Array) -> Array:
-    """(SIDE + GAP, 3 SIDE + 2 GAP, 3) uint8."""
+    """Return one row of the image, (SIDE + GAP, 3 SIDE + 2 GAP, 3) uint8."""
     picture = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.float64)
     panels = [picture, overlaid(picture, named_as(found, truth)), overlaid(picture, truth)]
     white = np.full((SIDE, GAP, 3), 255, np.uint8)
@@ -39,7 +39,7 @@ def beside(image: Array, found: Array, truth: Array) -> Array:
 
 
 def as_labels(masks: Array) -> Array:
-    """Masks (N, K + 1, H, W), the ground last, to labels (N, H, W): the ground 0, objects 1..K."""
+    """Convert masks (N, K + 1, H, W), background last, to labels (N, H, W): background 0, objects 1..K."""
     return (masks.argmax(1) + 1) % masks.shape[1]
 
 
@@ -48,7 +48,7 @@ def enlarged(panel: Array) -> Array:
 
 
 def overlaid(picture: Array, labels: Array) -> Array:
-    """Objects in their colours over the picture; what is 0 only darkens, what is not counted is white."""
+    """Draw objects in colour over an image; the background (0) is darkened, ignored pixels (< 0) are white."""
     colours = COLOURS[np.where(labels > 0, (labels - 1) % (len(COLOURS) - 1) + 1, 0)]
     strength = np.where(labels > 0, 0.75, 0.35)[..., None]
     mixed = (1 - strength) * picture + strength * colours
@@ -56,7 +56,7 @@ def overlaid(picture: Array, labels: Array) -> Array:
 
 
 def named_as(found: Array, truth: Array) -> Array:
-    """Found labels renamed to the true ones that they share most pixels with, one to one; others to new names."""
+    """Match found labels one-to-one to true ones by most shared pixels; unmatched ones get new labels."""
     counted = truth >= 0
     true_names, found_names = np.unique(truth[counted]), np.unique(found[counted])
     rows, columns = linear_sum_assignment(contingency(truth[counted], found[counted]), maximize=True)

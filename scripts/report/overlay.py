@@ -1,4 +1,4 @@
-"""A frame with what was done written under it."""
+"""Video frames with a caption: action, reward and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ Frame = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 LINES = 4
-SIZE = 14  # of the letters on a frame WIDTH wide; on wider ones they grow along [pixels]
+SIZE = 14  # font size on a frame of width WIDTH; it is larger on wider frames [pixels]
 WIDTH = 480  # [pixels]
-MOST = 1.7  # times they grow
-LEAST = 384  # [pixels], narrower frames are enlarged until the text fits
+MOST = 1.7  # maximum factor of the font size
+LEAST = 384  # minimum width [pixels]; narrower frames are enlarged
 INK, DIM, ACCENT, PAPER = (238, 238, 240), (150, 154, 162), (255, 203, 92), (24, 26, 31)
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What one step did."""
+    """The caption of one step."""
 
     action: str
     reward: float
@@ -33,13 +33,13 @@ class Caption:
 
 
 def enlarge(frame: Frame) -> Frame:
-    """The frame repeated a whole number of times, so that it is at least LEAST wide and its pixels stay square."""
+    """Upscale a frame by an integer factor to a width of at least LEAST."""
     times = -(-LEAST // frame.shape[1])
     return frame if times == 1 else np.repeat(np.repeat(frame, times, 0), times, 1)
 
 
 def draw(frame: Frame, caption: Caption) -> Frame:
-    """(H, W, 3) uint8 -> (H', W', 3) with a strip of LINES lines below; the same size for every caption."""
+    """Add a caption of LINES lines below a frame (H, W, 3) uint8; the size of the result is always the same."""
     frame = enlarge(np.asarray(frame, np.uint8))
     strip = Strip(frame.shape[1])
     seed = "" if caption.seed is None else f"seed {caption.seed}   "
@@ -56,7 +56,7 @@ def draw(frame: Frame, caption: Caption) -> Frame:
 
 
 class Strip:
-    """LINES lines of text, `width` pixels wide."""
+    """An image of LINES lines of text, `width` pixels wide."""
 
     def __init__(self, width: int):
         scale = min(max(1.0, width / WIDTH), MOST)
@@ -66,18 +66,18 @@ class Strip:
         self.pen = ImageDraw.Draw(self.image)
 
     def left(self, line: int, text: str, colour: Colour, taken: float = 0) -> None:
-        """`taken` pixels at the right end are not to be written on."""
+        """Write text at the left; `taken` pixels at the right end stay free."""
         text = self.fit(text, self.width - 3 * self.pad - taken)
         self.pen.text((self.pad, self.pad + line * self.line), text, colour, self.font)
 
     def right(self, line: int, text: str, colour: Colour) -> float:
-        """The pixels it takes."""
+        """Write text at the right and return its width in pixels."""
         length = self.font.getlength(text)
         self.pen.text((self.width - self.pad - length, self.pad + line * self.line), text, colour, self.font)
         return length
 
     def wrap(self, scores: Mapping[str, float]) -> list[str]:
-        """`name value` pairs over as many lines as they need."""
+        """Break `name value` pairs into lines."""
         rows: list[str] = []
         for name, value in scores.items():
             pair = f"{name} {value:.3g}"
@@ -88,7 +88,7 @@ class Strip:
         return rows
 
     def fit(self, text: str, room: float) -> str:
-        """The text, its end cut off where it is too long."""
+        """Shorten text to `room` pixels."""
         if (length := self.font.getlength(text)) <= room:
             return text
         text = text[: max(1, int(1.2 * len(text) * room / length))]
@@ -103,7 +103,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def words(action: object, names: Mapping[int, str] | None = None) -> str:
-    """An action in words: its name where it is discrete and named, else its numbers."""
+    """Format an action: its name if it is discrete and has one, otherwise its numbers."""
     value = np.asarray(action)
     if value.ndim == 0 and value.dtype.kind in "iu":
         return (names or {}).get(int(value), f"action {int(value)}")

@@ -1,4 +1,4 @@
-"""Moments of a film side by side: `python -m embodia.scripts.report.picture FILM PICTURE`."""
+"""Frames of a video in one image: `python -m embodia.scripts.report.picture VIDEO IMAGE`."""
 
 import sys
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ GAP = 12  # [pixels]
 
 @dataclass(frozen=True)
 class Args:
-    """Moments of a film in a grid of two columns."""
+    """Draw frames of a video in a grid of two columns."""
 
     film: tyro.conf.Positional[Path]
-    """An mp4."""
+    """Input video (.mp4)."""
     picture: tyro.conf.Positional[Path]
-    """The PNG to write."""
+    """Output image (.png)."""
     moments: tuple[float, ...] = (0.0, 0.35, 0.6, 1.0)
-    """Where in the film, from 0 to 1."""
+    """Positions of the frames in the video, from 0 to 1."""
     width: int = 960
-    """Of the picture [pixels]."""
+    """Width of the image [pixels]."""
 
 
 def main(arguments: Sequence[str]) -> int:

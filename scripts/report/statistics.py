@@ -1,5 +1,6 @@
-"""Intervals and paired tests: what an evaluation may claim."""
+"""Confidence intervals and paired tests."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from embodia.agents.training.scores import Better
 
 Floats = NDArray[np.float64]
 CHUNK = 4_000_000
-"""Resampled values held at once."""
+"""Maximum number of resampled values in memory."""
 
 
 class Interval(NamedTuple):
@@ -22,12 +23,12 @@ class Interval(NamedTuple):
     method: Literal["wilson", "bca", "newcombe"]
 
     def disjoint(self, other: "Interval") -> bool:
-        """No value lies in both intervals."""
+        """Return whether the intervals do not overlap."""
         return self.low > other.high or other.low > self.high
 
 
 class Comparison(NamedTuple):
-    """A minus B over the same seeds."""
+    """The difference A - B over the same seeds, with a paired test."""
 
     difference: Interval
     p_value: float
@@ -38,9 +39,13 @@ class Comparison(NamedTuple):
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Score interval of a proportion (Wilson 1927); it stays honest at 0 and at n. Raises ValueError if n < 1."""
+    """Score interval of a proportion (Wilson 1927), which is valid at 0 and n successes too.
+
+    Raises:
+        ValueError: if n < 1, or not 0 <= successes <= n.
+    """
     if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"{successes} successes of {n} episodes is no proportion")
+        raise ValueError(f"{successes} successes of {n} episodes is not a proportion")
     z = float(ndtri(0.5 + confidence / 2))
     p = successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -51,7 +56,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """(resamples,) means of bootstrap samples of values (n,)."""
+    """Return the means (resamples,) of bootstrap samples of values (n,)."""
     n = len(values)
     rows = max(1, CHUNK // n)
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
@@ -59,13 +64,17 @@ def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) ->
 
 
 def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Bias-corrected and accelerated interval of the mean of values (n,) (Efron 1987). Raises ValueError if empty."""
+    """Bias-corrected and accelerated bootstrap interval of the mean of values (n,) (Efron 1987).
+
+    Raises:
+        ValueError: if there are no values, or one is not finite.
+    """
     x = finite(values)
     mean = float(x.mean())
-    if len(x) == 1 or np.ptp(x) <= 1e-12 * np.abs(x).max():  # equal but for rounding: there is nothing to resample
+    if len(x) == 1 or np.ptp(x) <= 1e-12 * np.abs(x).max():  # all equal up to rounding
         return Interval(mean, mean, mean, "bca")
     means = resampled_means(x, resamples, np.random.default_rng(seed))
-    # Ties count half, so that a score with few distinct values is not shifted.
+    # Ties count half, so that the interval of a score with few distinct values is not shifted.
     bias = ndtri(((means < mean).mean() + (means <= mean).mean()) / 2)
     leave_one_out = (x.sum() - x) / (len(x) - 1)
     skew = leave_one_out.mean() - leave_one_out
@@ -77,21 +86,55 @@ def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = 10_0
 
 
 def interval(values: ArrayLike, confidence: float = 0.95, successes: bool | None = None) -> Interval:
-    """Wilson's interval for successes, the bootstrap's for other scores; zeros and ones are taken for successes."""
+    """Return Wilson's interval for successes, the bootstrap interval for other scores.
+
+    Args:
+        values: one per episode, (n,).
+        confidence: level of the interval.
+        successes: whether the values are successes; by default if all are 0 or 1.
+    """
     x = finite(values)
     if binary(x) if successes is None else successes:
         return wilson(int(x.sum()), len(x), confidence)
     return bootstrap(x, confidence)
 
 
+def by_level(levels: Sequence[str], *columns: ArrayLike) -> list[Floats]:
+    """Return columns of values with a row for each distinct level, its mean, in the order in which levels first come.
+
+    Episodes on the same level are no independent evidence about other levels, so repeats count once. Where all episodes
+    are on one level, episodes that differ tell something about chance on it (a policy that draws its actions) and are
+    all kept; equal ones are one.
+
+    Args:
+        levels: name of the level of each of n episodes.
+        columns: (n,) values each.
+    """
+    values = np.stack([np.asarray(column, np.float64) for column in columns])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(levels))}
+    if len(numbers) == 1 and np.ptp(values, axis=1).any():
+        return list(values)
+    which = np.array([numbers[name] for name in levels])
+    return [np.bincount(which, column) / np.bincount(which) for column in values]
+
+
 def compare(
     a: ArrayLike, b: ArrayLike, confidence: float = 0.95, better: Better = "higher", seed: int = 0
 ) -> Comparison:
-    """A against B, a[i] and b[i] scored on the same seed, `better` being which way. Raises ValueError if they differ
-    in length."""
+    """Compare A with B by a paired test.
+
+    Args:
+        a, b: scores, (n,); a[i] and b[i] have the same seed.
+        confidence: level of the interval of the difference.
+        better: whether higher or lower scores are better.
+        seed: random seed of the resampling.
+
+    Raises:
+        ValueError: if a and b have different lengths.
+    """
     x, y = finite(a), finite(b)
     if len(x) != len(y):
-        raise ValueError(f"a paired comparison needs the same seeds: {len(x)} against {len(y)} scores")
+        raise ValueError(f"a paired comparison needs the same seeds, but there are {len(x)} and {len(y)} scores")
     more, less = int((x > y).sum()), int((x < y).sum())
     counts = (more, less) if better == "higher" else (less, more)
     if binary(x) and binary(y):
@@ -101,13 +144,13 @@ def compare(
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Exact two-sided p value: were discordant pairs a fair coin, how often would they be this uneven?"""
+    """Exact two-sided p-value of McNemar's test from the numbers of discordant pairs."""
     n = better + worse
     return min(1.0, 2 * float(bdtr(min(better, worse), n, 0.5))) if n else 1.0
 
 
 def newcombe(a: Floats, b: Floats, confidence: float = 0.95) -> Interval:
-    """Difference of paired proportions by squaring and adding Wilson intervals (Newcombe 1998, method 10)."""
+    """Interval of the difference of paired proportions from Wilson intervals (Newcombe 1998, method 10)."""
     n = len(a)
     first, second = wilson(int(a.sum()), n, confidence), wilson(int(b.sum()), n, confidence)
     phi = correlation(a, b)
@@ -120,7 +163,7 @@ def newcombe(a: Floats, b: Floats, confidence: float = 0.95) -> Interval:
 
 
 def correlation(a: Floats, b: Floats) -> float:
-    """Newcombe's phi, with his continuity correction; 0 where a margin is empty."""
+    """Newcombe's phi with continuity correction; 0 if a margin is empty."""
     n = len(a)
     both, neither = float((a * b).sum()), float(((1 - a) * (1 - b)).sum())
     only_a, only_b = float((a * (1 - b)).sum()), float(((1 - a) * b).sum())
@@ -132,7 +175,7 @@ def correlation(a: Floats, b: Floats) -> float:
 
 
 def sign_flip(differences: Floats, resamples: int = 20_000, seed: int = 0) -> float:
-    """Two-sided p value of a zero mean under random signs; every sign pattern where there are at most 2**14."""
+    """Two-sided p-value of a zero mean by random sign flips; exact if there are at most 2**14 sign patterns."""
     d = differences[differences != 0]
     n = len(d)
     if n == 0:
@@ -151,15 +194,15 @@ def sign_flip(differences: Floats, resamples: int = 20_000, seed: int = 0) -> fl
 
 
 def binary(x: ArrayLike) -> bool:
-    """Zeros and ones only."""
+    """Return whether all values are 0 or 1."""
     return bool(np.isin(x, (0.0, 1.0)).all())
 
 
 def finite(values: ArrayLike) -> Floats:
-    """The values as float64 (n,). Raises ValueError if there are none, or one is not a number."""
+    """Return the values as float64 (n,). Raises ValueError if there are none, or one is not finite."""
     x = np.asarray(values, np.float64).ravel()
     if len(x) == 0:
-        raise ValueError("no episodes, no statistics")
+        raise ValueError("there are no episodes to compute statistics of")
     if not np.isfinite(x).all():
         raise ValueError(f"score {int(np.flatnonzero(~np.isfinite(x))[0])} of {len(x)} is not a finite number")
     return x

@@ -1,4 +1,4 @@
-"""H.264 films that any browser plays."""
+"""H.264 videos that play in any browser."""
 
 import os
 from collections.abc import Iterable
@@ -14,10 +14,19 @@ Frame = NDArray[np.uint8]
 
 
 class Video:
-    """Writes frames (H, W, 3) uint8 to an mp4: H.264, yuv420p, index first; whole or not at all.
+    """Writes frames (H, W, 3) uint8 to an mp4 file: H.264, yuv420p, index first.
 
-    Odd sizes gain one repeated row or column, because 4:2:0 chroma wants even ones. The film is written aside and takes
-    its name when it is closed without an error. Raises ValueError for a frame that is no image or changes its size.
+    Odd sizes are extended by one repeated row or column, because 4:2:0 chroma needs even ones. The file has a temporary
+    name until it is closed without an error, so there are no partial videos.
+
+    Args:
+        path: output file.
+        fps: frames per second.
+        crf: constant rate factor; lower is better quality.
+        preset: preset of x264.
+
+    Raises:
+        ValueError: (on `add`) if a frame is not an image, or has another size than the first one.
     """
 
     def __init__(self, path: Path, fps: int = 10, crf: int = 23, preset: str = "superfast"):
@@ -43,14 +52,14 @@ class Video:
 
     def open(self, frame: Frame) -> None:
         if frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"{self.path}: a frame is (H, W, 3), not {frame.shape}")
+            raise ValueError(f"{self.path}: a frame must be (H, W, 3), not {frame.shape}")
         self.shape = frame.shape
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.container = av.open(str(self.aside), "w", options={"movflags": "+faststart"})
         self.stream = self.container.add_stream("libx264", rate=self.fps, options=self.options)
         self.stream.height, self.stream.width = (size + size % 2 for size in frame.shape[:2])
         self.stream.pix_fmt = "yuv420p"
-        # OpenCV's I420 is BT.601 in the limited range; unsaid, players would guess BT.709 for large frames.
+        # OpenCV's I420 is BT.601 in the limited range; without these tags, players assume BT.709 for large frames.
         context = self.stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 6, 6, 6, 1
         context.thread_count = 1  # on small frames two threads are slower than one
@@ -71,7 +80,7 @@ class Video:
 
 
 def write(path: Path, frames: Iterable[Frame], fps: int = 10) -> Path:
-    """Frames (H, W, 3) uint8 to `path`."""
+    """Write frames (H, W, 3) uint8 as a video and return its path."""
     with Video(path, fps) as video:
         for frame in frames:
             video.add(frame)
@@ -79,9 +88,9 @@ def write(path: Path, frames: Iterable[Frame], fps: int = 10) -> Path:
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """(T, H, W, 3) of a film. Raises ValueError where there is none to decode."""
+    """Read the frames (T, H, W, 3) of a video. Raises ValueError if it cannot be decoded."""
     try:
         with av.open(str(path)) as container:
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no film that can be decoded: {error}") from error
+        raise ValueError(f"{path} cannot be decoded as a video: {error}") from error

@@ -1,4 +1,4 @@
-"""Heads give exact likelihoods: against torch.distributions and against integrals."""
+"""Action heads: exact likelihoods, compared with torch.distributions and numerical integrals."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_a_boundless_mixture_matches_torch():
 
 
 def wide(head):
-    """Means about the bounds, so that the clipped mass counts."""
+    """Means near the bounds, so that the clipped probability mass matters."""
     torch.nn.init.normal_(head.linear.weight, 0.0, 1.0)
     return head.double()
 

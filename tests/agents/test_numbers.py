@@ -1,4 +1,4 @@
-"""What `update` gives to the log: scalar tensors that nobody has read yet, and that hold no graph."""
+"""The numbers that `update` logs: scalar tensors without a graph, not yet read from their device."""
 
 import numpy as np
 import pytest

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import cloudpickle
 import gymnasium as gym
@@ -21,7 +22,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from embodia.envs import VectorEnvironment, workers
 from embodia.envs.vector import SubprocessVector, SyncVector, make
 from embodia.envs.workers import WorkerError, WorkerTraceback
-from embodia.tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Unpicklable
+from embodia.envs.worlds import MetricsError, ObservationError
+from embodia.tests.fakes import CountingEnv, EverySpaceEnv, IdentityEnv, Shown, Unpicklable
 
 
 def build(kind, env_fns, workers=None):
@@ -272,11 +274,11 @@ def test_make_chooses_and_refuses():
     assert native.num_envs == 3
     assert not isinstance(native, SyncVector), "CartPole has a simulator of N worlds"
     assert isinstance(make("Acrobot-v1"), SyncVector), "and Acrobot has none"
-    with pytest.raises(ValueError, match="no simulator of N worlds"):
+    with pytest.raises(ValueError, match="no batched simulator"):
         make("Acrobot-v1", 2, "native")
     with pytest.raises(ValueError, match="choose auto"):
         make("CartPole-v1", 2, "async")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="at least one world"):
+    with pytest.raises(ValueError, match="at least one environment"):
         make("CartPole-v1", 0)
     with pytest.raises(gym.error.NameNotFound, match="CartPole"):
         make("CartPol-v1")
@@ -359,3 +361,66 @@ def test_workers_end_with_a_main_process_that_is_killed():
     while not all(map(gone, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert all(map(gone, pids))
+
+
+WRONG = {
+    "bytes contains 300": {"bytes": np.array([1, 300, 2]), "x": 0.0},
+    "bytes contains -1": {"bytes": [1, -1, 2], "x": 0.0},
+    "bytes contains 0.5": {"bytes": np.array([0.5, 1, 2]), "x": 0.0},
+    r"bytes has shape \(1,\); its space has \(3,\)": {"bytes": np.ones(1, np.uint8), "x": 0.0},
+    r"x has shape \(1,\); its space has \(\)": {"bytes": np.zeros(3, np.uint8), "x": np.zeros(1)},
+    "x has dtype": {"bytes": np.zeros(3, np.uint8), "x": "far"},
+    "the observation lacks x": {"bytes": np.zeros(3, np.uint8)},
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+@pytest.mark.parametrize("kind", ["sync", "subprocess"])
+def test_observations_unlike_their_space_are_refused_by_key_world_and_seed(kind, said):
+    fine = {"bytes": [1, 2, 3], "x": np.float64(0.5)}
+    env = build(kind, [partial(Shown, fine), partial(Shown, WRONG[said])])
+    env.reset(seed=4)
+    with pytest.raises(ObservationError, match=said) as caught:
+        env.step(np.zeros(2, int))
+    assert any("world 1, seed 5, step 1" in note for note in caught.value.__notes__)
+    env.close()
+
+
+def test_numbers_that_fit_their_space_arrive():
+    env = SyncVector([lambda: Shown({"bytes": [1, 2, 255], "x": np.float64(0.5)})])
+    env.reset(seed=0)
+    obs = env.step(np.zeros(1, int))[0]
+    np.testing.assert_array_equal(obs["bytes"], [[1, 2, 255]])
+    assert obs["bytes"].dtype == np.uint8
+    assert obs["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize("value", ["yes", np.zeros(2), None])
+def test_a_score_that_is_no_number_is_named_with_world_and_seed(value):
+    class Scoring(CountingEnv):
+        def step(self, action):
+            return (*super().step(action)[:-1], {"metrics": {"spl": value}})
+
+    env = SyncVector([Scoring] * 2)
+    env.reset(seed=3)
+    with pytest.raises(MetricsError, match=r"""info\["metrics"\]\['spl'\] is""") as caught:
+        play(env, 5)
+    assert any("world 0, seed 3, step 5" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("env_id", ["embodia/MiniGrid-DoorKey-5x5-v0", "embodia/Wall-v0"])
+def test_a_time_limit_around_our_worlds_leaves_their_scores(env_id):
+    env = make(env_id, 2, "sync", max_episode_steps=5)
+    env.reset(seed=0)
+    zero = np.zeros((2, *env.single_action_space.shape), env.single_action_space.dtype)
+    for _ in range(5):
+        *_, truncated, infos = env.step(zero)
+    assert truncated.all()
+    assert infos["_metrics"].all()
+    assert set(infos["metrics"]) >= set(env.metadata["scores"])
+    alone = gym.make(env_id, max_episode_steps=5)
+    alone.reset(seed=0)
+    for _ in range(5):
+        *_, truncated, info = alone.step(zero[0])
+    assert truncated
+    assert set(info["metrics"]) == {name for name in infos["metrics"] if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""Trees: leaves are arrays, tensors or arrays of objects, and one index takes the same worlds out of all of them."""
+"""Tests of nested dicts: leaves are arrays, tensors or arrays of objects, and one index selects from all of them."""
 
 import subprocess
 import sys

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """The report of a preset, trained once however many claims it bears."""
+    """The report of a preset, trained once for all claims about it."""
 
     @cache
     def report(preset, seed=0):
@@ -28,7 +28,7 @@ def reports(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(reports):
-    """The report of an agent judged by its success on 200 test levels."""
+    """The report of an agent evaluated on 200 test levels."""
 
     def report(preset):
         made = reports(preset)
@@ -41,7 +41,7 @@ def trained(reports):
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """What a bench measures in an empty folder."""
+    """The result of a benchmark run in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def measured(*arguments):
@@ -53,7 +53,7 @@ def bench(tmp_path, monkeypatch, capsys):
 
 def test_the_demo_keeps_its_promise(tmp_path, capsys):
     assert main(["demo", "--runs", str(tmp_path)]) == 0
-    assert "the agent beats random" in capsys.readouterr().out
+    assert "the agent is better than random" in capsys.readouterr().out
 
 
 def test_ppo_solves_empty(trained):
@@ -71,7 +71,7 @@ def test_dagger_solves_unseen_levels_from_the_whole_grid(task, trained):
 
 @pytest.mark.parametrize("task", ["doorkey", "fourrooms"])
 def test_an_expert_that_sees_no_more_can_be_cloned_from_as_many_labels(task, trained):
-    """The control: where the learner sees all, the expert's own states suffice, and DAgger gains little."""
+    """The baseline: if the learner observes everything, the expert's own states suffice, and DAgger gains little."""
     asked, cloned = trained(f"dagger-{task}"), trained(f"bc-{task}")
     assert asked["labels"] == cloned["labels"]
     assert asked["high"] > cloned["low"]

@@ -1,4 +1,4 @@
-"""The entry: verbs, mistakes, the doctor."""
+"""The entry point: commands, user errors, `embodia doctor`."""
 
 import contextlib
 import importlib
@@ -38,14 +38,14 @@ def test_every_verb_has_a_help_page(verb, capsys):
 def test_no_verb_and_a_wrong_verb(capsys):
     assert entry.main([]) == 2
     assert entry.main(["docter"]) == 2
-    assert "docter is no verb. Nearest: doctor." in capsys.readouterr().err
+    assert "unknown command docter. Did you mean doctor?" in capsys.readouterr().err
 
 
 def test_nearest_prefers_likeness_then_parts_then_lists_the_few():
     names = ["ppo-empty", "bc-doorkey", "dagger-doorkey"]
-    assert nearest("PPO-emtpy", names) == "Nearest: ppo-empty."
-    assert nearest("doorkey", names).startswith("Nearest: ")
-    assert nearest("zzz", names) == "There are: ppo-empty, bc-doorkey, dagger-doorkey."
+    assert nearest("PPO-emtpy", names) == "Did you mean ppo-empty?"
+    assert nearest("doorkey", names).startswith("Did you mean ")
+    assert nearest("zzz", names) == "Choose from ppo-empty, bc-doorkey, dagger-doorkey."
     assert nearest("zzz", [f"x{i}" for i in range(99)]) == ""
 
 
@@ -78,7 +78,7 @@ def test_the_doctor_names_what_a_missing_piece_would_enable(monkeypatch):
     missing = doctor.optional("minari", *doctor.OPTIONAL["minari"])
     assert not missing.fine
     assert not missing.needed
-    assert "Minari opens" in missing.says
+    assert "embodia collect --to minari" in missing.says
     assert missing.mend == "pip install 'minari>=0.5'"
 
 

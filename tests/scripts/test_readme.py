@@ -1,4 +1,4 @@
-"""What the README promises: its code runs, its commands exist, its numbers of commands and files are real."""
+"""The README: its code runs, its commands exist, and its numbers of commands and files are correct."""
 
 import ast
 import json
@@ -53,7 +53,7 @@ def beside(tmp_path, monkeypatch):
 
 
 def typed(*words):
-    """Carry out the README's command that holds these words, in fewer episodes; the success of the agent."""
+    """Run the README's command that contains these words, with fewer episodes; return the agent's success."""
     (command,) = (each for each in COMMANDS if all(word in each for word in words))
     train = command.split()[1] == "train"
     assert main([*shlex.split(command)[1:], *(SHORT if train else ["--episodes", "4", "--films", "0"])]) == 0

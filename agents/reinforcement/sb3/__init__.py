@@ -1,7 +1,10 @@
-"""Stable-Baselines3's PPO, A2C and DQN as agents like any other: our loop steps the worlds, SB3's `train()` learns.
+"""Stable-Baselines3's PPO, A2C and DQN as agents: our loop steps the environments, SB3's `train()` learns.
 
-What SB3 sees differs from its own loop in three points. Observations are read by an `Encoder`. A row that is last
-opens no transition, so it is never in a minibatch, and a truncated episode is bootstrapped from its own last
-observation (SB3 gets there with an extra forward pass). The row on which an update falls was acted by the policy
-before it; the stored log-probability is that policy's, as PPO's ratio needs it.
+There are three differences from SB3's own loop:
+
+- Observations are read by an `Encoder`.
+- The last row of an episode starts no transition, so it is in no minibatch. A truncated episode is bootstrapped from
+  its own last observation (SB3 uses an extra forward pass for this).
+- The action of the row at which an update happens comes from the policy before the update. Its stored log-probability
+  is that policy's, as PPO's ratio needs it.
 """

@@ -15,31 +15,37 @@ class A2CConfig:
     """Advantage actor-critic (Mnih et al. 2016, synchronous) by Stable-Baselines3."""
 
     seed: int = 0
-    """Unused by A2C itself, which shuffles nothing; weights and actions follow the global generators (`seed_all`)."""
+    """Unused by A2C, which does not shuffle; weights and actions depend on the run's seed (`seed_all`)."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     hidden: tuple[int, ...] = (64, 64)
-    """Widths of the layers between encoder and policy, and between encoder and value."""
+    """Widths of the hidden layers of the policy, and of the value network, after the encoder."""
     learning_rate: float = 7e-4
-    """Of RMSprop."""
+    """RMSprop's learning rate."""
     anneal_rows: int = 0
-    """Rows (over all worlds) in which the learning rate falls to 0; 0 keeps it."""
+    """Rows (over all environments) over which the learning rate falls to 0; 0 keeps it constant."""
     n_steps: int = 5
-    """Rows of each world per rollout."""
+    """Steps of each environment per rollout."""
     gamma: float = 0.99
-    """Discount."""
+    """Discount factor."""
     gae_lambda: float = 1.0
-    """Decay of generalized advantage estimation."""
+    """Lambda of generalized advantage estimation."""
     ent_coef: float = 0.01
-    """Weight of the entropy."""
+    """Entropy coefficient."""
     vf_coef: float = 0.5
-    """Weight of the value loss."""
+    """Value loss coefficient."""
     max_grad_norm: float = 0.5
-    """Greatest norm of the gradient."""
+    """Maximum gradient norm (gradients are clipped to it)."""
 
 
 class A2C(OnPolicy):
-    """Synchronous advantage actor-critic by Stable-Baselines3. Arguments as `PPO`."""
+    """Synchronous advantage actor-critic by Stable-Baselines3.
+
+    Args:
+        encoder: reads the observations; its `space` is the agent's observation space.
+        action_space: Discrete, MultiDiscrete, MultiBinary or Box.
+        config: hyperparameters.
+    """
 
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: A2CConfig | None = None):
         super().__init__(encoder, action_space, config or A2CConfig())

@@ -1,4 +1,4 @@
-"""What SB3's algorithms share as agents: an encoder under SB3's networks, its `train()`, weights and resume."""
+"""The base class of SB3's algorithms: encoder, `train()`, weights and resume."""
 
 import copy
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ from embodia.perception import Encoder
 
 
 class SB3Agent(Agent):
-    """An SB3 algorithm. `encoder.space` is the observation space.
+    """Base class for an SB3 algorithm. `encoder.space` is the observation space.
 
     Raises:
-        ValueError: for an action space that the algorithm does not act in, or an encoder that breaks its promise.
+        ValueError: if the algorithm does not support the action space, or the encoder's output has another shape than
+            its `num_tokens` and `dim` say.
     """
 
     model: Any
@@ -33,7 +34,7 @@ class SB3Agent(Agent):
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: Any):
         if not isinstance(action_space, self.supported):
             names = ", ".join(kind.__name__ for kind in self.supported)
-            raise ValueError(f"{type(self).__name__} acts in {names}; this action space is {action_space}")
+            raise ValueError(f"{type(self).__name__} supports {names} action spaces, not {action_space}")
         self.config, self.encoder_keys = config, encoder.keys
         self.observation_space, self.action_space = encoder.space, action_space
         self.device = choose_device(config.device)
@@ -42,7 +43,7 @@ class SB3Agent(Agent):
         check_encoder(encoder)
         weights = copy.deepcopy(encoder.state_dict())
         self.model = self._algorithm(
-            env=None,  # our loop steps the worlds
+            env=None,  # our loop steps the environments
             learning_rate=self._learning_rate(),
             policy_kwargs={
                 "net_arch": list(config.hidden),
@@ -55,12 +56,12 @@ class SB3Agent(Agent):
         self.model.observation_space, self.model.action_space = encoder.space, action_space
         self.model.n_envs = 1
         self.model._setup_model()
-        encoder.load_state_dict(weights)  # SB3 draws all layers anew; an encoder may come with what it has learned
+        encoder.load_state_dict(weights)  # SB3 initialises all layers; an encoder may be pretrained
         self.model.set_logger(Logger(None, []))
         self.policy.set_training_mode(False)
 
     def _algorithm(self, **shared: Any) -> Any:
-        """SB3's algorithm of these arguments and the configuration's own."""
+        """Make the SB3 algorithm from these arguments and those in the configuration."""
         raise NotImplementedError
 
     @property
@@ -71,12 +72,12 @@ class SB3Agent(Agent):
         return {key: to_torch(obs[key], self.device) for key in self.encoder_keys}
 
     def _learning_rate(self) -> Any:
-        """SB3's schedule of the learning rate, over what remains of `anneal_rows`."""
+        """The learning rate, as SB3's linear schedule over `anneal_rows` if that is set."""
         rate = self.config.learning_rate
         return (lambda remaining: rate * remaining) if self.config.anneal_rows else rate
 
     def _learn(self, *args: Any) -> Numbers:
-        """SB3's own learning step; what it would have logged."""
+        """Call SB3's `train()` and return the numbers it logs."""
         if self.config.anneal_rows:
             self.model._current_progress_remaining = max(0.0, 1 - self.rows / self.config.anneal_rows)
         self.model.train(*args)
@@ -107,10 +108,10 @@ class SB3Agent(Agent):
 
 
 def check_encoder(encoder: nn.Module) -> None:
-    """Whether an encoder gives what it says, tried on two observations of zeros.
+    """Check the shape of an encoder's output on two observations of zeros.
 
     Raises:
-        ValueError: naming encoder, shape given and shape promised.
+        ValueError: if it is not (2, num_tokens, dim); the message names the encoder and both shapes.
     """
     assert isinstance(encoder, Encoder)
     device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
@@ -125,6 +126,6 @@ def check_encoder(encoder: nn.Module) -> None:
     promised = (2, encoder.num_tokens, encoder.dim)
     if tuple(tokens.shape) != promised:
         raise ValueError(
-            f"{type(encoder).__name__} gives {tuple(tokens.shape)} for two observations and promises {promised} "
-            "(batch, num_tokens, dim); mend its forward or its num_tokens and dim"
+            f"{type(encoder).__name__} returns shape {tuple(tokens.shape)} for two observations, expected {promised} "
+            "(batch, num_tokens, dim); correct its forward, or its num_tokens and dim"
         )

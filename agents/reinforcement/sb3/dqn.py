@@ -28,56 +28,56 @@ class DQNConfig:
     """Deep Q-learning (Mnih et al. 2015) by Stable-Baselines3."""
 
     seed: int = 0
-    """Of replay and exploration; weights follow the global generators (`seed_all`)."""
+    """Random seed of replay and exploration; the weights depend on the run's seed (`seed_all`)."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     hidden: tuple[int, ...] = (64, 64)
-    """Widths of the layers between encoder and Q-values."""
+    """Widths of the hidden layers between encoder and Q-values."""
     learning_rate: float = 1e-4
-    """Of Adam."""
+    """Adam's learning rate."""
     anneal_rows: int = 0
-    """Rows (over all worlds) in which the learning rate falls to 0; 0 keeps it."""
+    """Rows (over all environments) over which the learning rate falls to 0; 0 keeps it constant."""
     buffer_size: int = 100_000
-    """Rows kept, over all worlds."""
+    """Replay capacity in rows, over all environments."""
     learning_starts: int = 1_000
-    """Transitions before the first update."""
+    """Transitions collected before the first update."""
     batch_size: int = 64
     """Transitions per update."""
     train_freq: int = 4
-    """Rows (of all worlds side by side) between two rounds of learning."""
+    """Steps of every environment between two rounds of updates."""
     gradient_steps: int = 1
-    """Updates in a round."""
+    """Updates per round."""
     gamma: float = 0.99
-    """Discount."""
+    """Discount factor."""
     tau: float = 1.0
-    """How far the target network moves at once; 1 copies."""
+    """Soft-update coefficient of the target network; 1 copies the weights."""
     target_update_interval: int = 1_000
-    """Rows (over all worlds) between two moves of the target network."""
+    """Rows (over all environments) between two updates of the target network."""
     exploration_rows: int = 10_000
-    """Rows (over all worlds) in which the rate of random actions falls from 1 to `exploration_final_eps`."""
+    """Rows (over all environments) over which epsilon falls from 1 to `exploration_final_eps`."""
     exploration_final_eps: float = 0.05
-    """Rate of random actions thereafter."""
+    """Final epsilon: the probability of a random action."""
     max_grad_norm: float = 10.0
-    """Greatest norm of the gradient."""
+    """Maximum gradient norm (gradients are clipped to it)."""
 
 
 class RawQNetwork(QNetwork, RawObservations):
-    """Q-values behind an encoder."""
+    """Q-network on an encoder's features."""
 
 
 class Policy(DQNPolicy):
-    """Online and target network."""
+    """Online and target Q-networks."""
 
     def make_q_net(self) -> QNetwork:
         return RawQNetwork(**self._update_features_extractor(self.net_args)).to(self.device)
 
     def make_features_extractor(self) -> BaseFeaturesExtractor:
-        """Each of the two networks its own encoder, of equal weights."""
+        """A separate encoder for each of the two networks, with equal weights."""
         return copy.deepcopy(super().make_features_extractor())
 
 
 class NoReplay(SB3ReplayBuffer):
-    """SB3 allocates its buffer on construction; `Transitions` stands in its place later."""
+    """An empty replay buffer: SB3 allocates one on construction; `update` replaces it by `Transitions`."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
@@ -87,9 +87,9 @@ class DQN(SB3Agent):
     """Deep Q-learning by Stable-Baselines3.
 
     Args:
-        encoder: reads the observations; its `space` is the agent's. The target network gets a copy.
+        encoder: reads the observations; its `space` is the agent's observation space. The target network has a copy.
         action_space: Discrete.
-        config: the settings.
+        config: hyperparameters.
     """
 
     supported = (spaces.Discrete,)
@@ -113,7 +113,7 @@ class DQN(SB3Agent):
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """The action of the highest Q-value; in training, each world explores at the present rate."""
+        """The action with the highest Q-value; in training, epsilon-greedy for each environment."""
         greedy = self.policy._predict(self._see(obs), deterministic=True).cpu().numpy()
         action = (greedy + self.action_space.start).astype(self.action_space.dtype)
         if mode == "eval":
@@ -125,13 +125,13 @@ class DQN(SB3Agent):
         return np.where(explores, drawn, action).astype(self.action_space.dtype), carry, {}
 
     def exploration(self) -> float:
-        """The present rate of random actions."""
+        """The current epsilon: the probability of a random action."""
         final = self.config.exploration_final_eps
         return max(final, 1 - (1 - final) * self.rows / max(self.config.exploration_rows, 1))
 
     @torch.no_grad()
     def _count(self, rows: int) -> None:
-        """The target network moves with the rows acted on, or learned from where others recorded them."""
+        """Count rows acted on (or learned from, offline) and update the target network when it is due."""
         before, self.rows = self.rows, self.rows + rows
         if self.rows // self.config.target_update_interval > before // self.config.target_update_interval:
             self._move_target()
@@ -156,7 +156,7 @@ class DQN(SB3Agent):
         )
 
     def offline(self) -> Pieces:
-        """From pairs of rows; nothing corrects the values of actions that nobody recorded."""
+        """Pairs of rows. There is no correction for the values of actions that were not recorded."""
         return Pieces(self.config.batch_size, 2, crossing=True, keys=self.encoder_keys)
 
     def update(self, batch: Batch) -> Numbers:
@@ -167,14 +167,14 @@ class DQN(SB3Agent):
         return {**self._learn(1, len(batch["reward"])), "train/exploration": self.exploration()}
 
     def _transitions(self, rows: Batch) -> Batch:
-        """Pairs of rows as transitions, without those that lie in two episodes."""
+        """Pairs of rows as transitions, without pairs that span two episodes."""
         now, then = (index(rows, (t, ~rows["last"][0])) for t in (0, 1))
         self._count(len(now["reward"]))
         return {**now, "reward": then["reward"], "terminal": then["terminal"], "next_obs": then["obs"]}
 
 
 class Transitions:
-    """A batch as SB3's `train()` asks for it."""
+    """A batch with the interface that SB3's `train()` expects of a replay buffer."""
 
     def __init__(self, batch: Batch, device: torch.device, start: Any):
         action = np.asarray(batch["action"] - start)[:, None]

@@ -12,7 +12,7 @@ from embodia.perception import Encoder
 
 
 class Features(BaseFeaturesExtractor):
-    """An encoder's tokens laid side by side: what SB3's networks read."""
+    """Features extractor for SB3's networks: an encoder's tokens, concatenated."""
 
     def __init__(self, observation_space: spaces.Dict, encoder: Encoder):
         super().__init__(observation_space, encoder.num_tokens * encoder.dim)
@@ -23,15 +23,19 @@ class Features(BaseFeaturesExtractor):
 
 
 class RawObservations(BasePolicy):
-    """Raw observations for SB3's networks, behind them in the order of resolution: scaling and one-hot codes are the
-    encoder's business."""
+    """Mix-in that passes raw observations to the encoder: scaling and one-hot codes are left to the encoder.
+
+    List it after SB3's class among the bases, so that SB3's own methods that call it are kept.
+    """
 
     def extract_features(self, obs: Any, features_extractor: Any = None) -> Any:
         return features_extractor(obs)
 
     @staticmethod
     def init_weights(module: nn.Module, gain: float = 1) -> None:
-        """SB3's, but for kernels that lie channels last, which its `orthogonal_` cannot write; an encoder keeps its
-        own weights anyhow."""
+        """Initialise as SB3 does, except channels-last kernels, which its `orthogonal_` cannot write.
+
+        This loses nothing, because an encoder's weights are restored afterwards.
+        """
         if not isinstance(module, nn.Conv2d) or module.weight.is_contiguous():
             BasePolicy.init_weights(module, gain)

@@ -1,4 +1,4 @@
-"""What PPO and A2C share: a rollout, then SB3's `train()` on it."""
+"""The base class of PPO and A2C: collect a rollout, then call SB3's `train()` on it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,24 +19,24 @@ from embodia.planners.trees import index, tree_map
 
 
 class ActorCritic(ActorCriticPolicy, RawObservations):
-    """Policy and value behind one encoder."""
+    """Policy and value network on one encoder's features."""
 
 
 class NoRollout(SB3RolloutBuffer):
-    """SB3 allocates its buffer on construction; `Rollout` stands in its place later."""
+    """An empty rollout buffer: SB3 allocates one on construction; `update` replaces it by `Rollout`."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
 
 
 class OnPolicy(SB3Agent):
-    """Acts with value and log-probability beside each action, and learns from each rollout once."""
+    """Stores value and log-probability with each action, and learns from each rollout once."""
 
     @torch.no_grad()
     def act(
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
-        """In training sampled, with value and log-probability in extras; else the likeliest action."""
+        """In training a sampled action, with value and log-probability in extras; in evaluation the most likely one."""
         if mode == "eval":
             action = self.policy._predict(self._see(obs), deterministic=True)
             return self._inside(action.cpu().numpy()), carry, {}
@@ -47,7 +47,7 @@ class OnPolicy(SB3Agent):
         return self._inside(sampled), carry, extras
 
     def _inside(self, action: Array) -> Array:
-        """A Gaussian's sample may lie outside the bounds; what is carried out does not."""
+        """Clip a Gaussian's sample to the bounds of the action space."""
         space = self.action_space
         if isinstance(space, spaces.Box):
             action = np.clip(action, space.low, space.high)
@@ -63,7 +63,7 @@ class OnPolicy(SB3Agent):
 
 
 class Rollout:
-    """A rollout as SB3's `train()` asks for it: shuffled minibatches of its transitions, last rows left out."""
+    """A rollout with the interface that SB3's `train()` expects: shuffled minibatches of transitions, no last rows."""
 
     def __init__(self, batch: Batch, device: torch.device, rng: np.random.Generator):
         valid, extras = batch["valid"], batch["extras"]

@@ -16,38 +16,38 @@ class PPOConfig:
     """Proximal policy optimization (Schulman et al. 2017) by Stable-Baselines3."""
 
     seed: int = 0
-    """Of the minibatches' shuffling; weights and actions follow the global generators (`seed_all`)."""
+    """Random seed of minibatch shuffling; weights and actions depend on the run's seed (`seed_all`)."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto (cuda if available)."""
     hidden: tuple[int, ...] = (64, 64)
-    """Widths of the layers between encoder and policy, and between encoder and value."""
+    """Widths of the hidden layers of the policy, and of the value network, after the encoder."""
     learning_rate: float = 3e-4
-    """Of Adam."""
+    """Adam's learning rate."""
     anneal_rows: int = 0
-    """Rows (over all worlds) in which the learning rate falls to 0; 0 keeps it."""
+    """Rows (over all environments) over which the learning rate falls to 0; 0 keeps it constant."""
     n_steps: int = 128
-    """Rows of each world per rollout."""
+    """Steps of each environment per rollout."""
     batch_size: int = 256
     """Transitions per minibatch."""
     n_epochs: int = 4
-    """Passes over a rollout."""
+    """Epochs per rollout."""
     gamma: float = 0.99
-    """Discount."""
+    """Discount factor."""
     gae_lambda: float = 0.95
-    """Decay of generalized advantage estimation."""
+    """Lambda of generalized advantage estimation."""
     clip_range: float = 0.2
-    """Of the probability ratio."""
+    """Clipping range of the probability ratio."""
     ent_coef: float = 0.01
-    """Weight of the entropy."""
+    """Entropy coefficient."""
     vf_coef: float = 0.5
-    """Weight of the value loss."""
+    """Value loss coefficient."""
     max_grad_norm: float = 0.5
-    """Greatest norm of the gradient."""
+    """Maximum gradient norm (gradients are clipped to it)."""
     target_kl: float | None = None
-    """Ends the passes over a rollout early above 1.5 times this divergence; None never does."""
+    """Stop the epochs of a rollout early if the KL divergence exceeds 1.5 times this value; None for no limit."""
 
     def problems(self, num_envs: int) -> Iterator[str]:
-        """What cannot work with so many worlds side by side."""
+        """Yield messages about settings that cannot work with this number of parallel environments."""
         rows = self.n_steps * num_envs
         if self.batch_size > rows:
             yield f"agent.batch_size is {self.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rows} rows"
@@ -57,15 +57,18 @@ class PPO(OnPolicy):
     """Proximal policy optimization by Stable-Baselines3.
 
     Args:
-        encoder: reads the observations; its `space` is the agent's.
+        encoder: reads the observations; its `space` is the agent's observation space.
         action_space: Discrete, MultiDiscrete, MultiBinary or Box.
-        config: the settings.
+        config: hyperparameters.
+
+    Raises:
+        ValueError: if `batch_size` is below 2, or as `SB3Agent`.
     """
 
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: PPOConfig | None = None):
         config = config or PPOConfig()
         if config.batch_size < 2:
-            raise ValueError("batch_size 1 leaves nothing to normalize advantages over; give at least 2")
+            raise ValueError("batch_size must be at least 2, because advantages are normalized over a minibatch")
         super().__init__(encoder, action_space, config)
 
     def _algorithm(self, **shared: Any) -> stable_baselines3.PPO:

@@ -1,7 +1,7 @@
-"""Where rows wait until there is something to learn from: rollout, replay, data set.
+"""Buffers of rows: rollout, replay, data set.
 
-Rows come from n worlds side by side and are kept time-major, (T, n, ...). A row that is `last` has no successor and
-its action was never carried out, so it opens no transition; it is kept because its observation closes the one before,
-and because a truncated episode is bootstrapped from it. Every buffer draws from its own generator, and its
-`state_dict` gives back the same batches in the same order.
+Rows come from n parallel environments and are stored time-major, (T, n, ...). A row with `last` has no successor and
+its action was never executed, so it starts no transition. It is stored because its observation ends the transition
+before it, and because a truncated episode is bootstrapped from it. Every buffer has its own random generator; after
+`load_state_dict` it yields the same batches in the same order.
 """

@@ -1,4 +1,4 @@
-"""A growing set of whole episodes, gone through in shuffled epochs (cloning, DAgger)."""
+"""A growing data set of whole episodes, used in shuffled epochs (behaviour cloning, DAgger)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,20 +12,20 @@ from embodia.planners.trees import index
 
 
 class DatasetBuffer:
-    """A growing set of whole episodes, gone through in shuffled epochs: for cloning, DAgger, offline learning.
+    """A growing data set of whole episodes, used in shuffled epochs: for behaviour cloning, DAgger, offline learning.
 
-    Rows added are kept with their world until the episode ends, then it joins the set. A batch is rows {obs, action,
-    extras, reward, first, ...}, each (B, ...), without the last rows, whose action means nothing. With `length` it is
-    pieces of episodes (length, B, ...) with `mask` (length, B): False behind a piece's end and in last rows.
+    An episode joins the set when its last row is added. A batch is rows {obs, action, extras, reward, first, ...},
+    each (B, ...), without last rows, whose action has no meaning. With `length` a batch is sequences (length, B, ...)
+    with `mask` (length, B), False after the episode's end and in last rows.
 
     Args:
-        batch_size: rows or pieces per batch.
-        length: rows of a piece; None gives single rows.
-        every: rows (of n worlds) between learning.
-        updates: batches at a time.
+        batch_size: rows or sequences per batch.
+        length: rows per sequence; None gives single rows.
+        every: number of added rows (each of n environments) between two rounds of batches.
+        updates: batches per round.
         learning_starts: rows in the set before the first batch.
-        capacity: rows kept at most; the oldest episodes go first.
-        seed: of the buffer's own generator.
+        capacity: maximum number of rows; the oldest episodes are removed first.
+        seed: random seed.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class DatasetBuffer:
         self.every, self.updates, self.learning_starts, self.capacity = every, updates, learning_starts, capacity
         self.rng = np.random.default_rng(seed)
         self.added = 0
-        self.bounds: list[tuple[int, int]] = []  # of each episode in the table
-        self._table: Any = None  # all episodes one behind the other, with room to grow
+        self.bounds: list[tuple[int, int]] = []  # first and end row of each episode in the table
+        self._table: Any = None  # all episodes, concatenated, with room to grow
         self._size = 0
         self._open: dict[int, list[Any]] = {}
-        self._order = np.empty(0, int)  # what is left of this epoch
+        self._order = np.empty(0, int)  # the rest of this epoch
         self._starts: Array | None = None
 
     def __len__(self) -> int:
-        """Rows of whole episodes in the set."""
+        """Number of rows in the set."""
         return self.bounds[-1][1] - self.bounds[0][0] if self.bounds else 0
 
     @property
@@ -60,12 +60,16 @@ class DatasetBuffer:
         return [index(self._table, slice(a, b)) for a, b in self.bounds]
 
     def extend(self, episodes: Iterable[Mapping[str, Any]]) -> None:
-        """Add whole episodes, each leaf (T, ...): `StoredEpisode.rows`, say."""
+        """Add whole episodes, each leaf (T, ...), such as `StoredEpisode.rows`.
+
+        Raises:
+            ValueError: if the episodes have different keys.
+        """
         for episode in episodes:
             length = len(episode["reward"])
             if self._table is not None and flatten(episode).keys() != flatten(self._table).keys():
                 odd = sorted(flatten(episode).keys() ^ flatten(self._table).keys())
-                raise ValueError(f"{odd} are in some episodes and not in others; a data set has the same keys in all")
+                raise ValueError(f"{odd} are in some episodes but not in others; all episodes must have the same keys")
             if self._table is None or self._size + length > len(self._table["reward"]):
                 self._grow(episode, length)
             write(self._table, episode, slice(self._size, self._size + length))
@@ -76,7 +80,7 @@ class DatasetBuffer:
         self._starts, self._order = None, np.empty(0, int)
 
     def _grow(self, episode: Any, length: int) -> None:
-        """Room for twice what is kept; rows that were dropped at the front are let go."""
+        """Allocate a table of twice the size; removed episodes are not copied."""
         kept, begin = len(self), self.bounds[0][0] if self.bounds else 0
         table = empty(index(episode, 0), 2 * (kept + length))
         if kept:
@@ -100,14 +104,14 @@ class DatasetBuffer:
                 yield self.sample()
 
     def epoch(self) -> Iterator[Any]:
-        """Every row (or piece) once, shuffled."""
+        """Yield every row (or sequence) once, shuffled."""
         starts = self._begin()
         order = self.rng.permutation(len(starts))
         for i in range(0, len(order), self.batch_size):
             yield self._batch(starts[order[i : i + self.batch_size]])
 
     def sample(self) -> Any:
-        """The next batch of the present epoch; epochs follow one another without a border between batches."""
+        """Return the next batch; a batch may hold the end of one epoch and the start of the next."""
         starts = self._begin()
         while len(self._order) < self.batch_size:
             self._order = np.concatenate([self._order, self.rng.permutation(len(starts))])
@@ -115,7 +119,7 @@ class DatasetBuffer:
         return self._batch(starts[chosen])
 
     def _begin(self) -> Array:
-        """Where rows or pieces begin in the table."""
+        """First rows of the rows or sequences in the table."""
         if not self.bounds:
             raise ValueError("the data set is empty; record episodes first")
         if self._starts is None:

@@ -7,7 +7,7 @@ from embodia.agents import Row
 
 
 class NoBuffer:
-    """Keeps nothing."""
+    """A buffer that stores nothing and yields no batches."""
 
     def add(self, row: Row) -> None:
         pass

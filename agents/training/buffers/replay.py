@@ -1,4 +1,4 @@
-"""Replay: a ring of the newest rows, sampled uniformly (Lin 1992)."""
+"""Replay buffer: the newest rows, sampled uniformly (Lin 1992)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,19 +11,22 @@ from embodia.planners.trees import index, tree_map
 
 
 class ReplayBuffer:
-    """A ring of the newest rows, sampled uniformly.
+    """A ring buffer of the newest rows, sampled uniformly.
 
     Args:
-        capacity: rows kept, counted over all worlds.
-        batch_size: transitions, or sequences where `length` is given.
+        capacity: number of rows, counted over all environments.
+        batch_size: transitions per batch, or sequences if `length` is given.
         length: None gives transitions {obs, action, extras, reward, next_obs, terminal}, each (B, ...), where reward,
-            next_obs and terminal follow the action. A number gives rows (length, B, ...), one world's, consecutive.
-        cross_episodes: whether a sequence may run over the border of two episodes (the model then heeds `first`).
-        keys: the observations kept, by default all.
+            next_obs and terminal follow the action. A number gives sequences of consecutive rows (length, B, ...).
+        cross_episodes: whether a sequence may span two episodes (the model must then reset where `first` is set).
+        keys: the observations to store; by default all.
         learning_starts: transitions before the first batch.
-        every: rows (of n worlds) between batches.
-        updates: batches at a time.
-        seed: of the buffer's own generator.
+        every: number of added rows (each of n environments) between two rounds of batches.
+        updates: batches per round.
+        seed: random seed.
+
+    Raises:
+        ValueError: if `length` is below 1, or (on `add`) if the capacity is too small for a sequence.
     """
 
     def __init__(
@@ -40,13 +43,13 @@ class ReplayBuffer:
         seed: int = 0,
     ):
         if length is not None and length < 1:
-            raise ValueError(f"a sequence has at least one row, not {length}")
+            raise ValueError(f"length is {length}; a sequence needs at least one row")
         self.capacity, self.batch_size, self.length = capacity, batch_size, length
         self.cross_episodes, self.learning_starts, self.keys = cross_episodes, learning_starts, keys
         self.every, self.updates = every, updates
         self.rng = np.random.default_rng(seed)
         self.rows: Any = None
-        self.added = 0  # rows (of n worlds) ever; row t lies at t % slots
+        self.added = 0  # number of added rows (each of n environments); row t is stored at t % slots
         self.transitions = 0
 
     @property
@@ -54,7 +57,7 @@ class ReplayBuffer:
         return len(self.rows["reward"])
 
     def __len__(self) -> int:
-        """Rows held, over all worlds."""
+        """Number of stored rows, over all environments."""
         return 0 if self.rows is None else min(self.added, self.slots) * self.rows["reward"].shape[1]
 
     def add(self, row: Row) -> None:
@@ -63,7 +66,9 @@ class ReplayBuffer:
             worlds = len(row["reward"])
             slots = self.capacity // worlds
             if slots < (self.length or 1) + 1:
-                raise ValueError(f"capacity {self.capacity} holds {slots} rows of {worlds} worlds; give more")
+                raise ValueError(
+                    f"capacity {self.capacity} is only {slots} rows of each of {worlds} environments; increase it"
+                )
             self.rows = empty(row, slots)
         write(self.rows, row, self.added % self.slots)
         self.added += 1
@@ -76,7 +81,11 @@ class ReplayBuffer:
                 yield self.sample()
 
     def sample(self, batch_size: int | None = None) -> Any:
-        """One batch, each row drawn with equal probability from those it may start at."""
+        """Sample one batch; all valid starting rows are equally probable.
+
+        Raises:
+            ValueError: if hardly any row starts a sequence of `length` rows within one episode.
+        """
         size = batch_size or self.batch_size
         return self._transitions(size) if self.length is None else self._sequences(size, self.length)
 
@@ -96,7 +105,7 @@ class ReplayBuffer:
         return index(self.rows, (t, world[None]))
 
     def _draw(self, size: int, length: int, accept: Any) -> tuple[Array, Array]:
-        """Places of `size` windows of consecutive rows (length, size) and their worlds (size,), by rejection."""
+        """Sample `size` windows of consecutive rows by rejection: indices (length, size), environments (size,)."""
         oldest, worlds = max(0, self.added - self.slots), self.rows["reward"].shape[1]
         times, drawn = [np.empty((length, 0), int)], [np.empty(0, int)]
         missing = size
@@ -111,7 +120,7 @@ class ReplayBuffer:
             if missing == 0:
                 return np.concatenate(times, 1), np.concatenate(drawn)
         raise ValueError(
-            f"hardly any of the {len(self)} rows held starts {length} rows of one episode; shorten the sequences"
+            f"hardly any of the {len(self)} stored rows starts {length} rows of one episode; use shorter sequences"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A rollout: the newest rows of every world, learned from once, with advantages (PPO, A2C)."""
+"""Rollout buffer: the newest rows of every environment with advantages, used once (PPO, A2C)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,12 +13,18 @@ from embodia.planners.trees import index
 def advantages(
     reward: Array, value: Array, last: Array, terminal: Array, gamma: float, gae_lambda: float
 ) -> tuple[Array, Array]:
-    """Generalized advantage estimation over rows (Schulman et al. 2016, eq. 16) for next-step autoreset.
+    """Generalized advantage estimation (Schulman et al. 2016, eq. 16) over rows with next-step autoreset.
 
-    reward, value, last, terminal: (T + 1, n) rows. delta_t = r_{t+1} + gamma V_{t+1} (1 - terminal_{t+1}) - V_t, and
-    the sum stops behind a last row. A truncated episode is thus bootstrapped from its own last observation.
+    delta_t = r_{t+1} + gamma V_{t+1} (1 - terminal_{t+1}) - V_t, and the sum stops after a last row. A truncated
+    episode is therefore bootstrapped from its own last observation.
 
-    Returns advantage and return (advantage + value), each (T, n) float32; 0 and V_t in rows that are last.
+    Args:
+        reward, value, last, terminal: rows, (T + 1, n).
+        gamma: discount factor.
+        gae_lambda: lambda.
+
+    Returns:
+        Advantage and return (advantage + value), each (T, n) float32; 0 and V_t in last rows.
     """
     steps = len(reward) - 1
     next_value = np.where(terminal[1:], 0.0, value[1:])
@@ -31,11 +37,17 @@ def advantages(
 
 
 class RolloutBuffer:
-    """Gives the last `n_steps` transitions of every world once, then starts again.
+    """Yields the last `n_steps` transitions of every environment once, then starts again.
 
-    A rollout is n_steps + 1 rows, the last of which opens the next rollout. One batch: the rows {obs, action, extras,
-    first, ...} each (n_steps, n, ...), with `valid` (n_steps, n) where the row is not a last one, and `advantage` and
-    `return` (n_steps, n) from `extras["value"]`. `keys` are the observations kept, by default all.
+    A rollout is n_steps + 1 rows, the last of which is the first row of the next rollout. Each rollout is one batch:
+    the rows {obs, action, extras, first, ...}, each (n_steps, n, ...), with `valid` (n_steps, n), False in last rows,
+    and `advantage` and `return` (n_steps, n), computed from `extras["value"]`.
+
+    Args:
+        n_steps: steps of each environment per rollout.
+        gamma: discount factor.
+        gae_lambda: lambda of generalized advantage estimation.
+        keys: the observations to store; by default all.
     """
 
     def __init__(self, n_steps: int, gamma: float, gae_lambda: float, keys: Sequence[str] | None = None):
@@ -50,7 +62,7 @@ class RolloutBuffer:
             self.rows = empty(row, self.n_steps + 1)
         elif self.length == self.n_steps + 1:
             newest = index(self.rows, -1)
-            self.rows, self.length = empty(row, self.n_steps + 1), 1  # new arrays: a batch may outlive its rollout
+            self.rows, self.length = empty(row, self.n_steps + 1), 1  # new arrays, because a batch may still be in use
             write(self.rows, newest, 0)
         write(self.rows, row, self.length)
         self.length += 1

@@ -1,4 +1,4 @@
-"""Replay in step with experience: so many replayed rows per row lived through (Hafner et al. 2023, DreamerV3)."""
+"""Replay with a fixed ratio of replayed rows to rows of experience (Hafner et al. 2023, DreamerV3)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,7 +7,10 @@ from embodia.agents.training.buffers.replay import ReplayBuffer
 
 
 class TrainRatioReplay(ReplayBuffer):
-    """Replay of sequences that keeps replayed rows and rows of experience in a fixed ratio, however many the worlds."""
+    """A replay buffer of sequences that yields `ratio` replayed rows per row of experience.
+
+    The ratio does not depend on the number of environments. For the other arguments see `ReplayBuffer`.
+    """
 
     def __init__(
         self,
@@ -21,7 +24,7 @@ class TrainRatioReplay(ReplayBuffer):
     ):
         super().__init__(capacity, batch_size, length, learning_starts=learning_starts, seed=seed, keys=keys)
         self.per_row = ratio / (batch_size * length)
-        self.owed = 0.0  # batches
+        self.owed = 0.0  # batches that are due
 
     def batches(self) -> Iterator[Any]:
         if self.transitions < self.learning_starts or self.added <= (self.length or 1):

@@ -1,5 +1,6 @@
-"""From a learner's actions of one kind to commands of N vehicles, and what that remembers between steps."""
+"""From a learner's actions of one kind to commands of N vehicles or plans, and what is remembered between steps."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,38 +8,69 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embodia.envs.driving.learning.manoeuvre import ActionKind, controls, manoeuvres, trajectory_commands
-from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds, pick
-from embodia.envs.driving.types import Floats
+from embodia.envs.driving.learning.drives import Drives
+from embodia.envs.driving.learning.manoeuvre import (
+    TRAJECTORY_TIMES,
+    ActionKind,
+    controls,
+    manoeuvres,
+    poses_around,
+    trajectory_commands,
+)
+from embodia.envs.driving.simulation.worlds import Worlds, pick
+from embodia.envs.driving.types import Floats, Trajectory
+
+Plans = dict[int, Trajectory]
+"""By world."""
 
 
 class Commands:
-    """The target offset (N,) [m] left of the route, for manoeuvres; the poses (N, 81, 3) last tracked, for pictures."""
+    """The target offset (N,) [m] left of the route, for manoeuvres, and what each world's ego tracks, for pictures."""
 
     def __init__(self, kind: ActionKind, num_envs: int, device: torch.device):
         self.kind = kind
         self.target_offset = torch.zeros(num_envs, device=device)
-        self.planned: Floats | None = None
+        self.tracked: dict[int, Floats] = {}  # poses (K, 3) in map coordinates, by world
 
     def begin(self, worlds: Worlds, where: Tensor) -> None:
         """Episodes begin in the worlds of a mask (N,)."""
         self.target_offset = torch.where(where, worlds.path_offset, self.target_offset)
 
-    def of(self, actions: Any, arrays: TorchArrays, worlds: Worlds, over: NDArray[np.bool_]) -> Tensor:
-        """(N, 2) acceleration [m/s^2] and steering rate [rad/s]; the actions of worlds that are `over` are ignored.
+    def of(
+        self, actions: Any, drives: Drives, over: NDArray[np.bool_], answered: Mapping[int, Trajectory]
+    ) -> tuple[Tensor, Plans]:
+        """(N, 2) acceleration [m/s^2] and steering rate [rad/s], and the plans of the worlds that drive by one.
+
+        Those are the worlds in `answered`, whose actions stand for whole plans, and where the drives are exact all
+        worlds whose actions are trajectories. The actions of worlds that are `over` (N,) are ignored.
 
         Raises ValueError for an action that is not finite.
         """
-        action = torch.as_tensor(np.asarray(actions), device=arrays.device)
-        action = pick(torch.as_tensor(~over, device=arrays.device), action, torch.zeros_like(action))
+        device, worlds = drives.arrays.device, drives.worlds
+        action = torch.as_tensor(np.asarray(actions), device=device)
+        action = pick(torch.as_tensor(~over, device=device), action, torch.zeros_like(action))
         if action.is_floating_point() and not bool(action.isfinite().all()):
             world = int((~action.isfinite()).any(-1).nonzero()[0])
             at = f"world {world}, step {int(worlds.t[world])}"
             raise ValueError(f"roads, {at}: the action is not finite: {action[world].tolist()}")
+        plans = dict(answered)
         if self.kind == "continuous":
-            return controls(action.float())
-        if self.kind == "manoeuvre":
-            command, self.target_offset = manoeuvres(arrays, worlds, action.long(), self.target_offset)
-            return command
-        command, self.planned = trajectory_commands(worlds, action.float())
-        return command
+            command = controls(action.float())
+        elif self.kind == "manoeuvre":
+            command, self.target_offset = manoeuvres(drives.arrays, worlds, action.long(), self.target_offset)
+        elif drives.exact:
+            command = torch.zeros(len(action), 2, device=device)
+            plans = {i: answered.get(i) or planned(drives, i, action[i]) for i in np.flatnonzero(~over).tolist()}
+        else:
+            command, poses = trajectory_commands(worlds, action.float())
+            self.tracked = {i: drives.in_map(i, each) for i, each in enumerate(poses)}
+        self.tracked |= {i: plan.poses for i, plan in plans.items()}
+        return command, plans
+
+
+def planned(drives: Drives, i: int, action: Tensor) -> Trajectory:
+    """World i's plan of 8 s through an action's poses (51,)."""
+    ego = drives.ego(i)
+    local = action.cpu().double().numpy().reshape(1, len(TRAJECTORY_TIMES), 3)
+    times = ego.time_us + np.round(TRAJECTORY_TIMES * 1e6).astype(np.int64)
+    return Trajectory.from_poses(times, poses_around(ego.pose[None], local)[0])

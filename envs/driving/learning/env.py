@@ -59,8 +59,8 @@ class DrivingEnv(gym.Env[Observation, Any]):
         super().reset(seed=seed)
         if seed is None and self.vector.drives is None:
             seed = int(self.np_random.integers(2**30))
-        obs, _ = self.vector.reset(seed=None if seed is None else [seed], options=options)
-        return self._first(obs), {}
+        obs, infos = self.vector.reset(seed=None if seed is None else [seed], options=options)
+        return self._first(obs), {"level": infos["level"][0]}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         obs, reward, terminated, truncated, infos = self.vector.step(np.asarray(action)[None])
@@ -68,6 +68,10 @@ class DrivingEnv(gym.Env[Observation, Any]):
         if "metrics" in infos:
             info["metrics"] = {k: float(v[0]) for k, v in infos["metrics"].items() if not k.startswith("_")}
         return self._first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def metrics(self) -> dict[str, float]:
+        """The scores of the drive so far."""
+        return {k: float(v[0]) for k, v in self.vector.metrics().items() if not k.startswith("_")}
 
     def render(self) -> NDArray[np.uint8]:
         return self.vector.render()[0]

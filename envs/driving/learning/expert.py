@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.driving.learning.drives import Drives
-from embodia.envs.driving.learning.log_expert import LogExpert, local_poses
 from embodia.envs.driving.learning.manoeuvre import ACCELERATION, STEERING_RATE, TRAJECTORY_TIMES, ActionKind
+from embodia.envs.driving.learning.pool import Recent
 from embodia.envs.driving.scenarios.scenario import Scenario
-from embodia.envs.driving.simulation.closed_loop import Planner, PlannerError
-from embodia.envs.driving.types import Floats
+from embodia.envs.driving.simulation.closed_loop import CHALLENGE_HORIZON, Planner
+from embodia.envs.driving.simulation.planner_runs import complaint, first_carry, next_plan
+from embodia.envs.driving.simulation.worlds import ROOM
+from embodia.envs.driving.types import Floats, InvalidTrajectory, Trajectory
+from embodia.envs.driving.vehicle.log_expert import LogExpert, local_poses
 from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
 
 MakePlanner = Callable[[Scenario], Planner]
@@ -21,8 +24,8 @@ UNITS = (ACCELERATION, STEERING_RATE)
 class Expert(Protocol):
     """Says actions in states that it did not choose."""
 
-    def action(self, drives: Drives, i: int) -> Floats:
-        """World i's action, not clipped."""
+    def action(self, drives: Drives, i: int) -> tuple[Floats, Trajectory | None]:
+        """World i's action, not clipped, and the whole plan that it stands for, if there is one."""
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
         """Other episodes begin in the worlds under a mask (N,)."""
@@ -40,20 +43,17 @@ class LoggedDriver:
 
     def __init__(self, kind: ActionKind):
         self.kind = kind
-        self.drives: dict[int, tuple[LogExpert, Reference]] = {}  # by scenario, whatever world drives it
+        self.drives: Recent[tuple[LogExpert, Reference]] = Recent(ROOM)  # by scenario, whatever world drives it
 
-    def action(self, drives: Drives, i: int) -> Floats:
+    def action(self, drives: Drives, i: int) -> tuple[Floats, None]:
         log, t, ego = drives.scenario_of(i), drives.iteration(i), drives.ego(i).array()
-        number = int(drives.worlds.scenario[i])
-        if number not in self.drives:
-            poses = log.ego[log.start :, :3]
-            self.drives[number] = LogExpert(poses), fit_reference(poses[None])
-        expert, reference = self.drives[number]
+        poses = log.ego[log.start :, :3]
+        expert, reference = self.drives.get(drives.number_of(i), lambda: (LogExpert(poses), fit_reference(poses[None])))
         if self.kind == "trajectory":
-            return expert.plan(t, ego, TRAJECTORY_TIMES).ravel()
+            return expert.plan(t, ego, TRAJECTORY_TIMES).ravel(), None
         t = min(t, reference.poses.shape[1] - 2)
         profiles = (reference.velocity, reference.curvature, reference.times())
-        return lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0] / UNITS
+        return lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0] / UNITS, None
 
     def forget(self, mask: NDArray[np.bool_]) -> None: ...
 
@@ -65,24 +65,24 @@ class PlannedDriver:
         self.make, self.kind = make, kind
         self.planners: dict[int, tuple[Planner, dict[str, Any]]] = {}  # by world, each with its memory
 
-    def action(self, drives: Drives, i: int) -> Floats:
+    def action(self, drives: Drives, i: int) -> tuple[Floats, Trajectory]:
         """Raises PlannerError, which names scenario and iteration."""
         scenario, scene = drives.scenario_of(i), drives.scene(i)
         if i not in self.planners:
             planner = self.make(scenario)
-            self.planners[i] = planner, planner.initial(list(scenario.route), scenario.goal, scenario.map)
+            self.planners[i] = planner, first_carry(planner, scenario)
         planner, carry = self.planners[i]
-        try:
-            trajectory, carry = planner.plan(scene, carry)
-        except Exception as error:
-            place = f"scenario {scenario.token}, iteration {scene.iteration}"
-            raise PlannerError(f"{place}: {type(planner).__name__} raised {type(error).__name__}: {error}") from error
+        plan, carry = next_plan(planner, scenario, scene, carry)
         self.planners[i] = planner, carry
+        try:
+            plan.check(scene.time_us, CHALLENGE_HORIZON)
+        except InvalidTrajectory as error:
+            raise complaint(planner, scenario, scene.iteration, str(error)) from error
         ego = scene.ego.array()
         if self.kind == "continuous":
-            return track(ego, trajectory, scene.time_us) / UNITS
+            return track(ego, plan, scene.time_us) / UNITS, plan
         times = scene.time_us + np.round(TRAJECTORY_TIMES * 1e6).astype(np.int64)
-        return local_poses(trajectory.at(np.minimum(times, trajectory.end_us))[:, :3], ego).ravel()
+        return local_poses(plan.at(np.minimum(times, plan.end_us))[:, :3], ego).ravel(), plan
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
         for i in np.flatnonzero(mask).tolist():

@@ -94,12 +94,17 @@ def trajectory_commands(worlds: Worlds, action: Tensor) -> tuple[Tensor, Floats]
     return torch.as_tensor(commands, dtype=worlds.ego.dtype, device=worlds.ego.device), reference.poses
 
 
-def dense_poses(now: Floats, local: Floats) -> Floats:
-    """Poses (N, 81, 3) every 0.1 s through those (N, 17, 3) in the frames of the present ones (N, 3)."""
+def poses_around(now: Floats, local: Floats) -> Floats:
+    """Poses (N, K, 3) given in the frames of the present ones (N, 3), in the frame that these are in."""
     cos, sin = np.cos(now[:, None, 2]), np.sin(now[:, None, 2])
     x = now[:, None, 0] + cos * local[..., 0] - sin * local[..., 1]
     y = now[:, None, 1] + sin * local[..., 0] + cos * local[..., 1]
-    coarse = np.stack([x, y, np.unwrap(now[:, None, 2] + local[..., 2], axis=1)], -1)
+    return np.stack([x, y, np.unwrap(now[:, None, 2] + local[..., 2], axis=1)], -1)
+
+
+def dense_poses(now: Floats, local: Floats) -> Floats:
+    """Poses (N, 81, 3) every 0.1 s through those (N, 17, 3) in the frames of the present ones (N, 3)."""
+    coarse = poses_around(now, local)
     per = round(TRAJECTORY_INTERVAL / 0.1)
     share = np.arange((len(TRAJECTORY_TIMES) - 1) * per + 1) / per
     low = np.minimum(share.astype(int), len(TRAJECTORY_TIMES) - 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embodia.envs import State
 from embodia.envs.driving.simulation.logged_traffic import follow_log
-from embodia.envs.driving.simulation.observations import IdmAgents
+from embodia.envs.driving.simulation.observations import IdmAgents, step_together
 from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds
 from embodia.envs.driving.types import EgoState, Tracks
 
@@ -26,15 +26,19 @@ class NuPlanTraffic:
     def begin(self, worlds: Worlds, mask: NDArray[np.bool_]) -> dict[str, Tensor]:
         """New agents for the worlds under a mask (N,), as fields of `Worlds`."""
         chosen = np.flatnonzero(mask).tolist()
-        self.agents |= {i: IdmAgents(self.arrays.scenarios[int(worlds.scenario[i])]) for i in chosen}
+        self.agents |= {i: IdmAgents(self.arrays.scenario(int(worlds.scenario[i]))) for i in chosen}
         return self._as_arrays(worlds, chosen)
 
     def step(self, worlds: Worlds, egos: Mapping[int, EgoState]) -> dict[str, Tensor]:
         """The objects one step later, as fields of `Worlds`, where egos (now, by world) are given."""
+        steps = []
         for i, ego in egos.items():
-            scenario, t = self.arrays.scenarios[int(worlds.scenario[i])], int(worlds.t[i])
-            before, now = (int(scenario.time_us[scenario.start + k]) for k in (t, t + 1))
-            self.agents[i].step(t + 1, ego, now * 1e-6 - before * 1e-6)
+            scenario, t = self.arrays.scenario(int(worlds.scenario[i])), int(worlds.t[i])
+            now = int(scenario.time_us[scenario.start + t + 1])
+            steps.append((t + 1, ego, now * 1e-6 - ego.time_us * 1e-6))
+        errors = step_together([self.agents[i] for i in egos], steps)
+        if error := next(filter(None, errors), None):
+            raise error
         return self._as_arrays(worlds, egos)
 
     def tracks(self, i: int) -> Tracks:
@@ -46,10 +50,10 @@ class NuPlanTraffic:
         device = self.arrays.device
         fields = follow_log(self.arrays, worlds, worlds.t)
         for i in some:
-            number = int(worlds.scenario[i])
-            scenario, tracks = self.arrays.scenarios[number], self.agents[i].tracks
+            where = int(worlds.scenario[i])
+            scenario, tracks = self.arrays.scenario(where), self.agents[i].tracks
             row = {token: k for k, token in enumerate(tracks.tokens)}
-            names = [scenario.tracks.tokens[k] if k >= 0 else "" for k in self.arrays.track[number].tolist()]
+            names = [scenario.tracks.tokens[k] if k >= 0 else "" for k in self.arrays.track[where].tolist()]
             slots = [k for k, name in enumerate(names) if name in row]
             rows = [row[names[k]] for k in slots]
             boxes = tracks.boxes[rows]
@@ -57,7 +61,7 @@ class NuPlanTraffic:
             fields["valid"][i] = False
             fields["valid"][i, slots] = True
             fields["boxes"][i, slots] = torch.as_tensor(boxes, dtype=torch.float32, device=device)
-            velocities = torch.as_tensor(tracks.velocities[rows], dtype=torch.float32, device=device)
+            velocities = torch.as_tensor(np.nan_to_num(tracks.velocities[rows]), dtype=torch.float32, device=device)
             fields["velocities"][i, slots] = velocities
             fields["agent_speed"][i, slots] = velocities.norm(dim=-1)
         return fields
@@ -67,7 +71,7 @@ class NuPlanTraffic:
 
     def set_state(self, states: list[Any], worlds: Worlds) -> None:
         for i, state in enumerate(states):
-            self.agents[i] = IdmAgents(self.arrays.scenarios[int(worlds.scenario[i])])
+            self.agents[i] = IdmAgents(self.arrays.scenario(int(worlds.scenario[i])))
             self.agents[i].set_state(state)
 
 

@@ -62,7 +62,7 @@ def ego_vector(arrays: TorchArrays, worlds: Worlds) -> Tensor:
     distance = torch.where(red, ahead - s, 40.0).amin(-1)
     ego = worlds.ego
     error = wrap(ego[:, 2] - here["heading"][:, 0])
-    total = arrays.ego.shape[1]
+    total = arrays.length[worlds.scenario]
     columns = [
         ego[:, StateColumn.VX] / SPEED,
         ego[:, StateColumn.AX] / 4,

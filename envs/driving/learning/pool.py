@@ -1,11 +1,12 @@
-"""Scenarios to learn on: a pack from disk, or generated ones that are made once and kept in the user's cache."""
+"""Scenarios to learn and to be evaluated on: generated ones, a pack, or nuPlan logs, each read when it is asked for."""
 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from embodia.envs import SPLIT_SIZE, Split
 from embodia.envs.driving.generator.generate import generate_scenario
@@ -14,6 +15,10 @@ from embodia.envs.driving.scenarios.scenario import Scenario
 
 GENERATOR_VERSION = 3
 """Part of the cache's name; raise it when the generator's scenarios change."""
+KEPT = 64
+"""Scenarios that stay in memory after they were read (or as many as there are worlds); those used longest ago are read
+again. A generated one takes about 13 MB, nearly all of it its map; scenarios of nuPlan logs share their maps."""
+Value = TypeVar("Value")
 
 
 def cache_folder() -> Path:
@@ -25,23 +30,36 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "embodia"
 
 
-class Pool(Sequence[Scenario]):
-    """The first `count` scenarios of a pack, read when first asked for. Raises ValueError where it holds fewer."""
+class Recent(Generic[Value]):
+    """The values that were used last, at most `size` of them; others are made again."""
 
-    def __init__(self, pack: Sequence[Scenario], count: int, name: str | Path):
-        if len(pack) < count:
-            raise ValueError(f"{name} holds {len(pack)} scenarios, {count} are asked for; ask for fewer")
-        self.pack, self.size = pack, count
-        self.read: dict[int, Scenario] = {}
+    def __init__(self, size: int):
+        self.size = size
+        self.values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        if key in self.values:
+            self.values.move_to_end(key)
+            return self.values[key]
+        self.values[key] = value = make()
+        if len(self.values) > self.size:
+            self.values.popitem(last=False)
+        return value
+
+
+class Pool(Sequence[Scenario]):
+    """The first `count` scenarios of a source, read when first asked for; the last `kept` used stay in memory."""
+
+    def __init__(self, source: Sequence[Scenario], count: int, kept: int = KEPT):
+        self.source, self.size = source, count
+        self.recent: Recent[Scenario] = Recent(kept)
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: Any) -> Any:
         number = range(self.size)[index]
-        if number not in self.read:
-            self.read[number] = self.pack[number]
-        return self.read[number]
+        return self.recent.get(number, lambda: self.source[number])
 
 
 class Generated(Sequence[Scenario]):
@@ -68,12 +86,17 @@ class Generated(Sequence[Scenario]):
         return scenario
 
 
-def scenario_pool(split: Split, count: int, source: str | Path | None = None) -> Sequence[Scenario]:
-    """`count` scenarios of a split: the first ones of the pack `source`, or generated seeds 0..count-1.
+def scenario_pool(
+    split: Split, count: int, source: str | Path | Sequence[Scenario] | None = None, kept: int = KEPT
+) -> Sequence[Scenario]:
+    """All scenarios of a source (the path of a pack, or a sequence), or the generated seeds 0..count-1 of a split.
 
-    None is read or made before it is asked for. Raises ValueError where a pack holds fewer scenarios.
+    None is read or made before it is asked for. Raises FileNotFoundError or PackError for a pack that cannot be read.
     """
-    return Pool(Generated(split) if source is None else load_pack(source), count, source or "the generator")
+    if source is None:
+        return Pool(Generated(split), count, kept)
+    scenarios = load_pack(source) if isinstance(source, str | Path) else source
+    return Pool(scenarios, len(scenarios), kept)
 
 
 def keep(path: Path, scenarios: Sequence[Scenario]) -> None:

@@ -10,18 +10,24 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from embodia.envs import Info, NoExpert, Observation, Split, State, level_seed
-from embodia.envs.driving.learning.commands import Commands
+from embodia.envs import Info, NoExpert, Observation, Split, State, content_digest, level_seed
+from embodia.envs.driving.learning.commands import Commands, Plans
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.expert import MakePlanner, make_expert
 from embodia.envs.driving.learning.manoeuvre import MANOEUVRES, ActionKind, action_space
 from embodia.envs.driving.learning.observation import observation_space, observe
 from embodia.envs.driving.learning.pictures import Pictures
-from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.pool import KEPT, scenario_pool
 from embodia.envs.driving.learning.reward import no_sums, step_reward
 from embodia.envs.driving.learning.scores import Rules, declared, infos_at_the_end
+from embodia.envs.driving.nuplan.logs import ScenarioFilter
+from embodia.envs.driving.nuplan.source import LogScenarios
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.worlds import TorchArrays
+from embodia.envs.driving.types import Trajectory
+
+Answer = tuple[NDArray[np.float32], Trajectory | None]
+"""The expert's action, and the whole plan that it stands for, if there is one."""
 
 
 class DrivingVectorEnv(VectorEnv):
@@ -33,6 +39,9 @@ class DrivingVectorEnv(VectorEnv):
         self,
         num_envs: int = 1,
         scenarios: Sequence[Scenario] | str | Path | None = None,
+        logs: str | Path | None = None,
+        test_logs: str | Path | None = None,
+        maps: str | Path | None = None,
         num_scenarios: int = 64,
         num_test_scenarios: int | None = None,
         split: Split = "train",
@@ -44,17 +53,27 @@ class DrivingVectorEnv(VectorEnv):
         device: str = "cpu",
         max_agents: int = 32,
         render_mode: str | None = "rgb_array",
+        **chosen: Any,
     ):
-        """`scenarios`: a list, or the path of a pack, of which `num_scenarios` (`num_test_scenarios` of the test split)
-        are used; None generates so many once.
+        """`scenarios`: a list, or the path of a pack. `logs`: nuPlan's in their place (`test_logs` on the test split,
+        where given), with their `maps`, of which `chosen`, the fields of a `ScenarioFilter`, take some. Without any,
+        `num_scenarios` (`num_test_scenarios` of the test split) are generated.
 
         Raises ValueError for impossible options and where there is no scenario.
         """
         if rules not in ("learning", "nuplan", None):
             raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
-        if scenarios is None or isinstance(scenarios, str | Path):
+        if scenarios is not None and logs is not None:
+            raise ValueError("scenarios and logs are given; take one of them")
+        if split == "test" and test_logs is not None:
+            logs = test_logs
+        if logs is not None:
+            scenarios = LogScenarios(logs, maps, ScenarioFilter(**chosen))
+        elif maps is not None or chosen:
+            raise ValueError(f"{', '.join(['maps'] * (maps is not None) + list(chosen))}: give logs too")
+        if logs is not None or scenarios is None or isinstance(scenarios, str | Path):
             count = num_test_scenarios if split == "test" and num_test_scenarios else num_scenarios
-            scenarios = scenario_pool(split, count, scenarios)
+            scenarios = scenario_pool(split, count, scenarios, max(KEPT, num_envs))
         if not len(scenarios):
             raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate some")
         self.num_envs, self.split, self.reactive, self.render_mode = num_envs, split, reactive, render_mode
@@ -69,9 +88,11 @@ class DrivingVectorEnv(VectorEnv):
         if action == "manoeuvre":
             self.metadata["action_names"] = MANOEUVRES
         self.scenarios, self.device = scenarios, torch.device(device)
-        self.arrays = TorchArrays(scenarios, max_agents, self.device)
+        self.arrays = TorchArrays(scenarios, max_agents, self.device, num_envs)
         self.commands = Commands(action, num_envs, self.device)
         self.expert, self.pictures = make_expert(expert, action), Pictures()
+        self.answers: dict[int, Answer] = {}  # the expert's in the present states, by world
+        self.names: dict[int, str] = {}  # of the scenarios that have begun, by number
         self.drives: Drives | None = None  # before the first reset
         self.sums = no_sums(num_envs, self.device)
         self.over = np.zeros(num_envs, bool)
@@ -96,7 +117,7 @@ class DrivingVectorEnv(VectorEnv):
                 chosen[i] = given % len(self.scenarios)
         if "scenario" in options:
             chosen = np.asarray(options["scenario"], np.int64)
-        return self._observe(self._begin(chosen, mask)), {}
+        return self._observe(self._begin(chosen, mask)), self._levels(mask)
 
     def _begin(self, chosen: NDArray[np.int64], mask: NDArray[np.bool_]) -> Drives:
         """Start the scenarios `chosen` (N,) in the worlds under a mask (N,)."""
@@ -111,14 +132,20 @@ class DrivingVectorEnv(VectorEnv):
         self.commands.begin(self.drives.worlds, where)
         if self.expert is not None:
             self.expert.forget(mask)
+        self.answers = {i: answer for i, answer in self.answers.items() if not mask[i]}
         self.over &= ~mask
         return self.drives
 
     def step(self, actions: Any) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """Raises ValueError for a NaN in the actions, RuntimeError before the first reset."""
+        """Raises ValueError for a NaN in the actions, RuntimeError before the first reset.
+
+        An action that is what a planner has just answered to `expert_action` stands for that planner's whole plan.
+        """
         drives, fresh = self._under_way("the first step"), self.over.copy()
-        old = drives.worlds
-        drives.step(self.commands.of(actions, self.arrays, old, fresh), ~fresh)
+        old, answered = drives.worlds, self._answered(actions)
+        command, plans = self.commands.of(actions, drives, fresh, answered)
+        drives.step(command, ~fresh, plans)
+        self.answers = {}
         new, restarted = drives.worlds, torch.as_tensor(fresh, device=self.device)
         # Before worlds restart: what a finished world's last step adds must not stand in the next episode's sums.
         reward, self.sums = step_reward(self.arrays, old, new, self.sums)
@@ -128,15 +155,32 @@ class DrivingVectorEnv(VectorEnv):
         failed = (new.collided | new.off_road) & (not self.exact)
         # As in the closed loop, the last iteration is never recorded: the scenario ends one before it.
         terminated = failed & ~restarted
-        truncated = (new.t >= drives.length - 2) & ~terminated & ~restarted
+        truncated = (new.t >= self.arrays.length[new.scenario] - 2) & ~terminated & ~restarted
         flags = terminated.cpu().numpy(), truncated.cpu().numpy()
         self.over = flags[0] | flags[1]
         rewards = torch.where(restarted, 0.0, reward).cpu().numpy().astype(np.float64)
-        return self._observe(drives), rewards, *flags, infos_at_the_end(drives, self.sums, self.over)
+        infos = infos_at_the_end(drives, self.sums, self.over) | (self._levels(fresh) if fresh.any() else {})
+        return self._observe(drives), rewards, *flags, infos
 
     def _drawn(self, i: int) -> int:
         """The next scenario of world i's own generator."""
         return int(self.generators[i].integers(len(self.scenarios)))
+
+    def _levels(self, begun: NDArray[np.bool_]) -> Info:
+        """The names of the scenarios that have begun in the worlds under a mask (N,)."""
+        drives = self._under_way("naming them")
+        names = np.full(self.num_envs, "", object)
+        for i in np.flatnonzero(begun).tolist():
+            number = drives.number_of(i)
+            if number not in self.names:
+                self.names[number] = level_name(drives.scenario_of(i))
+            names[i] = self.names[number]
+        return {"level": names, "_level": begun.copy()}
+
+    def metrics(self) -> Info:
+        """The scores of every world's drive so far, each (N,)."""
+        drives = self._under_way("scoring them")
+        return infos_at_the_end(drives, self.sums, np.ones(self.num_envs, bool))["metrics"]
 
     def _observe(self, drives: Drives) -> Observation:
         seen = observe(self.arrays, drives.worlds, self.keys, drives.previous)
@@ -151,14 +195,22 @@ class DrivingVectorEnv(VectorEnv):
         if self.expert is None:
             raise NoExpert("no expert says manoeuvres; use continuous or trajectory actions for imitation")
         space: Any = self.single_action_space
-        nothing = np.zeros(space.shape)
-        rows = [nothing if over else self.expert.action(drives, i) for i, over in enumerate(self.over)]
-        return np.clip(np.stack(rows), space.low, space.high).astype(np.float32)
+        for i in np.flatnonzero(~self.over).tolist():
+            if i not in self.answers:  # asked again in the same state, a planner would count it as another step
+                action, plan = self.expert.action(drives, i)
+                self.answers[i] = np.clip(action, space.low, space.high).astype(np.float32), plan
+        nothing = np.zeros(space.shape, np.float32)
+        return np.stack([self.answers[i][0] if i in self.answers else nothing for i in range(self.num_envs)])
+
+    def _answered(self, actions: Any) -> Plans:
+        """The plans of the worlds whose actions are what their planners answered."""
+        rows = {i: (action, plan) for i, (action, plan) in self.answers.items() if plan is not None}
+        return {i: plan for i, (action, plan) in rows.items() if np.array_equal(actions[i], action)}
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """One bird's-eye picture (512, 512, 3) per world: road, lights, traffic, the route, the way driven."""
         drives = self._under_way("drawing them")
-        return tuple(self.pictures.draw(drives, i, self.commands.planned) for i in range(self.num_envs))
+        return tuple(self.pictures.draw(drives, i, self.commands.tracked.get(i)) for i in range(self.num_envs))
 
     def _under_way(self, what: str) -> Drives:
         if self.drives is None:
@@ -172,6 +224,7 @@ class DrivingVectorEnv(VectorEnv):
             "sums": {name: value.cpu().numpy().copy() for name, value in self.sums.items()},
             "target_offset": self.commands.target_offset.cpu().numpy().copy(),
             "over": self.over.copy(),
+            "answers": [answer_to_state(self.answers.get(i)) for i in range(self.num_envs)],
             "generators": [generator.bit_generator.state for generator in self.generators],
         }
 
@@ -191,4 +244,24 @@ class DrivingVectorEnv(VectorEnv):
         self.over = np.array(state["over"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
+        answers = state.get("answers", [])  # older snapshots have none
+        self.answers = {i: state_to_answer(each) for i, each in enumerate(answers) if each is not None}
         return self._observe(drives)
+
+
+def level_name(scenario: Scenario) -> str:
+    """Log, token and a digest of what was recorded."""
+    digest = content_digest(scenario.map.name, scenario.route, scenario.time_us, scenario.ego, scenario.tracks.boxes)
+    return f"{scenario.log_name}/{scenario.token}/{digest}"
+
+
+def answer_to_state(answer: Answer | None) -> State | None:
+    if answer is None:
+        return None
+    action, plan = answer
+    return {"action": action, "plan": None if plan is None else {"time_us": plan.time_us, "states": plan.states}}
+
+
+def state_to_answer(state: State) -> Answer:
+    plan = state["plan"]
+    return np.asarray(state["action"]), None if plan is None else Trajectory(plan["time_us"], plan["states"])

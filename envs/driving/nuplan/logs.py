@@ -5,7 +5,9 @@ Layout: `$NUPLAN_DATA_ROOT/nuplan-v1.1/splits/<split>/<log>.db`, maps below `$NU
 
 import os
 import random
+import re
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from embodia.envs.driving.map.road_map import Map
-from embodia.envs.driving.nuplan.maps import NuPlanDataError, load_map
+from embodia.envs.driving.nuplan.files import NuPlanDataError, connect, numbers, query, reading
+from embodia.envs.driving.nuplan.maps import load_map
 from embodia.envs.driving.scenarios.scenario import HISTORY_FRAMES, LightLog, Scenario, TrackLog
 from embodia.envs.driving.types import (
     AGENT_TYPES,
@@ -36,6 +39,8 @@ ROW_STEP = 2  # log rows (20 Hz) per frame (10 Hz)
 FUTURE_FRAMES = 80  # the expert's future beyond the scenario, for open-loop scores
 DURATION_US, OFFSET_US = 15_000_000, -3_000_000  # of every mined scenario type
 UNKNOWN_DURATION_US = 20_000_000  # of other types and of frames without a tag
+LONG_STEP_US, LONGEST_STEP_US = 125_000, 500_000  # steps between frames that are warned of, and refused
+EGO_COLUMNS = ("x", "y", "qw", "qx", "qy", "qz", "vx", "vy", "acceleration_x", "acceleration_y")
 MINED_TYPES = frozenset(
     [
         "accelerating_at_crosswalk",
@@ -132,6 +137,7 @@ VAL14_TYPES = (
 )
 CATEGORIES = {kind.name.lower(): kind for kind in TrackedObjectType if kind != TrackedObjectType.EGO}
 LIGHTS = {"green": TrafficLightStatus.GREEN, "yellow": TrafficLightStatus.YELLOW, "red": TrafficLightStatus.RED}
+TOKEN = re.compile(r"\b[0-9a-f]{16}\b")
 SCHEMA = {
     "log": ("token", "logfile", "map_version"),
     "ego_pose": ("token", "x", "y", "qw", "qx", "qy", "qz", "vx", "vy", "acceleration_x", "acceleration_y"),
@@ -152,15 +158,32 @@ SCHEMA = {
 class ScenarioFilter:
     """Which scenarios to take; None takes all. The names are those of nuPlan's own filter."""
 
-    scenario_types: Sequence[str] | None = None
-    scenario_tokens: Sequence[str] | None = None
-    log_names: Sequence[str] | None = None
-    map_names: Sequence[str] | None = None
+    scenario_types: tuple[str, ...] | None = None  # "val14" stands for its 14 types
+    scenario_tokens: tuple[str, ...] | None = None
+    log_names: tuple[str, ...] | None = None
+    map_names: tuple[str, ...] | None = None
     num_scenarios_per_type: int | None = None
     limit_total_scenarios: int | None = None
     timestamp_threshold_s: float | None = None  # scenarios of a type are at least so far apart
     remove_invalid_goals: bool = False
     shuffle_seed: int | None = None  # with a seed, samples at random instead of evenly
+
+    def __post_init__(self) -> None:
+        for name in ("scenario_types", "scenario_tokens", "log_names", "map_names"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(value))
+
+    def types(self) -> tuple[str, ...] | None:
+        if self.scenario_types is None:
+            return None
+        named = ((VAL14_TYPES if name == "val14" else (name,)) for name in self.scenario_types)
+        return tuple(dict.fromkeys(name for names in named for name in names))
+
+    def tokens(self) -> tuple[str, ...] | None:
+        """Those given; a file is read for the tokens in it, such as a benchmark's list. Raises NuPlanDataError."""
+        if self.scenario_tokens is None:
+            return None
+        return tuple(token for given in self.scenario_tokens for token in tokens_of(given))
 
 
 @dataclass(frozen=True)
@@ -172,6 +195,7 @@ class ScenarioTag:
     time_us: int
     type: str
     map_name: str
+    has_route: bool = True
 
 
 class NuPlanLog:
@@ -179,10 +203,7 @@ class NuPlanLog:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"no nuPlan log at {self.path}")
-        self.connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
-        self.connection.row_factory = sqlite3.Row
+        self.connection = connect(self.path, "nuPlan log")
         for table, columns in SCHEMA.items():
             present = {row["name"] for row in self._query(f"PRAGMA table_info({table})")}
             if not present:
@@ -199,10 +220,7 @@ class NuPlanLog:
         self.connection.close()
 
     def _query(self, sql: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        try:
-            return self.connection.execute(sql, arguments).fetchall()
-        except sqlite3.Error as error:
-            raise NuPlanDataError(f"{self.path}: damaged, or not a nuPlan log ({error})") from error
+        return query(self.connection, self.path, sql, arguments)
 
     def tags(self, chosen: ScenarioFilter | None = None) -> list[ScenarioTag]:
         """Frames with a tag (or any frame named by its token) in scenes with two more on either side, in time order.
@@ -212,22 +230,26 @@ class NuPlanLog:
         chosen = chosen or ScenarioFilter()
         conditions: list[str] = ["1"]
         arguments: list[Any] = []
-        for column, values in (("st.type", chosen.scenario_types), ("l.map_version", chosen.map_names)):
+        for column, values in (("st.type", chosen.types()), ("l.map_version", chosen.map_names)):
             if values is not None:
                 conditions.append(f"{column} IN ({marks(values)})")
                 arguments += list(values)
-        if chosen.scenario_tokens is not None:
-            conditions.append(f"lp.token IN ({marks(chosen.scenario_tokens)})")
-            arguments += [bytes.fromhex(t) for t in chosen.scenario_tokens]
+        if (tokens := chosen.tokens()) is not None:
+            conditions.append(f"lp.token IN ({marks(tokens)})")
+            arguments += [bytes.fromhex(token) for token in tokens]
         elif chosen.scenario_types is None:
             conditions.append("st.type IS NOT NULL")
         if chosen.remove_invalid_goals:
             conditions.append("s.goal_ego_pose_token IN (SELECT token FROM ego_pose)")
+        with reading(f"{self.path}: tables lidar_pc, scene and scenario_tag"):
+            return self._tags(conditions, arguments)
+
+    def _tags(self, conditions: Sequence[str], arguments: Sequence[Any]) -> list[ScenarioTag]:
         rows = self._query(
             f"""
             WITH ordered AS (SELECT token, ROW_NUMBER() OVER (ORDER BY name) AS number FROM scene),
                  valid AS (SELECT token FROM ordered WHERE number >= 3 AND number < (SELECT COUNT(*) FROM scene) - 1)
-            SELECT lp.token, lp.timestamp, l.map_version, MAX(st.type) AS type
+            SELECT lp.token, lp.timestamp, l.map_version, MAX(st.type) AS type, s.roadblock_ids
             FROM lidar_pc AS lp
             JOIN valid ON lp.scene_token = valid.token
             JOIN scene AS s ON lp.scene_token = s.token
@@ -241,19 +263,35 @@ class NuPlanLog:
             arguments,
         )
         return [
-            ScenarioTag(self.path, r["token"].hex(), r["timestamp"], r["type"] or UNKNOWN_TYPE, r["map_version"])
+            ScenarioTag(
+                self.path,
+                r["token"].hex(),
+                int(r["timestamp"]),
+                str(r["type"] or UNKNOWN_TYPE),
+                str(r["map_version"]),
+                bool(str(r["roadblock_ids"] or "").strip()),
+            )
             for r in rows
         ]
 
     def scenario(self, tag: ScenarioTag, road_map: Map) -> Scenario:
-        """Read the scenario around a tagged frame."""
+        """Read the scenario around a tagged frame.
+
+        Raises NuPlanDataError naming log, scenario, table and column. Warns of gaps between sweeps and of objects
+        without a velocity, which nuPlan reads all the same.
+        """
+        with reading(f"{self.path}: scenario {tag.token}"):
+            return self._scenario(tag, road_map)
+
+    def _scenario(self, tag: ScenarioTag, road_map: Map) -> Scenario:
         tokens, times = self._frames(tag)
         start, end, rows = self._rows_of(tag, times)
+        self._check_gaps(tag, times[rows])
         frames = [tokens[row] for row in rows]
         num_seen = end - start  # frames with tracks: history and iterations
         ego = self._ego_states(frames, tag)
         route, goal = self._mission(tag)
-        tracks = self._tracks(frames[:num_seen], ego)
+        tracks = self._tracks(frames[:num_seen], tag)
         return Scenario(
             token=tag.token,
             log_name=self.name,
@@ -277,7 +315,8 @@ class NuPlanLog:
             "WHERE lidar.channel = ? AND lp.timestamp BETWEEN ? AND ? ORDER BY lp.timestamp",
             (LIDAR_CHANNEL, tag.time_us - margin, tag.time_us + margin),
         )
-        return [row["token"] for row in rows], np.array([row["timestamp"] for row in rows], np.int64)
+        times = numbers(rows, ("timestamp",), f"{self.path}: scenario {tag.token}: table lidar_pc")
+        return [row["token"] for row in rows], np.array(times, np.int64).reshape(-1)
 
     def _rows_of(self, tag: ScenarioTag, times: Ints) -> tuple[int, int, Ints]:
         """First frame (negative: history), number of iterations, and the rows of all frames, future included."""
@@ -297,6 +336,19 @@ class NuPlanLog:
         rows = first + ROW_STEP * np.arange(-past, iterations + future)
         return -past, iterations, rows
 
+    def _check_gaps(self, tag: ScenarioTag, times: Ints) -> None:
+        """Sweeps that are missing make a step longer than 0.1 s. Raises NuPlanDataError for a gap of half a second."""
+        steps = np.diff(times)
+        if not len(steps) or steps.max() <= LONG_STEP_US:
+            return
+        where = int(np.argmax(steps))
+        place = f"{self.path}: scenario {tag.token}: table lidar_pc"
+        if steps[where] > LONGEST_STEP_US:
+            raise NuPlanDataError(f"{place}: no sweep for {steps[where] * 1e-6:.2f} s after {times[where]} us")
+        count = int((steps > LONG_STEP_US).sum())
+        message = f"{place}: {count} gaps between sweeps; the longest step is {steps[where] * 1e-6:.2f} s, not 0.1 s"
+        warnings.warn(message, stacklevel=2)
+
     def _ego_states(self, frames: list[bytes], tag: ScenarioTag) -> Floats:
         """(F, 11); the log has neither steering nor rates, they are zero."""
         rows = self._query(
@@ -312,12 +364,12 @@ class NuPlanLog:
                     f"{self.path}: scenario {tag.token}: lidar_pc {frame.hex()} has no row in table ego_pose"
                 )
             row = by_frame[frame]
-            state[: StateColumn.STEERING] = (
-                row["x"], row["y"], yaw_of(row), row["vx"], row["vy"], row["acceleration_x"], row["acceleration_y"],
-            )  # fmt: skip
+            place = f"{self.path}: scenario {tag.token}: table ego_pose"
+            ((x, y, w, *turn, vx, vy, ax, ay),) = numbers([row], EGO_COLUMNS, place)
+            state[: StateColumn.STEERING] = x, y, yaw_of(w, *turn), vx, vy, ax, ay
         return states
 
-    def _tracks(self, frames: list[bytes], ego: Floats) -> list[Tracks]:
+    def _tracks(self, frames: list[bytes], tag: ScenarioTag) -> list[Tracks]:
         rows = self._query(
             "SELECT lb.lidar_pc_token AS frame, lb.track_token, c.name, lb.x, lb.y, lb.yaw, lb.length, lb.width, "
             "lb.vx, lb.vy FROM lidar_box AS lb JOIN track AS t ON lb.track_token = t.token "
@@ -328,16 +380,23 @@ class NuPlanLog:
         by_frame: dict[bytes, list[sqlite3.Row]] = {frame: [] for frame in frames}
         for row in rows:
             by_frame[row["frame"]].append(row)
-        return [self._tracks_of(by_frame[frame]) for frame in frames]
+        tracks = [self._tracks_of(by_frame[frame], tag) for frame in frames]
+        if unknown := sum(int(np.isnan(each.velocities).any(axis=1).sum()) for each in tracks):
+            place = f"{self.path}: scenario {tag.token}: table lidar_box"
+            warnings.warn(f"{place}: {unknown} boxes of agents have no velocity (vx, vy)", stacklevel=2)
+        return tracks
 
-    def _tracks_of(self, rows: list[sqlite3.Row]) -> Tracks:
+    def _tracks_of(self, rows: list[sqlite3.Row], tag: ScenarioTag) -> Tracks:
         if not rows:
             return Tracks.empty()
         try:
             types = np.array([CATEGORIES[row["name"]] for row in rows], np.int8)
         except KeyError as error:
             raise NuPlanDataError(f"{self.path}: table category has unknown name {error}") from error
-        boxes = np.array([[row[c] for c in ("x", "y", "yaw", "length", "width")] for row in rows], np.float64)
+        place = f"{self.path}: scenario {tag.token}: table lidar_box"
+        boxes = np.array(numbers(rows, ("x", "y", "yaw", "length", "width"), place))
+        moving = [row for row in rows if row["vx"] is not None and row["vy"] is not None]
+        numbers(moving, ("vx", "vy"), place)
         velocities = np.array([[row["vx"], row["vy"]] for row in rows], np.float64)  # None becomes NaN
         velocities[~np.isin(types, AGENT_TYPES)] = 0.0
         return Tracks(tuple(row["track_token"].hex() for row in rows), types, boxes, velocities)
@@ -366,18 +425,54 @@ class NuPlanLog:
             raise NuPlanDataError(f"{self.path}: scenario {tag.token} has no row in table scene")
         row = rows[0]
         route = tuple(str(row["roadblock_ids"] or "").split())
-        return route, None if row["x"] is None else (row["x"], row["y"], yaw_of(row))
+        if row["x"] is None:
+            return route, None
+        place = f"{self.path}: scenario {tag.token}: the goal in table ego_pose"
+        ((x, y, *turn),) = numbers([row], ("x", "y", "qw", "qx", "qy", "qz"), place)
+        return route, (x, y, yaw_of(*turn))
 
 
 def marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
-def yaw_of(row: sqlite3.Row) -> float:
+def tokens_of(given: str) -> list[str]:
+    """A token, or all in a file. Raises NuPlanDataError."""
+    if TOKEN.fullmatch(given):
+        return [given]
+    if not Path(given).is_file():
+        raise NuPlanDataError(f"{given} is no scenario token (16 hexadecimal digits), nor a file of tokens")
+    tokens = TOKEN.findall(Path(given).read_text(errors="replace"))
+    if not tokens:
+        raise NuPlanDataError(f"{given} holds no scenario token (16 hexadecimal digits)")
+    return tokens
+
+
+def yaw_of(w: float, x: float, y: float, z: float) -> float:
     """Yaw [rad] of a quaternion as pyquaternion's yaw_pitch_roll gives it."""
-    w, x, y, z = (row[c] for c in ("qw", "qx", "qy", "qz"))
     norm = w * w + x * x + y * y + z * z
     return float(np.arctan2(2 * (w * z - x * y) / norm, 1 - 2 * (y * y + z * z) / norm))
+
+
+def log_files(where: str | Path) -> list[Path]:
+    """The logs at a path: a `.db` file, all below a folder, or those of a split below `$NUPLAN_DATA_ROOT`.
+
+    Raises FileNotFoundError saying what was looked for.
+    """
+    path = Path(where).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.exists() and os.environ.get(DATA_ROOT_VARIABLE) and len(path.parts) == 1:
+        return find_logs(path.name)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"no nuPlan logs at {path}; give a .db file, a folder of them, or a split (mini, val) below "
+            f"${DATA_ROOT_VARIABLE}"
+        )
+    logs = sorted(path.rglob("*.db"))
+    if not logs:
+        raise FileNotFoundError(f"no nuPlan log (.db) in {path} or below it")
+    return logs
 
 
 def find_logs(split: str = "mini", root: str | Path | None = None, names: Iterable[str] | None = None) -> list[Path]:

@@ -8,17 +8,20 @@ import json
 import os
 import sqlite3
 import warnings
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import shapely
 
 from embodia.envs.driving.map.road_map import Lane, Map, PolygonLayer, Polyline, Roadblock
-from embodia.envs.driving.nuplan.utm import to_utm
+from embodia.envs.driving.nuplan.files import NuPlanDataError, connect, query, reading
+from embodia.envs.driving.nuplan.utm import to_utm, zone_of
 
 MAPS_ROOT_VARIABLE = "NUPLAN_MAPS_ROOT"
+MAP_VERSION_VARIABLE = "NUPLAN_MAP_VERSION"
 INDEX_FILE = "nuplan-maps-v1.0.json"
 ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code of a GeoPackage geometry header
 COLUMNS = {  # layers a map must have, with the columns that are read
@@ -44,11 +47,8 @@ COLUMNS = {  # layers a map must have, with the columns that are read
 }  # fmt: skip
 
 
-class NuPlanDataError(ValueError):
-    """nuPlan data on disk that cannot be used; the message names file, table and column."""
-
-
 Row = dict[str, Any]
+Edge = TypeVar("Edge")
 
 
 def read_geometry(blob: bytes) -> Any:
@@ -66,21 +66,18 @@ class GeoPackage:
 
     def __init__(self, path: Path):
         self.path = path
-        if not path.is_file():
-            raise FileNotFoundError(f"no map at {path}")
-        self.connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        self.connection.row_factory = sqlite3.Row
+        self.connection = connect(path, "map")
         meta = {row["key"]: row["value"] for row in self._query("SELECT key, value FROM meta")}
         system = str(meta.get("projectedCoordSystem", ""))
-        if not system.lower().startswith("epsg:"):
-            raise NuPlanDataError(f"{path}: table meta has no projectedCoordSystem 'epsg:326zz' (found {system!r})")
-        self.epsg = int(system[5:])
+        try:
+            self.epsg = int(system.lower().removeprefix("epsg:"))
+            zone_of(self.epsg)
+        except ValueError as error:
+            message = f"{path}: table meta has no projectedCoordSystem 'epsg:326zz' (found {system!r:.60})"
+            raise NuPlanDataError(message) from error
 
     def _query(self, sql: str) -> list[sqlite3.Row]:
-        try:
-            return self.connection.execute(sql).fetchall()
-        except sqlite3.Error as error:
-            raise NuPlanDataError(f"{self.path}: not a readable nuPlan map ({error}; query: {sql})") from error
+        return query(self.connection, self.path, sql)
 
     def layer(self, name: str) -> list[Row]:
         """Rows of a layer with `fid` (str) and `geometry`, in the table's order. Raises NuPlanDataError."""
@@ -106,6 +103,8 @@ class GeoPackage:
         for i, row in enumerate(rows):
             try:
                 geometries[i] = read_geometry(row[column])
+                if not np.isfinite(shapely.get_coordinates(geometries[i])).all():
+                    raise ValueError("coordinates are not finite")
             except (ValueError, TypeError, IndexError, shapely.errors.ShapelyError) as error:
                 raise NuPlanDataError(f"{self.path}: layer {name}, fid {row['fid']}: {error}") from error
         geometries = shapely.transform(geometries, lambda points: to_utm(points, self.epsg))
@@ -124,14 +123,12 @@ def speed_of(value: Any) -> float | None:
 def read_map(path: str | Path, name: str | None = None) -> Map:
     """Read a map.gpkg. Raises FileNotFoundError, or NuPlanDataError naming the layer and what it lacks."""
     package = GeoPackage(Path(path))
-    layers = {layer: package.layer(layer) for layer in COLUMNS}
-    builder = MapBuilder(package.path, layers)
     try:
-        return builder.build(name or package.path.parent.parent.name)
-    except NuPlanDataError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise NuPlanDataError(f"{path}: {error}") from error
+        layers = {layer: package.layer(layer) for layer in COLUMNS}
+    finally:
+        package.connection.close()
+    with reading(str(path)):
+        return MapBuilder(package.path, layers).build(name or package.path.parent.parent.name)
 
 
 class MapBuilder:
@@ -144,38 +141,53 @@ class MapBuilder:
         self.baselines: dict[tuple[str, str], Any] = {}
         for row in layers["baseline_paths"]:
             column = "lane_fid" if row["lane_fid"] is not None else "lane_connector_fid"
-            self.baselines[column, key_of(row[column])] = row["geometry"]
+            self.baselines[column, self.key("baseline_paths", row, column)] = row["geometry"]
 
     def build(self, name: str) -> Map:
         layers = self.layers
         return Map(
             name,
-            lanes=[self.lane(row) for row in layers["lanes_polygons"]],
+            lanes=[self.built("lanes_polygons", row, self.lane) for row in layers["lanes_polygons"]],
             connectors=self.connectors(),
             roadblocks=[Roadblock(row["fid"], row["geometry"]) for row in layers["lane_groups_polygons"]],
             roadblock_connectors=self.roadblock_connectors(),
             intersections=self.polygons("intersections"),
             crosswalks=self.polygons("crosswalks"),
             stop_polygons=self.polygons("stop_polygons"),
-            stop_polygon_types=[int(row["stop_polygon_type_fid"]) for row in layers["stop_polygons"]],
+            stop_polygon_types=[
+                int(self.key("stop_polygons", row, "stop_polygon_type_fid")) for row in layers["stop_polygons"]
+            ],
             walkways=self.polygons("walkways"),
             carparks=self.polygons("carpark_areas"),
             road_segments=self.polygons("road_segments"),
             generic_drivable_areas=self.polygons("generic_drivable_areas"),
         )
 
+    def key(self, layer: str, row: Row, column: str) -> str:
+        """The id in a column. Raises NuPlanDataError naming layer, row and column where there is none."""
+        try:
+            return key_of(row[column])
+        except (TypeError, ValueError, OverflowError) as error:
+            place = f"{self.path}: layer {layer}, fid {row['fid']}"
+            raise NuPlanDataError(f"{place}: column {column} holds no id but {row[column]!r:.60}") from error
+
+    def built(self, layer: str, row: Row, build: Callable[[Row], Edge]) -> Edge:
+        """What a row of a layer is. Raises NuPlanDataError naming layer and row where it is damaged."""
+        with reading(f"{self.path}: layer {layer}, fid {row['fid']}"):
+            return build(row)
+
     def roadblock_connectors(self) -> list[Roadblock]:
-        known = {row["fid"] for row in self.layers["lane_groups_polygons"]}
+        known, layer = {row["fid"] for row in self.layers["lane_groups_polygons"]}, "lane_group_connectors"
         found = [
             Roadblock(
                 row["fid"],
                 row["geometry"],
                 is_connector=True,
-                from_block=key_of(row["from_lane_group_fid"]),
-                to_block=key_of(row["to_lane_group_fid"]),
-                intersection_id=None if row["intersection_fid"] is None else key_of(row["intersection_fid"]),
+                from_block=self.key(layer, row, "from_lane_group_fid"),
+                to_block=self.key(layer, row, "to_lane_group_fid"),
+                intersection_id=None if row["intersection_fid"] is None else self.key(layer, row, "intersection_fid"),
             )
-            for row in self.layers["lane_group_connectors"]
+            for row in self.layers[layer]
         ]
         kept = [b for b in found if b.from_block in known and b.to_block in known]
         self.warn_of("roadblock connectors that join unknown roadblocks", len(found) - len(kept))
@@ -192,7 +204,7 @@ class MapBuilder:
             baseline=self.baseline("lane_fid", row["fid"]),
             left_boundary=self.boundary("lanes_polygons", row, "left_boundary_fid"),
             right_boundary=self.boundary("lanes_polygons", row, "right_boundary_fid"),
-            roadblock_id=key_of(row["lane_group_fid"]),
+            roadblock_id=self.key("lanes_polygons", row, "lane_group_fid"),
             speed_limit=speed_of(row["speed_limit_mps"]),
             index=int(row["lane_index"]),
         )
@@ -203,31 +215,34 @@ class MapBuilder:
         table = {row["fid"]: (order, row) for order, row in enumerate(self.layers["lane_connectors"])}
         connectors = []
         for polygon in self.layers[polygon_layer]:
-            fid = key_of(polygon["lane_connector_fid"])
+            fid = self.key(polygon_layer, polygon, "lane_connector_fid")
             if fid not in table:
                 raise NuPlanDataError(f"{self.path}: layer {polygon_layer} names unknown lane connector {fid}")
             order, row = table.pop(fid)
-            stops = str(row["traffic_light_stop_line_fids"] or "").replace(" ", "").split(",")
-            connectors.append(
-                Lane(
-                    id=fid,
-                    polygon=polygon["geometry"],
-                    baseline=self.baseline("lane_connector_fid", fid),
-                    left_boundary=self.boundary(polygon_layer, polygon, "left_boundary_fid"),
-                    right_boundary=self.boundary(polygon_layer, polygon, "right_boundary_fid"),
-                    roadblock_id=key_of(row["lane_group_connector_fid"]),
-                    speed_limit=speed_of(row["speed_limit_mps"]),
-                    index=order,
-                    is_connector=True,
-                    from_lane=key_of(row["exit_lane_fid"]),
-                    to_lane=key_of(row["entry_lane_fid"]),
-                    stop_polygon_ids=tuple(s for s in stops if s),
-                )
-            )
+            make = partial(self.connector, polygon, order)
+            connectors.append(self.built("lane_connectors", row, make))
         kept = [c for c in connectors if c.from_lane in self.lane_ids and c.to_lane in self.lane_ids]
         self.warn_of("lane connectors without a polygon", len(table))
         self.warn_of("lane connectors that join unknown lanes", len(connectors) - len(kept))
         return kept
+
+    def connector(self, polygon: Row, order: int, row: Row) -> Lane:
+        stops = str(row["traffic_light_stop_line_fids"] or "").replace(" ", "").split(",")
+        layer, polygon_layer = "lane_connectors", "gen_lane_connectors_scaled_width_polygons"
+        return Lane(
+            id=row["fid"],
+            polygon=polygon["geometry"],
+            baseline=self.baseline("lane_connector_fid", row["fid"]),
+            left_boundary=self.boundary(polygon_layer, polygon, "left_boundary_fid"),
+            right_boundary=self.boundary(polygon_layer, polygon, "right_boundary_fid"),
+            roadblock_id=self.key(layer, row, "lane_group_connector_fid"),
+            speed_limit=speed_of(row["speed_limit_mps"]),
+            index=order,
+            is_connector=True,
+            from_lane=self.key(layer, row, "exit_lane_fid"),
+            to_lane=self.key(layer, row, "entry_lane_fid"),
+            stop_polygon_ids=tuple(s for s in stops if s),
+        )
 
     def warn_of(self, what: str, count: int) -> None:
         """Loose ends at a map's border are left out; the devkit fails only when one is touched."""
@@ -240,7 +255,7 @@ class MapBuilder:
         return Polyline(shapely.get_coordinates(self.baselines[column, fid]))
 
     def boundary(self, layer: str, row: Row, column: str) -> Polyline:
-        fid = key_of(row[column])
+        fid = self.key(layer, row, column)
         if fid not in self.boundaries:
             raise NuPlanDataError(f"{self.path}: layer {layer}, fid {row['fid']}: {column} {fid} is not in boundaries")
         return Polyline(shapely.get_coordinates(self.boundaries[fid]))
@@ -255,15 +270,16 @@ def maps_root(root: str | Path | None = None) -> Path:
 
 
 def map_path(location: str, root: str | Path | None = None) -> Path:
-    """Path of a location's map.gpkg below the maps root."""
-    index = maps_root(root) / INDEX_FILE
+    """Path of a location's map.gpkg below the maps root; $NUPLAN_MAP_VERSION names another index than v1.0's."""
+    name = os.environ.get(MAP_VERSION_VARIABLE)
+    index = maps_root(root) / (f"{name}.json" if name else INDEX_FILE)
     try:
         version = json.loads(index.read_text())[location]["version"]
+        return index.parent / location / version / "map.gpkg"
     except FileNotFoundError:
-        raise FileNotFoundError(f"no {INDEX_FILE} in {index.parent}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise FileNotFoundError(f"no {index.name} in {index.parent}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NuPlanDataError(f"{index}: no version of location {location!r} ({error})") from error
-    return index.parent / location / version / "map.gpkg"
 
 
 @lru_cache(maxsize=4)

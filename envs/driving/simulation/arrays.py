@@ -33,6 +33,7 @@ class ScenarioArrays:
     """One scenario of T iterations in the frame of its own."""
 
     origin: Floats  # (2,) of the frame, in map coordinates
+    length: NDArray[np.int64]  # () T
     ego: Singles  # (T, 11) the expert, as `types.StateColumn`
     boxes: Singles  # (T, M, 5) centre x, y, heading, length, width
     velocities: Singles  # (T, M, 2)
@@ -77,6 +78,7 @@ def compile_scenario(scenario: Scenario, max_agents: int = 32) -> ScenarioArrays
     red = (scenario.lights.status[span] == TrafficLightStatus.RED) & (scenario.lights.status[span] != NO_REPORT)
     return ScenarioArrays(
         origin=origin,
+        length=np.asarray(scenario.num_iterations),
         ego=ego.reshape(-1, STATE_SIZE).astype(np.float32),
         **compile_tracks(scenario, origin, max_agents),
         **compile_path(scenario, path, origin, light_of),
@@ -104,7 +106,7 @@ def compile_tracks(scenario: Scenario, origin: Floats, max_agents: int) -> dict[
         "arc": padded(arc.astype(np.float32), max_agents, axis=1),
         "moves": padded(arc[-1] > 1.0, max_agents),
         "boxes": padded(boxes[:, kept].astype(np.float32), max_agents, axis=1),
-        "velocities": padded(log.velocities[span][:, kept].astype(np.float32), max_agents, axis=1),
+        "velocities": padded(np.nan_to_num(log.velocities[span][:, kept]).astype(np.float32), max_agents, axis=1),
         "valid": padded(valid[:, kept], max_agents, axis=1),
         "track": padded(kept.astype(np.int64), max_agents, fill=-1),
         "types": padded(log.types[kept].astype(np.int64), max_agents, fill=TrackedObjectType.GENERIC_OBJECT),

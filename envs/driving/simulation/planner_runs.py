@@ -26,10 +26,7 @@ from embodia.envs.driving.simulation.closed_loop import (
     SimulationConfig,
     advance,
 )
-from embodia.envs.driving.types import (
-    InvalidTrajectory,
-    Trajectory,
-)
+from embodia.envs.driving.types import InvalidTrajectory, Scene, Trajectory
 
 TOGETHER = 32  # scenarios of a batch that step together; more take memory and save no time
 
@@ -79,39 +76,65 @@ class Run:
     plan: Any = None  # what the planner returned last
     error: Exception | None = None
 
-    def failed(self, what: str, cause: Exception | None = None) -> None:
-        scenario = self.simulation.scenario
-        place = f"scenario {scenario.token} ({scenario.log_name}), iteration {self.simulation.iteration}"
-        self.error = PlannerError(f"{place}: planner {type(self.planner).__name__} {what}")
-        self.error.__cause__ = cause
+
+def complaint(planner: Planner, scenario: Scenario, iteration: int, what: str) -> PlannerError:
+    """What a planner did wrong, and where."""
+    place = f"scenario {scenario.token} ({scenario.log_name}), iteration {iteration}"
+    return PlannerError(f"{place}: planner {type(planner).__name__} {what}")
+
+
+def first_carry(planner: Planner, scenario: Scenario) -> dict[str, Any]:
+    """A planner's memory at the start of a scenario. Raises PlannerError."""
+    if not scenario.route:
+        what = "was given no route: the scenario has no roadblock ids; planners need at least one"
+        raise complaint(planner, scenario, 0, what)
+    try:
+        return planner.initial(list(scenario.route), scenario.goal, scenario.map)
+    except Exception as error:
+        what = f"could not start: {type(error).__name__}: {error}"
+        raise complaint(planner, scenario, 0, what) from error
+
+
+def next_plan(
+    planner: Planner, scenario: Scenario, scene: Scene, carry: dict[str, Any], limit: float | None = None
+) -> tuple[Trajectory, dict[str, Any]]:
+    """One call of a planner, in at most `limit` seconds.
+
+    Raises PlannerError where it raises, takes longer or does not return a trajectory.
+    """
+    try:
+        with time_limit(limit):
+            plan, carry = planner.plan(scene, carry)
+    except TimeoutError as error:
+        raise complaint(planner, scenario, scene.iteration, f"took longer than its {limit} s") from error
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        raise complaint(planner, scenario, scene.iteration, what) from error
+    if not isinstance(plan, Trajectory):
+        what = f"returned {type(plan).__name__}, not a Trajectory"
+        raise complaint(planner, scenario, scene.iteration, what)
+    return plan, carry
 
 
 def begin(scenario: Scenario, planner: Planner, config: SimulationConfig) -> Run:
     run = Run(Simulation(scenario, config), planner, {})
-    if not scenario.route:
-        run.failed("was given no route: the scenario has no roadblock ids; planners need at least one")
-        return run
     try:
-        run.carry = planner.initial(list(scenario.route), scenario.goal, scenario.map)
-    except Exception as error:
-        run.failed(f"could not start: {type(error).__name__}: {error}", error)
+        run.carry = first_carry(planner, scenario)
+    except PlannerError as error:
+        run.error = error
     return run
 
 
 def ask(run: Run) -> None:
-    """One call of a run's planner, which fails when it raises, dawdles or does not return a trajectory."""
-    limit, start = run.simulation.config.time_limit, time.perf_counter()
+    """One call of a run's planner."""
+    simulation, start = run.simulation, time.perf_counter()
     try:
-        with time_limit(limit):
-            run.plan, run.carry = run.planner.plan(run.simulation.scene(), run.carry)
-    except TimeoutError as error:
-        run.failed(f"took longer than its {limit} s", error)
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        run.failed(f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})", error)
-    else:
-        if not isinstance(run.plan, Trajectory):
-            run.failed(f"returned {type(run.plan).__name__}, not a Trajectory")
+        run.plan, run.carry = next_plan(
+            run.planner, simulation.scenario, simulation.scene(), run.carry, simulation.config.time_limit
+        )
+    except PlannerError as error:
+        run.error = error
     run.seconds.append(time.perf_counter() - start)
 
 
@@ -123,7 +146,8 @@ def finish(runs: Sequence[Run]) -> None:
         planned = [run for run in going if run.error is None]
         for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
             if isinstance(error, InvalidTrajectory):
-                run.failed(str(error), error)
+                run.error = complaint(run.planner, run.simulation.scenario, run.simulation.iteration, str(error))
+                run.error.__cause__ = error
             elif error is not None:
                 run.error = error  # of the scenario, not of the planner
 

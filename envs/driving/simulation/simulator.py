@@ -24,9 +24,10 @@ from embodia.envs.driving.vehicle.bicycle import (
 OFF_ROAD = 0.3  # [m] a corner may leave the drivable area by this much
 
 
-def start(arrays: TorchArrays, scenario: Tensor) -> Worlds:
-    """Worlds at iteration 0 of their scenarios (N,)."""
-    arrays.need(scenario.cpu().numpy())
+def start(arrays: TorchArrays, chosen: Tensor, busy: Tensor | None = None) -> Worlds:
+    """Worlds at iteration 0 of the scenarios `chosen` (N,), while others drive in the arrays' rows `busy` (n,)."""
+    rows = arrays.rows(chosen.cpu().numpy(), None if busy is None else busy.cpu().numpy())
+    scenario = torch.as_tensor(rows, device=chosen.device)
     t = torch.zeros_like(scenario)
     ego = arrays.ego[scenario, 0]
     boxes, velocities, valid = (getattr(arrays, name)[scenario, 0] for name in ("boxes", "velocities", "valid"))

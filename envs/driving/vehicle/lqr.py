@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -30,24 +31,41 @@ STOPPING_GAIN = 0.5
 STOPPING_SPEED = 0.2  # [m/s]
 
 
+Penalty = Literal["jerk", "acceleration"]
+"""What the velocity fit keeps small: nuPlan's tracker jerk, PDM-Closed's copy of it accelerations (`penalised`)."""
+
+
+def penalised(num_steps: int, penalty: Penalty) -> Floats:
+    """Rows (M - 2, M) of the velocity fit's penalty on (v_0, a_0, ..., a_{M-2}).
+
+    "jerk" is nuPlan's: the differences of neighbouring accelerations. "acceleration" is what the published code of
+    PDM-Closed computes: it writes +1 to the right of the diagonal and then overwrites all of it but the last row's
+    with -1, so every row but the last penalises one acceleration by itself.
+    """
+    jerk = np.diff(np.eye(num_steps), axis=0)[1:] if num_steps > 2 else np.zeros((0, num_steps))
+    if penalty == "acceleration":
+        jerk[:-1] = np.minimum(jerk[:-1], 0.0)
+    return jerk
+
+
 @lru_cache(maxsize=64)
-def velocity_fit(num_steps: int) -> Floats:
+def velocity_fit(num_steps: int, penalty: Penalty = "jerk") -> Floats:
     """The constant matrix (M, M) that takes displacements along the headings (M,) [m] to the velocity profile [m/s].
 
-    Unknowns are v_0 and M - 1 accelerations, with a penalty on jerk. Headings drop out of the normal equations,
-    because cos^2 + sin^2 = 1, so the pseudo-inverse depends on the number of steps alone.
+    Unknowns are v_0 and M - 1 accelerations. Headings drop out of the normal equations, because cos^2 + sin^2 = 1, so
+    the pseudo-inverse depends on the number of steps and on what is penalised alone.
     """
     integrate = np.tri(num_steps) * DT
     integrate[:, 0] = 1.0  # v_k = v_0 + dt * (a_0 + ... + a_{k-1})
     travel = DT * integrate
-    jerk = np.diff(np.eye(num_steps), axis=0)[1:] if num_steps > 2 else np.zeros((0, num_steps))
-    return np.asarray(integrate @ np.linalg.pinv(travel.T @ travel + JERK_PENALTY * jerk.T @ jerk) @ travel.T)
+    rows = penalised(num_steps, penalty)
+    return np.asarray(integrate @ np.linalg.pinv(travel.T @ travel + JERK_PENALTY * rows.T @ rows) @ travel.T)
 
 
 @lru_cache(maxsize=64)
-def fitting_columns(num_steps: int) -> Floats:
+def fitting_columns(num_steps: int, penalty: Penalty = "jerk") -> Floats:
     """`velocity_fit` by columns, as the compiled fit reads it."""
-    return np.ascontiguousarray(velocity_fit(num_steps).T)
+    return np.ascontiguousarray(velocity_fit(num_steps, penalty).T)
 
 
 @njit(cache=True)
@@ -113,11 +131,11 @@ class Reference:
         return (self.start_us + STEP_US * np.arange(self.velocity.shape[1])) / 1e6
 
 
-def fit_reference(poses: Floats, start_us: int = 0) -> Reference:
+def fit_reference(poses: Floats, start_us: int = 0, penalty: Penalty = "jerk") -> Reference:
     """Fit profiles to poses (B, M + 1, 3) that are 0.1 s apart. Raises InvalidTrajectory for fewer than three."""
     if poses.shape[1] < 3:
         raise InvalidTrajectory(f"the LQR tracker needs at least 0.2 s of trajectory, 3 poses; got {poses.shape[1]}")
-    columns = fitting_columns(poses.shape[1] - 1)
+    columns = fitting_columns(poses.shape[1] - 1, penalty)
     return Reference(start_us, poses, *fit_profiles(np.ascontiguousarray(poses, np.float64), columns))
 
 
@@ -250,9 +268,10 @@ def drive_alike(states: Floats, time_us: Ints, planned: Floats, until_us: Ints, 
 def simulate_proposals(state: Floats, poses: Floats) -> Floats:
     """Drive B planned pose sequences (B, M + 1, 3), 0.1 s apart from now on, at once: ego states (B, M + 1, 11).
 
-    Every proposal starts from the same ego state (11,) and is tracked by the LQR tracker through the bicycle.
+    Every proposal starts from the same ego state (11,) and is tracked by the LQR tracker through the bicycle, its
+    velocities fitted as the published code of PDM-Closed fits them (see `penalised`).
     """
-    reference = fit_reference(poses)
+    reference = fit_reference(poses, penalty="acceleration")
     return np.asarray(roll_out(state, reference.poses, reference.velocity, reference.curvature, reference.times()))
 
 

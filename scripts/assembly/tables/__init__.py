@@ -1,7 +1,7 @@
-"""Methods by name, a file for each kind. One line here, and the command line knows a method.
+"""Tables of methods by name, one file per kind. A method is added to the command line by one line here.
 
-The line maps the name to a class (or a function that makes one). What it lets one choose are the fields of its
-configuration, a frozen dataclass beside the class that its constructor's parameter `config` is annotated with; a class
-without one has its constructor's keyword arguments instead. What else the constructor asks for it is given by name:
-`embodia.scripts.assembly.kinds` says what there is for each kind.
+A line maps the name to a class (or a function that returns an object of it). The options of the method are the fields
+of its configuration: the frozen dataclass that annotates the parameter `config` of its constructor. Without that
+parameter, they are the constructor's keyword arguments. The other arguments of the constructor are passed by name;
+`embodia.scripts.assembly.kinds` lists them for each kind.
 """

@@ -1,4 +1,4 @@
-"""Encoders of pictures: `--encoder.image NAME`, and `--encoder NAME` of `embodia pretrain`."""
+"""Image encoders: `--encoder.image NAME`, and `--encoder NAME` of `embodia pretrain`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,4 +31,4 @@ PRETRAINED: dict[str, Callable[..., ImageEncoder]] = {
     "slot_attention": partial(SlotAutoEncoder, num_slots=6),
     "slow_features": slow_net,
 }
-"""The same with the sizes that pretraining begins with."""
+"""The image encoders with their default sizes in pretraining."""

@@ -1,4 +1,4 @@
-"""Learners on data: `embodia pretrain NAME`."""
+"""Self-supervised learners: `embodia pretrain NAME`."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""World models to plan in: `--agent.model NAME`."""
+"""World models: `--agent.model NAME`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a planner maximises: `--agent.objective NAME`."""
+"""Planning objectives: `--agent.objective NAME`."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Planners that search a model: `--agent.planner NAME`."""
+"""Planners in a world model: `--agent.planner NAME`."""
 
 from collections.abc import Callable
 

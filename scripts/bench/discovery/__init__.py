@@ -1,1 +1,1 @@
-"""Object discovery, method by set by score."""
+"""Object discovery: methods on sets of images, scored against instance masks."""

@@ -1,4 +1,4 @@
-"""Cuts of graphs of patches, TokenCut and MaskCut over several encoders, and of pixels; beside a box in the middle."""
+"""TokenCut and MaskCut on the patches of several encoders, and normalised cuts of pixels; beside a central box."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,9 +53,9 @@ def cuts(
     objects: int = 3,
     others: Scenes | None = None,
 ) -> list[Record]:
-    """TokenCut and MaskCut over several encoders' patches, centred, against the best box in the middle.
+    """TokenCut and MaskCut on several encoders' centred patches, beside the best box in the middle.
 
-    `others` are pictures of the same size whose patches say what is usual at each place.
+    `others` are images of the same size, whose mean patch features at each position can be subtracted.
     """
     truths = [true_boxes(label) for label in test.labels]
     side = best_side(train)
@@ -71,7 +71,7 @@ def cuts(
         ways: dict[str, dict[str, Any]] = {}
         ways |= {", less the usual": {"centred": True, "usual": usual}} if usual is not None else {}
         ways |= {", not centred": {}} if isinstance(encoder, ViT) else {}
-        ways |= {"": {"centred": True}}  # the last is drawn, and MaskCut's
+        ways |= {"": {"centred": True}}  # the last one is drawn, and used for MaskCut
         for way, options in ways.items():
             single = in_pieces(partial(salient, TokenCut(encoder, **options)), encoder, *test)
             scores, within = located([box_of(mask) for mask in single], truths)
@@ -88,7 +88,7 @@ def cuts(
 
 
 def located(boxes: ArrayLike, truths: list[Array]) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """CorLoc of one box a picture, and its interval over pictures."""
+    """CorLoc of one box per image, and its interval over images."""
     found = wilson(int(corloc(boxes, truths).sum()), len(truths))
     return {"CorLoc": found.value}, {"CorLoc": [found.low, found.high]}
 
@@ -110,7 +110,7 @@ def slug(text: str) -> str:
 
 
 def several_scores(masks: Array, test: Scenes, truths: list[Array]) -> dict[str, float]:
-    """Masks (N, K + 1, H, W), the ground last: AP50 of boxes and AP50m of masks, first found first; FG-ARI, mIoU."""
+    """Scores of masks (N, K + 1, H, W), the background last: AP50 of boxes, AP50m of masks, FG-ARI, mIoU."""
     found = [[mask for mask in some[:-1] > 0 if mask.any()] for some in masks]
     boxes = [np.array([box_of(mask) for mask in some]) for some in found]
     true_masks = [np.stack([label == k for k in range(1, label.max() + 1)]) for label in test.labels]
@@ -119,12 +119,12 @@ def several_scores(masks: Array, test: Scenes, truths: list[Array]) -> dict[str,
     scores = {"AP50": ap50(boxes, truths), "AP50m": average_precision(by_mask, order)}
     together = objects_scores(test, as_labels(masks))
     if test.labels.max() == 1:
-        del together["FG-ARI"]  # which says nothing of one object
+        del together["FG-ARI"]  # it is meaningless for one object
     return scores | together
 
 
 def ap50(found: list[Array], truths: list[Array]) -> float:
-    """Of boxes (M, 4) per picture, the first found first."""
+    """AP50 of boxes (M, 4) per image; those found first have the highest confidence."""
     ious = [box_iou(boxes, truth) for boxes, truth in zip(found, truths)]
     return average_precision(ious, [1 / np.arange(1, len(boxes) + 1) for boxes in found])
 
@@ -138,7 +138,7 @@ def middle_box(height: int, width: int, side: float) -> Array:
 
 
 def best_side(train: Scenes) -> float:
-    """Side of the box in the middle, in sides of the picture, with the highest CorLoc on training pictures."""
+    """Side of the central box, relative to the image, with the highest CorLoc on training images."""
     truths = [true_boxes(label) for label in train.labels]
     height, width = train.labels.shape[1:]
     sides = np.arange(0.2, 1.01, 0.05)
@@ -147,7 +147,7 @@ def best_side(train: Scenes) -> float:
 
 
 def cuts_sprites(out: Path) -> list[Record]:
-    """One sprite on a ground: features of an oracle with more and more noise, then features that can be made."""
+    """One sprite on a background: features from the true masks with increasing noise, then features of encoders."""
     test, train = (sprites(300, seed, (1, 1), (0.1, 0.4)) for seed in (TEST, 0))
     dataset = "one sprite 64x64"
     truths = [true_boxes(label) for label in test.labels]
@@ -175,7 +175,7 @@ def cuts_many_sprites(out: Path) -> list[Record]:
 
 
 def oracle(label: Array, noise: float, rng: np.random.Generator, dim: int = 64) -> Array:
-    """(256, dim): every 4x4 patch the prototype of what fills most of it, one of a basis, and noise of this length."""
+    """Features (256, dim) of 4x4 patches: one of two orthonormal vectors, for object or background, plus noise."""
     rows = label.reshape(16, 4, 16, 4).transpose(0, 2, 1, 3).reshape(256, 16)
     most = (rows > 0).mean(1) > 0.5
     basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
@@ -183,13 +183,13 @@ def oracle(label: Array, noise: float, rng: np.random.Generator, dim: int = 64) 
 
 
 def small_vit(scenes: Scenes, patch: int = 8, seed: int = 0) -> ViT:
-    """The same weights every time: as a control it must not depend on what was trained before."""
+    """A ViT with the same weights at every call: as a control it must not depend on earlier trainings."""
     torch.manual_seed(seed)
     return ViT(scenes.space(), patch, dim=96, depth=3, num_heads=3)
 
 
 def home_scenes(out: Path) -> tuple[Scenes, Scenes, Scenes]:
-    """Frames of test homes, of training homes to learn from, and of training homes that say what is usual."""
+    """Frames of test homes, of training homes for learning, and of training homes for mean patch features."""
     return (
         kept(out / "homes-test.npz", lambda: home_frames(300, "test", 128)),
         kept(out / "homes-train.npz", lambda: home_frames(3000, "train", 64, worlds=32)),
@@ -198,7 +198,7 @@ def home_scenes(out: Path) -> tuple[Scenes, Scenes, Scenes]:
 
 
 def cuts_homes(out: Path) -> list[Record]:
-    """The controls: what the patches of a transformer that learnt nothing are worth, and colours."""
+    """The controls: patches of an untrained transformer, and colours."""
     test, train, others = home_scenes(out)
     encoders: dict[str, PatchEncoder] = {
         "random ViT": small_vit(test),
@@ -208,7 +208,7 @@ def cuts_homes(out: Path) -> list[Record]:
 
 
 def cuts_homes_dino(out: Path, seed: int) -> list[Record]:
-    """By a DINO that taught itself on frames of training homes."""
+    """Cuts of the patches of a DINO trained on frames of training homes."""
     test, train, others = home_scenes(out)
     folder = out / f"dino-homes-{seed}"
     learned, budget = home_dino(folder, train, 1_200, seed)
@@ -217,12 +217,10 @@ def cuts_homes_dino(out: Path, seed: int) -> list[Record]:
 
 
 def home_dino(out: Path, train: Scenes, steps: int, seed: int) -> tuple[ViT, str]:
-    """A small ViT under DINO on 64x64 frames of training homes; the teacher's network.
+    """Train a small ViT by DINO on 64x64 frames of training homes; returns the teacher's network and the budget.
 
-    The prototypes stay as they were drawn: so they were when the README's number was measured.
-
-    Its views differ little: at crops of 0.4 and the usual changes of colour the student is still no better than a guess
-    after 300 updates.
+    The prototypes stay at their initial values, as they were when README's number was measured. The augmentations are
+    weak: with crops of 0.4 and the usual colour changes, the student is no better than chance after 300 updates.
     """
     views = Views(Augmentation(scale=(0.75, 1.0), colour=0.1, brightness=0.1, grey=0.1, blur=0.0))
     settings = DINOConfig(
@@ -236,7 +234,7 @@ def home_dino(out: Path, train: Scenes, steps: int, seed: int) -> tuple[ViT, str
 
 
 def enlarged(encoder: ViT, scenes: Scenes) -> ViT:
-    """The same network for larger pictures: its learned positions are interpolated."""
+    """Return the same network for larger images: its position embeddings are interpolated."""
     larger = small_vit(scenes)
     state = encoder.state_dict()
     state["pos_embed"] = F.interpolate(state["pos_embed"], larger.grid, mode="bicubic", align_corners=False)
@@ -255,7 +253,7 @@ def cuts_roads(out: Path) -> list[Record]:
 
 
 def normalised_cut(out: Path) -> list[Record]:
-    """Segments of pictures of one sprite by colour and nearness alone, against colour alone."""
+    """Segments of images of one sprite by colour and distance, beside colour alone."""
     test = sprites(60, TEST, (1, 1), (0.1, 0.4))
     model = NormalizedCut(test.space(), segments=2, sigma_value=0.2)
     cut = in_pieces(lambda images, _: model.segment(images).argmax(1), model, test.images, test.labels)

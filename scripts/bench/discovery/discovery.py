@@ -1,21 +1,19 @@
-"""Object discovery without labels: method by set by score, the paper's number, ours and the best control.
+"""Object discovery without labels: scores of each method on each set of images, beside controls and the paper's number.
 
-Every part is a file in `out` once it is done; a training that was stopped goes on where it stood.
+Every part of the bench is a file in `runs/discovery` as soon as it is done. A training that was stopped is resumed.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import process_time
-from typing import Any
 
-import numpy as np
 import torch
 
 from embodia.perception.pictures.outlined_shapes import THREE_SHAPES
-from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.bench.discovery.cuts import (
     cuts_homes,
     cuts_homes_dino,
@@ -27,6 +25,9 @@ from embodia.scripts.bench.discovery.cuts import (
 from embodia.scripts.bench.discovery.phases import complex_autoencoder
 from embodia.scripts.bench.discovery.records import DEVICE, Record
 from embodia.scripts.bench.discovery.slots import TETROMINOES, paper_slots, slots_controls, small_slots
+from embodia.scripts.bench.harness.options import Discovery
+from embodia.scripts.bench.harness.results import Row, row
+from embodia.scripts.mistake import Mistake, nearest
 
 PAPER = {
     ("2Shapes", "complex autoencoder", "ARI-BG"): 0.9994,
@@ -35,35 +36,38 @@ PAPER = {
     ("3Shapes", "complex autoencoder", "ARI+BG"): 0.8137,
     (TETROMINOES, "slot attention", "FG-ARI"): 0.995,
 }
-"""On the same kind of set: the complex autoencoder as an independent re-implementation reports it, slot attention after
-500k steps. TokenCut and MaskCut have none on these sets, and the small Tetrominoes are ours."""
+"""Published scores by set, method and score: of the complex autoencoder by an independent re-implementation, of slot
+attention after 500,000 steps. There are none for TokenCut and MaskCut on these sets, nor for the small Tetrominoes."""
 
 
-def measure(seeds: int = 3, only: Sequence[str] = (), out: Path = Path("runs/discovery")) -> dict[str, Any]:
-    """Run what is not done yet of the parts whose names begin with one of `only` (all without), then the table.
+SMOKE: dict[str, Callable[[Path], list[Record]]] = {
+    "normalised-cut": normalised_cut,
+    "slots-controls": slots_controls,
+    "slots-0": partial(small_slots, seed=0, name="slots-0", steps=2),
+    "cae-2shapes-0": partial(complex_autoencoder, seed=0, steps=2, name="cae-2shapes-0"),
+}
+"""The parts that a few steps make cheap."""
 
-    Raises:
-        ValueError: for a beginning that no part has.
-    """
-    chosen = parts(seeds)
-    for name in only:
-        if not any(part.startswith(name) for part in chosen):
-            raise ValueError(f"no part of this bench begins with {name!r}; the parts are {', '.join(chosen)}")
+
+def measure(options: Discovery) -> list[Row]:
+    """Run the parts that are not done yet. Raises Mistake for a word in `options.only` with which no part begins."""
+    out, known = options.folder(), SMOKE if options.smoke else parts(options.seeds)
+    for word in options.only:
+        if not any(part.startswith(word) for part in known):
+            raise Mistake(f"no part of this bench begins with {word!r}. {nearest(word, known)}")
+    chosen = {name: part for name, part in known.items() if not options.only or name.startswith(options.only)}
     for name, part in chosen.items():
-        path = out / f"{name}.json"
-        if path.exists() or (only and not name.startswith(tuple(only))):
-            continue
-        print(f"{name} ...", file=sys.stderr)
-        out.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(0)
-        started = process_time()
-        records = part(out)
-        path.write_text(json.dumps({"records": records, "cpu_s": round(process_time() - started, 1)}, indent=1))
-    return table(out, chosen)
+        if not (path := out / f"{name}.json").exists():
+            print(name, file=sys.stderr)
+            torch.manual_seed(0)
+            started = process_time()
+            records = part(out)
+            path.write_text(json.dumps({"records": records, "cpu_s": round(process_time() - started, 1)}, indent=1))
+    return rows(json.loads((out / f"{name}.json").read_text()) for name in chosen)
 
 
 def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
-    """What there is to measure, cheap things first, then each training once for every seed."""
+    """The parts of the bench: cheap ones first, then each training once per seed."""
     found: dict[str, Callable[[Path], list[Record]]] = {
         "cuts-sprites": cuts_sprites,
         "cuts-many-sprites": cuts_many_sprites,
@@ -87,40 +91,31 @@ def parts(seeds: int) -> dict[str, Callable[[Path], list[Record]]]:
     return found
 
 
-def table(out: Path, names: Iterable[str]) -> dict[str, Any]:
-    """What is done so far, on the console and as one object."""
-    records: list[Record] = []
-    for name in names:
-        if (path := out / f"{name}.json").exists():
-            records += json.loads(path.read_text())["records"]
-    rows = [row for dataset in dict.fromkeys(r["set"] for r in records) for row in rows_of(records, dataset)]
-    print(f"{'set':<28}{'method':<40}{'score':<20}{'ours':>7} {'95 %':<14}{'best control':<44}paper")
-    for row in rows:
-        control = "(control)" if row["control"] else f"{row['best_control']:.3f} {row['best_control_name']}"
-        within = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else ""
-        ours = f"{row['ours']:7.3f} {within:<14}"
-        print(f"{row['set']:<28}{row['method']:<40}{row['score']:<20}{ours}{control:<44}{row['paper'] or ''}")
-    return {"rows": rows, "hardware": hardware()}
+def rows(done: Iterable[dict]) -> list[Row]:
+    """One row per set, method and score, with the controls of the same set."""
+    runs: dict[tuple[str, str], list[Record]] = {}
+    for part in done:
+        for each in part["records"]:
+            runs.setdefault((each["set"], each["method"]), []).append(each | {"cpu_s": part["cpu_s"]})
+    found = []
+    for (dataset, method), own in runs.items():
+        others = [(name, each) for (where, name), each in runs.items() if where == dataset and each[0]["control"]]
+        only_controls = len(others) == sum(where == dataset for where, _ in runs)
+        if own[0]["control"] and not only_controls:
+            continue
+        for score in own[0]["scores"]:
+            controls = [score_row(name, each, score) for name, each in others if score in each[0]["scores"]]
+            paper = PAPER.get((dataset, method, score))
+            made = score_row(f"{dataset}: {method}", own, score)
+            found.append(replace(made, paper=paper, controls=() if only_controls else tuple(controls)))
+    return found
 
 
-def rows_of(records: list[Record], dataset: str) -> list[dict[str, Any]]:
-    """A row per method and score of one set: mean over seeds, each seed's value, and the best control's."""
-    mine = [record for record in records if record["set"] == dataset]
-    rows: list[dict[str, Any]] = []
-    for method in dict.fromkeys(record["method"] for record in mine):
-        runs = [record for record in mine if record["method"] == method]
-        for score in runs[0]["scores"]:
-            values = [run["scores"][score] for run in runs]
-            controls = [
-                (r["scores"][score], r["method"])
-                for r in mine
-                if r["control"] and score in r["scores"] and r["method"] != method
-            ]
-            best = max(controls, default=(float("nan"), "none"))
-            rows.append(
-                {"set": dataset, "method": method, "score": score, "control": runs[0]["control"]}
-                | {"ours": float(np.mean(values)), "seeds": values, "budget": runs[0]["budget"]}
-                | {"interval": runs[0].get("intervals", {}).get(score) if len(runs) == 1 else None}
-                | {"best_control": best[0], "best_control_name": best[1], "paper": PAPER.get((dataset, method, score))}
-            )
-    return rows
+def score_row(name: str, runs: Sequence[Record], score: str) -> Row:
+    """The mean over runs with its interval; of a single run the interval over images, if it has one."""
+    values, minutes = [run["scores"][score] for run in runs], sum(run["cpu_s"] for run in runs) / 60
+    made = row(name, [[value] for value in values], score, cpu_minutes=minutes)
+    if len(runs) == 1:
+        low, high = runs[0].get("intervals", {}).get(score, values * 2)
+        made = replace(made, low=low, high=high)
+    return made

@@ -1,4 +1,4 @@
-"""The complex autoencoder on outlined shapes: pixels of one object come to share a phase."""
+"""The complex autoencoder on outlined shapes: the pixels of one object share a phase."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,9 +32,9 @@ TRAINING = replace(ADAM, batch_size=64, precision="bfloat16", compile=COMPILES, 
 def complex_autoencoder(
     out: Path, seed: int, steps: int, name: str, chi: float = 0.5, shapes: Sequence[Shape] = TWO_SHAPES
 ) -> list[Record]:
-    """The paper's recipe, batches of 64 and Adam at 1e-3 after 500 steps of warm-up, but the rate falls at last.
+    """The paper's recipe (batches of 64, Adam at 1e-3 after 500 steps of warm-up), with a learning rate that decays.
 
-    At a constant rate the loss still leaps in the last thousand steps, and ARI-BG with it by 0.02. chi 1 is a plain
+    At a constant rate the loss still jumps in the last thousand steps, and ARI-BG by 0.02. `chi=1` is a plain
     autoencoder.
     """
     train, test = (outlined_shapes(n, s, shapes) for n, s in ((PICTURES, seed), (1000, TEST + seed)))
@@ -45,7 +45,7 @@ def complex_autoencoder(
     config = replace(TRAINING, steps=steps, seed=seed)
     budget = trained(model, train, config, out / name, lambda: phase_scores(model, few)[0])
     scores, found = phase_scores(model, test)
-    if chi == 1:  # its phases mean nothing, so its features are clustered
+    if chi == 1:  # its phases have no meaning, so its features are clustered
         scores, found = feature_scores(model, test)
     mask_picture.write(out / f"{name}.png", test, found, f"{name}: {budget}, ARI-BG {scores['ARI-BG']:.3f}")
     method = {0.5: "complex autoencoder", 0.0: "without chi", 1.0: "plain autoencoder + k-means"}[chi]
@@ -53,7 +53,7 @@ def complex_autoencoder(
 
 
 def phase_scores(model: ComplexAutoEncoder, test: Scenes) -> tuple[dict[str, float], Array]:
-    """k-means on phases, pixels in two objects left out as the paper does."""
+    """Scores of k-means on phases. Pixels in two objects are skipped, as in the paper."""
     found = in_pieces(
         lambda images, labels: model.segment(images, labels != OVERLAP).argmax(1), model, test.images, test.labels
     )
@@ -61,7 +61,7 @@ def phase_scores(model: ComplexAutoEncoder, test: Scenes) -> tuple[dict[str, flo
 
 
 def feature_scores(model: ComplexAutoEncoder, test: Scenes) -> tuple[dict[str, float], Array]:
-    """k-means on the last hidden layer's magnitudes."""
+    """Scores of k-means on the magnitudes of the last hidden layer."""
 
     def clusters(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         features = F.interpolate(model.features(images), images.shape[2:], mode="bilinear").flatten(2)

@@ -1,4 +1,4 @@
-"""What the parts of the discovery bench share: records, batches that can be drawn again, training, scores of masks."""
+"""Code shared by the parts of the discovery bench: records, repeatable batches, training, scores of masks."""
 
 import shutil
 from collections.abc import Callable
@@ -19,8 +19,8 @@ Array = NDArray[Any]
 Record = dict[str, Any]
 """One method on one set: set, method, control (bool), scores {name: value}, budget, intervals {name: [low, high]}."""
 TEST = 1_000_000
-"""Seeds of test pictures are this far from those of training pictures."""
-PICTURES = 20_000
+"""Offset of the seeds of test images from those of training images."""
+PICTURES = 20_000  # training images
 COMPILES = shutil.which("g++") is not None
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -38,11 +38,11 @@ def record(
 
 
 class NumberedBatches:
-    """Update u draws its pictures, and torch whatever the learner draws of them, from generators seeded with (seed, u).
+    """Batches in which update u samples its images, and torch's generator is seeded, by (seed, u).
 
     Args:
-        scenes: the pictures.
-        seed: of all of them.
+        scenes: the images.
+        seed: seed of all batches.
     """
 
     def __init__(self, scenes: Scenes, seed: int):
@@ -64,13 +64,13 @@ class NumberedBatches:
 ADAM = FitConfig(
     optimizer="adam", schedule="trapezoid", warmup=500, weight_decay=0.0, clip=None, fused=False, log_every=500
 )
-"""What all trainings of this bench begin from; one kernel for all weights would round otherwise."""
+"""Defaults of all trainings of this bench. A fused optimizer would round differently."""
 
 
 def trained(
     learner: SelfSupervised, scenes: Scenes, config: FitConfig, folder: Path, evaluate: Evaluate | None = None
 ) -> str:
-    """Train from where the folder stands; gives the budget in words. Raises KeyboardInterrupt where it was stopped."""
+    """Train, resuming from `folder`, and return the budget in words. Raises KeyboardInterrupt if it was stopped."""
     data = NumberedBatches(scenes, config.seed)
     with Logger(folder, tensorboard=False) as logger:
         now = fit(learner, data, config, folder, logger=logger, evaluate=evaluate, resume=True)
@@ -80,7 +80,7 @@ def trained(
 
 
 def in_pieces(work: Callable[..., torch.Tensor], model: Any, images: Array, labels: Array, size: int = 100) -> Array:
-    """work(pictures as the model takes them, labels) over pieces of the set, joined."""
+    """Apply work(images as the model takes them, labels) to batches of the set, and concatenate the results."""
     pieces = []
     with torch.no_grad():
         for start in range(0, len(images), size):

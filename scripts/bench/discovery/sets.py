@@ -1,4 +1,4 @@
-"""Pictures with instance masks from the simulators, kept on disk once made: home frames and roads from above."""
+"""Images with instance masks from the simulators, stored on disk: home frames, and roads from above."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,23 +18,23 @@ from embodia.envs.driving.vehicle.bicycle import ego_boxes
 from embodia.perception.pictures.scenes import OVERLAP, Scenes
 
 STRUCTURE = {"wall", "floor", "ceiling", "baseboard", "door frame"}
-"""What is no object of a home but the home itself; doors and windows are things, as in ADE20K."""
+"""Categories that are not objects. Doors and windows are objects, as in ADE20K."""
 LEAST = {"homes": 0.01, "roads": 0.01}
-"""Share of the picture below which an object is too small to count, for or against."""
+"""Smallest share of the image that an object fills. Smaller ones are ignored by the scores."""
 LARGEST = (0.05, 0.4)
-"""Share of a home frame that its largest object fills: a bare wall has nothing to discover, nor has a cupboard door."""
+"""Range of the share of a home frame that its largest object fills: a bare wall or a close cupboard has no objects."""
 STRIDE = 12
-"""Steps of the expert's walk between two frames of a home."""
+"""Steps of the expert between two frames of a home."""
 VIEW = View(192, 192, metres=32.0)
 WINDOW = 96
-"""Side of a road picture [pixels], 16 m: a car is about 29 x 12 pixels, seven patches of four by three."""
+"""Side of a road image [pixels], 16 m: a car has about 29 x 12 pixels, or 7 x 3 patches of 4 x 4."""
 ROAD = 0.9
-"""Least share of asphalt and what stands on it; where grass or a pavement shows, a cut by appearance takes that."""
+"""Minimum share of road and vehicles: otherwise a cut by appearance finds the grass or the pavement."""
 BESIDE = np.array([GROUND, WALKWAY])
 
 
 def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
-    """The set in `path` (.npz), or made now and put there."""
+    """Read the set from `path` (.npz); make and store it if the file does not exist."""
     if path.exists():
         with np.load(path) as found:
             return Scenes(found["images"], found["labels"])
@@ -47,7 +47,7 @@ def kept(path: Path, make: Callable[[], Scenes]) -> Scenes:
 
 
 def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) -> NDArray[np.int64]:
-    """Labels 1.. for those of `objects` that fill this share of ids (H, W) or more, OVERLAP for smaller ones."""
+    """Labels (H, W) from 1 on for those of `objects` that fill at least this share; OVERLAP for smaller ones."""
     labels, number = np.zeros(ids.shape, np.int64), 0
     for name in np.intersect1d(ids, objects):
         here = ids == name
@@ -58,7 +58,7 @@ def instances(ids: NDArray[np.int64], objects: NDArray[np.int64], least: float) 
 
 
 def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
-    """n frames (size, size, 3) that experts see on their ways through homes, the largest object within LARGEST."""
+    """Return n frames (size, size, 3) of experts' walks through homes, with the largest object within LARGEST."""
     env: Any = gymnasium.make_vec(
         "embodia/PointNav-v0", num_envs=worlds, sensors=("rgb", "semantic"), width=size, height=size, split=split
     ).unwrapped
@@ -83,9 +83,9 @@ def home_frames(n: int, split: Split, size: int, worlds: int = 8) -> Scenes:
 
 
 def road_pictures(n: int, split: Split, per_scenario: int = 8, tries: int = 12) -> Scenes:
-    """n pictures (WINDOW, WINDOW, 3) of road from above, each cut at random out of a larger one.
+    """Return n images (WINDOW, WINDOW, 3) of roads from above, cropped at random from larger ones.
 
-    Every road user, the ego too, is an object; one is wholly inside.
+    Every road user, including the ego vehicle, is an object. At least one lies completely inside.
     """
     rng = np.random.default_rng(0)
     images: list[NDArray[np.uint8]] = []
@@ -112,19 +112,19 @@ def road_pictures(n: int, split: Split, per_scenario: int = 8, tries: int = 12) 
 
 
 def road_share(picture: NDArray[np.uint8]) -> float:
-    """Of (H, W, 3): what has not one of the colours beside the road."""
+    """Share of the image (H, W, 3) without the colours beside the road."""
     unlike = np.abs(picture[..., None, :].astype(int) - BESIDE).max(-1).min(-1)
     return float((unlike > 12).mean())
 
 
 def any_whole(label: NDArray[np.int64]) -> bool:
-    """Whether an object of (H, W) touches no border."""
+    """Whether any object of a label map (H, W) touches no border."""
     cut_off = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
     return len(np.setdiff1d(label[label > 0], cut_off)) > 0
 
 
 def drawn(boxes: NDArray[np.float64], transform: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids 1.. (H, W) of boxes (n, 5) as the painter fills them, later ones on top, and the ids."""
+    """Return a map (H, W) with ids from 1 on of boxes (n, 5), later ones on top, and the ids."""
     canvas = np.zeros((VIEW.height, VIEW.width), np.int32)
     corners = box_corners(boxes) @ transform[:, :2].T + transform[:, 2]
     for number, polygon in enumerate(corners, start=1):

@@ -1,4 +1,4 @@
-"""Slot attention on Tetrominoes: slots compete for pieces, beside what colours alone can do."""
+"""Slot attention on Tetrominoes, beside clustering of colours."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,19 +41,19 @@ PAPER = replace(
 TETROMINOES, SMALL = "Tetrominoes 35x35, 3 pieces", "Tetrominoes 16x16, 2 pieces"
 
 
-def small_slots(out: Path, seed: int, name: str) -> list[Record]:
-    """16x16 pictures of two pieces, a quarter of the weights and a rate of 1e-3: what a CPU can do in nine minutes.
+def small_slots(out: Path, seed: int, name: str, steps: int = BRIEF.steps) -> list[Record]:
+    """Images of 16x16 with two pieces, a quarter of the weights and a learning rate of 1e-3: nine minutes on a CPU.
 
-    Two slots, one a piece: the ground is black, which costs nothing to draw.
+    Two slots, one per piece: the background is black, which needs no slot.
     """
     train, test = small_tetrominoes(seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), num_slots=2, dim=32, width=16, hidden=64)
-    return slots(out, SMALL, name, model, replace(BRIEF, seed=seed), train, test)
+    return slots(out, SMALL, name, model, replace(BRIEF, steps=steps, seed=seed), train, test)
 
 
 def paper_slots(out: Path, seed: int, name: str) -> list[Record]:
-    """The paper's network on 35x35 pictures of three pieces, for fewer steps; for a GPU."""
+    """The paper's network on images of 35x35 with three pieces, for fewer steps. Needs a GPU."""
     train, test = tetrominoes(50_000, seed), tetrominoes(320, TEST + seed)
     torch.manual_seed(seed)
     model = SlotAutoEncoder(train.space(), num_slots=4)
@@ -77,7 +77,7 @@ def slots(
 
     budget = trained(model, train, config, out / name, lambda: score()[0])
     scores, found = score()
-    pieces = np.where(test.labels > 0, found + 1, 0)  # FG-ARI leaves the ground out
+    pieces = np.where(test.labels > 0, found + 1, 0)  # FG-ARI skips the background
     mask_picture.write(out / f"{name}.png", test, pieces, f"{name}: {budget}, FG-ARI {scores['FG-ARI']:.3f}")
     return [record(dataset, "slot attention", scores, budget)]
 
@@ -87,14 +87,14 @@ def small_tetrominoes(seed: int) -> tuple[Scenes, Scenes]:
 
 
 def pieces_scores(test: Scenes, found: Array) -> dict[str, float]:
-    """Also of the pictures whose pieces all have one colour, where colour says nothing."""
+    """Scores of all images, and FG-ARI of those whose pieces have the same colour, where colours do not help."""
     alike = [len(np.unique(image[label > 0], axis=0)) == 1 for image, label in zip(test.images, test.labels)]
     one_colour = ari(test.labels[alike], found[alike], background=False)
     return objects_scores(test, found) | {"FG-ARI, one colour": float(one_colour.mean())}
 
 
 def slots_controls(out: Path) -> list[Record]:
-    """What needs no learning: colours alone, and the same masks for every picture."""
+    """Controls without learning: clusters of colours, and the same masks for every image."""
     _, test = small_tetrominoes(0)
     colours = k_means(torch.from_numpy(test.images).flatten(1, 2).float(), 3).view(test.labels.shape).numpy()
     fixed = np.broadcast_to(np.arange(16) // 8, test.labels.shape)

@@ -1,1 +1,1 @@
-"""What measurements share: jobs done once, stopwatches."""
+"""Code shared by all benches: flags, jobs that run once, stopwatches, result files, tables."""

@@ -1,4 +1,4 @@
-"""Jobs of a measurement that are done once: each a line of a file as soon as it is done, and not run again."""
+"""Jobs that run once: each leaves a line in a file as soon as it is done, and the next call reads that line."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ Line = dict[str, Any]
 
 
 def lines_of(path: Path) -> Iterator[Line]:
-    """What earlier processes left; a line cut short by a kill is run again."""
+    """The lines of finished jobs. A line that a killed process left unfinished is skipped."""
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
             yield json.loads(text)
@@ -21,7 +21,15 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 
 def once(path: Path, work: Iterable[tuple[str, Callable[[], Line]]]) -> list[Line]:
-    """A line per named job, in their order, with `name` and `cpu_minutes`: those of `path`, and what it lacked."""
+    """Run the jobs that have no line in `path` yet.
+
+    Args:
+        path: a JSONL file with one line per finished job.
+        work: name and function of each job.
+
+    Returns:
+        The line of every job, in their order, with its `name` and `cpu_minutes`.
+    """
     jobs = list(work)
     known = {line["name"]: line for line in lines_of(path)}
     for done, (name, job) in enumerate(jobs, start=1):
@@ -32,3 +40,18 @@ def once(path: Path, work: Iterable[tuple[str, Callable[[], Line]]]) -> list[Lin
             with path.open("a") as file:
                 file.write(json.dumps(known[name]) + "\n")
     return [known[name] for name, _ in jobs]
+
+
+def by_seed(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines named `NAME, seed S`, grouped by NAME in their order."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        name, separator, _ = line["name"].rpartition(", seed ")
+        if separator:
+            found.setdefault(name, []).append(line)
+    return found
+
+
+def minutes(lines: Iterable[Line]) -> float:
+    """CPU minutes of all these jobs together."""
+    return round(sum(line["cpu_minutes"] for line in lines), 2)

@@ -1,1 +1,1 @@
-"""What presets learn, on several seeds."""
+"""Scores of presets on several seeds."""

@@ -1,6 +1,6 @@
-"""What presets reach on levels they never saw, on several seeds: `embodia train PRESET --seed S`, again and again.
+"""Scores of presets on held-out levels, on several seeds: `embodia train PRESET --seed S` for each of them.
 
-Runs lie in `runs/presets/PRESET-seedS`; what is finished is not run twice, what was interrupted goes on.
+Runs lie in `runs/presets/PRESET-seedS`. Finished runs are only read; interrupted runs are resumed.
 """
 
 import json
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from embodia.scripts.assembly import runs
+from embodia.scripts.bench.harness.options import Presets
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.commands.train import main as train
-from embodia.scripts.report.chart import span
 
-OUT = Path("runs/presets")
 HEADLINE = (
     "ppo-empty",
     "dagger-doorkey",
@@ -30,18 +29,15 @@ HEADLINE = (
 TINY = ("--steps", "600", "--evaluation.episodes", "4", "--evaluation.during", "4", "--evaluation.films", "0")
 
 
-def measure(seeds: int, smoke: bool = False, only: Sequence[str] = (), out: Path = OUT) -> dict[str, Any]:
-    """Train and judge what is missing; the reports of all."""
-    flags = TINY if smoke else ()
-    out = out / "smoke" if smoke else out
-    reports = {preset: [judged(preset, seed, out, flags) for seed in range(seeds)] for preset in only or HEADLINE}
-    for each in rows({"reports": reports}):
-        print(f"{each.name:<24} {spelled(each)}   " + "   ".join(f"{c.name} {spelled(c)}" for c in each.controls))
-    return {"reports": reports}
+def measure(options: Presets) -> list[Row]:
+    """Train and evaluate what is missing; one row per preset."""
+    out, flags = options.folder(), TINY if options.smoke else ()
+    presets = options.only or HEADLINE
+    return [preset_row(name, [judged(name, seed, out, flags) for seed in range(options.seeds)]) for name in presets]
 
 
 def judged(preset: str, seed: int, out: Path, flags: Sequence[str]) -> dict[str, Any]:
-    """The report of one run, trained first where it is not finished."""
+    """The report of one run, which is trained first if it is not finished."""
     folder = out / f"{preset}-seed{seed}"
     if not (folder / "report.json").exists():
         print(f"{preset}, seed {seed}", file=sys.stderr)
@@ -55,12 +51,8 @@ def judged(preset: str, seed: int, out: Path, flags: Sequence[str]) -> dict[str,
     return found
 
 
-def rows(measured: dict[str, Any]) -> list[Row]:
-    """A row a preset: its headline score beside random's and the expert's on the same levels."""
-    return [preset_row(preset, reports) for preset, reports in measured["reports"].items()]
-
-
 def preset_row(preset: str, reports: Sequence[dict[str, Any]]) -> Row:
+    """The headline score of a preset, beside those of random and of the expert on the same levels."""
     score = reports[0]["headline"]
     others = [name for name, scores in reports[0]["scores"].items() if name != "agent" and score in scores]
     return row(
@@ -69,9 +61,7 @@ def preset_row(preset: str, reports: Sequence[dict[str, Any]]) -> Row:
         unit=score,
         cpu_minutes=round(sum(report["cpu_minutes"] for report in reports), 1),
         # Random and the expert play the same levels beside every seed: once is enough.
-        controls=tuple(row(name, [[each[f"{name} {score}"] for each in reports[0]["episodes"]]]) for name in others),
+        controls=[
+            row(name, [[each[f"{name} {score}"] for each in reports[0]["episodes"]]], unit=score) for name in others
+        ],
     )
-
-
-def spelled(row: Row) -> str:
-    return span(row.value, row.low, row.high)

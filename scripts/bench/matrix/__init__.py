@@ -1,1 +1,1 @@
-"""Encoder x model x planner x agent in the three worlds."""
+"""Combinations of encoder, world model, planner and agent."""

@@ -1,12 +1,13 @@
-"""Encoder x model x planner x agent in the three worlds: chosen combinations, each trained and judged by one procedure.
+"""Combinations of encoder, world model, planner and agent on grids, in homes and on roads.
 
-A row is a `Config` like any other: a world, how pictures are read, and an agent's configuration (whose `model` and
-`planner` are its own choice). The score that heads its world's reports judges it. Encoders that are pretrained learn
-from episodes recorded in the same world. Every row is a line of `matrix.jsonl` as soon as it is done, and is not run
-twice; what was interrupted is resumed.
+A combination is a `Config`: an environment, an encoder, and an agent's configuration with its own `model` and
+`planner`. It is evaluated by the score that heads its environment's reports. Pretrained encoders learn from episodes
+recorded in the same environment. Every combination is a line of `matrix.jsonl` as soon as it is done, and does not run
+twice; an interrupted one is resumed.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,20 +38,18 @@ from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationCon
 from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER, PLANNER
 from embodia.scripts.assembly.parts import configured
-from embodia.scripts.assembly.provenance import config_hash, hardware
+from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.assembly.self_supervision import PositivesConfig
 from embodia.scripts.assembly.stored import write
-from embodia.scripts.bench.harness.once import once
+from embodia.scripts.bench.harness.once import Line, minutes, once
+from embodia.scripts.bench.harness.options import Matrix
+from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.matrix import matrix_plot
 from embodia.scripts.commands import pretrain, train
 from embodia.scripts.commands.collect import Keep
 from embodia.scripts.report.evaluation import Ticker, declared, play, scores
-from embodia.scripts.report.statistics import interval
 
-OUT = Path("runs/bench-matrix")
-Line = dict[str, Any]
-
-# Small pictures: a world model reads and paints each of them several times.
+# Small images: a world model encodes and decodes each of them several times.
 WORLDS = {
     "grid": EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb", tile_size=4), 8),
     "homes": EnvConfig(
@@ -61,7 +60,7 @@ WORLDS = {
     ),
 }
 REFERENCES = ("random", "constant", "expert")
-"""Floors and bar: chance, the best action that never changes, the expert."""
+"""Non-learning baselines: a random agent, the best constant action, the expert."""
 PICTURE = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
 ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
     "end to end": (EncoderConfig(dim=64, image=PICTURE), None),
@@ -70,7 +69,7 @@ ENCODERS: dict[str, tuple[EncoderConfig, PositivesConfig | None]] = {
     "by time, frozen": (EncoderConfig(dim=64, frozen=True), PositivesConfig("temporal", 3)),
     "by time, fine-tuned": (EncoderConfig(dim=64), PositivesConfig("temporal", 3)),
 }
-"""How pictures are read, and what a pretrained one takes for the same picture."""
+"""Encoders by name, with the positive pairs of those that are pretrained."""
 METHOD = configured(LEARNER, "vicreg")
 
 CLONE = BCConfig(learning_starts=500, train_freq=64, gradient_steps=32, batch_size=64)
@@ -78,16 +77,16 @@ ADVISED = DAggerConfig(**vars(CLONE))
 REWARDED = PPOConfig(n_steps=64, batch_size=128)
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
 FEW: Any = {"learning_starts": 500, "train_ratio": 24.0, "batch_size": 8, "sequence_length": 16}
-"""Small batches: at 3,000 steps they allow 470 updates, each for a quarter of the usual price."""
+"""Small batches: 470 updates in 3,000 steps, each at a quarter of the usual cost."""
 DREAMING = DreamerConfig(model=SMALL, learning_rate=1e-3, warmup=20, imagination_last=8, **FEW)
 SEARCH: Any = {"horizon": 8, "samples": 48, "iterations": 3}
 PLANNING = MPCConfig(model=SMALL, n_action_steps=4, planner=configured(PLANNER, "cem", elites=8, **SEARCH), **FEW)
 WEIGHING = replace(PLANNING, planner=configured(PLANNER, "mppi", elites=16, **SEARCH))
-"""MPPI averages continuous actions, which roads alone have."""
+"""MPPI averages continuous actions, which only roads have."""
 
 
 @dataclass(frozen=True)
-class Row:
+class Combination:
     """One combination."""
 
     world: str
@@ -98,102 +97,111 @@ class Row:
     def name(self) -> str:
         return f"{self.world}, {self.encoder}, {'-'.join(self.columns().values())}"
 
+    @property
+    def says(self) -> str:
+        model, planner, agent = self.columns().values()
+        return ", ".join([agent, self.encoder, *(part for part in (model, planner) if part != "none")])
+
     def columns(self) -> dict[str, str]:
-        """Model, planner and agent in words."""
+        """Names of model, planner and agent."""
         parts = {part: said(getattr(self.agent, part, None)) for part in ("model", "planner")}
         return {**parts, "agent": said(self.agent)}
 
 
 def said(part: Any) -> str:
-    """A choice by its name; a configuration by its kind."""
+    """Name of a choice, or of a configuration's class."""
     if is_dataclass(part):
         return type(part).__name__.removesuffix("Config").removesuffix("Settings").lower()
     return "none" if part is None else str(part)
 
 
-ROWS = (
-    *(Row(world, encoder, ADVISED) for world in WORLDS for encoder in ENCODERS),
-    *(Row(world, "end to end", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
-    *(Row(world, "by time, frozen", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
+COMBINATIONS = (
+    *(Combination(world, encoder, ADVISED) for world in WORLDS for encoder in ENCODERS),
+    *(Combination(world, "end to end", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
+    *(Combination(world, "by time, frozen", agent) for world in WORLDS for agent in (CLONE, REWARDED)),
     *(
-        Row(world, encoder, agent)
+        Combination(world, encoder, agent)
         for world in WORLDS
         for encoder in ("end to end", "random, frozen", "by time, frozen")
         for agent in (DREAMING, PLANNING)
     ),
-    Row("roads", "by time, frozen", WEIGHING),
+    Combination("roads", "by time, frozen", WEIGHING),
 )
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each row may use; the same for all of a world."""
+    """Budget of each combination, the same for all in an environment."""
 
     steps: int = 3_000
-    """Of training."""
+    """Training steps."""
     recorded: int = 16
-    """Episodes to pretrain on."""
+    """Episodes to pretrain on, of the expert and of random each."""
     updates: int = 300
-    """Of pretraining."""
+    """Updates of pretraining."""
     batch: int = 128
     """Clips per update of pretraining."""
     episodes: int = 50
-    """Of the judgement, on test levels."""
+    """Test levels of the evaluation."""
 
 
 SMOKE = Budget(steps=48, recorded=2, updates=2, batch=8, episodes=2)
 
 
-def measure(smoke: bool = False, out: Path = OUT) -> Line:
-    """The table; with `smoke` every row in a few steps."""
-    out, budget = (out / "smoke", SMOKE) if smoke else (out, Budget())
-    out.mkdir(parents=True, exist_ok=True)
+def measure(options: Matrix) -> list[Row]:
+    """Train and evaluate every combination on every seed, and plot them."""
+    out, budget = options.folder(), SMOKE if options.smoke else Budget()
+    worlds = dict.fromkeys(each.world for each in COMBINATIONS)
+    bars = [(f"{world}, {who}", partial(reference, world, who, budget)) for world in worlds for who in REFERENCES]
+    baselines = once(out / "baselines.jsonl", bars)
+    runs = []
+    for seed in range(options.seeds):
+        folder = out / f"seed{seed}"
+        folder.mkdir(exist_ok=True)
+        jobs = [(each.name, partial(judged, each, budget, folder, seed)) for each in COMBINATIONS]
+        runs.append(once(folder / "matrix.jsonl", jobs))
+    controls = [seeds_row([line], line["agent"]) for line in baselines]
+    rows = [seeds_row(lines, f"{each.world}: {each.says}") for each, lines in zip(COMBINATIONS, zip(*runs))]
+    figure = out / "matrix.png"
+    matrix_plot.write(figure, [*baselines, *runs[0]], [*controls, *rows])
+    print(f"figure: {figure}", file=sys.stderr)
+    beside = {world: tuple(bar for bar, line in zip(controls, baselines) if line["world"] == world) for world in worlds}
+    placed = [(each.world, replace(found, controls=beside[each.world])) for found, each in zip(rows, COMBINATIONS)]
+    return [found for world in worlds for where, found in placed if where == world]
 
-    def job(row: Row) -> Callable[[], Line]:
-        return lambda: judged(row, budget, out)
 
-    worlds = dict.fromkeys(row.world for row in ROWS)
-    bars = ((f"{world}, {who}", partial(reference, world, who, budget)) for world in worlds for who in REFERENCES)
-    rows = once(out / "matrix.jsonl", [*bars, *((row.name, job(row)) for row in ROWS)])
-    print(
-        f"{budget.steps:,} steps of training each, {budget.episodes} test levels; encoders pretrained for "
-        f"{budget.updates:,} updates on {2 * budget.recorded} episodes of the expert and of random"
-    )
-    show(rows)
-    picture = out / "matrix.png"
-    matrix_plot.write(picture, rows)
-    print(f"picture: {picture}")
-    return {"rows": rows, "picture": str(picture), "budget": vars(budget), "hardware": hardware()}
+def seeds_row(lines: Sequence[Line], name: str) -> Row:
+    """The score of one combination or baseline over all seeds."""
+    return row(name, [line["values"] for line in lines], lines[0]["metric"], cpu_minutes=minutes(lines))
 
 
-def judged(row: Row, budget: Budget, out: Path) -> Line:
-    """Train one combination, and judge it on test levels."""
-    config = configuration(row, budget, out)
-    run = out / "runs" / row.name.replace(", ", "-").replace(" ", "-")
+def judged(one: Combination, budget: Budget, out: Path, seed: int) -> Line:
+    """Train one combination, and evaluate it on test levels."""
+    config = configuration(one, budget, out, seed)
+    run = out / "runs" / one.name.replace(", ", "-").replace(" ", "-")
     again = bool(list_steps(run / "checkpoints"))
     if not again:
         check(config, learns=True)
         run.mkdir(parents=True, exist_ok=True)
         write(config, run / runs.CONFIG, config_hash=config_hash(config))
-    if train.carry_out(config, run, row.name, wanted=False, again=again):
+    if train.carry_out(config, run, one.name, wanted=False, again=again):
         raise KeyboardInterrupt
     env = build.worlds(config.env, "test", 1, evaluation=True)
     agent = build.trained(config, runs.weights(run, "last"), env)
     env.close()
-    found = scored(agent, row.world, budget)
-    return {"world": row.world, "encoder": row.encoder, **row.columns(), **found, "config_hash": config_hash(config)}
+    found = scored(agent, one.world, budget)
+    return {"world": one.world, "encoder": one.encoder, **one.columns(), **found, "config_hash": config_hash(config)}
 
 
 def scored(agent: Agent, world: str, budget: Budget) -> Line:
-    """An agent's score on test levels: the one that heads the world's reports."""
+    """The score that heads the environment's reports, of each test level."""
     name, better = next(iter(declared(WORLDS[world], "test").items()))
-    value = interval(scores(play(agent, WORLDS[world], range(budget.episodes), "test"))[name])
-    found = {"metric": name, "better": better, "score": value.value, "interval": [value.low, value.high]}
-    return {**found, "episodes": budget.episodes}
+    values = scores(play(agent, WORLDS[world], range(budget.episodes), "test"))[name]
+    return {"metric": name, "better": better, "values": [float(value) for value in values]}
 
 
 def reference(world: str, who: str, budget: Budget) -> Line:
-    """A floor or the bar of a world: they learn nothing."""
+    """The score of a non-learning baseline."""
     env = build.worlds(WORLDS[world], "test", 1, evaluation=True)
     agent = best_constant(world, env) if who == "constant" else build.reference(who, env)
     env.close()
@@ -202,7 +210,7 @@ def reference(world: str, who: str, budget: Budget) -> Line:
 
 
 def best_constant(world: str, env: Any, episodes: int = 10) -> Constant:
-    """The class that scores best on training levels; of continuous actions the middle of their range."""
+    """The discrete action that scores best on training levels, or the middle of the range of continuous actions."""
     space = env.single_action_space
     if isinstance(space, spaces.Box):
         return Constant(env.single_observation_space, space, (space.low + space.high) / 2)
@@ -212,18 +220,18 @@ def best_constant(world: str, env: Any, episodes: int = 10) -> Constant:
     return tried[int(np.argmax([SIGN[better] * np.mean(each) for each in found]))]
 
 
-def configuration(row: Row, budget: Budget, out: Path) -> Config:
-    """The run's configuration; its encoder pretrained in the same world where it asks for that."""
-    encoder, positives = ENCODERS[row.encoder]
+def configuration(one: Combination, budget: Budget, out: Path, seed: int) -> Config:
+    """The run's configuration. Its encoder is pretrained first, if it asks for that."""
+    encoder, positives = ENCODERS[one.encoder]
     if positives is not None:
-        encoder = replace(encoder, pretrained=str(pretrained(row.world, positives, budget, out)))
-    schedule = Schedule(steps=budget.steps, log_every=max(8, budget.steps // 20))
-    judge = EvaluationConfig(episodes=budget.episodes, during=1, films=0)  # the last weights are judged, below
-    return Config(WORLDS[row.world], row.agent, encoder, schedule, judge)
+        encoder = replace(encoder, pretrained=str(pretrained(one.world, positives, budget, out)))
+    schedule = Schedule(steps=budget.steps, seed=seed, log_every=max(8, budget.steps // 20))
+    judge = EvaluationConfig(episodes=budget.episodes, during=1, films=0)  # `judged` evaluates the last weights
+    return Config(WORLDS[one.world], one.agent, encoder, schedule, judge)
 
 
 def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path) -> Path:
-    """A pretraining run on the world's recorded episodes, made once."""
+    """The run folder of an encoder pretrained on recorded episodes; it is trained once."""
     run = out / "encoders" / f"{world}-{positives.by}"
     again = (run / runs.CONFIG).exists()
     if again and list_steps(run / "checkpoints")[-1:] == [run / "checkpoints" / f"{budget.updates:09d}"]:
@@ -240,7 +248,7 @@ def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path
 
 
 def recorded(world: str, episodes: int, out: Path) -> Path:
-    """Episodes of the expert and of random on training levels, recorded once."""
+    """Record episodes of the expert and of random on training levels, once."""
     folder = out / "episodes" / world
     if len(episode_files(folder)) >= 2 * episodes:
         return folder
@@ -254,14 +262,3 @@ def recorded(world: str, episodes: int, out: Path) -> Path:
     finally:
         env.close()
     return folder
-
-
-def show(rows: list[Line]) -> None:
-    """One table."""
-    heads = ("world", "encoder", "model", "planner", "agent")
-    widths = {head: max(len(head), *(len(row[head]) for row in rows)) + 2 for head in heads}
-    print("".join(f"{head:<{widths[head]}}" for head in heads) + f"{'score':>8}  95 % interval     CPU min")
-    for row in rows:
-        low, high = row["interval"]
-        cells = "".join(f"{row[head]:<{widths[head]}}" for head in heads)
-        print(f"{cells}{row['score']:>8.3f}  [{low:.3f}, {high:.3f}]  {row['cpu_minutes']:>8.1f}  {row['metric']}")

@@ -1,19 +1,22 @@
-"""The matrix as one picture: a panel a world, a dot and its interval a combination, lines for what learns nothing."""
+"""A figure of the matrix: one panel per environment, a dot and its interval per combination, lines for baselines."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from embodia.scripts.bench.harness.results import Row
+
 COLOURS = {"dagger": "#0072b2", "bc": "#56b4e9", "ppo": "#d55e00", "dreamer": "#009e73", "mpc": "#cc79a7"}
 LINES: dict[str, Any] = {"random": (0, (1, 2)), "constant": (0, (5, 3)), "expert": "-"}
 
 
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as the matrix gives them; those that learn nothing become lines."""
+def write(path: Path, lines: Sequence[dict[str, Any]], scores: Sequence[Row]) -> None:
+    """Plot `scores`, whose combinations `lines` describe; non-learning baselines become lines."""
     from matplotlib.figure import Figure
 
+    rows = [{**line, "score": each.value, "interval": (each.low, each.high)} for line, each in zip(lines, scores)]
     tried = [row for row in rows if row["agent"] not in LINES]
-    by_agent = sorted(tried, key=lambda row: list(COLOURS).index(row["agent"]))  # within one, the table's order
+    by_agent = sorted(tried, key=lambda row: list(COLOURS).index(row["agent"]))  # stable
     places = {name: i for i, name in enumerate(dict.fromkeys(map(said, by_agent)))}
     worlds = list(dict.fromkeys(row["world"] for row in rows))
     figure = Figure(figsize=(3.6 + 2.4 * len(worlds), 1.0 + 0.24 * len(places)), layout="constrained")
@@ -35,7 +38,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         axes.grid(axis="y", color="#eeeeee")
     panels[0].set_yticks(list(places.values()), list(places))
     panels[0].invert_yaxis()
-    legend = "dotted: random; dashed: the best action that never changes; line: the expert"
+    legend = "dotted: random; dashed: the best constant action; solid: the expert"
     figure.suptitle(legend, fontsize=8, color="#666666", y=-0.01)
     figure.savefig(path, dpi=100, bbox_inches="tight")
 

@@ -1,1 +1,1 @@
-"""Planners: their scores on roads, their cost, swing-ups."""
+"""Planners: scores on roads, time per plan, swing-ups."""

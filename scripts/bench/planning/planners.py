@@ -1,16 +1,14 @@
-"""nuPlan's closed-loop scores of the planners on generated test scenarios, traffic replayed and reactive."""
+"""nuPlan's closed-loop scores of the driving planners on generated test scenarios, in replayed and reactive traffic."""
 
 import itertools
 import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from embodia.agents.training.evaluate import evaluate
 from embodia.envs.driving.learning.pool import scenario_pool
@@ -23,9 +21,9 @@ from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
 from embodia.planners.driving.pdm_closed import PdmClosed
 from embodia.scripts.assembly import build, runs
-from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.once import lines_of
-from embodia.scripts.report.statistics import bootstrap
+from embodia.scripts.bench.harness.once import Line, lines_of
+from embodia.scripts.bench.harness.options import Planners
+from embodia.scripts.bench.harness.results import Row, row
 
 PLANNERS: dict[str, Callable[[Scenario], Any]] = {
     "constant velocity": lambda scenario: ConstantVelocity(),
@@ -34,44 +32,55 @@ PLANNERS: dict[str, Callable[[Scenario], Any]] = {
     "log future": lambda scenario: LogFuture(scenario.expert),
 }
 TRAFFIC = {"replay": NONREACTIVE, "reactive": REACTIVE}
-Line = dict[str, Any]
+CONTROLS = ("constant velocity", "log future")
+PROGRESS = "ego_progress_along_expert_route"
 
 
-def measure(
-    repeats: int,
-    scenarios: int = 200,
-    trained: Sequence[Path] = (),
-    out: Path = Path("runs/planners.jsonl"),
-    workers: int = 2,
-) -> Line:
-    """Drive and score; every drive is a line of `out` as soon as it is done, and is not repeated by the next call.
+def measure(options: Planners, workers: int = 2) -> list[Row]:
+    """Drive and score. Every drive is a line of `planners.jsonl` as soon as it is done, and is not repeated.
 
-    A planner that fails on a scenario scores 0 there, and its error stands in the line. The agents of `trained` run
-    folders drive the same scenarios in their own environment under nuPlan's rules.
+    A planner that fails on a scenario scores 0 there, and its line holds the error. The agents of the run folders
+    `options.trained` drive the same scenarios in their own environment under nuPlan's rules.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    known = {(line["seed"], line["driver"]): line for line in lines_of(out) if "driver" in line}
+    out, seeds = options.folder() / "planners.jsonl", range(2 if options.smoke else options.scenarios)
+    known = {(line["seed"], line["driver"]): line for line in lines_of(out)}
     drivers = [f"{name}, {traffic}" for traffic in TRAFFIC for name in PLANNERS]
-    missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in range(scenarios)]
+    missing = [(seed, tuple(d for d in drivers if (seed, d) not in known)) for seed in seeds]
     jobs = [job for job in missing if job[1]]
     with multiprocessing.get_context("spawn").Pool(workers) as pool, out.open("a") as file:
-        for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
-            for line in lines:
-                known[line["seed"], line["driver"]] = line
-                file.write(json.dumps(line) + "\n")
+
+        def keep(lines: Sequence[Line]) -> None:
+            known.update({(line["seed"], line["driver"]): line for line in lines})
+            file.writelines(json.dumps(line) + "\n" for line in lines)
             file.flush()
+
+        for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
+            keep(lines)
             print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
-        for run, traffic in itertools.product(trained, TRAFFIC):
-            drivers.append(driver := f"{run.name}, {traffic}")
-            seeds = [seed for seed in range(scenarios) if (seed, driver) not in known]
-            for line in drive_trained(run, traffic, seeds):
-                known[line["seed"], driver] = line
-                file.write(json.dumps(line) + "\n")
-    return table({driver: [known[seed, driver] for seed in range(scenarios)] for driver in drivers})
+        for run, traffic in itertools.product(options.trained, TRAFFIC):
+            keep(drive_trained(run, traffic, [seed for seed in seeds if (seed, f"{run.name}, {traffic}") not in known]))
+    names = [*PLANNERS, *(run.name for run in options.trained)]
+    rows = {name: driver_rows(name, known, seeds) for name in names}
+    controls = list(zip(*(rows.pop(name) for name in CONTROLS)))
+    return [replace(one, controls=beside) for own in rows.values() for one, beside in zip(own, controls)]
+
+
+def driver_rows(name: str, known: Mapping[tuple[int, str], Line], seeds: range) -> list[Row]:
+    """Score and progress of one driver, by traffic."""
+    rows = []
+    for traffic in TRAFFIC:
+        lines = [known[seed, f"{name}, {traffic}"] for seed in seeds]
+        minutes = sum(line["cpu_s"] for line in lines) / 60
+        if failed := [line["metrics"]["error"] for line in lines if "error" in line["metrics"]]:
+            print(f"{name}, {traffic}: failed on {len(failed)} scenarios, such as {failed[0]}", file=sys.stderr)
+        for score, key in (("score", "score"), ("progress", PROGRESS)):
+            values = [line["metrics"].get(key, 0.0) for line in lines]
+            rows.append(row(name, [values], f"{score}, {traffic} traffic", cpu_minutes=minutes))
+    return rows
 
 
 def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
-    """One test scenario under planners and kinds of traffic, each `NAME, TRAFFIC`."""
+    """Drive one test scenario with each of `drivers`, named `PLANNER, TRAFFIC`."""
     seed, drivers = job
     scenario = scenario_pool("test", seed + 1)[seed]
     found = []
@@ -84,7 +93,7 @@ def drive_all(job: tuple[int, Sequence[str]]) -> list[Line]:
 
 
 def drive_trained(run: Path, traffic: str, seeds: Sequence[int]) -> list[Line]:
-    """A run's best agent on test scenarios."""
+    """Drive test scenarios with a run's best agent."""
     if not seeds:
         return []
     config = runs.config(run)
@@ -103,20 +112,3 @@ def drive(scenario: Scenario, name: str, traffic: str) -> dict[str, Any]:
         return dict(score_history(simulate(scenario, PLANNERS[name](scenario), TRAFFIC[traffic])).metrics)
     except Exception as error:  # one planner's failure must not cost the others their scores
         return {"score": 0.0, "error": f"{type(error).__name__}: {error}"}
-
-
-def table(driven: dict[str, list[Line]]) -> Line:
-    """Mean scores with 95 % bootstrap intervals, on the console and as one object."""
-    rows = {}
-    count = len(next(iter(driven.values())))
-    print(f"{'planner, traffic':<30}{'score':>8}  95 % interval   progress  CPU s  failed  ({count} test scenarios)")
-    for driver, lines in driven.items():
-        found = bootstrap([line["metrics"]["score"] for line in lines])
-        failed = sum("error" in line["metrics"] for line in lines)
-        progress = float(np.mean([line["metrics"].get("ego_progress_along_expert_route", 0.0) for line in lines]))
-        cpu = float(np.mean([line["cpu_s"] for line in lines]))
-        rows[driver] = {"score": found.value, "low": found.low, "high": found.high, "progress": progress,
-                        "cpu_s": cpu, "failed": failed}  # fmt: skip
-        interval = f"[{found.low:.3f}, {found.high:.3f}]"
-        print(f"{driver:<30}{found.value:8.3f}  {interval}  {progress:8.3f}  {cpu:5.2f}  {failed:>6}")
-    return {"rows": rows, "scenarios": count, "hardware": hardware()}

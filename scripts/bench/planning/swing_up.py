@@ -1,7 +1,7 @@
-"""A pendulum and a cart-pole swung up on their true equations: what each planner alone can do, plan after plan."""
+"""Swing-up of a pendulum and a cart-pole by planning on their true equations, with a new plan at every step."""
 
+import sys
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -16,27 +16,30 @@ from embodia.planners.search.cem import CEM
 from embodia.planners.search.icem import ICEM
 from embodia.planners.search.mppi import MPPI
 from embodia.planners.search.objective import Quadratic
-from embodia.scripts.report.statistics import wilson
+from embodia.scripts.assembly.provenance import cpu_minutes
+from embodia.scripts.bench.harness.options import SwingUp
+from embodia.scripts.bench.harness.results import Row, row
 
 STEPS, STARTS = 80, 50
 UPRIGHT = 0.95
-"""The cosine of an angle that counts as upright: 18 degrees."""
+"""Cosine of the largest angle that counts as upright: 18 degrees."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Quadratic costs of distance from upright and of force.
+    """Quadratic costs of the distance from upright and of the force.
 
-    A heavy final cost makes a receding horizon procrastinate: upright at its end is as good now as a step later, for
-    ever. So the last state costs what every other does. Actions are held for two steps: 10 and 12.5 Hz.
+    The last state of a plan costs the same as the others: with a heavy final cost, a planner with a receding horizon
+    can postpone the swing-up at every step. Actions are held for two steps: 10 and 12.5 Hz.
     """
 
     model: AnalyticModel
     weights: tuple[float, ...]
-    """Of the squared distance of each feature from upright and at rest."""
+    """Weight of the squared distance of each feature from upright and at rest."""
     effort: float
+    """Weight of the squared force."""
     limit: float
-    """Greatest torque [N m] or force [N]."""
+    """Maximum torque [N m] or force [N]."""
 
     @property
     def space(self) -> spaces.Box:
@@ -47,9 +50,9 @@ class Task:
         upright = self.model.features(torch.zeros(self.model.state_dim, dtype=torch.float64))
         return Quadratic(q, torch.tensor([[self.effort]], dtype=torch.float64), q, upright)
 
-    def starts(self, count: int) -> Tensor:
-        """(count, S) hanging, a little disturbed."""
-        noise = torch.randn(count, self.model.state_dim, generator=torch.Generator().manual_seed(1))
+    def starts(self, count: int, seed: int = 0) -> Tensor:
+        """Hanging states (count, S) with a small disturbance."""
+        noise = torch.randn(count, self.model.state_dim, generator=torch.Generator().manual_seed(1 + seed))
         x = 0.1 * noise.double()
         x[:, -2] += torch.pi
         return x
@@ -62,14 +65,14 @@ TASKS = {
 
 
 def planners(space: spaces.Box) -> dict[str, Planner]:
-    sampling = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
+    sampling = {"CEM": CEM, "iCEM": ICEM, "MPPI": MPPI}
     found = {name: kind(space, horizon=20, samples=256, elites=25, iterations=5) for name, kind in sampling.items()}
-    return {**found, "ilqr": ILQR(space, horizon=40, iterations=15)}
+    return {**found, "iLQR": ILQR(space, horizon=40, iterations=15)}
 
 
-def upright(task: Task, planner: Planner, starts: int = STARTS, steps: int = STEPS) -> Tensor:
-    """(starts,) whether the pole stays upright through the last fifth of the time; a new plan every step."""
-    state, objective, seen = {"x": task.starts(starts)}, task.objective(), []
+def upright(task: Task, planner: Planner, starts: int, steps: int = STEPS, seed: int = 0) -> Tensor:
+    """Whether the pole stays upright through the last fifth of the steps (starts,)."""
+    state, objective, seen = {"x": task.starts(starts, seed)}, task.objective(), []
     carry: Carry = {}
     for _ in range(steps):
         plan, carry = planner.plan(task.model, state, objective, carry)
@@ -78,17 +81,17 @@ def upright(task: Task, planner: Planner, starts: int = STARTS, steps: int = STE
     return torch.stack(seen)[-steps // 5 :].all(0)
 
 
-def measure(starts: int = STARTS, steps: int = STEPS) -> list[dict[str, Any]]:
-    """The share of starts swung up, by task and planner, with Wilson's interval."""
-    print(f"swing-up from {starts} hanging starts, upright through the last fifth of {steps} steps")
+def measure(options: SwingUp) -> list[Row]:
+    """The share of starts that each planner swings up, by task."""
+    starts, steps = (2, 1) if options.smoke else (STARTS, STEPS)
     rows = []
     for task_name, task in TASKS.items():
         for name, planner in planners(task.space).items():
-            torch.manual_seed(0)
-            found = upright(task, planner, starts, steps)
-            value = wilson(int(found.sum()), starts)
-            print(f"  {task_name:<10} {name:<5} {value.value:.2f} [{value.low:.2f}, {value.high:.2f}]", flush=True)
-            rows.append(
-                {"task": task_name, "planner": name, "success": value.value, "low": value.low, "high": value.high}
-            )
+            print(f"{task_name}, {name}", file=sys.stderr)
+            used, found = cpu_minutes(), []
+            for seed in range(options.seeds):
+                torch.manual_seed(seed)
+                found.append(upright(task, planner, starts, steps, seed).float().tolist())
+            spent = round(cpu_minutes() - used, 2)
+            rows.append(row(name, found, f"{task_name} swung up", cpu_minutes=spent))
     return rows

@@ -1,20 +1,22 @@
-"""Updates per second of learned world models: on the CPU, and on a GPU where there is one, as is and tuned."""
+"""Updates per second of world models: on the CPU, and on a GPU if there is one, in float32 and in bfloat16 compiled."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from embodia.scripts.bench.harness.stopwatch import middle, rate
+from embodia.scripts.bench.harness.results import Row
+from embodia.scripts.bench.harness.stopwatch import rate, timing
 
 LENGTH, WORLDS, UPDATES = 16, 16, 10
-"""Rows of one batch: steps, and episodes side by side; updates of one measurement."""
+"""Steps and episodes of a batch; updates per measurement."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a model learns."""
+    """Device and precision of a training."""
 
     device: str
     bf16: bool = False
@@ -29,45 +31,41 @@ def machines() -> list[Machine]:
     return [Machine("cpu"), *gpu]
 
 
-def measure(models: Mapping[str, Any], repeats: int) -> list[dict[str, Any]]:
-    """The middle of `repeats`, and how many times the CPU's; the batch is noise, which does not change the time."""
-    print(f"updates per second, batches of {LENGTH} steps x {WORLDS} worlds")
-    rows: list[dict[str, Any]] = []
+def measure(models: Mapping[str, Any], updates: int, repetitions: int) -> list[Row]:
+    """Updates per second on each machine. The batch is noise, which does not change the time."""
+    rows: list[Row] = []
     for name, model in models.items():
-        cpu = 0.0
         for machine in machines():
-            work = learning(model, machine)
+            print(f"{name}, updates, {machine}", file=sys.stderr)
+            work = learning(model, machine, updates)
             work()  # not counted: a GPU compiles in it
-            found = middle([rate(work) for _ in range(repeats)]).wall
-            cpu = cpu or found
-            gain = "" if machine.device == "cpu" else f", {found / cpu:.1f} x the CPU's"
-            print(f"  {name:<20} {machine!s:<25} {found:8.1f}{gain}", flush=True)
-            rows.append({"model": name, **vars(machine), "updates_per_second": found, "ratio": found / cpu})
+            unit = f"updates/s, {machine}"
+            rows.append(timing(name, [rate(work).wall for _ in range(repetitions)], unit))
     return rows
 
 
-def learning(model: Any, machine: Machine) -> Callable[[], int]:
-    """Some updates of a model on one batch; how many."""
+def learning(model: Any, machine: Machine, updates: int) -> Callable[[], int]:
+    """Return a function that updates a model on one batch and returns the number of updates."""
     model.to(machine.device).train()
     loss = torch.compile(model.loss) if machine.compiled else model.loss
     rows = batch(machine.device)
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad])
 
     def work() -> int:
-        for _ in range(UPDATES):
+        for _ in range(updates):
             optimizer.zero_grad()
             with torch.autocast(machine.device, torch.bfloat16, enabled=machine.bf16):
                 found, _ = loss(rows)
             found.backward()
             optimizer.step()
         found.item()  # waits for the device
-        return UPDATES
+        return updates
 
     return work
 
 
 def batch(device: str) -> dict[str, Any]:
-    """Rows (T, B, ...) of noise: three numbers seen, one done."""
+    """Rows (T, B, ...) of noise: observations of three numbers and actions of one."""
     no = torch.zeros(LENGTH, WORLDS, dtype=torch.bool, device=device)
     seen, reward = torch.randn(LENGTH, WORLDS, 3, device=device), torch.randn(LENGTH, WORLDS, device=device)
     action = torch.rand(LENGTH, WORLDS, 1, device=device)

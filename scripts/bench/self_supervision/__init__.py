@@ -1,1 +1,1 @@
-"""Self-supervised encoders beside their controls."""
+"""Self-supervised image encoders beside their controls."""

@@ -1,4 +1,4 @@
-"""Whether a ViT's class token looks at the object: DINO on pictures of one sprite beside the same ViT untrained."""
+"""Attention of a ViT's class token to the object: DINO on images of one sprite, beside the same ViT untrained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from embodia.perception.self_supervision.views import Views
 CHANGES = Augmentation(scale=(0.4, 1.0), colour=0.2, brightness=0.1, grey=0.1)
 SETTINGS = DINOConfig(prototypes=256, momentum=0.99, local_scale=(0.25, 0.5), local_size=32, frozen_updates=50)
 TRAINING = FitConfig(steps=1_200, batch_size=64, learning_rate=5e-4, device="cpu")
-TRAIN, TEST = 4_000, 400  # pictures
+TRAIN, TEST = 4_000, 400  # images
 
 
 def one_sprite(n: int, seed: int) -> Scenes:
@@ -36,7 +36,7 @@ def vit(scenes: Scenes) -> ViT:
 
 
 def attention(steps: int, out: Path, training: FitConfig = TRAINING) -> dict[str, Any]:
-    """IoU of the best head after `steps` updates of DINO, 0 for the untrained ViT; and a picture in `out`."""
+    """IoU of the best head after `steps` updates of DINO (0: the untrained ViT). Also writes an image to `out`."""
     seed_all(0)
     train, test = one_sprite(TRAIN, 0), one_sprite(TEST, 1)
     encoder = vit(train)
@@ -59,7 +59,7 @@ def attention(steps: int, out: Path, training: FitConfig = TRAINING) -> dict[str
 
 @torch.no_grad()
 def best_head(encoder: ViT, scenes: Scenes, mass: float = 0.6) -> float:
-    """IoU of the attention's `mass` with the object, of the head that is best on one half, on the other half."""
+    """IoU of the head's attention mass with the object. The head is chosen on one half and scored on the other."""
     images, _ = encoder.images({"image": torch.from_numpy(scenes.images)})
     found = mass_mask(encoder.attention(images), mass).float()
     whole = F.interpolate(found, scenes.images.shape[1:3], mode="nearest").bool().numpy()  # (N, heads, H, W)

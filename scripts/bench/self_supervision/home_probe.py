@@ -1,4 +1,4 @@
-"""What a picture's features know about the home it was taken in: room, things in view, distance, own motion."""
+"""Probes of image features in homes: room, visible objects, depth, own motion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +24,23 @@ from embodia.perception.scores.probe import (
 
 Array = NDArray[Any]
 Read = Callable[[Array], tuple[Tensor, Tensor]]
-"""Pictures (n, H, W, 3) uint8 -> features of the whole (n, D) and of each place (n, rows, columns, C)."""
-SCORES = ("room_linear", "room_knn", "objects_auc", "depth_r2", "forward_r2", "turn_r2")
+"""Images (n, H, W, 3) uint8 to global features (n, D) and local features (n, rows, columns, C)."""
+SCORES = {
+    "room_linear": "room, linear probe",
+    "room_knn": "room, 20 nearest neighbours",
+    "objects_auc": "visible objects, AUC",
+    "depth_r2": "depth, R²",
+    "forward_r2": "forward motion, R²",
+    "turn_r2": "turn, R²",
+}
 
 
 def scores(read: Read, seen: Walks, homes: int) -> dict[str, float]:
-    """Probes fitted in the first half of the homes and tested in the other half.
+    """Fit probes in the first half of the homes and test them in the other half.
 
-    Room: accuracy of logistic regression and of 20 nearest neighbours. Objects: mean area under the ROC curve over the
-    categories. Depth, forward, turn: R^2 of ridge regression; of own motion from how the places of two consecutive
-    frames correlate, which even two pooled vectors side by side cannot say: it is in their products.
+    Room: accuracy of logistic regression and of 20 nearest neighbours. Objects: area under the ROC curve, averaged over
+    categories. Depth, forward, turn: R^2 of ridge regression. Own motion is regressed on the correlations of local
+    features between two consecutive frames, because it is linear in their products only.
     """
     fit = np.arange(seen.rgb.shape[1]) % homes < homes // 2
     parts = [_part(read, seen, chosen, homes) for chosen in (fit, ~fit)]
@@ -41,14 +48,14 @@ def scores(read: Read, seen: Walks, homes: int) -> dict[str, float]:
 
 
 def pixels(seen: Walks, homes: int, count: int = 64) -> Read:
-    """The control that knows only the principal components of the first half's pixels, at half the size."""
+    """The control: principal components of the first half's pixels, at half the size."""
     fit = np.arange(seen.rgb.shape[1]) % homes < homes // 2
     mean, axes = principal_axes(_halved(seen.rgb[:, fit].reshape(-1, *seen.rgb.shape[2:])), count)
     return lambda rgb: ((_halved(rgb).flatten(1) - mean) @ axes, _blocks(_halved(rgb)))
 
 
 def _blocks(pictures: Tensor, count: int = 4) -> Tensor:
-    """(n, C, H, W) -> (n, count, count, D): the pixels of each of count x count blocks."""
+    """The pixels (n, count, count, D) of count x count blocks of images (n, C, H, W)."""
     size = pictures.shape[2] // count
     return F.unfold(pictures, size, stride=size).transpose(1, 2).unflatten(1, (count, -1))
 

@@ -1,15 +1,14 @@
-"""What encoders know of homes they never saw: pretrained by augmentation or by time, random, supervised, pixels alone.
+"""What encoders know about unseen homes: pretrained by augmentation or by time, random, supervised, or pixels alone.
 
-The encoders learn from walks through homes of the training split; probes are fitted in one half of the test homes and
-tested in the other. Two frames of one walk share their home's palette, and batches hold many homes: by time alone an
-encoder learns to name the home and forgets the room, unless the colours of its views are changed. Every line of
-`homes.jsonl` is written as soon as it is done, and is not run twice.
+The encoders are trained on walks through training homes. Probes are fitted in one half of the test homes and tested in
+the other. Two frames of one walk share their home's colours, and batches hold many homes: by time alone, an encoder
+learns to tell homes apart and loses the room, unless the colours of its views are augmented. Every line of
+`homes.jsonl` is written as soon as it is done, and its job does not run twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,13 @@ from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.scripts.assembly.image_encoders import image_encoder, picture_space
 from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER
 from embodia.scripts.assembly.parts import configured
-from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.assembly.self_supervision import PositivesConfig, method
-from embodia.scripts.bench.harness.once import once
+from embodia.scripts.bench.harness.once import Line, by_seed, minutes, once
+from embodia.scripts.bench.harness.options import HomesProbe
+from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
-from embodia.scripts.report.statistics import bootstrap
 
-OUT = Path("runs/bench-homes-probe")
-TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps of a walk
+TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps per walk
 SPACE = picture_space((64, 64, 3))
 ENCODER = configured(IMAGE_ENCODER, "conv", dim=128, width=16)
 TRAINING = FitConfig(steps=400, batch_size=128, precision="bfloat16", device="cpu")
@@ -42,42 +40,46 @@ COLOURS = replace(CHANGES, scale=(1.0, 1.0), flip=0.0, blur=0.0, noise=0.0)
 VIEWS = {
     "augmentation": PositivesConfig("augmentation", augmentation=CHANGES),
     "temporal": PositivesConfig("temporal", 3),
-    "time and colours": PositivesConfig("both", 3, COLOURS),  # without the palette, by which time alone tells homes
+    "time and colours": PositivesConfig("both", 3, COLOURS),  # time alone tells homes apart by their colours
     "augmentation and time": PositivesConfig("both", 3, CHANGES),
 }
 METHOD = "vicreg"
-Line = dict[str, Any]
+CONTROLS = ("PCA-64 of pixels", "random", "temporal")
+"""By time alone, without augmented colours, pretraining gains little."""
 
 
-def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
+def measure(options: HomesProbe) -> list[Row]:
+    """Probe every encoder, trained first if its line is missing."""
     torch.set_num_threads(1)
-    out = out / "smoke" if smoke else out
-    out.mkdir(parents=True, exist_ok=True)
-    size = (4, 4, 1, 8) if smoke else (TRAIN_HOMES, TEST_HOMES, EACH, STEPS)
+    out = options.folder()
+    size = (4, 4, 1, 8) if options.smoke else (TRAIN_HOMES, TEST_HOMES, EACH, STEPS)
     seen = walks("train", size[0], *size[2:], kept=out), walks("test", size[1], *size[2:], kept=out)
-    training = replace(TRAINING, steps=3, batch_size=16) if smoke else TRAINING
-    known = once(
-        out / "homes.jsonl",
-        ((name, partial(scored, job, seen[1], size[1])) for name, job in jobs(seeds, training, *seen, size[1])),
-    )
+    training = replace(TRAINING, steps=3, batch_size=16) if options.smoke else TRAINING
+    work = jobs(options.seeds, training, *seen, size[1])
+    lines = once(out / "homes.jsonl", ((name, partial(scored, job, seen[1], size[1])) for name, job in work))
+    rows = {name: encoder_rows(name, own) for name, own in by_seed(lines).items()}
     room = seen[1].room[seen[1].room >= 0]
-    common = float(np.bincount(room).max() / len(room))
-    return {
-        "rows": table(known, common),
-        "most_common_room": common,
-        "hardware": hardware(),
-    }
+    common = row("most common room", [(room == np.bincount(room).argmax()).astype(float)], SCORES["room_linear"])
+    controls = list(zip(*(rows.pop(name) for name in CONTROLS)))
+    controls[0] = (*controls[0], common)
+    return [replace(one, controls=beside) for own in rows.values() for one, beside in zip(own, controls)]
+
+
+def encoder_rows(name: str, lines: Sequence[Line]) -> list[Row]:
+    """Means over seeds of one encoder's scores."""
+    spent = minutes(lines)
+    return [row(name, [[line[score]] for line in lines], unit, cpu_minutes=spent) for score, unit in SCORES.items()]
 
 
 def scored(job: Callable[[], Read], test: Walks, homes: int) -> Line:
-    """Train or build what reads pictures, then probe it."""
+    """Train or build an encoder, then probe it."""
     return dict(scores(job(), test, homes))
 
 
 def jobs(
     seeds: int, training: FitConfig, train: Walks, test: Walks, homes: int
 ) -> Iterator[tuple[str, Callable[[], Read]]]:
-    """Each makes a reader of pictures."""
+    """Each job returns a function from images to features."""
     yield "PCA-64 of pixels, seed 0", partial(pixels, test, homes)
     for seed in range(seeds):
         yield f"random, seed {seed}", partial(untrained, seed)
@@ -108,7 +110,7 @@ def pretrained(views: PositivesConfig, training: FitConfig, train: Walks) -> Rea
 
 
 class Supervised(nn.Module):
-    """An encoder with a linear layer that is told room and objects."""
+    """An encoder with a linear layer, trained on labels of room and objects."""
 
     def __init__(self, encoder: ImageEncoder, outputs: int):
         super().__init__()
@@ -122,7 +124,7 @@ class Supervised(nn.Module):
 
 
 def supervised(training: FitConfig, train: Walks) -> Read:
-    """The same encoder, pictures and changes, taught room and objects by their labels."""
+    """Train the same encoder on the same augmented images by labels of room and objects."""
     seed_all(training.seed)
     encoder = image_encoder(ENCODER, SPACE)
     learner = Supervised(encoder, len(train.rooms) + train.objects.shape[2])
@@ -138,27 +140,7 @@ def supervised(training: FitConfig, train: Walks) -> Read:
 
 
 def taught(outputs: Tensor, room: Tensor, objects: Tensor) -> Tensor:
-    """Cross entropy of the room (-1 is none) and of each object."""
+    """Cross entropy of the room (-1: no room) plus that of each object."""
     rooms = outputs.shape[1] - objects.shape[1]
     known = F.cross_entropy(outputs[:, :rooms], room, ignore_index=-1)
     return known + F.binary_cross_entropy_with_logits(outputs[:, rooms:], objects.float())
-
-
-def table(lines: list[Line], common: float) -> list[Line]:
-    """Means over seeds with 95 % bootstrap intervals."""
-    rows = []
-    print(
-        f"{'':<24}"
-        + "".join(f"{name:>21}" for name in SCORES)
-        + f"   (most common room {common:.3f}, AUC of chance 0.5)"
-    )
-    for name in dict.fromkeys(line["name"].rsplit(", seed", 1)[0] for line in lines):
-        own = [line for line in lines if line["name"].rsplit(", seed", 1)[0] == name]
-        row: Line = {"encoder": name, "seeds": len(own)}
-        for score in SCORES:
-            found = bootstrap([line[score] for line in own])
-            row[score] = {"value": found.value, "low": found.low, "high": found.high}
-        cells = (f"{row[score]['value']:.3f} [{row[score]['low']:.3f}, {row[score]['high']:.3f}]" for score in SCORES)
-        print(f"{name:<24}" + "".join(f"{cell:>21}" for cell in cells))
-        rows.append(row)
-    return rows

@@ -1,4 +1,4 @@
-"""What a masked autoencoder is judged by: how well it paints what is hidden, and what fine-tuning gains by it."""
+"""Scores of a masked autoencoder: its reconstruction of hidden patches, and the accuracy after fine-tuning."""
 
 import copy
 from dataclasses import replace
@@ -16,7 +16,7 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.mae import MAE, normalised
 
-FEW, UPDATES = 2_000, 1_000  # labels, and how long they are fine-tuned on
+FEW, UPDATES = 2_000, 1_000  # labels and updates of fine-tuning
 TUNING = FitConfig(
     batch_size=100, schedule="one_cycle", weight_decay=0.05, decay_all=True, clip=None, device="cpu", log_every=100
 )
@@ -24,7 +24,7 @@ TUNING = FitConfig(
 
 @torch.no_grad()
 def painting(mae: MAE, pictures: Tensor, seed: int = 0) -> dict[str, float]:
-    """Mean squared error on hidden patches of `pictures` (n, H, W, C), each patch normalised: 1 for its mean.
+    """Mean squared error on hidden patches of images (n, H, W, C). Patches are normalised: their mean has error 1.
 
     `masked_mse` is the autoencoder's, `interpolated_mse` that of linear interpolation between the visible pixels.
     """
@@ -40,7 +40,7 @@ def painting(mae: MAE, pictures: Tensor, seed: int = 0) -> dict[str, float]:
 
 
 def interpolated(mae: MAE, images: Tensor, order: Tensor) -> Tensor:
-    """(N, C, H, W): linear between visible pixels, and outside all of them the nearest one."""
+    """Interpolate images (N, C, H, W) linearly between visible pixels; outside them, take the nearest visible pixel."""
     size, (rows, columns) = mae.encoder.patch_size, mae.encoder.grid
     seen = torch.zeros(len(images), rows * columns, dtype=torch.bool).scatter(1, order[:, : mae.visible], True)
     pixels = seen.view(-1, rows, columns).repeat_interleave(size, 1).repeat_interleave(size, 2)
@@ -55,14 +55,14 @@ def interpolated(mae: MAE, images: Tensor, order: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear layer that names the class of a picture."""
+    """An encoder with a linear classifier."""
 
     def __init__(self, encoder: ImageEncoder, classes: int, changes: Augmentation):
         super().__init__()
         self.encoder, self.head, self.changes = encoder, nn.Linear(encoder.dim, classes), changes
 
     def forward(self, pictures: Tensor, changed: bool = False) -> Tensor:
-        """(N, H, W, C) -> logits (N, classes)."""
+        """Images (N, H, W, C) to logits (N, classes)."""
         images, _ = self.encoder.images({self.encoder.keys[0]: pictures})
         return self.head(self.encoder.summary(self.changes(images) if changed else images))
 
@@ -79,7 +79,7 @@ def fine_tuned(
     changes: Augmentation,
     updates: int = UPDATES,
 ) -> float:
-    """Test accuracy after all of a copy of the encoder learnt a few labels."""
+    """Test accuracy after fine-tuning a copy of the encoder on a few labels."""
     learner = Classifier(copy.deepcopy(encoder), int(labels.max()) + 1, changes)
 
     def draw(_: np.random.Generator, n: int) -> dict[str, Tensor]:

@@ -1,12 +1,14 @@
 """Seven self-supervised methods on ten shapes beside their controls, and how two of them collapse without their parts.
 
-Common protocol: pictures of 32 x 32 in which turn, place, size and colour are nuisances; five convolutions to a vector
-of 64, for MAE a small vision transformer; frozen features are read by logistic regression on 5,000 labels and by 20
-nearest neighbours. MAE, whose features linear probes read badly by design, is also judged by what it paints and by what
-fine-tuning on 2,000 labels gains. Every run is a line of `ssl.jsonl` as soon as it is done, and is not run twice.
+Protocol: images of 32 x 32 in which rotation, position, size and colour are nuisances; an encoder of five convolutions
+with 64 features, for MAE a small vision transformer; frozen features are evaluated by logistic regression on 5,000
+labels and by 20 nearest neighbours. Linear probes read MAE's features badly by design, so MAE is also evaluated by its
+reconstruction of hidden patches and by fine-tuning on 2,000 labels. Every run is a line of `ssl.jsonl` as soon as it is
+done, and does not run twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,25 +32,26 @@ from embodia.perception.self_supervision.mae import MAE
 from embodia.scripts.assembly.image_encoders import image_encoder
 from embodia.scripts.assembly.kinds import IMAGE_ENCODER, LEARNER
 from embodia.scripts.assembly.parts import configured
-from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.assembly.self_supervision import PositivesConfig, method
-from embodia.scripts.bench.harness.once import once
+from embodia.scripts.bench.harness.once import Line, by_seed, minutes, once
+from embodia.scripts.bench.harness.options import Ssl
+from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.self_supervision.attention_scores import TRAINING as ATTENTION
 from embodia.scripts.bench.self_supervision.attention_scores import attention
 from embodia.scripts.bench.self_supervision.mae_scores import FEW, UPDATES, fine_tuned, painting
-from embodia.scripts.report.statistics import bootstrap
 
-OUT = Path("runs/bench-ssl")
-TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # pictures
+TRAIN, TEST, LABELLED = 10_000, 2_000, 5_000  # images
 TURNING = Augmentation((0.65, 1.1), 0.2, 180.0, flip=0.5, colour=0.3, brightness=0.2, grey=0.3, blur=0.0, noise=0.02)
 CONV = configured(IMAGE_ENCODER, "conv", dim=64, width=16)
 VIT = configured(IMAGE_ENCODER, "vit", dim=64, patch_size=4, depth=4, num_heads=4, pool="mean")
 BASE = FitConfig(steps=1_000, batch_size=128, precision="bfloat16", device="cpu")
-SLOW = replace(BASE, steps=3_000)  # without negatives or decorrelation, dimensions are learnt one after the other
+SLOW = replace(BASE, steps=3_000)  # without negatives or decorrelation, dimensions are learned one after the other
 SGD = replace(BASE, steps=500, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)
-PAINTED = ("masked_mse", "interpolated_mse", "tuned", "scratch")
-# Equal shares of few prototypes, because centring by the mean falls onto one dimension under these changes; a student
-# as unsure as they are hard to predict (at 0.1 it stays worse than a guess); no small crops, which hold no whole shape.
+SCORES = {"linear": "linear probe", "knn": "20 nearest neighbours", "effective_rank": "effective rank"}
+PIXELS, UNTRAINED = "PCA-64 of pixels", "untrained"
+# Sinkhorn centring with few prototypes, because centring by the mean collapses to one dimension under these
+# augmentations; a high student temperature, because the targets are hard to predict (at 0.1 the student stays worse
+# than chance); no small crops, which hold no whole shape.
 BALANCED = DINOConfig(
     prototypes=64,
     batch_norm=True,
@@ -58,12 +61,11 @@ BALANCED = DINOConfig(
     local_crops=0,
     frozen_updates=60,
 )
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with the budget it needs."""
+    """A method and its training budget."""
 
     settings: Any
     training: FitConfig = BASE
@@ -76,12 +78,12 @@ RECIPES = {
     "VICReg": Recipe(configured(LEARNER, "vicreg")),
     "Barlow Twins": Recipe(configured(LEARNER, "barlow-twins")),
     "BYOL": Recipe(configured(LEARNER, "byol"), SLOW),
-    # AdamW, not the paper's SGD: 32 % after 500 updates, where SGD at 0.1 was at chance after 450
+    # AdamW instead of the paper's SGD: 32 % after 500 updates; SGD at 0.1 was at chance after 450.
     "SimSiam": Recipe(configured(LEARNER, "simsiam", widths=(512, 128), bottleneck=128, predictor_rate=10.0), SLOW),
     "DINO": Recipe(BALANCED, SLOW),
     "MAE": Recipe(configured(LEARNER, "mae"), replace(SLOW, precision="float32"), VIT),
 }
-# Milder than TURNING, which is too hard to predict in so few updates: with all its parts DINO would stay uniform too.
+# Weaker than TURNING, under which complete DINO stays uniform too in so few updates.
 MILD = replace(TURNING, scale=(0.8, 1.1), rotation=30.0, colour=0.1, brightness=0.1, grey=0.1)
 QUICK = replace(BASE, steps=300, batch_size=64)
 CENTRED = replace(BALANCED, centring="mean", student_temperature=0.1, frozen_updates=20)
@@ -96,40 +98,38 @@ COLLAPSE = {
 }
 
 
-def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
-    """The table and the plot; with `smoke` a few updates of everything."""
+def measure(options: Ssl) -> list[Row]:
+    """Probes of every method and control, attention of DINO, and a figure of the collapses."""
     torch.set_num_threads(1)
-    out = out / "smoke" if smoke else out
-    out.mkdir(parents=True, exist_ok=True)
-    shorten = (
-        (lambda recipe: replace(recipe, training=replace(recipe.training, steps=3, batch_size=16))) if smoke else None
-    )
-    found = once(out / "ssl.jsonl", jobs(seeds, shorten, out))
-    picture = plot([line for line in found if "curve" in line], out / "collapse.png")
-    rows = table(found)
-    looks = {line["name"].removeprefix("attention: "): line["iou"] for line in found if "iou" in line}
-    said = ", ".join(f"{name} {iou:.3f}" for name, iou in looks.items())
-    print(f"IoU of the class token's attention with the one object in sight: {said}")
-    return {"rows": rows, "attention": looks, "picture": str(picture), "hardware": hardware()}
+    out = options.folder()
+
+    def shortened(recipe: Recipe) -> Recipe:
+        return replace(recipe, training=replace(recipe.training, steps=3, batch_size=16)) if options.smoke else recipe
+
+    lines = once(out / "ssl.jsonl", jobs(options.seeds, shortened, 3 if options.smoke else ATTENTION.steps, out))
+    figure = plot([line for line in lines if "curve" in line], out / "collapse.png")
+    print(f"figure: {figure}", file=sys.stderr)
+    return rows(lines)
 
 
-def jobs(seeds: int, shorten: Callable[[Recipe], Recipe] | None, out: Path) -> Iterator[tuple[str, Callable[[], Line]]]:
-    """Seed by seed, the controls first, so that a table can be read early."""
-    change = shorten or (lambda recipe: recipe)
+def jobs(
+    seeds: int, change: Callable[[Recipe], Recipe], attention_steps: int, out: Path
+) -> Iterator[tuple[str, Callable[[], Line]]]:
+    """All runs, seed by seed, controls first. `change` adapts each recipe to the budget."""
     for seed in range(seeds):
-        yield f"PCA-64 of pixels, seed {seed}", partial(pca, seed)
-        yield f"untrained, seed {seed}", partial(untrained, CONV, seed)
-        yield f"untrained ViT, seed {seed}", partial(untrained, VIT, seed)
+        yield f"{PIXELS}, seed {seed}", partial(pca, seed)
+        yield f"{UNTRAINED}, seed {seed}", partial(untrained, CONV, seed)
+        yield f"{UNTRAINED} ViT, seed {seed}", partial(untrained, VIT, seed)
         for name, recipe in RECIPES.items():
             yield f"{name}, seed {seed}", partial(trained, change(recipe), seed)
     for name, recipe in COLLAPSE.items():
         yield f"collapse: {name}", partial(collapse, change(recipe))
-    for name, steps in (("untrained", 0), ("DINO", 3 if shorten else ATTENTION.steps)):
+    for name, steps in ((UNTRAINED, 0), ("DINO", attention_steps)):
         yield f"attention: {name}", partial(attention, steps, out)
 
 
 def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training pictures and classes, test pictures and classes."""
+    """Training images and classes, test images and classes."""
     return *shapes10(TRAIN, 2 * seed), *shapes10(TEST, 2 * seed + 1)
 
 
@@ -173,7 +173,7 @@ def trained(recipe: Recipe, seed: int) -> Line:
 
 
 def collapse(recipe: Recipe) -> Line:
-    """The indicators while it trains."""
+    """Indicators of collapse during training."""
     _, logged = pretrained(recipe, data(0)[0], 0)
     names = ("embedding_std", "teacher_entropy", "effective_rank", "loss")
     curve = {name: [round(each[name], 4) for each in logged] for name in names if name in logged[0]}
@@ -181,7 +181,7 @@ def collapse(recipe: Recipe) -> Line:
 
 
 def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[SelfSupervised, list[dict[str, float]]]:
-    """The method after its training, and what it logged at every update."""
+    """The trained learner, and what it logged at every update."""
     seed_all(seed)
     positives = PositivesConfig(augmentation=recipe.changes)
     learner = method(recipe.settings, recipe.encoder, SPACE, positives, recipe.training.steps)
@@ -190,42 +190,50 @@ def pretrained(recipe: Recipe, train: Tensor, seed: int) -> tuple[SelfSupervised
     return learner, now.lines
 
 
-# What is shown ----------------------------------------------------------------------------------------------------
+# Rows and figure --------------------------------------------------------------------------------------------------
 
 
-def table(lines: list[Line]) -> list[Line]:
-    """Means over seeds with 95 % bootstrap intervals."""
-    rows = []
-    print(f"{'':<18}{'linear %':>22}{'20-NN %':>22}{'rank':>7}{'updates':>9}{'CPU min':>9}  (chance 10 %)")
-    for name in dict.fromkeys(line["name"].rsplit(", seed", 1)[0] for line in lines if "linear" in line):
-        own = [line for line in lines if line["name"].rsplit(", seed", 1)[0] == name]
-        row: Line = {"method": name, "seeds": len(own), "updates": own[0].get("steps", 0)}
-        for score in ("linear", "knn"):
-            found = bootstrap([line[score] for line in own])
-            row[score] = {"value": found.value, "low": found.low, "high": found.high}
-        row["effective_rank"] = float(np.mean([line["effective_rank"] for line in own]))
-        row["cpu_minutes"] = float(np.mean([line["cpu_minutes"] for line in own]))
-        cells = "".join(f"{spell(row[score]):>22}" for score in ("linear", "knn"))
-        print(f"{name:<18}{cells}{row['effective_rank']:>7.1f}{row['updates']:>9,}{row['cpu_minutes']:>9.1f}")
-        rows.append(row)
-        if "masked_mse" in own[0]:
-            row |= {score: float(np.mean([line[score] for line in own])) for score in PAINTED}
-    for row in rows:
-        if "masked_mse" in row:
-            print(
-                f"{row['method']}: error on hidden patches {row['masked_mse']:.3f} (their mean 1, linear interpolation "
-                f"{row['interpolated_mse']:.3f}); {FEW} labels, all weights: {100 * row['tuned']:.1f} %, from scratch "
-                f"{100 * row['scratch']:.1f} %"
-            )
-    return rows
+def rows(lines: Sequence[Line]) -> list[Row]:
+    """Scores of each method with its controls, then MAE's own scores, attention and the ends of the collapses."""
+    found = {name: probed(name, own) for name, own in by_seed(lines).items()}
+    pixels, conv, vit = (found.pop(name) for name in (PIXELS, UNTRAINED, f"{UNTRAINED} ViT"))
+    rows = [
+        replace(each, controls=tuple(beside))
+        for name, own in found.items()
+        for each, *beside in zip(own, pixels, vit if RECIPES[name].encoder is VIT else conv)
+    ]
+    mae = by_seed(lines)["MAE"]
+    hidden, tuned = "error on hidden patches (their mean has 1)", f"accuracy of fine-tuning on {FEW:,} labels"
+    for ours, theirs, control, unit in (
+        ("masked_mse", "interpolated_mse", "linear interpolation", hidden),
+        ("tuned", "scratch", "the same network from scratch", tuned),
+    ):
+        beside = row(control, [[line[theirs]] for line in mae], unit)
+        rows.append(row("MAE, reconstructed and fine-tuned", [[line[ours]] for line in mae], unit, controls=[beside]))
+    looks = {line["name"].removeprefix("attention: "): line for line in lines if "iou" in line}
+    unit = "IoU of the class token's attention and the sprite"
+    beside = row("the same ViT untrained", [[looks[UNTRAINED]["iou"]]], unit)
+    spent = looks["DINO"]["cpu_minutes"]
+    rows.append(row("DINO on sprites", [[looks["DINO"]["iou"]]], unit, cpu_minutes=spent, controls=[beside]))
+    return [*rows, *(ended(line) for line in lines if "curve" in line)]
 
 
-def spell(found: Mapping[str, float]) -> str:
-    return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+def probed(name: str, lines: Sequence[Line]) -> list[Row]:
+    """Means over seeds of the probes' accuracies, and the effective rank."""
+    spent = minutes(lines)
+    return [row(name, [[line[key]] for line in lines], unit, cpu_minutes=spent) for key, unit in SCORES.items()]
+
+
+def ended(line: Line) -> Row:
+    """The indicator of collapse after the last update."""
+    name = line["name"].removeprefix("collapse: ")
+    unit = "embedding_std" if name.startswith("SimSiam") else "teacher_entropy"
+    said = f"{unit} after {len(line['curve'][unit])} updates"
+    return row(f"collapse: {name}", [[line["curve"][unit][-1]]], said, cpu_minutes=line["cpu_minutes"])
 
 
 def plot(lines: list[Line], path: Path) -> Path:
-    """One picture: SimSiam's spread on the sphere, the entropy of DINO's teacher."""
+    """Plot the spread of SimSiam's embeddings on the sphere, and the entropy of DINO's teacher."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -244,13 +252,13 @@ def plot(lines: list[Line], path: Path) -> Path:
                 values = np.asarray(line["curve"][indicator])
                 window = min(9, len(values))
                 smooth = np.convolve(values, np.ones(window) / window, "valid")
-                style = "--" if title.endswith("either") else "-"  # it lies on another
+                style = "--" if title.endswith("either") else "-"  # it coincides with another
                 x, label = np.arange(len(smooth)) + window // 2, title.removeprefix(f"{name} ").strip()
                 axes.plot(x, smooth, style, label=label)
         axes.set(title=name, xlabel="update", ylabel=meaning)
         axes.set_ylim(0, None)
         axes.grid(alpha=0.3)
-    # Near 0 one prototype takes everything; at the line all are alike.
+    # At 0 one prototype takes everything; at the line all are equally likely.
     right.axhline(whole, color="grey", linestyle=":", label=f"log {CENTRED.prototypes}: uniform")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)

@@ -1,1 +1,1 @@
-"""How fast: training, films, homes, roads."""
+"""Speed of training, videos, homes and roads."""

@@ -1,6 +1,7 @@
-"""Roads: seconds per simulated and scored scenario by planner, and steps per second of the learner's worlds."""
+"""Roads: seconds per simulated and scored scenario, and steps per second of the learning environment."""
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,67 +20,63 @@ from embodia.envs.driving.simulation.planner_runs import simulate_batch
 from embodia.planners.driving.idm import IdmPlanner
 from embodia.planners.driving.log_future import LogFuture
 from embodia.planners.driving.pdm_closed import PdmClosed
-from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.stopwatch import middle, rate, remark
+from embodia.scripts.bench.harness.options import Driving
+from embodia.scripts.bench.harness.results import Row
+from embodia.scripts.bench.harness.stopwatch import rate, timing, timings
 
 TOGETHER, WORLDS, AGENTS, STEPS = 32, 256, 20, 60
 PROCESSES = 2
-BARS = {"log_s": 0.5, "idm_reactive_s": 2.0, "pdm_closed_s": 6.0, "env_steps_per_s": 20_000.0}
-CHEAPER_TOGETHER = 4.0
-"""Against the bar of one scenario. Against one alone as it is now, two processes give two: what sharing arithmetic over
-scenarios would save, compiled code has already taken from one alone."""
 DRIVERS: dict[str, tuple[Callable[[Sequence[Scenario]], Any], SimulationConfig]] = {
-    "log": (lambda scenarios: [LogFuture(scenario.expert) for scenario in scenarios], NONREACTIVE),
-    "idm_reactive": (lambda scenarios: IdmPlanner(), REACTIVE),
-    "pdm_closed": (lambda scenarios: PdmClosed(), NONREACTIVE),
+    "the logged drivers": (lambda scenarios: [LogFuture(scenario.expert) for scenario in scenarios], NONREACTIVE),
+    "IDM, reactive traffic": (lambda scenarios: IdmPlanner(), REACTIVE),
+    "PDM-Closed": (lambda scenarios: PdmClosed(), NONREACTIVE),
 }
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """32 scenarios of 15 s with all scores, by planner: one after another, and together; then N learning worlds."""
-    found: dict[str, Any] = {}
-    print(f"{TOGETHER} generated scenarios of 15 s with all scores, {repeats} times, seconds each")
-    print(f"alone: one after another in one process; together: stepped at once in each of {PROCESSES}")
+def measure(options: Driving) -> list[Row]:
+    """15 s scenarios with all scores, by planner: one after another, and together; then the learning environment."""
+    count, steps = (2 * PROCESSES, 2) if options.smoke else (TOGETHER, STEPS)
+    rows: list[Row] = []
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         workers = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in range(PROCESSES)]
         for name in DRIVERS:
-            for _ in range(2):  # compiles here, and there
+            print(name, file=sys.stderr)
+            for _ in range(2):  # not counted: kernels compile here and in the workers
                 drive(name, fresh_scenarios([0]))
-                together(name, workers, seeds=range(2 * PROCESSES))
-            runs = [(alone(name), together(name, workers)) for _ in range(repeats)]
-            for kind, times in zip(("", "_together"), zip(*runs)):
-                wall, cpu = (float(np.median(column)) for column in zip(*times))
-                found |= {f"{name}{kind}_s": wall, f"{name}{kind}_cpu_s": cpu}
-            found |= say(name, found)
-    env_scenarios = fresh_scenarios(range(4))
+                together(name, workers, range(2 * PROCESSES))
+            pairs = [(alone(name, range(count)), together(name, workers, range(count))) for _ in range(options.seeds)]
+            rows += scenario_rows(name, *zip(*pairs))
+    scenarios = fresh_scenarios(range(4))
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         for worlds in (WORLDS,) if device == "cpu" else (WORLDS, 4_096, 16_384):
-            found |= learning_steps(env_scenarios, worlds, device, repeats)
-    bars = {**BARS, **{f"{name}_together_s": BARS[f"{name}_s"] / CHEAPER_TOGETHER for name in DRIVERS}}
-    return {**found, "bars": bars, "scenarios": TOGETHER, "processes": PROCESSES, "hardware": hardware()}
+            rows += learning_steps(scenarios, worlds, device, steps, options.seeds)
+    return rows
 
 
-def say(name: str, found: dict[str, Any]) -> dict[str, float]:
-    """How much cheaper a scenario is in company than alone; by CPU seconds what sharing arithmetic alone gives."""
-    wall, cpu = (found[f"{name}_{unit}"] / found[f"{name}_together_{unit}"] for unit in ("s", "cpu_s"))
-    print(
-        f"  {name:<13} alone {found[f'{name}_s']:.3f} s ({found[f'{name}_cpu_s']:.3f} CPU), bar {BARS[f'{name}_s']} s; "
-        f"together {found[f'{name}_together_s']:.3f} s ({found[f'{name}_together_cpu_s']:.3f} CPU s): "
-        f"{wall:.1f} times cheaper, {BARS[f'{name}_s'] / found[f'{name}_together_s']:.0f} times than the bar"
-    )
-    return {f"{name}_times_cheaper_together": wall, f"{name}_times_less_cpu_together": cpu}
+def scenario_rows(
+    name: str, single: Sequence[tuple[float, float]], batched: Sequence[tuple[float, float]]
+) -> list[Row]:
+    """Rows of wall and CPU seconds per scenario, one at a time and together, and how many times cheaper that is."""
+    together = f"together, {PROCESSES} processes"
+    return [
+        timing(name, [a[0] / b[0] for a, b in zip(single, batched)], "times faster together"),
+        timing(name, [a[0] for a in single], "s, one at a time"),
+        timing(name, [a[1] for a in single], "CPU s, one at a time"),
+        timing(name, [b[0] for b in batched], f"s, {together}"),
+        timing(name, [b[1] for b in batched], f"CPU s, {together}"),
+    ]
 
 
-def alone(name: str) -> tuple[float, float]:
-    """Wall and CPU seconds of a scenario, the mean of 32 that are driven and scored one after another."""
-    times = [drive(name, fresh_scenarios([seed])) for seed in range(TOGETHER)]
+def alone(name: str, seeds: range) -> tuple[float, float]:
+    """Wall and CPU seconds per scenario, the mean of scenarios that are driven and scored one after another."""
+    times = [drive(name, fresh_scenarios([seed])) for seed in seeds]
     wall, cpu = (float(np.mean(column)) for column in zip(*times))
     return wall, cpu
 
 
-def together(name: str, workers: list[Any], seeds: range = range(TOGETHER)) -> tuple[float, float]:
-    """The same of the same scenarios, each process driving its share of them together; reading them is left out."""
+def together(name: str, workers: list[Any], seeds: range) -> tuple[float, float]:
+    """The same if each process drives its share of the scenarios in one batch. Loading them is not counted."""
     for k, worker in enumerate(workers):
         worker.submit(take, seeds[k::PROCESSES]).result()
     began = time.perf_counter()
@@ -88,13 +85,13 @@ def together(name: str, workers: list[Any], seeds: range = range(TOGETHER)) -> t
 
 
 def fresh_scenarios(seeds: Iterable[int]) -> list[Scenario]:
-    """Fresh ones: what a scenario has kept to be faster the next time is not theirs."""
+    """New scenario objects, without what a used scenario has cached."""
     pool = scenario_pool("test", TOGETHER)
     return [pool[seed] for seed in seeds]
 
 
 SHARE: list[Scenario] = []
-"""Of a worker: the scenarios that it drives next."""
+"""In a worker: the scenarios that it drives next."""
 
 
 def take(seeds: range) -> None:
@@ -102,12 +99,12 @@ def take(seeds: range) -> None:
 
 
 def drive_share(name: str) -> float:
-    """CPU seconds of a worker's share."""
+    """Drive a worker's share; returns CPU seconds."""
     return drive(name, SHARE)[1]
 
 
 def drive(name: str, scenarios: list[Scenario]) -> tuple[float, float]:
-    """Wall and CPU seconds of scenarios simulated and scored together."""
+    """Simulate and score scenarios in one batch; returns wall and CPU seconds."""
     planners, config = DRIVERS[name]
     wall, cpu = time.perf_counter(), time.process_time()
     outcomes = simulate_batch(scenarios, planners(scenarios), config)
@@ -117,20 +114,18 @@ def drive(name: str, scenarios: list[Scenario]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def learning_steps(scenarios: list[Scenario], worlds: int, device: str, repeats: int) -> dict[str, Any]:
-    """Scenario-steps per second, vector observations included."""
+def learning_steps(scenarios: list[Scenario], worlds: int, device: str, count: int, repetitions: int) -> list[Row]:
+    """Scenario-steps per second of the learning environment, vector observations included."""
     env = DrivingVectorEnv(worlds, scenarios, max_agents=AGENTS, device=device, rules="learning")
     env.reset(seed=0)
     action = np.zeros((worlds, 2), np.float32)
 
     def steps() -> int:
-        for _ in range(STEPS):
+        for _ in range(count):
             env.step(action)
-        return STEPS * worlds
+        return count * worlds
 
     steps()
-    found = middle([rate(steps) for _ in range(repeats)])
-    name = "env_steps_per_s" if device == "cpu" else f"env_steps_per_s_{device}_{worlds}"
-    print(f"learning environment, {worlds} worlds, {AGENTS} agents each, {device}, {torch.get_num_threads()} threads")
-    print(f"  {found.wall:,.0f} scenario-steps/s ({found.cpu:,.0f} per CPU second), bar {BARS['env_steps_per_s']:,.0f}")
-    return {name: found.wall, name.replace("_per_s", "_per_cpu_s"): found.cpu, **remark(found)}
+    name = f"learning environment, {worlds} scenarios of {AGENTS} agents, {device}"
+    print(name, file=sys.stderr)
+    return timings(name, [rate(steps) for _ in range(repetitions)], "steps")

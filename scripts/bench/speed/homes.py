@@ -1,8 +1,7 @@
-"""Homes: frames drawn per second by size, batch and detail, and whole PointNav steps per second."""
+"""Homes: frames rendered per second by size, batch and number of triangles, and PointNav steps per second."""
 
-from collections.abc import Callable
+import sys
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,55 +10,42 @@ from embodia.envs.drawing.rasterizer import Rasterizer, Sensor
 from embodia.envs.drawing.scene import Scene
 from embodia.envs.homes.generator.generate import generate_home
 from embodia.envs.homes.vector_env import HomesVectorEnv
-from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.stopwatch import Rate, middle, rate, remark
+from embodia.scripts.bench.harness.options import Homes
+from embodia.scripts.bench.harness.results import Row
+from embodia.scripts.bench.harness.stopwatch import Rate, rate, timing, timings
 
 SIZES, BATCHES = (64, 128, 256), (1, 16, 64)
-FRAMES = 512  # of one measurement
+KINDS: dict[str, tuple[Sensor, ...]] = {"depth": ("depth",), "RGB-D": ("rgb", "depth")}
+FRAMES = 512  # per measurement
 WORLDS, STEPS = 16, 60
-BARS = {
-    "rgbd_128_batch64_500tri_fps": 4_000.0,
-    "rgbd_128_batch64_5000tri_fps": 2_500.0,
-    "rgbd_128_batch1_500tri_fps": 1_500.0,
-    "pointnav_steps_per_s": 1_000.0,
-}
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """A small and a detailed home, textured and shaded, from inside their rooms."""
-    found: dict[str, Any] = {}
-    kinds: tuple[tuple[Sensor, ...], ...] = (("depth",), ("rgb", "depth"))
-    for triangles, scene in (("500tri", home_of(500)), ("5000tri", home_of(5_000))):
-        print(f"{len(scene.faces):,} triangles, frames/s (per CPU second)")
-        print(f"  {'':<22}" + "".join(f"{f'batch {batch}':>20}" for batch in BATCHES))
-        for sensors in kinds:
-            for size in SIZES:
-                rates = {batch: frames(scene, size, batch, sensors, repeats) for batch in BATCHES}
-                label = "rgbd" if "rgb" in sensors else "depth"
-                print(f"  {label:<8}{f'{size} x {size}':<14}" + "".join(cell(each) for each in rates.values()))
-                for batch, each in rates.items():
-                    found[f"{label}_{size}_batch{batch}_{triangles}_fps"] = each.wall
-                    found[f"{label}_{size}_batch{batch}_{triangles}_cpu_fps"] = each.cpu
-    steps = pointnav(repeats)
-    print(f"PointNav, {WORLDS} homes, 64 x 64 depth: {steps.wall:,.0f} steps/s ({steps.cpu:,.0f} per CPU second)")
-    found |= {"pointnav_steps_per_s": steps.wall, "pointnav_steps_per_cpu_s": steps.cpu, **remark(steps)}
-    for name, bar in BARS.items():
-        print(f"  {name}: {found[name]:,.0f}, bar {bar:,.0f}")
-    return {**found, "bars": BARS, "hardware": hardware()}
-
-
-def cell(found: Rate) -> str:
-    return f"{f'{found.wall:,.0f} ({found.cpu:,.0f})':>20}"
+def measure(options: Homes) -> list[Row]:
+    """A small and a detailed home, textured and shaded, seen from inside their rooms; then random walks."""
+    sizes, total, steps = ((64,), 64, 5) if options.smoke else (SIZES, FRAMES, STEPS)
+    rows: list[Row] = []
+    for scene in (home_of(500), home_of(5_000)):
+        for kind, sensors in KINDS.items():
+            for size in sizes:
+                name = f"{kind}, {size} x {size}, {len(scene.faces):,} triangles"
+                print(name, file=sys.stderr)
+                for batch in BATCHES:
+                    rates = frames(scene, size, batch, sensors, total, options.seeds)
+                    rows.append(timing(name, [each.wall for each in rates], f"frames/s, batch {batch}"))
+                    rows.append(timing(name, [each.cpu for each in rates], f"per CPU second, batch {batch}"))
+    name = f"PointNav, {WORLDS} homes, 64 x 64 depth"
+    print(name, file=sys.stderr)
+    return rows + timings(name, pointnav(steps, options.seeds), "steps")
 
 
 def home_of(triangles: int) -> Scene:
-    """The generated home, of the details and first seeds, with most nearly so many triangles."""
+    """The generated home with about so many triangles, of all levels of detail and the first seeds."""
     homes = [generate_home(seed, detail=detail) for detail in ("low", "medium", "high") for seed in range(4)]
     return min(homes, key=lambda scene: abs(len(scene.faces) - triangles))
 
 
 def viewpoints(scene: Scene, count: int) -> NDArray[np.float64]:
-    """Camera poses (count, 4, 4) at 1.25 m in the middle of rooms, looking all ways."""
+    """Camera poses (count, 4, 4) at 1.25 m in the middle of rooms, in random directions."""
     rng = np.random.default_rng(0)
     poses = np.tile(np.eye(4), (count, 1, 1))
     for pose in poses:
@@ -72,11 +58,13 @@ def viewpoints(scene: Scene, count: int) -> NDArray[np.float64]:
     return poses
 
 
-def frames(scene: Scene, size: int, batch: int, sensors: tuple[Sensor, ...], repeats: int) -> Rate:
+def frames(
+    scene: Scene, size: int, batch: int, sensors: tuple[Sensor, ...], total: int, repetitions: int
+) -> list[Rate]:
     drawer = Rasterizer(size, size, sensors=sensors, threads=2 if batch > 1 else 1)
-    work = partial(draw, drawer, scene, viewpoints(scene, batch), max(1, FRAMES // batch))
-    work()
-    return middle([rate(work) for _ in range(repeats)])
+    work = partial(draw, drawer, scene, viewpoints(scene, batch), max(1, total // batch))
+    work()  # not counted: kernels compile
+    return [rate(work) for _ in range(repetitions)]
 
 
 def draw(drawer: Rasterizer, scene: Scene, poses: NDArray[np.float64], times: int) -> int:
@@ -86,8 +74,8 @@ def draw(drawer: Rasterizer, scene: Scene, poses: NDArray[np.float64], times: in
     return times * len(poses)
 
 
-def pointnav(repeats: int) -> Rate:
-    """Random walks: render, move, measure."""
+def pointnav(count: int, repetitions: int) -> list[Rate]:
+    """Random walks of `count` steps: render, move, measure."""
     sensors = ("depth", "pointgoal_with_gps_compass")
     env = HomesVectorEnv(
         WORLDS, sensors=sensors, height=64, width=64, detail="low", num_scenes=WORLDS, threads=2, max_steps=100_000
@@ -96,10 +84,9 @@ def pointnav(repeats: int) -> Rate:
     rng = np.random.default_rng(0)
 
     def steps() -> int:
-        for _ in range(STEPS):
+        for _ in range(count):
             env.step(rng.integers(1, 4, WORLDS))
-        return STEPS * WORLDS
+        return count * WORLDS
 
-    measured: Callable[[], int] = steps
-    measured()
-    return middle([rate(measured) for _ in range(repeats)])
+    steps()
+    return [rate(steps) for _ in range(repetitions)]

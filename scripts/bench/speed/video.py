@@ -1,58 +1,64 @@
-"""Frames encoded per second at 256 x 256, in this process alone."""
+"""Frames encoded per second at 256 x 256 in one process, beside OpenCV's writer of MPEG-4."""
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.environments import EnvConfig
-from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.stopwatch import middle, rate, remark
+from embodia.scripts.bench.harness.options import Video
+from embodia.scripts.bench.harness.results import Row
+from embodia.scripts.bench.harness.stopwatch import rate, timing, timings
 from embodia.scripts.report import video
 
-SIZE, FRAMES, BAR = 256, 600, 600.0  # [pixels], frames per film, [frames/s]
+SIZE, FRAMES = 256, 600  # [pixels], frames per video
+OURS, PEER = "H.264 by embodia (PyAV)", "MPEG-4 by OpenCV"
+Frames = list[NDArray[np.uint8]]
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """Encode what an agent sees, `repeats` films of it."""
-    frames = filmed()
-    rates = []
+def measure(options: Video) -> list[Row]:
+    """Encode what an agent sees, by both writers in turns."""
+    frames = seen(30 if options.smoke else FRAMES)
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(repeats):
-            path = Path(folder) / f"{i}.mp4"
-            rates.append(rate(partial(encode, path, frames)))
-        size = path.stat().st_size
-    found = middle(rates)
-    print(f"H.264, yuv420p, {SIZE} x {SIZE}, {repeats} films of {FRAMES} frames, one process")
-    print(f"  {found.wall:,.0f} frames/s ({found.cpu:,.0f} per CPU second), {size / FRAMES:,.0f} bytes a frame")
-    print(f"  bar: {BAR:,.0f} frames/s")
-    return {
-        "frames_per_second": found.wall,
-        "frames_per_cpu_second": found.cpu,
-        "all": rates,
-        "bar": BAR,
-        "size": SIZE,
-        **remark(found),
-        "hardware": hardware(),
-    }
+        path = Path(folder) / "video.mp4"
+        writers = partial(encode, path, frames), partial(encode_by_opencv, path, frames)
+        pairs = [tuple(rate(writer) for writer in writers) for _ in range(options.seeds)]
+    ours, peer = zip(*pairs)
+    mine, theirs = timings(OURS, ours, "frames"), timings(PEER, peer, "frames")
+    return [
+        timing(OURS, [a.wall / b.wall for a, b in pairs], "times OpenCV's frames/s"),
+        *(replace(row, controls=(control,)) for row, control in zip(mine, theirs)),
+    ]
 
 
-def encode(path: Path, frames: list[NDArray[np.uint8]]) -> int:
+def encode(path: Path, frames: Frames) -> int:
     video.write(path, frames)
     return len(frames)
 
 
-def filmed() -> list[NDArray[np.uint8]]:
-    """FRAMES pictures of random walks through FourRooms, cut to SIZE x SIZE."""
+def encode_by_opencv(path: Path, frames: Frames) -> int:
+    height, width, _ = frames[0].shape
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (width, height))
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot write MPEG-4 to {path}")
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    return len(frames)
+
+
+def seen(count: int) -> Frames:
+    """`count` frames (SIZE, SIZE, 3) of random walks through FourRooms."""
     env = build.worlds(EnvConfig("embodia/MiniGrid-FourRooms-v0"), "train", 1, evaluation=True)
     agent = build.reference("random", env)
     obs, _ = env.reset(seed=0)
     frames = []
-    for _ in range(FRAMES):
+    for _ in range(count):
         frames.append(np.ascontiguousarray(env.render()[0][:SIZE, :SIZE]))
         action, _, _ = agent.act(obs, {}, np.zeros(1, bool), "eval")
         obs, *_ = env.step(action)

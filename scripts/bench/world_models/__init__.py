@@ -1,1 +1,1 @@
-"""World models at work: the Wall, and the whole chain in homes."""
+"""World models that plan: on the Wall task, and learned from an agent's own video of homes."""

@@ -1,22 +1,23 @@
-"""The whole chain in homes: an agent's own video, an encoder that teaches itself on it, a world model, a planner.
+"""The whole chain in homes: an agent's own video, an encoder pretrained on it, a world model, a planner.
 
-The agent wanders through training homes and keeps what it saw and did. `TimeContrastive` teaches an encoder on that
-video; in its frozen, centred tokens (one of 128 numbers for the whole view) DINO-WM learns to predict; CEM plans in it
-to reach the view of a picture, in homes never seen, and again after every move. The control is the same agent whose
-encoder stays as it was drawn: same network, video, world model, objective, planner and budget. Success is the
-simulator's: at the end of the episode the body stands within half a metre of where the picture was taken.
+The agent wanders through training homes and records what it sees and does. `TimeContrastive` trains an encoder on that
+video. In its frozen, centred tokens (one of 128 numbers per view) DINO-WM learns to predict, and CEM plans in it to
+reach the view of a goal image in unseen homes, again after every action. The control is the same agent with an
+untrained encoder: same network, video, world model, objective, planner and budget. An episode succeeds if it ends
+within half a metre of where the goal image was taken, as measured by the simulator.
 
-A failure of such a chain has three places, which are measured apart, on plans whose true ends are known: whether the
-tokens' distance to the goal tells near from far (`rank`: mean Spearman correlation with the true distance; `true view`:
-how often the plan whose true last view is nearest in tokens ends within half a metre), what the model adds (`imagined
-view`: the same by the imagined view, and the prediction's error over that of no change, by steps), and search (an agent
-that plans in the true moves for the true distance).
+Such a chain can fail in three places, which are measured separately on plans whose true ends are known:
+- the tokens: mean Spearman correlation of their distance to the goal with the true distance, and how often the plan
+  whose true last view is nearest in tokens ends within half a metre (`true view`);
+- the model: the same with the imagined view, and the prediction's error over that of no change, by steps;
+- the search: an agent that plans with the true moves and the true distance.
 
-Every line of `chain.jsonl` is written as soon as it is done, and is not run twice.
+Every job is a line of `chain.jsonl` as soon as it is done, and does not run twice.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,18 @@ from embodia.planners.models.state import repeat
 from embodia.planners.search.cem import CEM
 from embodia.planners.search.objective import ObservedGoal, Return
 from embodia.planners.trees import index
-from embodia.scripts.assembly.provenance import hardware
-from embodia.scripts.bench.harness.once import once
-from embodia.scripts.bench.world_models.chain_film import draw
+from embodia.scripts.bench.harness import options
+from embodia.scripts.bench.harness.once import Line, minutes, once
+from embodia.scripts.bench.harness.results import Row, row
+from embodia.scripts.bench.world_models.chain_figure import draw
 from embodia.scripts.bench.world_models.kept_tokens import learn_on_kept_tokens
 from embodia.scripts.bench.world_models.true_moves import TrueMoves
-from embodia.scripts.report.statistics import compare, wilson
+from embodia.scripts.report.statistics import compare
 
 Array = NDArray[Any]
-Line = dict[str, Any]
 
-OUT = Path("runs/bench-chain")
 SIZE, HFOV, SECONDS = 64, 120.0, 2.0
-"""Camera [pixels, deg] and length of an action [s]: up to 0.5 m and 20 degrees."""
+"""Camera [pixels, deg] and duration of an action [s]: up to 0.5 m and 20 degrees."""
 REACHED = 0.5  # [m]
 SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)})
 ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -69,43 +69,42 @@ FLOORS = ("straight ahead", "wandering", "true moves")
 
 @dataclass(frozen=True)
 class Budget:
-    """What one seed costs."""
+    """Size of one seed's run."""
 
     homes: int = 96
     """Training homes that the agent wanders through."""
     walks: int = 16
-    """In each."""
+    """Walks in each training home."""
     steps: int = 16
-    """Frames of a walk."""
+    """Frames per walk."""
     encoder_updates: int = 300
     model_updates: int = 1500
     test_homes: int = 40
     each: int = 5
     """Test episodes in each test home."""
     moves: int = 10
-    """Actions of an episode."""
+    """Actions per episode."""
     horizon: int = 2
     samples: int = 32
     elites: int = 6
     iterations: int = 3
     execute: int = 1
-    """Actions done before planning again."""
+    """Actions executed before planning again."""
     candidates: int = 64
-    """Plans per episode whose true ends are looked at."""
+    """Random plans per episode whose true ends are computed."""
     looked: int = 4
-    """Moves of those plans."""
+    """Length of those plans."""
 
 
 SMOKE = Budget(2, 4, 9, 2, 2, 2, 1, 2, 2, 8, 4, 1, 1, 4, 2)
 
 
-def measure(seeds: int = 3, smoke: bool = False, out: Path = OUT) -> Line:
-    """The table; encoders, models and scores lie in `out` as they are done."""
+def measure(asked: options.Chain) -> list[Row]:
+    """Success beside the controls, and the measures of the parts. Encoders, models and scores are kept."""
     torch.set_num_threads(1)
-    out, budget = (out / "smoke", SMOKE) if smoke else (out, Budget())
-    out.mkdir(parents=True, exist_ok=True)
-    lines = {line["name"]: line for line in once(out / "chain.jsonl", jobs(seeds, budget, out))}
-    return table(lines, seeds, budget)
+    out, budget = asked.folder(), SMOKE if asked.smoke else Budget()
+    lines = {line["name"]: line for line in once(out / "chain.jsonl", jobs(asked.seeds, budget, out))}
+    return rows(lines, asked.seeds)
 
 
 def jobs(seeds: int, budget: Budget, out: Path) -> Iterator[tuple[str, Callable[[], Line]]]:
@@ -132,7 +131,7 @@ class Chain:
         self.seed, self.budget, self.folder = seed, budget, folder
 
     def record(self) -> Line:
-        """The agent's own video: rows (T, N) of views, actions and where episodes begin."""
+        """Record the agent's own video: rows (T, N) of views, actions and starts of episodes."""
         b = self.budget
         parts = [wander(first, b, self.seed) for first in range(0, b.homes, 16)]
         rows: dict[str, Any] = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
@@ -145,7 +144,7 @@ class Chain:
             return {name: torch.from_numpy(archive[name]) for name in archive.files}
 
     def teach(self, kind: str) -> Line:
-        """The encoder of that kind, frozen from here on, and centred on the video."""
+        """Train the encoder, or leave it untrained, then freeze it and centre its tokens on the video."""
         seed_all(self.seed)
         net = ResNet(SPACE, dim=128, width=8)
         rows = self.video()
@@ -161,7 +160,7 @@ class Chain:
         return encoder.eval()
 
     def learn(self, kind: str) -> Line:
-        """DINO-WM on the video's tokens."""
+        """Train DINO-WM on the video's tokens."""
         encoder, rows = self.encoder(kind), self.video()
         seed_all(self.seed)
         model = new_model(encoder)
@@ -177,7 +176,7 @@ class Chain:
         return model.eval()
 
     def agent(self, kind: str, env: HomesVectorEnv) -> MPC:
-        """Plans in what it learned for the view that it is shown."""
+        """The agent that plans in the learned model to reach the goal image."""
         model, b = self.model(kind), self.budget
         settings = MPCSettings(device="cpu", n_action_steps=b.execute)
         return MPC(seen_in(env), ACTIONS, model, search(b), ObservedGoal(all_steps=True), settings)
@@ -197,7 +196,7 @@ def new_model(encoder: Standardized) -> DINOWM:
 
 
 def search(budget: Budget) -> CEM:
-    """Wide at first: single moves drawn one by one hardly turn."""
+    """CEM with a large initial spread, because independent small moves hardly turn the agent."""
     b = budget
     return CEM(ACTIONS, b.horizon, b.samples, b.elites, b.iterations, init_std=1.0, warm_start=False)
 
@@ -213,7 +212,7 @@ def seen_in(env: HomesVectorEnv) -> spaces.Dict:
 
 
 def wander(first_home: int, budget: Budget, seed: int) -> dict[str, Array]:
-    """Rows (T, N, ...) of up to 16 homes, a few walks at a time."""
+    """Record rows (T, N, ...) in up to 16 homes, a few walks at a time."""
     b = budget
     homes = range(first_home, min(first_home + 16, b.homes))
     env = homes_env(len(homes) * 4, "train", sensors=("rgb",), num_scenes=b.homes, max_steps=b.steps + 1)
@@ -238,7 +237,7 @@ def wander(first_home: int, budget: Budget, seed: int) -> dict[str, Array]:
 
 
 def taught(net: ResNet, rows: dict[str, Tensor], updates: int, seed: int, clips: int = 16, frames: int = 8) -> Line:
-    """Time-contrastive learning on clips of the video."""
+    """Train the encoder by time-contrastive learning on clips of the video; returns its last logged numbers."""
     config = FitConfig(
         steps=updates,
         batch_size=clips,
@@ -261,24 +260,24 @@ def taught(net: ResNet, rows: dict[str, Tensor], updates: int, seed: int, clips:
 
 
 def whole_windows(first: Tensor, length: int, rng: np.random.Generator, count: int) -> tuple[Array, Array]:
-    """Worlds and times (count,) at which windows of `length` rows begin that cross no episode's border."""
+    """Sample worlds and times (count,) at which windows of `length` rows begin that lie within one episode."""
     inside = torch.stack([first[k : len(first) - length + 1 + k] for k in range(1, length)])
     times, worlds = (~inside.any(0)).nonzero(as_tuple=True)
     chosen = rng.integers(len(times), size=count)
     return worlds[chosen].numpy(), times[chosen].numpy()
 
 
-# The judgement ----------------------------------------------------------------------------------------------------
+# The evaluation ---------------------------------------------------------------------------------------------------
 
 
 def near_env(num_envs: int, budget: Budget) -> HomesVectorEnv:
-    """The near goals of test homes."""
+    """Test homes with near goals."""
     goals = near_goals("test", range(budget.test_homes), budget.each)
     return homes_env(num_envs, "test", sensors=("rgb", "imagegoal"), episodes=goals, max_steps=budget.moves)
 
 
 def played(agent: Callable[[HomesVectorEnv], Agent], budget: Budget) -> Line:
-    """Where the agent ends in every test episode."""
+    """Play every test episode: the distance at its end, and whether that is a success."""
     count = budget.test_homes * budget.each
     env = near_env(min(20, count), budget)
     episodes = evaluate(agent(env), env, range(count))
@@ -288,14 +287,14 @@ def played(agent: Callable[[HomesVectorEnv], Agent], budget: Budget) -> Line:
 
 
 class Always(Wander):
-    """One action for ever."""
+    """Always moves straight ahead."""
 
     def act(self, obs: Any, carry: Any, first: Array, mode: str) -> tuple[Array, Any, dict[str, Array]]:
         return np.tile(np.array([1.0, 0.0], np.float32), (len(first), 1)), carry, {}
 
 
 def floor_agent(name: str, budget: Budget, env: HomesVectorEnv) -> Agent:
-    """Who learns nothing: blind ones, and one that is told moves and distance."""
+    """Agents without learning: blind ones, and one that plans with the true moves and distance."""
     seen = seen_in(env)
     if name == "true moves":
         settings = MPCSettings(device="cpu", n_action_steps=budget.execute)
@@ -305,7 +304,7 @@ def floor_agent(name: str, budget: Budget, env: HomesVectorEnv) -> Agent:
 
 @torch.no_grad()
 def decomposed(model: DINOWM, budget: Budget) -> Line:
-    """Metric and model apart, on one plan's true and imagined ends; one episode per test home."""
+    """Measure tokens and model separately, on true and imagined ends of random plans; one episode per test home."""
     b = budget
     env = near_env(b.test_homes, b)
     obs, _ = env.reset(seed=[home * b.each for home in range(b.test_homes)])
@@ -344,7 +343,7 @@ def decomposed(model: DINOWM, budget: Budget) -> Line:
 
 
 def wandering(count: int, length: int) -> Tensor:
-    """(count, length, 2) actions of a wanderer."""
+    """Actions (count, length, 2) of the wandering agent."""
     agent = Wander(SPACE, ACTIONS, seed=7)
     carry, moves = agent.initial(count), []
     for t in range(length):
@@ -359,7 +358,7 @@ def spearman(a: Array, b: Array) -> float:
 
 
 def pictured(budget: Budget, out: Path) -> Line:
-    """A picture of what the first seed's agent saw, wanted and imagined."""
+    """Draw what the agent of the first seed saw, its goals, and what it imagined."""
     chain = Chain(0, budget, out / "seed0")
     env = near_env(min(6, budget.test_homes), budget)
     path = out / "chain.png"
@@ -369,62 +368,54 @@ def pictured(budget: Budget, out: Path) -> Line:
     return {"picture": str(path)}
 
 
-# The table --------------------------------------------------------------------------------------------------------
+# The rows ---------------------------------------------------------------------------------------------------------
+
+PARTS = {
+    "rank_true": "rank correlation of token and true distance, true view",
+    "true_view": "nearest true view is at the goal",
+    "rank_imagined": "rank correlation, imagined view",
+    "imagined_view": "nearest imagined view is at the goal",
+    "any": "any plan ends at the goal",
+    "best": "best plan ends at the goal",
+}
 
 
-def table(lines: dict[str, Line], seeds: int, budget: Budget) -> Line:
-    """Success with Wilson intervals over all seeds' episodes, its parts, and own video against random, paired."""
-    print(f"{'':<34}{'success':>9}  95 % interval   by seed             end [m]")
-    rows = []
-    for name in FLOORS:
-        rows.append(row(name, [lines[name]]))
+def rows(lines: Mapping[str, Line], seeds: int) -> list[Row]:
+    """The chain's success beside its controls, the measures of its parts, and the paired difference."""
+
+    def of(what: str, kind: str) -> list[Line]:
+        return [lines[f"{what}, {kind}, seed {seed}"] for seed in range(seeds)]
+
+    found = []
     for kind in ENCODERS:
-        rows.append(row(f"learned model, {kind}", [lines[f"plans, {kind}, seed {seed}"] for seed in range(seeds)]))
-    own, control = ([sum_of(lines, kind, seeds)] for kind in ENCODERS)
-    paired = compare(own[0], control[0])
-    print(f"own video - random: {paired.difference.value:+.3f} [{paired.difference.low:+.3f}, "
-          f"{paired.difference.high:+.3f}], McNemar p = {paired.p_value:.2g}")  # fmt: skip
-    parts = ("rank_true", "true_view", "rank_imagined", "imagined_view")
-    print(f"\n{'encoder':<14}" + "".join(f"{part.replace('_', ' '):>16}" for part in parts) + "  error over no change")
-    decomposition = []
-    for kind in ENCODERS:
-        found = [lines[f"decomposition, {kind}, seed {seed}"] for seed in range(seeds)]
-        mean = {part: float(np.mean([each[part] for each in found])) for part in (*parts, "best", "any")}
-        errors = np.mean([each["error_over_no_change"] for each in found], 0)
-        decomposition.append({"encoder": kind, **mean, "error_over_no_change": errors.round(3).tolist()})
-        spelled = " ".join(f"{error:.2f}" for error in errors)
-        print(f"{kind:<14}" + "".join(f"{mean[part]:>16.3f}" for part in parts) + f"  {spelled}")
-    print(f"any plan ends within {REACHED} m: {mean['any']:.3f}; the best of {budget.candidates}: {mean['best']:.3f}")
-    minutes = sum(line["cpu_minutes"] for line in lines.values())
-    print(f"{minutes:.1f} CPU minutes, {seeds} seed(s), {budget}")
-    return {
-        "rows": rows,
-        "paired": paired._asdict() | {"difference": paired.difference._asdict()},
-        "decomposition": decomposition,
-        "budget": vars(budget),
-        "cpu_minutes": minutes,
-        "hardware": hardware("cpu"),
-    }
+        spent = minutes([*of("encoder", kind), *of("model", kind), *of("plans", kind)])
+        name = f"{kind} encoder"
+        found.append([*ended(name, of("plans", kind), spent), *part_rows(name, of("decomposition", kind))])
+    own, untrained = found
+    floors = [ended(name, [lines[name]], lines[name]["cpu_minutes"]) for name in FLOORS]
+    beside = itertools.zip_longest(untrained, *floors)
+    controlled = [replace(one, controls=tuple(filter(None, each))) for one, each in zip(own, beside)]
+    return [*controlled, difference(of("plans", ENCODERS[0]), of("plans", ENCODERS[1]))]
 
 
-def sum_of(lines: dict[str, Line], kind: str, seeds: int) -> list[int]:
-    return [each for seed in range(seeds) for each in lines[f"plans, {kind}, seed {seed}"]["reached"]]
+def part_rows(name: str, found: list[Line]) -> list[Row]:
+    """The measures of tokens and model, and the prediction's error by steps."""
+    errors = np.transpose([line["error_over_no_change"] for line in found])  # (steps, seeds)
+    return [
+        *(row(name, [[line[part]] for line in found], unit) for part, unit in PARTS.items()),
+        *(row(name, each[:, None].tolist(), f"error over no change, {t}") for t, each in enumerate(errors, start=1)),
+    ]
 
 
-def row(name: str, found: list[Line]) -> Line:
-    reached = [each for line in found for each in line["reached"]]
-    ends = [end for line in found for end in line["ends"]]
-    success = wilson(sum(reached), len(reached))
-    by_seed = [float(np.mean(line["reached"])) for line in found]
-    spelled = " ".join(f"{value:.2f}" for value in by_seed)
-    print(
-        f"{name:<34}{success.value:>9.3f}  [{success.low:.3f}, {success.high:.3f}]  {spelled:<18}{np.mean(ends):>8.2f}"
-    )
-    return {
-        "agent": name,
-        "success": success.value,
-        "low": success.low,
-        "high": success.high,
-        "by_seed": by_seed,
-        "mean_end": float(np.mean(ends)),
-    }
+def ended(name: str, found: list[Line], cpu_minutes: float) -> list[Row]:
+    """Success, and the distance to the goal at the end of the episodes."""
+    units = {"reached": "success", "ends": "distance at the end [m]"}
+    return [row(name, [line[key] for line in found], unit, cpu_minutes=cpu_minutes) for key, unit in units.items()]
+
+
+def difference(own: list[Line], untrained: list[Line]) -> Row:
+    """Difference of success, paired over episodes."""
+    a, b = ([each for line in lines for each in line["reached"]] for lines in (own, untrained))
+    found = compare(a, b).difference
+    name = f"{ENCODERS[0]} minus {ENCODERS[1]} encoder"
+    return Row(name, found.value, found.low, found.high, len(own), unit="difference of success, paired")

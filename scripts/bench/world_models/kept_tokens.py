@@ -1,4 +1,4 @@
-"""DINO-WM learns on the tokens of a whole recording, which its frozen encoder makes once."""
+"""Train DINO-WM on the tokens of a recording, which its frozen encoder computes once."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -31,14 +31,14 @@ TRAINING = FitConfig(
 
 
 class OnTokens(nn.Module):
-    """A DINO-WM as a learner of pairs of frames whose tokens are known."""
+    """A DINO-WM as a learner of pairs of frames with known tokens."""
 
     def __init__(self, model: DINOWM):
         super().__init__()
         self.model = model
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """tokens (2, n, P, D) of two frames and the action (n, ...) between them."""
+        """One-step prediction loss of tokens (2, n, P, D) of two frames and the action (n, ...) between them."""
         first = torch.zeros(batch["tokens"].shape[:2], dtype=torch.bool)
         return self.model.loss_of(batch["tokens"], self.model.encode_action(batch["action"])[None], first)
 
@@ -52,15 +52,18 @@ def learn_on_kept_tokens(
     seed: int,
     precision: Precision = "float32",
 ) -> float:
-    """One-step prediction; the error over that of no change, a mean of the last 200 updates.
+    """Train the model to predict the next frame.
 
     Args:
-        rgb: pictures (T, N, H, W, 3) uint8.
-        action: (T, N, ...) or (T - 1, N, ...), what was done at each of them.
-        draw: an update's worlds and times (n,), each with a next row of the same episode.
-        updates: after which the rate has fallen to a twentieth.
-        seed: of the draws.
-        precision: of the loss.
+        rgb: frames (T, N, H, W, 3) uint8.
+        action: actions (T, N, ...) or (T - 1, N, ...) at these frames.
+        draw: samples worlds and times (n,) whose next row belongs to the same episode.
+        updates: number of updates, over which the learning rate falls to a twentieth.
+        seed: seed of the samples.
+        precision: precision of the loss.
+
+    Returns:
+        The prediction's error over that of no change, averaged over the last 200 updates.
     """
     with torch.no_grad():
         tokens = torch.cat([model.encode({"rgb": part}) for part in rgb.split(64, 1)], 1)  # (T, N, P, D)

@@ -1,4 +1,4 @@
-"""The homes' own moves as a world model: the bar for whoever has to learn them, and views of where plans lead."""
+"""The simulator's own moves as a world model: an upper bound for learned models, and the true views of plans."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +18,8 @@ Array = NDArray[Any]
 class TrueMoves:
     """A `WorldModel` of velocity actions. State {"world": (B,) of `env`, "place": (B, 3) [m], "yaw": (B,) [rad]}.
 
-    It predicts minus the straight distance to the goal as reward; whoever plans in it for the return is told the truth
-    about moves and goal alike. It looks into `env`, whose present poses are what it observes.
+    The reward is minus the straight distance to the goal, so a planner that maximises the return knows the true moves
+    and the true goal. `observe` reads the current poses of `env`.
     """
 
     def __init__(self, env: HomesVectorEnv):
@@ -32,7 +32,7 @@ class TrueMoves:
         return {"world": torch.zeros(n, dtype=torch.int64), "place": torch.zeros(n, 3).double(), "yaw": zeros}
 
     def observe(self, state: State, obs: Mapping[str, Any], action: Tensor, first: Tensor) -> State:
-        """Where all worlds of `env` are now."""
+        """Read the current poses of all worlds of `env`."""
         poses = self.env.poses
         return {
             "world": torch.arange(self.env.num_envs),
@@ -64,11 +64,11 @@ class TrueMoves:
         return (state["place"] - goals).norm(dim=-1).float()
 
     def views(self, state: State) -> Array:
-        """(B, H, W, 3) uint8: what would be seen there."""
+        """Render the views (B, H, W, 3) uint8 of these states."""
         env = self.env
         eyes = state["place"].numpy() + np.array([0, env.suite.camera.above_feet, 0])
         homes = [env.homes[world] for world in state["world"].tolist()]
         return env.engine.render(homes, eyes, from_yaw(state["yaw"].numpy()), env.suite.camera, ("rgb",))["rgb"]
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        raise TypeError("the homes' own moves are known; there is nothing to learn")
+        raise TypeError("the moves of homes are known; there is nothing to learn")

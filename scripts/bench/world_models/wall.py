@@ -1,16 +1,17 @@
-"""DINO-WM's Wall: a model learned from random moves plans through the door; patches against one global vector.
+"""DINO-WM on the Wall task: plan through a door in a model of random moves; patch tokens against one global token.
 
-Differs from the paper: the encoder is a small ResNet that taught itself on the same random frames (`patch_vicreg`, of
-frames two apart in time), or one that learned nothing (the control), in place of DINOv2; tokens are its slow features,
-so that distance in the latent space is time; the global vector is the mean of patches that see nearly the whole picture
-each, so that it knows places too; neither model nor objective is told the dot's position; an episode has
-four plans, where the paper's has as many as it takes; the budget is a CPU's (`Budget`).
+Differences from the paper: the encoder is a small ResNet trained by `patch_vicreg` on the same random frames (on frames
+two apart in time), or untrained (the control), instead of DINOv2. Its tokens are slow features, so that distance in the
+latent space measures time. The global token is the mean of the patch tokens, whose receptive fields cover nearly the
+whole image. Neither model nor objective is given the dot's position. An episode has four plans instead of as many as it
+needs. `Budget` is sized for a CPU.
 """
 
 import itertools
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,9 +40,9 @@ from embodia.planners.models.imagination import imagine_plan
 from embodia.planners.search.cem import CEM
 from embodia.planners.search.gradient import GradientPlanner
 from embodia.planners.search.objective import ObservedGoal
-from embodia.scripts.assembly.provenance import hardware
+from embodia.scripts.bench.harness.options import Wall
+from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.world_models.kept_tokens import learn_on_kept_tokens
-from embodia.scripts.report.statistics import wilson
 
 Array = NDArray[Any]
 FRAMESKIP, MOVES, HORIZON = 5, 50, 5
@@ -52,7 +53,7 @@ ACTIONS = spaces.Box(-1.0, 1.0, (2 * FRAMESKIP,), np.float32)
 
 @dataclass(frozen=True)
 class Budget:
-    """What one seed costs; the paper plans with 300 samples, 30 elites, 10 iterations."""
+    """Size of one seed's run. The paper plans with 300 samples, 30 elites, 10 iterations."""
 
     trajectories: int = 1920
     encoder_updates: int = 250
@@ -63,12 +64,19 @@ class Budget:
     iterations: int = 6
 
 
+SMOKE = Budget(12, encoder_updates=2, model_updates=2, episodes=2, samples=4, elites=2, iterations=1)
+
+
 class Case(NamedTuple):
-    """One row of the table."""
+    """An encoder and a planner."""
 
     encoder: str  # patches, global, random
     planner: str  # mpc, open loop, gradient
     paper: float | None
+    """The paper's success rate."""
+
+    def __str__(self) -> str:
+        return f"{self.encoder}, {self.planner}"
 
 
 CASES = (
@@ -78,31 +86,44 @@ CASES = (
     Case("global", "mpc", 0.58),
     Case("random", "mpc", None),
 )
-"""The paper has no number for gradient descent in Wall (PointMaze .22 and PushT .28, where MPC has .98 and .90)."""
+"""The first is DINO-WM, the others are its controls. The paper has no number for planning by gradient descent on the
+Wall (PointMaze 0.22 and PushT 0.28, where MPC has 0.98 and 0.90)."""
 
 
-def measure(repeats: int, out: Path = Path("runs/wall"), budget: Budget | None = None) -> dict[str, Any]:
-    """`repeats` seeds; encoders, models and scores lie in `out` as they are done, and are not made twice."""
-    budget = budget or Budget()
+def measure(options: Wall) -> list[Row]:
+    """Success of DINO-WM and of its controls. Encoders, models and scores are kept as soon as they are done."""
     torch.set_num_threads(1)
-    for seed in range(repeats):
-        work = Work(out / f"seed{seed}", seed, budget)
+    out, budget = options.folder(), SMOKE if options.smoke else Budget()
+    works = [Work(out / f"seed{seed}", seed, budget) for seed in range(options.seeds)]
+    for work in works:
         for case in CASES:
             work.score(case)
-    if not (picture := out / "imagined.png").exists():
-        film(Work(out / "seed0", 0, budget), picture)
-    return table([Work(out / f"seed{seed}", seed, budget) for seed in range(repeats)], budget)
+    if not (image := out / "imagined.png").exists():
+        draw(works[0], image)
+    dino_wm, *others = (case_row(case, works) for case in CASES)
+    chance = [int(episode.metrics["success"]) for episode in play(Random(SPACE, ACTIONS), budget.episodes, True)]
+    return [replace(dino_wm, controls=(*others, row("random moves", [chance], dino_wm.unit)))]
+
+
+def case_row(case: Case, works: Sequence["Work"]) -> Row:
+    """Success of one case in all seeds' episodes."""
+    lines = [work.done()[case.encoder, case.planner] for work in works]
+    episodes = [[1] * line["successes"] + [0] * (line["episodes"] - line["successes"]) for line in lines]
+    minutes = sum(line["cpu_learning"] + line["cpu_playing"] for line in lines) / 60
+    return row(str(case), episodes, "success", paper=case.paper, cpu_minutes=minutes)
 
 
 class Work:
-    """One seed: its data, encoders and models, and the rows done so far."""
+    """One seed: its data, encoders and models, and the cases done so far."""
 
     def __init__(self, folder: Path, seed: int, budget: Budget):
         self.folder, self.seed, self.budget = folder, seed, budget
         folder.mkdir(parents=True, exist_ok=True)
         made_for = folder / "budget.json"
         if made_for.exists() and json.loads(made_for.read_text()) != asdict(budget):
-            raise FileExistsError(f"{folder} holds work of another budget; choose another folder or remove it")
+            raise FileExistsError(
+                f"{folder} holds work of another budget; choose another folder by --out, or remove it"
+            )
         made_for.write_text(json.dumps(asdict(budget)))
         self.rows = folder / "rows.jsonl"
         self.data: tuple[Tensor, Tensor] | None = None
@@ -133,13 +154,13 @@ class Work:
         print(f"seed {self.seed}: {row}", file=sys.stderr)
 
     def frames(self) -> tuple[Tensor, Tensor]:
-        """Pictures (M, T + 1, H, W, 3) uint8 and actions (M, T, 2 * frameskip) of the random policy."""
+        """Frames (M, T + 1, H, W, 3) uint8 and actions (M, T, 2 * frameskip) of the random policy."""
         if self.data is None:
             self.data = random_data(self.budget.trajectories, self.seed)
         return self.data
 
     def encoder(self, kind: str) -> SlowFeatures:
-        """The frozen encoder; `patches` and `global` share the weights that were taught."""
+        """The frozen encoder; `patches` and `global` share their trained weights."""
         seed_all(self.seed)
         net = ResNet(SPACE, dim=64, width=8, tokens="grid")  # 4 x 4 patches
         if kind != "random":
@@ -167,7 +188,7 @@ class Work:
 
 
 def random_data(trajectories: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The random policy from random places in the fixed layout."""
+    """Frames and actions of the random policy, from random positions in the fixed layout."""
     rng = np.random.default_rng(seed)
     moves, middle = wall.random_moves(rng, trajectories, MOVES), wall.SIZE / 2
     place = np.stack([wall.draw_place(rng, middle, bool(rng.integers(2))) for _ in range(trajectories)])
@@ -196,7 +217,7 @@ TEACHING = FitConfig(
 
 
 def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
-    """Patch-wise VICReg of frames two apart: tokens that change slowly."""
+    """Train the encoder by patch-wise VICReg on frames two apart, so that its tokens change slowly."""
 
     def draw(rng: np.random.Generator, n: int) -> dict[str, Any]:
         i, t = rng.integers(len(pictures), size=n), rng.integers(pictures.shape[1] - 2, size=n)
@@ -207,7 +228,7 @@ def teach(net: ResNet, pictures: Tensor, updates: int, seed: int) -> None:
 
 
 def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: int) -> None:
-    """One-step prediction of the recorded frames."""
+    """Train the model to predict the next recorded frame."""
 
     def draw(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
         return rng.integers(len(pictures), size=n), rng.integers(actions.shape[1], size=n)
@@ -217,9 +238,9 @@ def learn(model: DINOWM, pictures: Tensor, actions: Tensor, updates: int, seed: 
 
 
 def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
-    """The agent. Plans are carried out to their end, as the paper's are: only the last step is to be at the goal, so
-    whoever planned again after each action would put the goal off for ever."""
-    # Moves drawn one by one hardly get anywhere: only the widest spread reaches the door.
+    """The agent. It executes each plan to its end, as in the paper: the objective is the last step's distance to the
+    goal, so an agent that planned again after each action could postpone the goal at every step."""
+    # Independent random moves cover little distance: only the largest spread reaches the door.
     search: Any = CEM(ACTIONS, HORIZON, budget.samples, budget.elites, budget.iterations, 1.0, warm_start=False)
     if planner == "gradient":
         search = GradientPlanner(ACTIONS, HORIZON, iterations=100, learning_rate=0.1)
@@ -228,7 +249,7 @@ def planned(model: DINOWM, planner: str, budget: Budget) -> MPC:
 
 
 def play(agent: Any, episodes: int, again: bool) -> list[Any]:
-    """Test levels of four plans; without replanning an episode is one plan long."""
+    """Play test levels. An episode is four plans long, or one plan without replanning."""
     steps = 4 * HORIZON if again else HORIZON
     env: Any = make("embodia:embodia/Wall-v0", min(10, episodes), frameskip=FRAMESKIP, max_steps=steps, split="test")
     try:
@@ -238,9 +259,9 @@ def play(agent: Any, episodes: int, again: bool) -> list[Any]:
 
 
 @torch.no_grad()
-def film(work: Work, path: Path, episodes: int = 5) -> None:
-    """First plans: what they led to above what was imagined, shown as the recorded frame with the nearest tokens; the
-    start is on the left, the goal on the right."""
+def draw(work: Work, path: Path, episodes: int = 5) -> None:
+    """Draw first plans: the frames they led to, above the imagined ones, shown as the recorded frames with the nearest
+    tokens. The start is on the left, the goal on the right."""
     model = work.model("patches")
     agent = planned(model, "mpc", work.budget)
     env: Any = make("embodia:embodia/Wall-v0", episodes, frameskip=FRAMESKIP, split="test")
@@ -266,34 +287,11 @@ def film(work: Work, path: Path, episodes: int = 5) -> None:
     shown = {"what happened": np.stack(happened, 1), "imagined": imagined}
     figure = Figure(figsize=(HORIZON + 2.6, 2 * episodes), layout="constrained")
     grid = figure.subplots(2 * episodes, HORIZON + 2, squeeze=False)
-    for row, (i, (name, way)) in zip(grid, itertools.product(range(episodes), shown.items())):
-        for axes, picture in zip(row, (obs["rgb"][i], *way[i], obs["goal_rgb"][i])):
+    for line, (i, (name, way)) in zip(grid, itertools.product(range(episodes), shown.items())):
+        for axes, picture in zip(line, (obs["rgb"][i], *way[i], obs["goal_rgb"][i])):
             axes.imshow(picture)
             axes.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, fontsize=8)
+        line[0].set_ylabel(name, fontsize=8)
     for axes, title in zip(grid[0], ("start", *(f"action {t + 1}" for t in range(HORIZON)), "goal")):
         axes.set_title(title, fontsize=9)
     figure.savefig(path, dpi=80)
-
-
-def table(works: list[Work], budget: Budget) -> dict[str, Any]:
-    """Success with Wilson intervals over all seeds' episodes, beside the paper's."""
-    floor = [episode.metrics["success"] for episode in play(Random(SPACE, ACTIONS), budget.episodes, True)]
-    print(f"{'encoder, planner':<24}{'paper':>7}{'success':>9}  95 % interval   by seed")
-    rows = []
-    for case in CASES:
-        done = [work.done()[case.encoder, case.planner] for work in works]
-        found = wilson(sum(row["successes"] for row in done), sum(row["episodes"] for row in done))
-        by_seed = [row["successes"] / row["episodes"] for row in done]
-        minutes = sum(row["cpu_learning"] + row["cpu_playing"] for row in done) / 60
-        scores = {"success": found.value, "low": found.low, "high": found.high, "by_seed": by_seed}
-        rows.append({**case._asdict(), **scores, "cpu_minutes": minutes})
-        paper = f"{case.paper:.2f}" if case.paper is not None else "-"
-        spelled = " ".join(f"{value:.2f}" for value in by_seed)
-        print(f"{case.encoder + ', ' + case.planner:<24}{paper:>7}{found.value:>9.2f}  "
-              f"[{found.low:.2f}, {found.high:.2f}]    {spelled}")  # fmt: skip
-    print(f"{'random moves':<24}{'':>7}{np.mean(floor):>9.2f}")
-    total = sum(float(row["cpu_minutes"]) for row in rows)
-    print(f"{total:.1f} CPU minutes, {len(works)} seed(s), {budget}")
-    return {"rows": rows, "random": float(np.mean(floor)), "budget": asdict(budget), "cpu_minutes": total,
-            "hardware": hardware("cpu")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Behaviour cloning: learns a toy, from the expert online and from recorded rows; remembers; resumes exactly."""
+"""Behaviour cloning: learns from the online expert and from recorded rows, uses memory, resumes exactly."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from embodia.tests.fakes import CueEnv, IdentityEnv
 
 
 def train(agent, env, rows, buffer=None, seed=0, start=None):
-    """The loop in small: rows of all worlds in `env`; gives what is needed to go on."""
+    """A minimal training loop; returns what is needed to continue it."""
     buffer = buffer if buffer is not None else agent.buffer()
     n = env.num_envs
     if start is None:
@@ -74,7 +74,7 @@ def test_learns_continuous_actions(agent, config):
     learner = make(env, agent, config)
     train(learner, env, 160)
     returns = [episode.return_ for episode in evaluate(learner, env, range(20))]
-    assert np.mean(returns) > -0.3  # 8 steps; acting at random costs about 10
+    assert np.mean(returns) > -0.3  # 8 steps; random actions cost about 10
 
 
 @pytest.mark.parametrize(("agent", "config"), [(BC, BCConfig), (DAgger, DAggerConfig)])

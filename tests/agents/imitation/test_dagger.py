@@ -1,4 +1,4 @@
-"""DAgger: who drives when, and why the learner's own states matter."""
+"""DAgger: which policy acts when, and why the learner's own states matter."""
 
 import gymnasium as gym
 import numpy as np
@@ -121,7 +121,7 @@ def test_a_piece_from_the_middle_of_an_episode_is_learned_with_its_past():
     env = SyncVector([RidgeEnv] * 2)
     settings = {"memory": 8, "sequence_length": 4, "explore": False, "learning_starts": 10**9}
     agent = learner(DAgger, DAggerConfig, env, **settings)
-    agent.updates = agent.config.gradient_steps  # the learner drives, and learns nothing
+    agent.updates = agent.config.gradient_steps  # the learner acts, without updates
     buffer, _, _ = train(agent, env, 100)
     (batch,) = [batch for _, batch in zip(range(1), buffer.epoch())]
     before = torch.from_numpy(batch["extras"]["memory"][0]).float()

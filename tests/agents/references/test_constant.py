@@ -1,4 +1,4 @@
-"""An agent that never changes its mind."""
+"""The constant agent."""
 
 import numpy as np
 import pytest

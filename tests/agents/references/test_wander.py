@@ -1,4 +1,4 @@
-"""Wander: uniform at any time, correlated in time, fresh where an episode begins."""
+"""Wander: actions are uniform at each time, correlated over time, and independent between episodes."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_uniform_at_any_time():
 
 @pytest.mark.parametrize("persistence", [0.0, 0.7])
 def test_persists(persistence):
-    """Ranks of a bivariate normal of correlation r correlate by 6 / pi asin(r / 2)."""
+    """The rank correlation of a bivariate normal with correlation r is 6 / pi asin(r / 2)."""
     one, two = actions(Wander(SPACE, BOX, persistence), 20_000, 2)[..., 0]
     assert np.corrcoef(one, two)[0, 1] == pytest.approx(6 / np.pi * np.arcsin(persistence / 2), abs=0.02)
 
@@ -45,7 +45,7 @@ def test_resumes():
 
 
 def test_what_it_refuses():
-    with pytest.raises(TypeError, match="take random"):
+    with pytest.raises(TypeError, match="use random"):
         Wander(SPACE, spaces.Discrete(3))
     with pytest.raises(ValueError, match="persistence is 1"):
         Wander(SPACE, BOX, 1.0)

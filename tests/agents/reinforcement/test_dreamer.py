@@ -1,4 +1,4 @@
-"""Dreamer: its exact parts, its resume, and that it learns where random acting does not get far."""
+"""Dreamer: exact formulas, resume, and learning of a task on which random actions score low."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_lambda_returns_are_the_weighted_mixture_of_n_step_returns():
         horizon
     )
     torch.testing.assert_close(lambda_returns(reward, cont, value, lam)[0], expected)
-    where = torch.full_like(value, lam).index_fill(0, torch.tensor(3), 0.0)  # no return runs on beyond state 3
+    where = torch.full_like(value, lam).index_fill(0, torch.tensor(3), 0.0)  # no return continues beyond state 3
     cut = lambda_returns(reward, cont, value, where)
     torch.testing.assert_close(cut[:3], lambda_returns(reward[:4], cont[:4], value[:4], lam))
     torch.testing.assert_close(cut[3:], lambda_returns(reward[3:], cont[3:], value[3:], lam))

@@ -1,4 +1,4 @@
-"""MPC: any model, planner and objective under one agent; worlds are independent; a learned model learns and resumes."""
+"""MPC: combinations of model, planner and objective, independent environments, training and resume of a model."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def to_origin():
 
 
 class Counted:
-    """A planner that says how many worlds it planned for, call by call."""
+    """A planner that records the number of environments of each call."""
 
     def __init__(self, planner):
         self.planner, self.calls = planner, []
@@ -48,7 +48,7 @@ class Counted:
 
 
 def drive(agent, x, firsts):
-    """Actions (T, n, 1) in `cart` from x (n, 2), episodes beginning anew where `firsts` (T, n) says so."""
+    """Actions (T, n, 1) in `cart` from x (n, 2), episodes begin where `firsts` (T, n) is set."""
     start, x, carry, taken = x, x.copy(), agent.initial(len(x)), []
     for first in firsts:
         x = np.where(first[:, None], start, x)
@@ -59,7 +59,7 @@ def drive(agent, x, firsts):
 
 
 def test_worlds_are_planned_for_as_if_they_were_alone():
-    """Also where their episodes begin at different times, and whatever the period of replanning."""
+    """Also if their episodes begin at different times, and for any period of replanning."""
     starts = np.array([[1.0, 0.0], [-0.5, 0.4], [0.2, -1.0]])
     firsts = np.zeros((6, 3), bool)
     firsts[0], firsts[2, 0], firsts[3, 2] = True, True, True
@@ -78,7 +78,7 @@ def test_a_plan_is_carried_out_before_the_next():
     firsts = np.zeros((10, 2), bool)
     firsts[0], firsts[6, 1] = True, True
     drive(agent, np.ones((2, 2)), firsts)
-    # Both at rows 0 and 4; at row 6 the second world anew, at 8 the first; the second is due again at row 10.
+    # Both plan at rows 0 and 4, the second at row 6 (a new episode), the first at row 8, the second at row 10.
     assert counted.calls == [2, 2, 1, 1]
 
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_in_the_middle_of_a_plan_is_gone_on_with(tmp_path):
 
 @pytest.mark.parametrize("kind", [CEM, MCTS])
 def test_plans_in_the_environment_itself_through_its_snapshots(kind):
-    """What is to be done is shown; the planner finds it out by trying, and the worlds acted in do not notice."""
+    """The correct action is observed. The planner finds it by search, without changing the environments."""
     env = SyncVector([lambda: IdentityEnv(n=3)] * 2)
     actions = env.single_action_space
     planner = CEM(actions, horizon=1, samples=24, elites=4, warm_start=False) if kind is CEM else MCTS(3, 40, 1)
@@ -152,7 +152,7 @@ def test_plans_in_the_environment_itself_through_its_snapshots(kind):
 
 
 def test_plans_in_snapshots_resume_bit_for_bit(tmp_path):
-    """What the model observed is in the carry like any other model's state, and in the checkpoint."""
+    """The model's observed state is in the carry and in the checkpoint, as for any other model."""
 
     def parts():
         env = SyncVector([lambda: IdentityEnv(n=3)] * 2)

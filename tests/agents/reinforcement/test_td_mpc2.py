@@ -1,4 +1,4 @@
-"""TD-MPC2: its exact parts, what its losses may see, and that it learns a pendulum."""
+"""TD-MPC2: exact formulas, gradients of its losses, and learning of the pendulum."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_the_density_of_squashed_actions_integrates_to_one():
 def test_targets_stop_at_the_end_and_take_the_lower_critic():
     net = model()
     with torch.no_grad():
-        for k, critic in enumerate(net.slow_critics):  # critic k says 2^k, whatever the state
+        for k, critic in enumerate(net.slow_critics):  # critic k predicts 2^k in every state
             critic[1].bias.copy_(50 * net.two_hot.target(torch.tensor([2.0**k]))[0].log().clamp_min(-1))
             critic[1].weight.zero_()
     z, reward = torch.rand(400, 32), torch.arange(400.0)
@@ -103,7 +103,7 @@ def test_a_plan_is_scored_by_its_rewards_and_by_the_value_of_its_end_alone():
     net = model()
     with torch.no_grad():
         for part in (net.reward_net, *net.critics):
-            part[1].weight.normal_()  # heads that say nothing at first would agree whatever is done
+            part[1].weight.normal_()  # heads that are initialised to zero would always agree
     asked = []
     net.critics[0].register_forward_hook(lambda *_: asked.append(1))
     state = {"z": net.project(torch.randn(7, 32)), "reward": torch.zeros(7)}
@@ -120,12 +120,12 @@ def test_a_plan_is_scored_by_its_rewards_and_by_the_value_of_its_end_alone():
 
 
 def test_refuses_discrete_actions():
-    with pytest.raises(TypeError, match="take dreamer"):
+    with pytest.raises(TypeError, match="use dreamer"):
         TDMPC2Model(spaces.Discrete(3), MLPEncoder(SPACE), TINY)
 
 
 def test_learns_to_do_what_is_shown():
-    """Reward is minus the squared distance to what is shown; random actions get -10.7 an episode, the best 0."""
+    """The reward is minus the squared distance to the target; random actions get -10.7 per episode, the best 0."""
     torch.manual_seed(0)
     env = SyncVector([lambda: IdentityEnv(continuous=True)] * 4)
     space = env.single_observation_space

@@ -1,4 +1,4 @@
-"""Checkpoints: exact, explained, whole or not there."""
+"""Checkpoints: exact, self-describing, written atomically."""
 
 import errno
 import io
@@ -122,7 +122,7 @@ def test_a_half_written_checkpoint_is_never_taken_for_a_whole_one(tmp_path, name
         file.write_text("{}")
     with pytest.raises(CheckpointError, match=name):
         checkpoint.load(bad)
-    with pytest.warns(UserWarning, match="passed over"):
+    with pytest.warns(UserWarning, match="skipped"):
         assert checkpoint.latest(tmp_path) == good
 
 
@@ -130,7 +130,7 @@ def test_another_version_is_refused(tmp_path):
     path = checkpoint.save(tmp_path, 1, AGENT, {})
     meta = json.loads((path / "meta.json").read_text())
     (path / "meta.json").write_text(json.dumps({**meta, "format": 99}))
-    with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="format 99, but this version reads format 1"):
         checkpoint.load(path)
 
 
@@ -143,7 +143,7 @@ def test_an_unreadable_training_file_is_named(tmp_path):
 
 
 class Full(io.FileIO):
-    """A file on a disk with room for a little more."""
+    """A file on a disk that is almost full."""
 
     def write(self, data):
         if self.tell() > 1_000:
@@ -154,7 +154,7 @@ class Full(io.FileIO):
 def test_a_full_disk_is_reported_and_the_last_good_checkpoint_survives(tmp_path, monkeypatch):
     good = checkpoint.save(tmp_path, 1, AGENT, {"n": 1})
     monkeypatch.setattr(io, "FileIO", Full)
-    said = r"No space left on device.*MiB free.*last good checkpoint is .*000000001"
+    said = r"No space left on device.*MiB free.*newest intact checkpoint is .*000000001"
     with pytest.raises(CheckpointError, match=said):
         checkpoint.save(tmp_path, 2, AGENT, {"n": np.zeros(1_000_000)})
     assert [path.name for path in tmp_path.iterdir()] == ["000000001"], "nothing of the attempt remains"
@@ -205,10 +205,10 @@ def test_weights_of_another_build_are_named(tmp_path):
     save_weights(Shared(), tmp_path / "w")
     with pytest.raises(CheckpointError, match=r"a\.bias: \(3,\) in the file, \(4,\) in this agent"):
         load_weights(Shared(4), tmp_path / "w")
-    with pytest.raises(CheckpointError, match=r"a\.bias: this agent has none"):
+    with pytest.raises(CheckpointError, match=r"a\.bias: not in this agent"):
         load_weights(nn.Identity(), tmp_path / "w")
-    with pytest.raises(CheckpointError, match=r"0\.bias: the file lacks it"):
+    with pytest.raises(CheckpointError, match=r"0\.bias: missing in the file"):
         load_weights(nn.Sequential(nn.Linear(2, 2), Shared()), tmp_path / "w")
     (tmp_path / "w").write_bytes(b"xx")
-    with pytest.raises(CheckpointError, match="cut off or corrupt"):
+    with pytest.raises(CheckpointError, match="truncated or corrupt"):
         load_weights(Shared(), tmp_path / "w")

@@ -1,4 +1,4 @@
-"""One fresh seeded episode per seed, whatever the number of worlds."""
+"""Evaluation: one episode per seed, for any number of parallel environments."""
 
 import gymnasium as gym
 import numpy as np
@@ -29,7 +29,7 @@ def test_every_seed_is_played_once_from_its_own_reset():
 
 
 class Lengths(CountingEnv):
-    """Episodes of the level's length, so that worlds end at different times."""
+    """Episodes of the level's length, so that episodes end at different times."""
 
     def reset(self, *, seed=None, options=None):
         obs, _ = super().reset(seed=seed, options=options)
@@ -110,12 +110,12 @@ def test_snapshots_are_in_the_observation_where_the_agent_asks_for_them():
     assert [None, None] in seen, "an episode that is over has none"
 
     gymnasiums = gym.vector.SyncVectorEnv([CountingEnv] * 2)
-    with pytest.raises(TypeError, match="SyncVectorEnv steps its worlds together; to plan in the truth take"):
+    with pytest.raises(TypeError, match="SyncVectorEnv has one snapshot for all its environments; to plan in the"):
         evaluate(agent, gymnasiums, [0])
 
 
 def test_one_worlds_info_out_of_both_layouts():
-    """Gymnasium masks the entries of a dict inside too; a native simulator masks the dict as a whole."""
+    """Gymnasium also masks the entries of nested dicts; a native simulator masks only the whole dict."""
     values = np.array([0.5, 1.0])
     native = {"metrics": {"spl": values}, "_metrics": np.array([False, True])}
     nested = {"metrics": {"spl": values, "_spl": np.array([False, True])}, "_metrics": np.array([True, True])}

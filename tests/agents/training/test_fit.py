@@ -1,4 +1,4 @@
-"""The loop on data: exact resume, two optimizers, averages, precision, evaluation, what is told of bad losses."""
+"""The training loop on data: exact resume, two optimizers, averaging, precision, evaluation, non-finite losses."""
 
 import json
 import os
@@ -33,7 +33,7 @@ CONFIG = FitConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup=2, log_ever
 
 
 class Line(nn.Module):
-    """y = 2 x + 1 from noise of its own, with dropout, so that every generator counts."""
+    """Fits y = 2 x + 1 with its own noise and dropout, so that the result depends on every random generator."""
 
     def __init__(self):
         super().__init__()
@@ -130,7 +130,7 @@ def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(kind, config, tmp
 
 @pytest.mark.parametrize("kind", [VICReg, BYOL, DINO])
 def test_encoders_under_self_supervision_resume_bit_for_bit(kind, tmp_path):
-    """A teacher that moves, and prototypes that are frozen at first, are part of where training is."""
+    """The state of training includes a momentum teacher and prototypes that are frozen at first."""
     pictures = shapes10(64, 0)[0].numpy()
 
     def learner():
@@ -188,7 +188,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_and_another_learners_is_no
     fit(made(), data(), CONFIG, tmp_path)
     with pytest.raises(FileExistsError, match="resume it or choose another folder"):
         fit(made(), data(), CONFIG, tmp_path)
-    with pytest.raises(checkpoint.CheckpointError, match="written by Line, this learner is Duel"):
+    with pytest.raises(checkpoint.CheckpointError, match="written by Line, but this learner is Duel"):
         fit(made(Duel), data(), CONFIG, tmp_path, resume=True)
     wider = made()
     wider.net[0] = nn.Linear(1, 17)
@@ -230,7 +230,7 @@ def test_without_a_folder_nothing_is_kept_and_ctrl_c_is_an_interrupt(tmp_path, m
 
 
 class Guess(Agent):
-    """Learns the mean of what it is given; its weight and its count are all it has."""
+    """Learns the mean of its data; its state is a weight and a counter."""
 
     observation_space, action_space = spaces.Dict(), spaces.Discrete(2)
 
@@ -270,7 +270,7 @@ def test_an_agent_learns_from_data_and_is_resumed_as_one(tmp_path):
     assert now.lines[-1]["mean"] == pytest.approx(again.mean[0], abs=0.5)
     meta = checkpoint.load(checkpoint.best(tmp_path / "checkpoints")).meta
     assert (meta["agent"], meta["score"], "action_space" in meta) == ("Guess", 0.5, True)
-    with pytest.raises(checkpoint.CheckpointError, match="written by Guess, this learner is Line"):
+    with pytest.raises(checkpoint.CheckpointError, match="written by Guess, but this learner is Line"):
         fit(made(), data(), CONFIG, tmp_path, resume=True)
 
 
@@ -376,7 +376,7 @@ def test_bfloat16_computes_the_loss_and_keeps_the_weights():
 
 
 def test_float16_scales_the_loss_passes_over_what_overflows_and_resumes(tmp_path):
-    """The scale begins at 65,536, too much for a loss of thousands, and is halved until gradients are finite."""
+    """The initial scale of 65,536 is too large for a loss of thousands; it is halved until gradients are finite."""
 
     def large(generator, n):
         found = pairs(generator, n)
@@ -454,7 +454,7 @@ def test_the_best_checkpoint_stays(decides, best, tmp_path):
     folder = tmp_path / "checkpoints"
     assert checkpoint.best(folder).name == f"{best:09d}"
     assert [path.name for path in checkpoint.list_steps(folder)] == [f"{k:09d}" for k in sorted({best, 6})]
-    with pytest.raises(ValueError, match="decides is success, and the evaluation gives error; name one"):
+    with pytest.raises(ValueError, match="decides is success, but the evaluation gives error; name one"):
         fit(made(), data(), CONFIG, tmp_path / "wrong", evaluate=lambda: {"error": 1.0}, decides="-success")
 
 
@@ -526,7 +526,7 @@ def test_what_is_no_learner_is_named():
     for learner, words in (
         (object(), "object is not a learner: derive it from torch.nn.Module"),
         (Nothing(), r"Nothing is not a learner: add loss\(batch\)"),
-        (Half(), "Half has an update method and no optimizers"),
+        (Half(), "Half has an update method but no optimizers"),
     ):
         with pytest.raises(TypeError, match=words):
             fit(learner, data(), CONFIG)

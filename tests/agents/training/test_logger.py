@@ -1,4 +1,4 @@
-"""Numbers on disk and for the person who watches."""
+"""The logger: metrics on disk and on the console."""
 
 import io
 import json
@@ -75,7 +75,7 @@ def test_processor_time_goes_on_after_a_resume(tmp_path):
     logger.load_state_dict(state)
     logger.record(1, {})
     assert 100 <= lines(tmp_path)[0]["time/cpu_seconds"] < 101
-    del state["cpu_seconds"]  # as checkpoints made before have it
+    del state["cpu_seconds"]  # as in checkpoints of earlier versions
     logger.load_state_dict(state)
     assert logger.cpu_seconds < 1
     logger.close()

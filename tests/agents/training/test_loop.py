@@ -1,4 +1,4 @@
-"""The loop hands memory on exactly, counts honestly, logs, evaluates, saves, and stops when asked."""
+"""The training loop: memory, counting of steps, logging, evaluation, checkpoints, stopping."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def lines(folder):
 def test_the_carry_is_the_worlds_memory_and_steps_are_actions_carried_out():
     agent, env = counting(3, length=5)
     result = train(agent, env, Schedule(steps=60))
-    # Six rows per episode, five of them with an action that is carried out; the last three rows are still to come.
+    # Six rows per episode, five of them with an executed action; the last three rows are not processed yet.
     assert result.step == 60
     assert agent.rows == 60 // 5 * 6 - 3
 
@@ -118,9 +118,9 @@ def test_nan_of_an_agent_is_not_handed_to_the_worlds():
 
     env = SyncVector([lambda: IdentityEnv(continuous=True)] * 2)
     agent = Broken(env.single_observation_space, env.single_action_space)
-    with pytest.raises(NonFinite, match="Broken gave action"):
+    with pytest.raises(NonFinite, match="Broken chose action"):
         train(agent, env, Schedule())
-    with pytest.raises(NonFinite, match="Broken gave action"):
+    with pytest.raises(NonFinite, match="Broken chose action"):
         evaluate(agent, env, [0])
 
 

@@ -1,4 +1,4 @@
-"""Agents learn from rows that others recorded, through `fit`: cloning, memory, world models; exactly resumed."""
+"""Offline learning by `fit`: behaviour cloning, memory and world models, with exact resume."""
 
 import signal
 
@@ -36,7 +36,7 @@ TINY = RSSMConfig(deter=32, stoch=4, classes=4, units=32, blocks=4, free_nats=0.
 
 
 class Corridor(gym.Env):
-    """Seven cells; the right end pays 1, the left one 0.1."""
+    """Seven cells; the reward is 1 at the right end and 0.1 at the left end."""
 
     observation_space = spaces.Dict({"cell": spaces.Discrete(7)})
     action_space = spaces.Discrete(2)
@@ -54,7 +54,7 @@ class Corridor(gym.Env):
 
 
 class Memory:
-    """A `Recording` of episodes that `agent` plays, with the noise of `spoil` on what it does."""
+    """A `Recording` of the agent's episodes, with the noise `spoil` on its actions."""
 
     name = "memory"
 
@@ -184,7 +184,7 @@ def td_mpc2(seed=0):
 
 @pytest.fixture(scope="module")
 def recorded():
-    """By agent: what it can learn from."""
+    """The layout of batches for each agent."""
     corridor, shown, continuous = worlds(Corridor), worlds(), worlds(continuous=True)
     random = Random(corridor.single_observation_space, corridor.single_action_space)
     return {
@@ -202,7 +202,7 @@ def weights(agent):
 
 
 class Interrupted(RecordedBatches):
-    """A signal comes with the fourth batch."""
+    """Sends a signal at the fourth batch."""
 
     def batch(self, n):
         self.given = getattr(self, "given", 0) + 1
@@ -213,7 +213,7 @@ class Interrupted(RecordedBatches):
 
 @pytest.mark.parametrize("number", range(5))
 def test_half_a_run_and_the_other_half_are_the_run_bit_for_bit(recorded, number, tmp_path):
-    """In a memory that holds a third of the data."""
+    """With memory for a third of the data."""
     make, recording = list(recorded.items())[number]
     whole, config = make(0), FitConfig(steps=12, batch_size=8, log_every=4)
     fit(whole, RecordedBatches([recording], whole.offline(), 60), config, tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Recorded rows as batches: each piece once an epoch, bounded memory, mixed sets, the same again after a resume."""
+"""Batches of recorded rows: each sequence once per epoch, bounded memory, mixed data sets, exact resume."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LENGTHS = [7, 2, 12, 5, 9, 3, 8, 6]
 
 
 class Made:
-    """Episodes whose row t shows (episode, t) and whose action is 100 * episode + t; it counts what it is asked for."""
+    """Episodes whose row t shows (episode, t) and whose action is 100 * episode + t; it counts its calls."""
 
     def __init__(self, lengths=LENGTHS, name="made", begin=0, advised=False):
         self.lengths, self.name, self.begin, self.advised = list(lengths), name, begin, advised
@@ -149,7 +149,7 @@ def test_few_pieces_still_fill_a_batch():
 @pytest.mark.parametrize("pieces", [Pieces(4), Pieces(3, length=3), Pieces(2, length=5, crossing=True)])
 @pytest.mark.parametrize("capacity", [25, 1000])
 def test_it_goes_on_where_it_stood(pieces, capacity):
-    """Whatever the place: before the first batch, amid a group, at its end, in a later epoch."""
+    """At any position: before the first batch, inside a group, at its end, in a later epoch."""
 
     def made():
         return RecordedBatches([Made(), Made(begin=50)], pieces, capacity, seed=3)
@@ -172,11 +172,11 @@ def test_the_seed_alone_decides_the_order():
 
 def test_other_data_are_refused():
     state = RecordedBatches([Made()], Pieces(4), 1000).state_dict()
-    with pytest.raises(EpisodeError, match="made: 54 rows, 52 when the run began"):
+    with pytest.raises(EpisodeError, match="made: 54 rows, but 52 when the run began"):
         RecordedBatches([Made([*LENGTHS, 2])], Pieces(4), 1000).load_state_dict(state)
-    with pytest.raises(EpisodeError, match="made: 4 rows, too few for a piece of 8"):
+    with pytest.raises(EpisodeError, match="made: 4 rows, too few for a sequence of 8"):
         RecordedBatches([Made([4])], Pieces(4, length=8, crossing=True), 1000)
-    with pytest.raises(EpisodeError, match="made: 2 rows, too few for a piece of 1"):
+    with pytest.raises(EpisodeError, match="made: 2 rows, too few for a sequence of 1"):
         RecordedBatches([Made([1, 1])], Pieces(4), 1000)
     assert RecordedBatches([Made([4])], Pieces(2, length=8), 1000).batch(2)["mask"].sum() == 6
     changed = Made()

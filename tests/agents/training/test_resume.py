@@ -1,4 +1,4 @@
-"""2n steps equal n steps, a checkpoint, new objects, and n steps more: weights, metrics and worlds, bit for bit."""
+"""Exact resume: 2n steps equal n steps, a checkpoint and n more steps in new objects, bit for bit."""
 
 import json
 import os
@@ -113,9 +113,9 @@ def test_resume_without_snapshots_warns_and_begins_new_episodes(tmp_path):
 
     env = NoSnapshot([CountingEnv] * 2)
     agent = Random(env.single_observation_space, env.single_action_space)
-    with pytest.warns(UserWarning, match="will begin with new episodes"):
+    with pytest.warns(UserWarning, match="will start new episodes"):
         train(agent, env, Schedule(steps=10), tmp_path)
-    with pytest.warns(UserWarning, match="will begin with new episodes"):
+    with pytest.warns(UserWarning, match="will start new episodes"):
         result = train(agent, env, Schedule(steps=20), tmp_path, resume=True)
     assert result.step == 20
 
@@ -130,11 +130,11 @@ def test_what_does_not_fit_is_named(tmp_path):
     train(*build("a2c"), Schedule(steps=12), tmp_path)
 
     agent, env = build("ppo")
-    with pytest.raises(CheckpointError, match=r"meta\.json: written by A2C, this agent is PPO"):
+    with pytest.raises(CheckpointError, match=r"meta\.json: written by A2C, but this agent is PPO"):
         train(agent, env, Schedule(steps=24), tmp_path, resume=True)
 
     agent, _ = build("a2c")
-    with pytest.raises(CheckpointError, match="num_envs was 3; make 3 worlds"):
+    with pytest.raises(CheckpointError, match="num_envs was 3; resume with 3 environments"):
         train(agent, SyncVector([IdentityEnv] * 2), Schedule(steps=24), tmp_path, resume=True)
 
     env = SyncVector([lambda: IdentityEnv(n=5)] * 3)
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_named(tmp_path):
 
     env = worlds()
     wider = A2C(MLPEncoder(env.single_observation_space, dim=9), env.single_action_space, A2CConfig(**SMALL))
-    with pytest.raises(CheckpointError, match=r"agent\.safetensors: .*checkpoint's own configuration"):
+    with pytest.raises(CheckpointError, match=r"agent\.safetensors: .*checkpoint's configuration"):
         train(wider, env, Schedule(steps=24), tmp_path, resume=True)
 
 
@@ -156,15 +156,15 @@ def test_a_broken_newest_checkpoint_is_passed_over_and_all_broken_is_an_error(tm
     paths = checkpoint.list_steps(tmp_path / "checkpoints")
     cut(paths[-1] / "training.pt")
     resumed, env = build("a2c", seed=3)
-    with pytest.warns(UserWarning, match="passed over: .*training.pt: cut off or changed"):
+    with pytest.warns(UserWarning, match="skipped: .*training.pt: truncated or changed"):
         train(resumed, env, schedule, tmp_path, resume=True)
     assert weights(resumed, tmp_path / "b") == expected
 
     for path in checkpoint.list_steps(tmp_path / "checkpoints"):
         cut(path / "agent.safetensors")
     with (
-        pytest.warns(UserWarning, match="passed over"),
-        pytest.raises(CheckpointError, match="none of the checkpoints here is whole"),
+        pytest.warns(UserWarning, match="skipped"),
+        pytest.raises(CheckpointError, match="no checkpoint here is intact"),
     ):
         train(resumed, env, schedule, tmp_path, resume=True)
 

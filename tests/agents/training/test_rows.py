@@ -1,4 +1,4 @@
-"""Rows, and episodes of rows on disk: nothing lost, nothing overwritten, one clear error for a broken file."""
+"""Rows and episode files: exact round trips, no overwriting, one clear error for a damaged file."""
 
 import json
 import zipfile
@@ -76,7 +76,7 @@ def test_episodes_come_back_as_they_were(tmp_path):
 def test_rows_of_n_worlds_are_sorted_into_episodes_and_torn_ones_left_out(tmp_path):
     env = SyncVector([CountingEnv] * 2)
     writer = EpisodeWriter(tmp_path, "x", env.single_observation_space, env.single_action_space)
-    flags = [[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]]  # world 0 is joined in mid episode
+    flags = [[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]]  # the first row of environment 0 is inside an episode
     lasts = [[0, 0], [1, 0], [0, 0], [1, 0], [0, 0]]
     for t, (first, last) in enumerate(zip(flags, lasts)):
         writer.add_rows(
@@ -101,7 +101,7 @@ def test_every_kind_of_space_survives(tmp_path):
         assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
     with pytest.raises(TypeError, match="Text has no fixed shape"):
         space_to_json(spaces.Text(5))
-    with pytest.raises(ValueError, match="no space"):
+    with pytest.raises(ValueError, match="is not a space"):
         space_from_json({"type": "Graph"})
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_overwritten(tmp_path):
 def test_only_whole_episodes_of_numbers_are_written(tmp_path):
     writer = record(tmp_path)
     rows = read_episode(episode_files(tmp_path)[0]).rows
-    with pytest.raises(EpisodeError, match="begins with first and ends with last"):
+    with pytest.raises(EpisodeError, match="must begin with `first` and end with"):
         writer.write(index(rows, slice(1, None)))
     with pytest.raises(EpisodeError, match="extras/note holds Python objects"):
         writer.write({**rows, "extras": {"note": np.array([None] * 6)}})
@@ -141,18 +141,24 @@ def header_of(path, **changes):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda p: p.write_bytes(p.read_bytes()[:200]), "file: cut off or corrupt"),
-        (lambda p: p.write_bytes(b""), "file: cut off or corrupt"),
-        (lambda p: p.write_bytes(b"not an archive"), "file: cut off or corrupt"),
-        (lambda p: rewrite(p, header=None), "header: cut off or corrupt"),
-        (lambda p: rewrite(p, header=np.zeros(3, np.uint8)), "header: cut off or corrupt"),
-        (lambda p: rewrite(p, header=header_of(p, format=99)), "format: written as version 99, this reads 1"),
+        (lambda p: p.write_bytes(p.read_bytes()[:200]), "file: truncated or corrupt"),
+        (lambda p: p.write_bytes(b""), "file: truncated or corrupt"),
+        (lambda p: p.write_bytes(b"not an archive"), "file: truncated or corrupt"),
+        (lambda p: rewrite(p, header=None), "header: truncated or corrupt"),
+        (lambda p: rewrite(p, header=np.zeros(3, np.uint8)), "header: truncated or corrupt"),
+        (lambda p: rewrite(p, header=header_of(p, format=99)), "format 99, but this version reads format 1"),
         (lambda p: rewrite(p, header=header_of(p, action_space={})), "header: 'type' is missing"),
         (lambda p: rewrite(p, reward=None), "reward: missing"),
-        (lambda p: rewrite(p, reward=np.zeros(2)), "reward: 2 rows, the header says 6"),
+        (lambda p: rewrite(p, reward=np.zeros(2)), "reward: 2 rows, but the header says 6"),
         (lambda p: rewrite(p, last=np.ones(6, bool)), "first/last: the rows are not exactly one episode"),
-        (lambda p: rewrite(p, **{"obs/count": np.zeros((6, 2), np.float32)}), r"obs/count: shape \(2,\), the space"),
-        (lambda p: rewrite(p, **{"obs/count": np.zeros((6, 1), np.int8)}), "obs/count: int8, the space says float32"),
+        (
+            lambda p: rewrite(p, **{"obs/count": np.zeros((6, 2), np.float32)}),
+            r"obs/count: shape \(2,\), but the space",
+        ),
+        (
+            lambda p: rewrite(p, **{"obs/count": np.zeros((6, 1), np.int8)}),
+            "obs/count: int8, but the space says float32",
+        ),
         (lambda p: rewrite(p, **{"obs/count": None}), "obs/count: missing"),
     ],
 )
@@ -173,7 +179,7 @@ def test_a_flipped_bit_is_noticed_and_its_field_named(tmp_path):
     data = bytearray(path.read_bytes())
     data[info.header_offset + 30 + len("obs/seed.npy") + info.compress_size // 2 + 20] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(EpisodeError, match="obs/seed: cut off or corrupt"):
+    with pytest.raises(EpisodeError, match="obs/seed: truncated or corrupt"):
         read_episode(path)
 
 
@@ -199,9 +205,12 @@ def test_check_finite_names_field_and_world():
 def test_differences_are_named():
     ours = spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Discrete(2)})
     assert difference(ours, ours, "obs") is None
-    assert difference(ours, spaces.Dict({"a": spaces.Discrete(2)}), "obs") == "obs/b is here and not there"
-    assert difference(spaces.Dict({"a": spaces.Discrete(2)}), ours, "obs") == "obs/b is there and not here"
+    assert difference(ours, spaces.Dict({"a": spaces.Discrete(2)}), "obs") == "obs/b is not in the checkpoint"
+    assert (
+        difference(spaces.Dict({"a": spaces.Discrete(2)}), ours, "obs")
+        == "obs/b is in the checkpoint, but missing here"
+    )
     other = spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Discrete(2)})
-    assert difference(ours, other, "obs") == "obs/a is Discrete(2) here and Discrete(3) there"
+    assert difference(ours, other, "obs") == "obs/a is Discrete(2) here, but Discrete(3) in the checkpoint"
     with pytest.raises(Incompatible, match="obs/b: missing"):
         check_batch({"a": np.zeros(1, int)}, ours, "obs")

@@ -1,4 +1,4 @@
-"""Learning-rate schedules against closed forms and PyTorch's own."""
+"""Learning-rate schedules compared with closed forms and PyTorch's schedules."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
-"""What an environment declares of its scores decides between checkpoints, and what it does not declare is said."""
+"""Declared scores select the best checkpoint; scores that are not declared give a warning."""
 
+import json
 import warnings
 
 import gymnasium as gym
@@ -11,13 +12,13 @@ from embodia.agents.references.random import Random
 from embodia.agents.training import checkpoint
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.loop import Schedule, train
-from embodia.agents.training.scores import ScoreError, deciding, declared_scores
+from embodia.agents.training.scores import EpisodeScores, ScoreError, deciding, declared_scores
 from embodia.envs.vector import SyncVector
 from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
 
 
 def declaring(scores, base=CountingEnv):
-    """Two worlds of an environment that declares these scores."""
+    """Two environments that declare these scores."""
     kind = type("Declaring", (base,), {"metadata": {"scores": scores} if scores else {}})
     return SyncVector([kind] * 2)
 
@@ -79,15 +80,17 @@ def test_lower_is_no_better_where_all_checkpoints_are_equal(tmp_path):
 SAID = {
     "declares too much": (
         {"spl": "higher", "success": "higher", "count": "lower"},
-        'SyncVector, metadata["scores"]: an episode ended without spl; success decides',
+        'SyncVector, metadata["scores"]: the episode of seed 0 ended without spl; the main score is success',
     ),
     "declares too little": (
         {"success": "higher"},
-        'SyncVector, metadata["scores"]: count undeclared, so higher is taken for better; success decides',
+        'SyncVector, metadata["scores"]: count not declared (higher is assumed to be better); '
+        "the main score is success",
     ),
     "declares nothing": (
         None,
-        'SyncVector, metadata["scores"]: success, count undeclared, so higher is taken for better; return decides',
+        'SyncVector, metadata["scores"]: success, count not declared (higher is assumed to be better); '
+        "the main score is return",
     ),
 }
 
@@ -115,3 +118,32 @@ def test_nothing_is_said_of_what_every_episode_has(scores):
         env = SyncVectorEnv([IdentityEnv] * 2, autoreset_mode="NextStep")
         assert declared_scores(env) == {"success": "higher"}, "Gymnasium's own vector passes metadata on"
         assert np.isfinite(env.reset(seed=0)[0]["shown"]).all()
+
+
+class SuccessOnlyWhenReached(CountingEnv):
+    """As many environments from elsewhere: a success is reported, running out of time is not."""
+
+    metadata = {}  # noqa: RUF012
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        return obs, reward, terminated, truncated, {"metrics": {"success": 1.0}} if terminated else {}
+
+
+@pytest.mark.parametrize("declared", [{}, {"success": "higher"}])
+def test_running_out_of_time_without_scores_counts_as_failure(tmp_path, declared):
+    kind = type("Kind", (SuccessOnlyWhenReached,), {"metadata": {"scores": declared} if declared else {}})
+    env = SyncVector([kind] * 2)
+    with pytest.warns(UserWarning, match=r"the episode of seed 1.* ended without success, which counts as a failure"):
+        episodes = evaluate(random(env), env, range(8))
+    assert [episode.metrics["success"] for episode in episodes] == [1, 0] * 4, "even seeds are solved, odd ones are not"
+    with pytest.warns(UserWarning, match="counts as a failure"):
+        train(random(env), env, Schedule(steps=120, log_every=120), tmp_path)
+    logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < logged[-1]["episode/success"] < 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, "yes", np.zeros(2), None])
+def test_a_score_that_is_no_number_is_named(value):
+    with pytest.raises(ScoreError, match=r"""seed 7: info\["metrics"\]\['spl'\] is .*; a score is one finite number"""):
+        EpisodeScores(declaring({"success": "higher"})).read({"success": 1, "spl": value}, 7)

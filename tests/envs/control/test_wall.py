@@ -1,4 +1,4 @@
-"""The Wall world: contract, collisions in closed form, its expert, its random policy."""
+"""Tests of the Wall environment: contract, collisions in closed form, expert, random policy."""
 
 import gymnasium as gym
 import numpy as np
@@ -25,11 +25,11 @@ def test_a_dot_stops_where_it_meets_a_wall():
     near = MIDDLE - wall.HALF_WALL
     for y, x in ((20.0, near), (MIDDLE, 36.0), (MIDDLE + 3.9, 36.0), (MIDDLE + 4.1, near)):
         np.testing.assert_allclose(wall.advance(np.array([26.0, y]), step, MIDDLE, MIDDLE), [x, y], atol=1e-4)
-    # Upwards into the border, and slantwise: the point of contact lies on the way.
+    # Straight up into the border, and diagonally: the point of contact is on the path.
     np.testing.assert_allclose(wall.advance(np.array([20.0, 8.0]), np.array([0.0, -5.0]), MIDDLE, MIDDLE), [20, 5])
     met = wall.advance(np.array([26.0, 50.0]), np.array([3.0, -3.0]), MIDDLE, MIDDLE)
     np.testing.assert_allclose(met, [29.0, 47.0], atol=1e-4)
-    # From the wall it leaves freely, and in the door's frame it does not pass through the posts.
+    # The dot can move away from the wall; inside the door it cannot move through the posts.
     np.testing.assert_allclose(wall.advance(met, np.array([-1.0, 0.0]), MIDDLE, MIDDLE), met - [2, 0], atol=1e-4)
     inside = wall.advance(np.array([MIDDLE, MIDDLE]), np.array([0.0, 5.0]), MIDDLE, MIDDLE)
     np.testing.assert_allclose(inside, [MIDDLE, MIDDLE + wall.HALF_DOOR], atol=1e-4)

@@ -1,4 +1,4 @@
-"""The camera model, clipping, culling, texture and light of the rasteriser, against geometry worked out by hand."""
+"""Tests of the rasterizer's camera model, clipping, culling, texture and light against hand-computed geometry."""
 
 import gc
 import subprocess
@@ -30,7 +30,7 @@ def draw(scene, pose=HERE, size=(32, 48), **options):
 
 
 def cluttered_room(seed, count=40):
-    """A closed room seen from within, with boxes and balls in it."""
+    """A closed room with boxes and balls, seen from inside."""
     rng = np.random.default_rng(seed)
     room = trimesh.creation.box((8, 3, 8))
     room.invert()
@@ -41,7 +41,7 @@ def cluttered_room(seed, count=40):
         )
         thing.apply_transform(trimesh.transformations.random_rotation_matrix(rng.random(3)))
         thing.apply_translation(rng.uniform([-4, -1.5, -4], [4, 1.5, 4]) * 0.9)
-        if np.linalg.norm(thing.bounds.mean(axis=0)) > 1.5:  # the middle stays free for the camera
+        if np.linalg.norm(thing.bounds.mean(axis=0)) > 1.5:  # keep the middle free for the camera
             things.append(thing)
     return scene_of(trimesh.util.concatenate(things))
 
@@ -54,7 +54,7 @@ def test_a_wall_has_the_same_depth_everywhere():
 
 @pytest.mark.parametrize("hfov", [60.0, 79.0, 90.0, 120.0])
 def test_horizontal_field_of_view_is_exact_and_pixels_are_square(hfov):
-    """A wall as wide as the view at its distance fills the columns; its height then follows from the pixel's size."""
+    """A wall as wide as the view fills all columns; its height in pixels then follows from the pixel's size."""
     half = 2.0 * np.tan(np.radians(hfov) / 2)
     seen = draw(wall(2.0, half * (1 + 1e-6)), size=(100, 60), hfov=hfov)["depth"][..., 0] > 0
     assert seen[50].all()
@@ -82,7 +82,7 @@ def test_far_and_near():
 
 
 def test_surface_through_the_near_plane_is_cut_there():
-    """A floor that passes under the camera is seen from the near plane on, with the depths of its plane."""
+    """A floor below the camera is visible from the near plane on, with the depths of its plane."""
     floor = trimesh.Trimesh(
         [[-50, -1, -50], [-50, -1, 50], [50, -1, 50], [50, -1, -50]], [[0, 1, 2], [0, 2, 3]], process=False
     )
@@ -102,7 +102,7 @@ def test_back_faces_are_seen_only_where_the_surface_has_two_sides():
 
 
 def test_shared_edges_leave_no_hole_and_no_pixel_twice():
-    """A wall cut in many slivers covers what the whole wall covers."""
+    """A wall cut into many slivers covers the same pixels as the whole wall."""
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.uniform(-2, 2, (300, 2)), [[-2, -2], [2, -2], [2, 2], [-2, 2]]])
     cut = trimesh.Trimesh(np.column_stack([points, np.full(len(points), -2.0)]), Delaunay(points).simplices)
@@ -149,7 +149,7 @@ def test_light_is_blended_between_its_texels():
 
 
 def test_distant_texture_is_averaged():
-    """A fine checkerboard far away reads grey, not noise."""
+    """A fine checkerboard far away appears grey, without noise."""
     board = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
     uv = np.array([[[0, 0], [1, 0], [1, 1]], [[0, 0], [1, 1], [0, 1]]], np.float32) * 40
     rgb = draw(wall(20.0, 20.0, texture=board, uv=uv), size=(64, 64))["rgb"]
@@ -190,7 +190,7 @@ def test_what_is_prepared_for_a_scene_goes_with_it():
 
 
 def test_depth_equals_ray_casting():
-    """Embree on a cluttered room: 99.9 % of the pixels within a millimetre, the others at silhouettes."""
+    """Compare with Embree in a cluttered room: 99.9 % of the pixels within 1 mm, the others at silhouettes."""
     rng = np.random.default_rng(2)
     close, total = 0, 0
     for seed in range(3):
@@ -232,7 +232,7 @@ def test_impossible_poses_are_named():
 
 @pytest.mark.slow
 def test_compiles_where_no_cache_can_be_written(tmp_path):
-    """From a read-only package and a home that does not exist, in a fresh process."""
+    """Run in a new process with a read-only package and a home folder that does not exist."""
     code = (
         "import numba.core.caching as c\n"
         "def refuse(*a): return None\n"

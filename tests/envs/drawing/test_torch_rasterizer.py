@@ -1,4 +1,4 @@
-"""The torch rasteriser, run on the CPU, draws what the Numba rasteriser draws."""
+"""Tests that the torch rasterizer, run on the CPU, draws the same images as the Numba rasterizer."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ALL = ("rgb", "depth", "semantic")
 
 @pytest.fixture(scope="module")
 def views():
-    """Two homes, and three views in each from the middles of rooms."""
+    """Two homes, each with three views from the middle of rooms."""
     rng = np.random.default_rng(0)
     scenes = [generate_home(1, "low"), generate_home(2, "low")]
     poses = [

@@ -1,4 +1,4 @@
-"""A played episode, where another process can import it."""
+"""An episode that another process can import and play."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from embodia.envs.grid.env import GridEnv
 
 
 def episode(task):
-    """The bytes of a seeded episode."""
+    """Return a seeded episode as bytes."""
     env = GridEnv(task)
     observation, info = env.reset(seed=7)
     seen = [sorted((key, value.tobytes()) for key, value in observation.items()), info]

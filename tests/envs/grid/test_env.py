@@ -1,4 +1,4 @@
-"""The environment contract, over every registered grid task."""
+"""Tests of the environment contract for every registered grid task."""
 
 import re
 import subprocess
@@ -83,8 +83,30 @@ def test_splits_play_different_levels():
     seen = {train.reset(seed=s)[0]["symbolic"].tobytes() for s in range(30)}
     assert len(seen) == 30
     assert not seen & {test.reset(seed=s)[0]["symbolic"].tobytes() for s in range(30)}
-    assert test.reset(seed=3)[1]["level"] == level_seed("test", 3) == SPLIT_SIZE + 3
-    assert train.reset()[1]["level"] < SPLIT_SIZE <= test.reset()[1]["level"]
+    assert test.reset(seed=3)[1]["level_seed"] == level_seed("test", 3) == SPLIT_SIZE + 3
+    assert train.reset()[1]["level_seed"] < SPLIT_SIZE <= test.reset()[1]["level_seed"]
+
+
+def names(task, count, split="train"):
+    env = GridEnv(task, split=split)
+    return [env.reset(seed=seed)[1]["level"] for seed in range(count)]
+
+
+def test_equal_levels_have_equal_names_whatever_their_seeds():
+    assert len(set(names("MiniGrid-Empty-8x8-v0", 10) + names("MiniGrid-Empty-8x8-v0", 10, "test"))) == 1
+    assert len(set(names("MiniGrid-Empty-Random-5x5-v0", 200))) == 9 * 4 - 4, "places and directions, the goal left out"
+    assert len(set(names("MiniGrid-DoorKey-8x8-v0", 50))) == 50
+    assert len(set(names("MiniGrid-Dynamic-Obstacles-5x5-v0", 50))) == 50, "the obstacles' moves follow from the seed"
+    assert names("MiniGrid-FourRooms-v0", 3) == names("MiniGrid-FourRooms-v0", 3)
+
+
+def test_what_is_hidden_in_boxes_tells_levels_apart():
+    env = GridEnv("MiniGrid-ObstructedMaze-1Dlh-v0")
+    env.reset(seed=0)
+    box = next(cell for cell in env.world.grid.grid if cell is not None and cell.type == "box")
+    before = env._level_name()
+    box.contains.color = next(color for color in ("red", "blue") if color != box.contains.color)
+    assert env._level_name() != before
 
 
 def test_an_unseeded_reset_draws_the_next_level_from_the_seed():
@@ -96,11 +118,11 @@ def test_an_unseeded_reset_draws_the_next_level_from_the_seed():
     assert len(set(levels())) == 3
 
 
-def test_scores_on_the_last_step_only():
+def test_scores_so_far_on_every_step_and_final_on_the_last():
     env = GridEnv("MiniGrid-Empty-5x5-v0")
     env.reset(seed=0)
     for action in (2, 2, 1, 2):
-        assert env.step(action)[4] == {}
+        assert env.step(action)[4]["metrics"] == {"success": 0.0, "return": 0.0, "path_efficiency": 0.0}
     *_, reward, terminated, truncated, info = env.step(2)
     assert terminated
     assert not truncated
@@ -133,16 +155,16 @@ def test_an_invalid_action_names_env_level_and_step(action):
     env.step(2)
     with pytest.raises(ValueError, match=r"embodia/MiniGrid-Empty-5x5-v0, level 4, step 1: action .* Discrete\(7\)"):
         env.step(action)
-    assert env.step(2)[1] == 0.0  # nothing was lost
+    assert env.step(2)[1] == 0.0  # the rejected actions had no effect
 
 
 def test_stepping_outside_an_episode_says_call_reset():
     env = GridEnv("MiniGrid-Empty-5x5-v0", max_steps=1)
-    with pytest.raises(RuntimeError, match="not begun; call reset"):
+    with pytest.raises(RuntimeError, match="has not started; call reset"):
         env.step(0)
     env.reset(seed=0)
     env.step(0)
-    with pytest.raises(RuntimeError, match="is over, after 1 steps; call reset"):
+    with pytest.raises(RuntimeError, match="is over after 1 steps; call reset"):
         env.step(0)
 
 
@@ -156,7 +178,7 @@ def test_impossible_options_are_named(wrong):
 
 
 def test_an_unknown_task_is_told_its_neighbours():
-    with pytest.raises(ValueError, match="'MiniGrid-Empty-9x9-v0' is no task of minigrid's; nearest: MiniGrid-Empty-"):
+    with pytest.raises(ValueError, match="unknown minigrid task 'MiniGrid-Empty-9x9-v0'; nearest: MiniGrid-Empty-"):
         GridEnv("MiniGrid-Empty-9x9-v0")
 
 

@@ -1,4 +1,4 @@
-"""The experts: they succeed, their paths are shortest, and they answer anywhere."""
+"""Tests of the experts: they succeed, their paths are shortest, and they work from any state."""
 
 import gymnasium as gym
 import numpy as np
@@ -34,11 +34,11 @@ LEAST = {
     **{"BabyAI-GoToImpUnlock-v0": 96, "BabyAI-PickupDistDebug-v0": 98},
     **{"BabyAI-OpenDoorsOrderN2Debug-v0": 29, "BabyAI-OpenDoorsOrderN4Debug-v0": 33},
 }
-"""Levels of 100 to be won where nobody can win more: see FLAWED."""
+"""Number of solvable levels out of 100 for tasks with unsolvable ones: see FLAWED."""
 
 
 def play(env, seed):
-    """The expert's episode: its metrics and its length."""
+    """Play an episode with the expert. Returns its metrics and its length."""
     env.reset(seed=seed)
     while True:
         _, _, terminated, truncated, info = env.step(env.expert_action())
@@ -60,7 +60,7 @@ def test_the_expert_succeeds(task):
 @pytest.mark.parametrize("name", [name for name in expert_ids()[0] if name not in NEED_SOURCE])
 def test_the_expert_succeeds_on_100_levels(name, monkeypatch):
     if name.startswith("embodia/BabyAI"):
-        monkeypatch.setattr(GridEnv, "_shortest", lambda env: env.world.step_count)  # the bot need not play them twice
+        monkeypatch.setattr(GridEnv, "_shortest", lambda env: env.world.step_count)  # avoids solving every level twice
     env = gym.make(f"embodia:{name}").unwrapped
     won = sum(play(env, seed)[0]["success"] for seed in range(100))
     if env.task in FLAWED and not name.startswith("embodia/BabyAI"):
@@ -79,7 +79,7 @@ def proven_unsolvable(env, seed):
 
 
 class Blind:
-    """A goal that knows no bound: the search becomes breadth-first."""
+    """A goal with bound 0, which makes the search breadth-first."""
 
     def __init__(self, goal):
         self.actions, self.ends = goal.actions, goal.ends
@@ -109,7 +109,7 @@ def test_plans_are_as_short_as_breadth_first_ones_and_bounds_never_exceed_them(t
 
 
 def test_shortest_in_the_world_itself():
-    """Breadth-first over snapshots of the real environment, which knows nothing of the search's model."""
+    """Breadth-first search over snapshots of the real environment, independent of the search's model."""
     env = GridEnv("MiniGrid-DoorKey-5x5-v0", "symbolic_full")
     first, _ = env.reset(seed=1)
     wave, seen = [env.get_state()], {first["symbolic"].tobytes()}
@@ -136,10 +136,12 @@ def test_the_expert_brings_a_wanderer_home(task):
     for seed in range(2):
         env.reset(seed=seed)
         over = False
-        for action in rng.integers(6, size=60):  # asked at every step, and not obeyed
+        for action in rng.integers(6, size=60):  # the expert is asked in every step, but the agent acts at random
             env.expert_action()
             front = env.world.grid.get(*env.world.front_pos)
-            if not over and not (action == 5 and front is not None and front.type == "box"):  # what is in it is needed
+            if not over and not (
+                action == 5 and front is not None and front.type == "box"
+            ):  # the box's content is needed
                 *_, terminated, truncated, info = env.step(int(action))
                 over = terminated or truncated
         while not over:
@@ -165,7 +167,7 @@ def test_a_task_that_can_no_longer_be_done_is_said_to_be_done():
     env.reset(seed=0)
     while env.world.grid.get(*env.world.front_pos) is not env.world.obj:
         env.step(env.expert_action())
-    env.step(5)  # opening the wanted box destroys it
+    env.step(5)  # opening the target box destroys it
     assert env.expert_action() == 6
 
 

@@ -1,4 +1,4 @@
-"""Missions as tokens."""
+"""Tests of missions as tokens."""
 
 import numpy as np
 import pytest

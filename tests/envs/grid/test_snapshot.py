@@ -1,4 +1,4 @@
-"""Exact snapshots: the same future, in this environment and in a fresh one, from plain data only."""
+"""Tests of exact snapshots: same future, in this environment and a new one, from plain data only."""
 
 import io
 import multiprocessing
@@ -33,7 +33,7 @@ def same(one, other):
 
 
 def future(env, actions, advised):
-    """What follows: over several episodes, with the expert asked at every step if `advised`."""
+    """Return the outcomes of several episodes; with `advised`, the expert is asked in every step."""
     rows = []
     for action in actions:
         advice = env.expert_action() if advised else None
@@ -93,7 +93,7 @@ def test_a_plan_under_way_is_kept(task):
     env.reset(seed=3)
     for _ in range(2):
         env.step(env.expert_action())
-    for waiting in (True, False):  # asked already in this state, or not
+    for waiting in (True, False):  # the expert was already asked in this state, or not
         if waiting:
             env.expert_action()
         fresh.set_state(env.get_state())
@@ -120,7 +120,7 @@ def test_a_state_is_plain_data_and_survives_a_safe_checkpoint(task):
 
 
 def mapped(value, change, kind):
-    """The nested value with every leaf of a kind changed; fails on anything a State may not hold."""
+    """Return the nested value with every leaf changed; fail for types that a State may not contain."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, Mapping):

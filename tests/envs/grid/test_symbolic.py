@@ -1,4 +1,4 @@
-"""The fast views against minigrid's own encoding and drawing."""
+"""Tests of the fast views against minigrid's own encoding and rendering."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ TASKS = [
 
 
 def walk(task, steps, **options):
-    """A GridEnv at each of some random steps, the expert's and others."""
+    """Iterate over states of a GridEnv, with actions of the expert and random ones."""
     env, rng = GridEnv(task, **options), np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
     for _ in range(steps):
@@ -69,6 +69,6 @@ def test_render_is_even_and_shows_both_pictures():
         frame = env.render()
         assert frame.dtype == np.uint8
         assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
-        red = (frame[..., 0] > 200) & (frame[..., 1] < 100) & (frame[..., 2] < 100)  # the agent, once in each picture
+        red = (frame[..., 0] > 200) & (frame[..., 1] < 100) & (frame[..., 2] < 100)  # the agent, once in each image
         columns = np.flatnonzero(red.any(0))
         assert columns.min() < frame.shape[1] / 2 < columns.max()

@@ -1,4 +1,4 @@
-"""Films as clips: which frames, when, and what becomes of broken files."""
+"""Tests of clips: which frames, at what time, and broken files."""
 
 import json
 
@@ -11,7 +11,7 @@ from embodia.envs.video.films import films
 
 
 def film(path, frames=40, fps=10, size=(48, 64), gop=12):
-    """Frame t is grey 5 t, so that a picture tells its time."""
+    """Frame t has grey value 5 t, so that an image shows its time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast", "g": str(gop)})
@@ -24,7 +24,7 @@ def film(path, frames=40, fps=10, size=(48, 64), gop=12):
 
 
 def shown(clip):
-    """The frame numbers that a clip's pictures tell."""
+    """Return the frame numbers encoded in a clip's images."""
     return [round(float(frame.mean()) / 5) for frame in clip.frames]
 
 
@@ -86,7 +86,7 @@ def test_a_folder_of_films_and_the_ego_exo4d_layout(tmp_path):
         film(tmp_path / "plain" / name, frames=2)
     assert [path.name for path in films(tmp_path / "plain")] == ["b.mp4", "a.MP4"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(VideoError, match="name a folder that holds some"):
+    with pytest.raises(VideoError, match="give a folder with videos"):
         films(tmp_path / "none")
 
     release = tmp_path / "release"
@@ -97,8 +97,8 @@ def test_a_folder_of_films_and_the_ego_exo4d_layout(tmp_path):
         for name in ("cook_1", "bike_2", "not_downloaded_3")
     ]
     takes.append({**takes[0], "take_name": "dropped", "is_dropped": True})
-    takes[1]["root_dir"] = "bike_2"  # as the first release wrote it
-    best = {"0": {"relative_path": None}}  # the documentation's sample has a film that was never made
+    takes[1]["root_dir"] = "bike_2"  # format of the first release
+    best = {"0": {"relative_path": None}}  # as in the documentation's sample, for a missing video
     takes[2]["frame_aligned_videos"] = {"aria01": {"rgb": {"relative_path": None}}, "best_exo": best}
     whole = film(release / "takes/cook_1/frame_aligned_videos/aria01_214-1.mp4", frames=2)
     film(release / "takes/cook_1/frame_aligned_videos/cam01.mp4", frames=2)

@@ -1,4 +1,4 @@
-"""Attention as pictures."""
+"""Tests of attention maps as images."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Deep Sets: order and missing rows change nothing, rows that are there do."""
+"""Tests of Deep Sets: order and missing rows have no effect, other rows do."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The promise every encoder keeps: shapes, batch axes, gradients, honest errors."""
+"""Tests of the contract of every encoder: shapes, batch axes, gradients, error messages."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_observations_make_a_difference(encoder):
 
 
 def test_every_parameter_learns(encoder):
-    for parameter in encoder.parameters():  # residual branches start at zero; move off that point
+    for parameter in encoder.parameters():  # residual branches start at zero; move them away from it
         torch.nn.init.normal_(parameter, 0.0, 0.05)
     encoder(observations(4)).square().sum().backward()
     still = [name for name, parameter in encoder.named_parameters() if not parameter.grad.abs().sum() > 0]
@@ -181,7 +181,7 @@ def test_vit_stands_for_a_picture_by_its_class_token_or_its_patches_mean():
 
 
 def test_vit_sees_patches_as_a_set_once_placed():
-    """MAE hides patches: a subset goes through `transform` in any order."""
+    """MAE hides patches, so `transform` must accept a subset in any order."""
     encoder = ViT(SPACE, keys=["rgb"], dim=32, depth=2, num_heads=2)
     with torch.no_grad():
         visible = encoder.embed(torch.rand(2, 3, 32, 32))[:, [3, 0, 9]]
@@ -226,7 +226,7 @@ def test_a_shared_map_is_read_once():
     encoder = whole_map_encoder(9, 9)
     rows = random_maps(2, 9, 9).repeat(6, 1, 1, 1)
     rows[rows[..., 0] == 10] = 1
-    rows[:, :, 2] = torch.tensor([1, 0, 0], dtype=torch.uint8)  # a corridor along which the agent is seen
+    rows[:, :, 2] = torch.tensor([1, 0, 0], dtype=torch.uint8)  # a corridor in which the agent is visible
     for i, row in enumerate(rows):
         row[i // 2, 2] = torch.tensor([10, 0, i % 4], dtype=torch.uint8)
     read = []

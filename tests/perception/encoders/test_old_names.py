@@ -1,4 +1,4 @@
-"""Weights of earlier versions, whose positions had other names, load wherever the module stands."""
+"""Tests that weights of earlier versions, with old parameter names, load in any submodule."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def vit():
 
 
 def old_names(module, prefix, names):
-    """The state with the tensors right under `prefix` called as they were."""
+    """The state with the tensors directly under `prefix` under their old names."""
     return {prefix + names.get(name.removeprefix(prefix), name.removeprefix(prefix)): tensor
             for name, tensor in module.state_dict().items()}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A tiny randomly drawn DINOv2 saved to disk and read back as an encoder."""
+"""Tests with a small random DINOv2 that is saved to disk and loaded as an encoder."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_mistakes_are_named(saved, tmp_path):
 
 
 def test_keys_are_the_last_attentions(saved):
-    """TokenCut cuts on them: what the last block's key projection makes of its normalised input, at the patches."""
+    """The features of TokenCut: the last block's key projection of its normalised input, at the patches."""
     encoder = PretrainedViT(SPACE, str(saved[0]), keys=["rgb"])
     images, _ = encoder.images({"rgb": torch.randint(0, 256, (2, 28, 42, 3), dtype=torch.uint8)})
     keys = encoder.patch_keys(images)

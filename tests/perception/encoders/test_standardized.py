@@ -1,4 +1,4 @@
-"""Standardized: tokens are centred place by place and scaled by one number, so that distances keep their order."""
+"""Tests of Standardized: tokens are centred per token and scaled by one number, so distances keep their order."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Normalised cut, TokenCut and MaskCut: the mathematics on small graphs, and objects made of noisy prototypes."""
+"""Tests of normalised cut, TokenCut and MaskCut on small graphs and on noisy prototypes."""
 
 from itertools import product
 
@@ -58,7 +58,7 @@ def test_blocks_without_edges_between_are_free_to_cut():
     assert adjusted_rand_index(k_way_cut(graph, 3), np.repeat([0, 1, 2], 4)) == 1.0
     assert adjusted_rand_index(recursive_cut(graph), np.repeat([0, 1, 2], 4)) == 1.0
     assert cut_value(graph, np.arange(12) < 4) == 0.0
-    # One node of a block of four against the rest: 3 / 4 + 3 / 44.
+    # One node of a block of four against the rest costs 3 / 4 + 3 / 44.
     assert cut_value(graph, np.arange(12) < 1) == pytest.approx(3 / 4 + 3 / 44)
     with pytest.raises(ValueError, match="has no edge"):
         eigenvectors(np.zeros((3, 3)), 2)
@@ -67,7 +67,7 @@ def test_blocks_without_edges_between_are_free_to_cut():
 
 
 def test_the_eigenvector_finds_the_best_of_all_cuts():
-    """Brute force over all 511 cuts of planted graphs of ten nodes; at least 95 % agree."""
+    """Compare with brute force over all 511 cuts of planted graphs of ten nodes; at least 95 % must agree."""
     rng = np.random.default_rng(0)
     sides = np.array(list(product((False, True), repeat=9)))[1:]
     sides = np.column_stack([np.zeros(len(sides), bool), sides])
@@ -96,7 +96,7 @@ def test_all_places_of_a_cut_are_priced_at_once():
 
 
 def test_segments_are_merged_where_the_cut_that_is_left_costs_least():
-    """Against all unions of two of five parts of a random graph, and of fine segments of three blocks."""
+    """Compare with all unions of two of five parts of a random graph, and of fine segments of three blocks."""
     rng = np.random.default_rng(1)
     for _ in range(5):
         weights = rng.uniform(0, 1, (15, 15)) ** 4
@@ -117,7 +117,7 @@ def test_segments_are_merged_where_the_cut_that_is_left_costs_least():
 
 
 def regions(rng, k, size=40):
-    """A picture of k flat regions (Voronoi cells of far seeds) with noise, and its labels."""
+    """An image of k uniform regions (Voronoi cells of distant seeds) with noise, and its labels."""
     while True:
         seeds, colours = rng.uniform(4, size - 4, (k, 2)), rng.uniform(0, 1, (k, 3))
         if min(np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i]) > 0.8:
@@ -155,7 +155,7 @@ def test_pixel_affinity_by_hand():
 
 
 def oracle(label, noise, rng, dim=64):
-    """Patches (P, dim), each its object's prototype, one of an orthonormal basis, and noise of this length."""
+    """Patches (P, dim): the prototype of the patch's object, from an orthonormal basis, plus noise of this length."""
     prototypes = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
     return prototypes[label.ravel()] + rng.normal(0, noise / np.sqrt(dim), (label.size, dim))
 
@@ -187,7 +187,7 @@ def test_token_cut_keeps_the_part_around_the_seed():
     label = np.zeros((10, 10), np.int64)
     label[1:5, 1:5], label[7:9, 7:9] = 1, 1
     cut = token_cut(oracle(label, 0.0, np.random.default_rng(0)), (10, 10))
-    assert cut.mask.sum() in (16, 4)  # one part only
+    assert cut.mask.sum() in (16, 4)  # only one connected component
     assert (label[cut.mask] == 1).all()
 
 
@@ -237,11 +237,11 @@ def test_mask_cut_finds_one_after_another():
         found = mask_cut(oracle(label, 0.3, rng), (28, 28), objects=objects)
         truth = np.stack([label == k for k in range(1, objects + 1)])
         assert (mask_iou(truth, found).max(1) > 0.8).all()
-        assert found.sum(0).max() == 1  # no patch twice
+        assert found.sum(0).max() == 1  # no patch is in two masks
 
 
 def test_mask_cut_does_not_take_the_corners():
-    """An object that fills most of the picture is the greater side; three corners say which side is the ground."""
+    """An object that fills most of the image is the larger side; three corners identify the background."""
     label = np.ones((12, 12), np.int64)
     label[0], label[-1], label[:, 0], label[:, -1] = 0, 0, 0, 0
     found = mask_cut(oracle(label, 0.0, np.random.default_rng(0)), (12, 12), objects=1)

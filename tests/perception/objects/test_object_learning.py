@@ -1,4 +1,4 @@
-"""Complex autoencoder and slot attention: their equations, what they leave alone, and that a little training helps."""
+"""Tests of the complex autoencoder and slot attention: equations, invariances and a short training."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,9 @@ def test_the_contracts(name):
     assert tokens.dtype == masks.dtype == torch.float32
     assert masks.shape == (2, 4, model.num_tokens, *image.shape[1:3])
     torch.testing.assert_close(masks.sum(2), torch.ones(2, 4, *image.shape[1:3]))
-    torch.testing.assert_close(model({"image": image[5:6]})[0], tokens[1, 1], atol=1e-4, rtol=1e-3)  # nothing mixes
+    torch.testing.assert_close(
+        model({"image": image[5:6]})[0], tokens[1, 1], atol=1e-4, rtol=1e-3
+    )  # elements of a batch do not mix
     loss, logs = model.train().loss({"obs": {"image": image}})
     loss.backward()
     assert logs["loss"].item() == pytest.approx(loss.item())
@@ -77,7 +79,7 @@ def stacked(z):
 
 
 def by_the_book(layer, z):
-    """Equations of the paper with complex numbers and angles."""
+    """Compare with the paper's equations, written with complex numbers and angles."""
     f, w = layer.f, layer.chi
     psi = torch.complex(f(z.real), f(z.imag))
     magnitude = (1 - w) * (psi.abs() + layer.magnitude_bias) + w * (f(z.abs()) + layer.magnitude_bias)
@@ -99,7 +101,7 @@ def test_a_layer_is_the_papers(chi):
 
 
 def test_chi_lets_opposite_phases_excite():
-    """Two inputs of unit weight: in phase |psi| and chi agree; in antiphase |psi| is 0 and chi is not."""
+    """For two inputs of unit weight, |psi| and chi agree in phase; in antiphase |psi| is 0 and chi is not."""
     layer = ComplexLayer(nn.Linear(2, 1, bias=False), nn.Identity(), 2, (1,), 0.5)
     nn.init.ones_(layer.f.weight)
     nn.init.zeros_(layer.magnitude_bias)
@@ -109,7 +111,7 @@ def test_chi_lets_opposite_phases_excite():
 
 
 def test_turning_the_input_turns_the_output():
-    """The layers know differences of phase only, so a common turn goes through; reconstructions do not notice it."""
+    """The layers depend on phase differences only: a common rotation does not change reconstructions."""
     model = ComplexAutoEncoder(SHAPES.space(), hidden=4, bottleneck=8).eval()
     layers = nn.Sequential(model.encoding_layers, model.decoding_layers, model.last)
     z = torch.randn(2, 1, 32, 32, dtype=torch.complex64)
@@ -122,7 +124,7 @@ def test_turning_the_input_turns_the_output():
 
 
 def test_zeros_have_gradients():
-    """Black pictures: every psi of the first layer is 0, and so is its gradient's trouble."""
+    """With black images every psi of the first layer is 0; the gradient must stay finite."""
     model = ComplexAutoEncoder(SHAPES.space(), hidden=4, bottleneck=8)
     loss, _ = model.loss({"obs": {"image": torch.zeros(3, 32, 32, 1, dtype=torch.uint8)}})
     loss.backward()
@@ -132,13 +134,15 @@ def test_zeros_have_gradients():
 def test_polar_coordinates_have_the_right_derivative():
     parts = torch.randn(2, 20, dtype=torch.float64, requires_grad=True).unbind()
     assert torch.autograd.gradcheck(Polar.apply, parts)
-    real, imaginary = (torch.tensor([x], requires_grad=True) for x in (0.0, 1e-8))  # no phase worth the name
+    real, imaginary = (
+        torch.tensor([x], requires_grad=True) for x in (0.0, 1e-8)
+    )  # magnitude too small for a meaningful phase
     Polar.apply(real, imaginary)[0].backward()
     assert 0 < real.grad.abs() <= 1 / LEAST_LENGTH
 
 
 def test_phases_become_clusters():
-    """Masks of a made-up output: two phases and a dim ground, whose phases are noise."""
+    """Masks of a synthetic output: two phases, and a weak background whose phases are noise."""
     model = ComplexAutoEncoder(SHAPES.space())
     truth = torch.from_numpy(SHAPES.labels).clamp(min=0)
     angle = torch.where(truth == 0, 6.28 * torch.rand(truth.shape), truth * 1.5)
@@ -149,7 +153,7 @@ def test_phases_become_clusters():
 
 
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="35x35 is no multiple"):
+    with pytest.raises(ValueError, match="multiples of 8; got 35x35"):
         ComplexAutoEncoder(tetrominoes(1, 0).space())
 
 
@@ -160,12 +164,14 @@ def test_attention_is_a_competition_and_updates_are_means():
     attention = SlotAttention(6, 8, 16)
     features, start = torch.randn(2, 10, 6), torch.randn(2, 3, 8)
     _, weights = attention(features, start)
-    torch.testing.assert_close(weights.sum(1), torch.ones(2, 10))  # over the slots, not over the places
+    torch.testing.assert_close(weights.sum(1), torch.ones(2, 10))  # over the slots, not over the locations
     caught = {}
     attention.gru.register_forward_pre_hook(lambda _, inputs: caught.update(update=inputs[0]))
     keys, values = torch.randn(1, 10, 8), torch.full((1, 10, 8), 3.0)
     attention.step(keys, values, start[:1])
-    torch.testing.assert_close(caught["update"], torch.full((3, 8), 3.0))  # a weighted mean of equals is theirs
+    torch.testing.assert_close(
+        caught["update"], torch.full((3, 8), 3.0)
+    )  # the weighted mean of equal values is that value
 
 
 def test_slots_follow_their_start_and_places_have_no_order():
@@ -191,7 +197,7 @@ def test_implicit_has_the_same_slots_and_the_last_steps_gradient():
     features, start = torch.randn(2, 10, 6), torch.randn(2, 3, 8, requires_grad=True)
     one, other = explicit(features, start)[0], implicit(features, start)[0]
     torch.testing.assert_close(one, other)
-    # The gradient of one explicit step from where the iterations before it led, and none reaches the start.
+    # The gradient of one explicit step from the result of the earlier iterations; none reaches the initial slots.
     once, twice = SlotAttention(6, 8, 16, iterations=1), SlotAttention(6, 8, 16, iterations=2)
     once.load_state_dict(explicit.state_dict())
     twice.load_state_dict(explicit.state_dict())
@@ -212,7 +218,7 @@ def test_the_decoders_first_layer_is_that_of_slots_on_every_place():
 
 
 def test_the_papers_size():
-    """The Tetrominoes network has about 241 thousand weights and draws the mixture of its slots."""
+    """The Tetrominoes network has about 241 thousand weights and reconstructs the mixture of its slots."""
     scenes = tetrominoes(2, 0)
     model = SlotAutoEncoder(scenes.space()).eval()
     assert sum(weight.numel() for weight in model.parameters()) == 241_028
@@ -223,7 +229,7 @@ def test_the_papers_size():
 
 
 def test_at_the_start_a_place_shows_the_picture():
-    """Features must not be lost beside positions: 4 to 8 % of what they vary by, 0.3 to 0.8 % by PyTorch's weights."""
+    """Features must be visible beside positions: 4 to 8 % of the variation; with PyTorch's weights 0.3 to 0.8 %."""
     scenes = tetrominoes(64, 0, size=16, cell=3, objects=2)
     shares = []
     for seed in range(3):
@@ -237,18 +243,18 @@ def test_at_the_start_a_place_shows_the_picture():
 
 
 def test_no_slot_draws_far_beyond_the_colours_there_are():
-    """Else a place in three times its colour needs a third of the mask, which then says nothing."""
+    """Otherwise a location painted in three times its colour needs only a third of the mask."""
     x = torch.tensor([-101.0, -1.0, -0.5, 0.0, 0.7, 1.0, 51.0], requires_grad=True)
     found = bounded(x)
     torch.testing.assert_close(found, torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.7, 1.0, 2.0]))
-    assert (torch.autograd.grad(found.sum(), x)[0] > 0).all()  # nothing is ever stuck out there
+    assert (torch.autograd.grad(found.sum(), x)[0] > 0).all()  # the gradient never vanishes
     model = SlotAutoEncoder(PIECES.space(), num_slots=2, dim=16, width=8, hidden=16)
     slots = 1000 * torch.randn(4, 2, 16)
     drawn = model.decoder(slots.flatten(0, 1)).unflatten(0, (4, 2))[:, :, :-1]
     torch.testing.assert_close(model.draw(slots)[0], bounded(drawn))
 
 
-# The sets
+# The image sets
 
 
 def test_outlined_shapes():
@@ -259,7 +265,7 @@ def test_outlined_shapes():
     for number, shape in enumerate(THREE_SHAPES, start=1):
         mine = (scenes.labels == number).sum((1, 2))
         hidden = (scenes.labels == OVERLAP).sum((1, 2))
-        assert mine.max() == STAMPS[shape].sum()  # somewhere nothing crosses it
+        assert mine.max() == STAMPS[shape].sum()  # in some image nothing crosses it
         assert (mine + hidden >= STAMPS[shape].sum()).all()
     np.testing.assert_array_equal(scenes.images, outlined_shapes(200, 3, THREE_SHAPES).images)
 

@@ -1,4 +1,4 @@
-"""Scores of object discovery against scikit-learn and by hand."""
+"""Tests of object discovery scores against scikit-learn and hand-computed values."""
 
 import numpy as np
 import pytest
@@ -47,10 +47,10 @@ def test_without_background_only_objects_count_and_overlaps_never():
 def test_mean_iou_matches_as_a_whole():
     truth = np.array([[[1, 1, 1, 1, 2, 2, 0, 0]]])
     found = np.array([[[0, 0, 1, 1, 1, 1, 2, 2]]])
-    # 1 overlaps segments 0 (2/4) and 1 (2/6), object 2 only segment 1 (2/4): matching gives both 1/2.
+    # Object 1 overlaps segments 0 (2/4) and 1 (2/6), object 2 only segment 1 (2/4): matching gives both 1/2.
     assert mean_iou(truth, found)[0] == pytest.approx(0.5)
     assert mean_iou(truth, found, background=True)[0] == pytest.approx((0.5 + 0.5 + 1.0) / 3)
-    assert mean_iou(truth, np.zeros_like(found))[0] == pytest.approx(4 / 8 / 2)  # the one segment serves one object
+    assert mean_iou(truth, np.zeros_like(found))[0] == pytest.approx(4 / 8 / 2)  # one segment matches only one object
     assert np.isnan(mean_iou(np.zeros((1, 1, 4), int), np.zeros((1, 1, 4), int))[0])
 
 
@@ -73,10 +73,10 @@ def test_corloc_takes_any_true_box():
 
 
 def test_average_precision_by_hand():
-    """Four found, three true: right, wrong, right, right by falling score."""
+    """Four predictions, three true objects: right, wrong, right, right in order of score."""
     ious = [np.array([[0.9, 0.0], [0.8, 0.1], [0.0, 0.6]]), np.array([[0.7]])]
-    scores = [[0.9, 0.8, 0.7], [0.6]]  # the second repeats the first one's truth
-    # precision at recalls 1/3, 2/3, 1: 1, 2/3, 3/4; made monotone 1, 3/4, 3/4
+    scores = [[0.9, 0.8, 0.7], [0.6]]  # the second matches the same object as the first
+    # Precision at recalls 1/3, 2/3, 1 is 1, 2/3, 3/4; made monotone 1, 3/4, 3/4.
     recalls = np.linspace(0, 1, 101)
     expected = np.where(recalls <= 1 / 3, 1.0, 0.75).mean()
     assert average_precision(ious, scores) == pytest.approx(expected)
@@ -105,6 +105,6 @@ def test_k_means_leaves_points_without_weight_out():
     points = torch.tensor([[[0.0], [0.1], [1.0], [1.1], [1000.0]]])
     labels = k_means(points, 2, torch.tensor([[1, 1, 1, 1, 0]]))[0].tolist()
     assert labels[0] == labels[1] != labels[2] == labels[3] == labels[4]
-    assert k_means(torch.zeros(1, 4, 2), 3).shape == (1, 4)  # all alike: no crash
+    assert k_means(torch.zeros(1, 4, 2), 3).shape == (1, 4)  # identical points must not crash
     with pytest.raises(ValueError, match="need at least 3 points"):
         k_means(torch.zeros(1, 2, 2), 3)

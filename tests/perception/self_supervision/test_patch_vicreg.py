@@ -1,4 +1,4 @@
-"""Patch-wise VICReg: closed forms, collapse, and slow tokens that measure distance."""
+"""Tests of patch-wise VICReg: closed forms, collapse, and slow tokens that measure distance."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SPACE = spaces.Dict({"rgb": spaces.Box(0, 255, (32, 32, 3), np.uint8)})
 
 
 class Constant(ImageEncoder):
-    """Says the same of every picture, another thing at every patch."""
+    """Encoder that returns the same tokens for every image, different at every patch."""
 
     num_tokens, dim = 4, 8
 
@@ -31,7 +31,7 @@ def test_covariance_is_that_of_each_patch():
 
 
 def test_what_patches_say_of_their_place_is_no_variance():
-    """An encoder that tells patches apart and pictures not has collapsed: the hinge is at its height."""
+    """An encoder that distinguishes patches but not images has collapsed: the hinge takes its maximum."""
     method = PatchVICReg(Constant(SPACE), Views(Augmentation((1.0, 1.0), flip=0.0)))
     loss, numbers = method.loss({"obs": {"rgb": torch.zeros(6, 32, 32, 3)}})
     assert float(loss) == pytest.approx(25 * (1 - 1e-2), rel=1e-3)
@@ -45,7 +45,7 @@ def spots(places):
 
 
 def reach(encoder):
-    """Token distance of spots 12 pixels apart over that of spots 6 pixels apart."""
+    """Ratio of the token distance of spots 12 pixels apart to that of spots 6 pixels apart."""
     g = torch.Generator().manual_seed(9)
     place = 10 + 12 * torch.rand(60, 2, generator=g)
     angle = 2 * torch.pi * torch.rand(60, generator=g)

@@ -1,4 +1,4 @@
-"""Self-supervision: the losses' mathematics, what takes gradient and what follows, and that a little training helps."""
+"""Tests of self-supervision: loss values, gradients, teachers, and a short training."""
 
 import math
 
@@ -94,7 +94,7 @@ def test_gradients_match_finite_differences(name):
 
 
 def test_nt_xent_at_its_minimum():
-    """Equal views, pictures orthogonal: -log e^(1/tau) / (e^(1/tau) + 2 N - 2)."""
+    """With equal views and orthogonal images the loss is -log e^(1/tau) / (e^(1/tau) + 2 N - 2)."""
     z, tau = torch.eye(6), 0.3
     expected = -math.log(math.exp(1 / tau) / (math.exp(1 / tau) + 10))
     assert nt_xent(z, 3 * z, tau).item() == pytest.approx(expected, rel=1e-5)
@@ -117,7 +117,7 @@ def test_cosine_losses_at_their_minimum():
 
 
 def test_simsiam_stops_the_gradient_of_the_target():
-    """Without a predictor both views have the same network; with the stop each side's gradient is half."""
+    """Without a predictor both views use the same network; the stopped gradient halves each side's gradient."""
     one, other = torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32)
     method = SimSiam(small(), widths=(32, 16), predict=False)
     gradients = []
@@ -191,7 +191,7 @@ def test_dino_keeps_the_teachers_encoder():
 
 
 def test_sinkhorn_gives_every_prototype_an_equal_share():
-    logits = torch.randn(64, 8) + 5 * torch.eye(8)[0]  # the first would take nearly all
+    logits = torch.randn(64, 8) + 5 * torch.eye(8)[0]  # without sinkhorn the first takes nearly all
     balanced = sinkhorn(logits, rounds=50)
     torch.testing.assert_close(balanced.sum(1), torch.ones(64))
     torch.testing.assert_close(balanced.sum(0), torch.full((8,), 8.0), atol=1e-3, rtol=0)
@@ -265,7 +265,7 @@ def test_probes_read_what_is_there():
 
 
 def test_a_ridge_weight_is_chosen_on_groups_left_out():
-    """Features that name the group tell nothing of other groups; rows left out singly make them look good."""
+    """Features that identify the group say nothing about other groups; leaving out single rows overrates them."""
     group = torch.arange(80).repeat_interleave(5)
     x = torch.randn(80, 30)[group] + 0.1 * torch.randn(400, 30)
     value = torch.randn(80, 1)[group]
@@ -277,7 +277,7 @@ def test_a_ridge_weight_is_chosen_on_groups_left_out():
 
 
 def test_own_motion_is_in_the_correlation_of_places_and_not_in_two_frames_side_by_side():
-    """Textures that move one place to the left, to the right, or not at all."""
+    """Textures that move one cell to the left, to the right, or not at all."""
     moved = torch.randint(-1, 2, (600,))
     texture = torch.randn(600, 4, 8, 6)
     before = texture[:, :, 2:6]
@@ -294,7 +294,7 @@ def test_own_motion_is_in_the_correlation_of_places_and_not_in_two_frames_side_b
 
 
 def test_a_feature_that_holds_the_pose_tells_own_motion_exactly():
-    """The oracle: two poses side by side, in two units, with 30 dimensions of noise."""
+    """Features of an oracle: two poses, in two units, with 30 dimensions of noise."""
     motion = torch.randn(400, 2)
     before = torch.randn(400, 2)
     noise = torch.randn(400, 30)
@@ -324,7 +324,7 @@ def test_presence_is_scored_by_the_area_under_the_roc_curve():
 
 
 def test_neighbours_are_those_of_the_features_as_they_are_or_of_standardised_ones():
-    """A loud dimension that says nothing hides a quiet one that says all, until both are of one size."""
+    """A large uninformative dimension hides a small informative one until both are standardised."""
     labels = torch.arange(200) % 2
     loud, quiet = 100 * torch.randn(200, 2), labels[:, None] - 0.5 + 0.05 * torch.randn(200, 1)
     x = torch.cat([loud, quiet], 1)
@@ -365,7 +365,7 @@ def test_time_pairs_frames_of_one_episode():
     frames = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1, 1).expand(5, 2, 32, 32, 3)
     first = torch.zeros(5, 2, dtype=torch.bool)
     first[0] = True
-    first[3, 1] = True  # world 1 begins anew at frame 3
+    first[3, 1] = True  # environment 1 starts a new episode at frame 3
     encoder = small()
     one, other = Views(None, gap=1).pair(encoder, {"obs": {"image": frames}, "first": first})
     pairs = [tuple(round((x[0, 0, 0].item() + 0.5) * 255) for x in pair) for pair in zip(one, other)]
@@ -390,11 +390,11 @@ def test_augmentation_turns_mirrors_and_greys():
     grey = Augmentation(flip=0, **{**quiet, "grey": 1.0})(images)
     torch.testing.assert_close(grey, images.mean(1, keepdim=True).expand_as(images), atol=1e-5, rtol=1e-4)
     turned = Augmentation(flip=0, rotation=180, **quiet)(images.expand(64, -1, -1, -1))
-    assert turned.std(0).mean() > 0.05  # each picture its own angle
+    assert turned.std(0).mean() > 0.05  # each image has its own angle
 
 
 def test_a_little_training_finds_the_other_view():
-    """SimCLR, 100 updates on 16x16 pictures: more pictures lie nearest to their own second view."""
+    """After 100 updates of SimCLR on 16x16 images, more images are nearest to their own second view."""
     space = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
     train, test = shapes10(640, 0, size=16)[0], shapes10(128, 1, size=16)[0]
     views = Views(Augmentation((0.6, 1.0), colour=0.15, brightness=0.1, grey=0))

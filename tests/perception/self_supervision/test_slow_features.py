@@ -1,4 +1,4 @@
-"""Slow features: commute times in closed form, and what is kept."""
+"""Tests of slow features: commute times in closed form, and saved weights."""
 
 import itertools
 
@@ -13,11 +13,11 @@ from embodia.perception.self_supervision.slow_features import SlowFeatureAnalysi
 
 PLACES = 9
 SPACE = spaces.Dict({"place": spaces.Box(0, 255, (16, 16, 1), np.uint8)})
-"""The place is the brightness of the picture."""
+"""The image's brightness encodes the place."""
 
 
 class Mixed(ImageEncoder):
-    """A place as two tokens, each a mixture of its own of the place's one-hot code, beside an offset."""
+    """Encode a place as two tokens, each with its own mixture of the one-hot code, plus an offset."""
 
     num_tokens, dim = 2, 12
 
@@ -33,7 +33,7 @@ class Mixed(ImageEncoder):
 
 
 def walk(way):
-    """Every step of a walk along `way` once in each direction; who would leave stays."""
+    """Every step of a walk along `way`, once in each direction; steps over the end stay in place."""
     pairs = [*itertools.pairwise(way), *itertools.pairwise(way[::-1]), (way[0], way[0]), (way[-1], way[-1])]
     return pictures(torch.tensor(pairs).T)  # (2, B, 16, 16, 1)
 
@@ -43,7 +43,7 @@ def pictures(places):
 
 
 def test_squared_distance_is_commute_time():
-    """On a path the commute time of two places is proportional to the steps between them, whatever their codes."""
+    """On a path the commute time of two places is proportional to the steps between them, for any codes."""
     order = torch.randperm(PLACES, generator=torch.Generator().manual_seed(1)).tolist()
     encoder = SlowFeatures(Mixed(), dim=10)
     encoder.fit([{"place": walk(order)}])

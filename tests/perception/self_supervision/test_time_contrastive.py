@@ -1,4 +1,4 @@
-"""Time contrast: its cross entropy in closed form, whom it takes for positive, and that distances come to mean time."""
+"""Tests of time contrast: cross entropy in closed form, choice of positives, and distances that grow with time."""
 
 import math
 
@@ -25,7 +25,7 @@ def small():
 
 
 def test_cross_entropy_in_closed_form():
-    """Two films of two frames: one positive, two negatives, the frame itself and its neighbour left out of them."""
+    """Two videos of two frames: one positive and two negatives; the frame and its neighbour are no negatives."""
     distance = torch.tensor([[0.0, 1.0, 2.0, 3.0], [1, 0, 3, 2], [2, 3, 0, 4], [3, 2, 4, 0]])
     near = torch.tensor([[True, True, False, False]] * 2 + [[False, False, True, True]] * 2)
     positive = torch.tensor([1, 0, -1, 2])
@@ -53,7 +53,7 @@ def test_a_positive_is_another_frame_of_the_film_within_reach(reach):
         apart = (time[positive[known]] - time[known]).abs()
         assert apart.min() >= 1
         assert apart.max() <= reach
-    # Column 2 ends with a film of one frame, column 4 with two: they have nobody near.
+    # Column 2 ends with a video of one frame, column 4 with two: these frames have no positive.
     alone = {int(i) for i in (positive < 0).nonzero()[:, 0]}
     assert {6 * 5 + 2, 5 * 5 + 4, 6 * 5 + 4} <= alone
     if reach == 1:
@@ -71,7 +71,7 @@ def test_what_it_refuses():
 
 
 def sliding(rng, frames, count):
-    """A white bar sliding over a wall whose colour each film draws: rows (T, B, 16, 16, 3), places (T, B)."""
+    """A white bar that moves over a wall of random colour: rows (T, B, 16, 16, 3), places (T, B)."""
     place = 3 + 10 * rng.random(count) + np.cumsum(rng.uniform(-1.5, 1.5, (frames, count)), 0)
     place = 3 + np.abs((place - 3) % 20 - 10)
     colour = rng.integers(0, 200, (count, 1, 1, 3))
@@ -81,7 +81,7 @@ def sliding(rng, frames, count):
 
 
 def told(method, rows, place):
-    """By how much farther apart than near two moments of one film seem, in deviations of all their distances."""
+    """Difference of far and near distances within a video, in standard deviations of all its distances."""
     with torch.no_grad():
         tokens = method({"rgb": rows}).flatten(2).transpose(0, 1)  # (B, T, D)
     apart = (tokens[:, :, None] - tokens[:, None]).square().mean(-1).numpy()
@@ -91,7 +91,7 @@ def told(method, rows, place):
 
 
 def test_the_moments_of_a_film_come_apart():
-    """Where the bar is decides more than before: far places seem farther, near ones nearer."""
+    """After training, the position of the bar has more influence: far places are farther, near ones nearer."""
     rng = np.random.default_rng(0)
     method, (rows, place) = TimeContrastive(small(), reach=1, margin=2), sliding(rng, 12, 10)
     before = told(method, rows, place)

@@ -1,4 +1,4 @@
-"""LQR and iLQR against closed forms, SciPy and Gymnasium."""
+"""Tests of LQR and iLQR against closed forms, SciPy and Gymnasium."""
 
 import gymnasium
 import numpy as np
@@ -27,7 +27,7 @@ def random_problem(seed=0, n=4, m=2):
 
 
 def test_lqr_is_the_minimum_of_the_quadratic_programme():
-    """The plan's cost as a function of all actions is a quadratic: its minimiser solves one linear system."""
+    """The cost is quadratic in all actions of the plan, so its minimum solves one linear system."""
     model, objective, state = random_problem()
     plan, _ = LQR(horizon=8).plan(model, state, objective, {})
     cost = lambda u: -objective(imagine_plan(model, state, u), u).sum()  # noqa: E731

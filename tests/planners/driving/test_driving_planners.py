@@ -106,11 +106,15 @@ def test_constant_velocity_goes_straight_on():
     assert np.ptp(backwards.poses[:, 0]) == 0.0
 
 
-def test_log_future_returns_the_log_and_holds_its_last_state():
-    times = np.arange(0, 5_000_001, 100_000)
-    log = Trajectory.from_poses(times, np.column_stack([times * 1e-6, np.zeros(51), np.zeros(51)]))
+def test_log_future_returns_every_fifth_row_at_its_own_time_and_holds_the_last_state():
+    rng = np.random.default_rng(0)
+    times = 100_000 * np.arange(60) + rng.integers(0, 4_000, 60)  # a real log's rows come a little early or late
+    times[0] = 0
+    log = Trajectory.from_poses(times, np.column_stack([times * 1e-6, np.zeros(60), np.zeros(60)]))
     trajectory, _ = LogFuture(log).plan(scene(0.0, 1.0), {})
-    np.testing.assert_allclose(trajectory.poses[:51, 0], times * 1e-6)
-    assert np.all(trajectory.poses[51:, 0] == 5.0)
-    with pytest.raises(InvalidTrajectory):
+    np.testing.assert_array_equal(trajectory.time_us[:12], times[::5])
+    np.testing.assert_array_equal(trajectory.states[:12], log.states[::5])
+    np.testing.assert_array_equal(np.diff(trajectory.time_us[11:]), 500_000)
+    np.testing.assert_array_equal(trajectory.states[12:], np.repeat(log.states[-1:], 5, axis=0))
+    with pytest.raises(InvalidTrajectory, match="no row at 0 us"):
         LogFuture(Trajectory.from_poses(times + 7, log.poses)).plan(scene(0.0, 1.0), {})

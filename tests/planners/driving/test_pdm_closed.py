@@ -6,7 +6,7 @@ import shapely
 from scipy.signal import savgol_filter
 from shapely.geometry import LineString, Point
 
-from embodia.envs.driving.generator import road_network
+from embodia.envs.driving.generator.build_network import build
 from embodia.envs.driving.generator.road_layout import Style, plan
 from embodia.envs.driving.map.geometry import box_corners, box_polygons
 from embodia.envs.driving.map.segments import project
@@ -26,7 +26,7 @@ from embodia.tests.planners.driving.lane_road import ROUTE, one, scene
 @pytest.fixture(scope="module")
 def town():
     rng = np.random.default_rng(2)
-    return road_network.build(plan(Style(size=(1, 1)), rng), "town", rng).map
+    return build(plan(Style(size=(1, 1)), rng), "town", rng).map
 
 
 def random_states(rng, num, steps=41):

@@ -1,4 +1,4 @@
-"""DINO-WM: causality, memory, episodes' borders, and that it learns a world from frozen features and plans in it."""
+"""Tests of DINO-WM: causality, history, episode borders, and learning and planning with frozen features."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SPACE = spaces.Dict({"place": spaces.Box(-np.inf, np.inf, (1,), np.float32)})
 
 
 class Bumps(nn.Module):
-    """A frozen encoder: four tokens, each how near the place is to four of sixteen posts on [-2, 2]."""
+    """A frozen encoder: four tokens with the proximity of the place to four of sixteen points on [-2, 2]."""
 
     num_tokens, dim = 4, 4
 
@@ -57,7 +57,7 @@ def test_a_frame_does_not_look_at_later_ones():
 
 
 def test_what_was_before_the_episode_is_not_seen():
-    """Fed frame by frame, a world whose episode begins at row 2 imagines as one that never lived before."""
+    """An environment whose episode starts at row 2 imagines the same as one without earlier frames."""
     model, batch = dino(), rows(5, 2, 0)
     state, fresh = model.initial(2), model.initial(2)
     for t in range(5):
@@ -73,12 +73,12 @@ def test_what_was_before_the_episode_is_not_seen():
 
 
 def test_nothing_is_learned_across_the_border_of_episodes():
-    """A jump at a border costs nothing, and moves no gradient."""
+    """A jump at the border of an episode adds no loss and no gradient."""
     model, batch = dino(history=2), rows(4, 8, 0)
     batch["first"][2] = True
     torch.manual_seed(1)
     one, _ = model.loss(batch)
-    batch["action"][1] += 1.0  # the action of the old episode's last row is never carried out
+    batch["action"][1] += 1.0  # the action of an episode's last row is never executed
     torch.manual_seed(1)
     other, _ = model.loss(batch)
     torch.testing.assert_close(one, other)

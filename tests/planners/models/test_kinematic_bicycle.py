@@ -1,4 +1,4 @@
-"""The bicycle as a world model: nuPlan's own step, its lane coordinates, and planners that keep a lane in it."""
+"""Tests of the bicycle model: nuPlan's step, lane coordinates, and planners that keep a lane."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_gradients_are_finite_differences():
 
 @pytest.mark.parametrize("kind", ["ilqr", "cem"])
 def test_a_planner_keeps_the_lane_through_a_bend(kind):
-    """From 1.5 m beside it: within half a metre of the centre line from the fourth second on, near 8 m/s."""
+    """Starting 1.5 m beside the lane: within 0.5 m of the centre line after 4 s, at about 8 m/s."""
     model = KinematicBicycle(bend(), dt=0.2)
     weights = torch.tensor([1.0, 4.0, 0.5, 0.02, 0.1], dtype=torch.float64).diag()
     effort = torch.tensor([0.02, 0.2], dtype=torch.float64).diag()

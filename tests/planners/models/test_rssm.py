@@ -1,4 +1,4 @@
-"""The exact parts of DreamerV3's world model, and that it learns a small world."""
+"""Tests of the exact parts of DreamerV3's world model, and of learning in a small environment."""
 
 import dataclasses
 
@@ -87,7 +87,7 @@ def test_free_nats_leave_no_gradient_and_stop_gradients_split_the_kl():
     assert not any(g.abs().sum() for g in torch.autograd.grad(dyn, model.prior_net.parameters(), retain_graph=True))
     model = rssm()
     _, numbers = model.loss(batch)
-    # The prior is trained by dyn alone, the posterior's logits by rep alone.
+    # Only dyn trains the prior, and only rep trains the posterior's logits.
     rep = torch.autograd.grad(
         numbers["loss/rep"], list(model.prior_net.parameters()), retain_graph=True, allow_unused=True
     )
@@ -135,7 +135,7 @@ def test_block_linear_is_a_block_diagonal_matrix():
 
 
 def test_the_recurrent_state_starts_slow():
-    """The update gate's bias of -1: with small inputs most of the memory is kept."""
+    """The update gate's bias is -1, so with small inputs most of the memory is kept."""
     gru = BlockGRU(16, (4,), 16, 4)
     h = torch.randn(100, 16)
     assert float((gru(h, torch.zeros(100, 4)) - h).abs().mean()) < 0.5 * float(h.abs().mean())
@@ -156,8 +156,8 @@ def walk(steps, worlds, seed):
 
 
 def test_learns_to_imagine_a_ring():
-    """After a short training, open-loop imagination names the cell ten steps ahead; chance is 1/6."""
-    # The whole cell is ln 6 = 1.8 nat: with one nat free, the prior could be wrong half of the time at no cost.
+    """After a short training, open-loop imagination predicts the cell ten steps ahead; chance is 1/6."""
+    # The cell has ln 6 = 1.8 nat of information. With one free nat, a prior that is often wrong would cost nothing.
     model = rssm(config=dataclasses.replace(SMALL, free_nats=0.05))
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     for step in range(300):

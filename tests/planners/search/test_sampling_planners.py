@@ -1,4 +1,4 @@
-"""CEM, iCEM, MPPI and gradient planning: closed forms, invariances, and what they refuse."""
+"""Tests of CEM, iCEM, MPPI and gradient planning: closed forms, invariances and errors."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_comes_close_to_the_exact_optimum(name):
     state = {"x": torch.tensor([[0.4, 0.0], [-0.2, 0.3]], dtype=torch.float64)}
     cost = lambda plan: -objective(imagine_plan(model, state, plan.double()), plan.double())  # noqa: E731
     exact, _ = LQR(horizon=6).plan(model, state, objective, {})
-    assert float(exact.abs().max()) < 1.0  # the limits do not bind, so the optimum is LQR's
+    assert float(exact.abs().max()) < 1.0  # within the limits, so LQR's optimum is the true one
     found, _ = PLANNERS[name].plan(model, state, objective, {})
     assert found.shape == (2, 6, 1)
     assert bool((cost(found) <= 1.05 * cost(exact)).all()), (cost(found), cost(exact))
@@ -95,7 +95,7 @@ def test_goal_distance_serves_each_world_its_own_goal():
 
 
 def test_refusals_name_the_way_out():
-    with pytest.raises(TypeError, match="take CEM"):
+    with pytest.raises(TypeError, match="use CEM"):
         MPPI(spaces.Discrete(3))
     with pytest.raises(ValueError, match="unbounded"):
         CEM(spaces.Box(-math.inf, math.inf, (1,))).plan(*double_integrator()[:1], {"x": torch.zeros(1, 2)}, None, {})

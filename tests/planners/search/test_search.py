@@ -1,4 +1,4 @@
-"""Value iteration, A* and MCTS on worlds small enough to know the answer."""
+"""Tests of value iteration, A* and MCTS on small environments with known solutions."""
 
 import networkx
 import pytest
@@ -19,7 +19,7 @@ def random_map(seed, size=9):
 
 
 def graph_of(free, diagonal):
-    """The same map as a NetworkX graph: an independent judge of shortest paths."""
+    """The same map as a NetworkX graph, an independent reference for shortest paths."""
     model, graph = GridMap(free, (0, 0), diagonal), networkx.DiGraph()
     for cell in free.nonzero().tolist():
         for move, length in zip(model.moves.tolist(), model.lengths.tolist()):
@@ -63,7 +63,7 @@ def test_a_star_and_value_iteration_find_networkx_shortest_paths(diagonal):
 
 
 def test_values_solve_bellmans_equation():
-    """For the greedy policy V = (I - gamma P)^-1 r, here by one linear solve on a random stochastic process."""
+    """For the greedy policy V = (I - gamma P)^-1 r, computed by one linear solve on a random process."""
     g = torch.Generator().manual_seed(0)
     states, actions = 12, 3
     probability = torch.rand(states, actions, states, generator=g, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_values_that_do_not_settle_are_said_so():
 
 
 class Chain:
-    """Ten cells in a row; left gives 0.1 and ends, the far right end gives 1."""
+    """Ten cells in a row: moving left gives 0.1 and ends the episode, the right end gives 1."""
 
     def __init__(self):
         self.cell = 3
@@ -114,7 +114,7 @@ def test_mcts_prefers_the_far_prize_through_snapshots():
 
 
 def test_mcts_takes_a_models_word_for_what_its_leaves_are_worth():
-    """One look ahead: prizes are out of sight, and the model's values alone say where to go."""
+    """With one step of search no reward is visible, so only the model's values guide the choice."""
 
     class Valued(SnapshotModel):
         sign = 1.0

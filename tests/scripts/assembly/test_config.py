@@ -1,4 +1,4 @@
-"""Configurations: every preset can be carried out, survives JSON, and what cannot work is refused before anything."""
+"""Configurations: every preset is valid and survives JSON; invalid configurations are refused."""
 
 import dataclasses
 import json
@@ -40,9 +40,9 @@ def test_every_preset_is_sound_and_survives_json(each, tmp_path):
 
 
 def test_fields_under_their_old_names_are_read(tmp_path):
-    """Every class of the table, with every field as earlier versions called it."""
+    """Every class in the table of renamed fields, with the names of earlier versions."""
     kinds, path = dict(stored.types(Config)), tmp_path / "config.json"
-    assert RENAMED.keys() - kinds.keys() == {"SearchOptions", "ImageConfig"}  # classes that are gone: earlier.py
+    assert RENAMED.keys() - kinds.keys() == {"SearchOptions", "ImageConfig"}  # removed classes: see earlier.py
     for name in RENAMED.keys() & kinds.keys():
         names, new = RENAMED[name], kinds[name]()
         fields = {field.name for field in dataclasses.fields(new)}
@@ -57,7 +57,7 @@ def test_fields_under_their_old_names_are_read(tmp_path):
 def test_preset_names_are_unique_and_misspellings_are_met():
     names = [each.name for each in PRESETS]
     assert len(set(names)) == len(names)
-    with pytest.raises(Mistake, match=r"ppo-emtpy is no preset\. Nearest: ppo-empty"):
+    with pytest.raises(Mistake, match=r"unknown preset ppo-emtpy\. Did you mean ppo-empty"):
         preset("ppo-emtpy")
 
 
@@ -92,14 +92,14 @@ def broken(**parts):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (broken(env={"num_envs": 0}), "env.num_envs is 0; give at least 1"),
+        (broken(env={"num_envs": 0}), "env.num_envs is 0; it must be at least 1"),
         (broken(schedule={"steps": 0}), "schedule.steps is 0"),
         (broken(evaluation={"confidence": 95.0}), "evaluation.confidence is 95.0; give a number between 0 and 1"),
         (broken(env={"workers": 2}), "env.workers needs env.vectorization subprocess"),
         (broken(agent={"device": "gpu"}), "agent.device is gpu; choose auto, cpu, cuda"),
         (broken(agent={"learning_rate": -1.0}), "agent.learning_rate is -1.0"),
         (broken(agent={"batch_size": 5000}), "but a rollout is agent.n_steps x env.num_envs = 1024"),
-        (Config(EnvConfig("MiniGrid-Playground-v0"), DAggerConfig()), "asks the expert, and MiniGrid-Playground-v0"),
+        (Config(EnvConfig("MiniGrid-Playground-v0"), DAggerConfig()), "needs an expert, but MiniGrid-Playground-v0"),
         (Config(EnvConfig("MiniGrid-Nowhere-v0"), BCConfig()), "is not registered"),
     ],
 )
@@ -122,7 +122,7 @@ def test_short_flags_reach_every_seed():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Nearest: PPOConfig"),
+        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Did you mean PPOConfig"),
         (lambda data: data["config"]["agent"].update(wings=2), "config.agent: PPOConfig has no wings"),
         (lambda data: data["config"].pop("env"), "missing 1 required positional argument: 'env'"),
         (lambda data: data.pop("config"), "cannot be read"),
@@ -146,7 +146,7 @@ def test_a_truncated_config_is_named(tmp_path):
     path.write_text(path.read_text()[:-30])
     with pytest.raises(Mistake, match=r"config\.json cannot be read"):
         stored.read(path, Config)
-    with pytest.raises(Mistake, match="is no run"):
+    with pytest.raises(Mistake, match="is not a run"):
         stored.read(tmp_path / "elsewhere" / "config.json", Config)
 
 
@@ -157,7 +157,7 @@ EARLIER = sorted((Path(__file__).parent / "earlier").glob("*.json"))
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
 def test_configurations_written_by_earlier_versions_are_read(path):
-    """Each was written when the options of all models, planners and objectives stood side by side."""
+    """Configurations of versions in which options of all models, planners and objectives were in one class."""
     assert settled(stored.read(path, Config)) == settled(preset(path.stem))
 
 
@@ -188,8 +188,8 @@ WEIGHTS = {
     "td-mpc2-pendulum": (534211, 266208.4942278115, 0.8338152766227722),
     "mpc-rssm-empty": (433252, 6659512172.975974, 0.7091473340988159),
 }
-"""Numbers of an agent's networks, the sum of their absolute values, and the next random number, as they were drawn
-before methods stood in tables: published results hang on them."""
+"""Numbers of an agent's networks, the sum of their absolute values, and the next random number, as in
+versions before the tables of methods: published results depend on them."""
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -207,7 +207,7 @@ def test_presets_draw_the_weights_that_they_drew_before(name):
 
 
 class Spaces:
-    """What an environment shows and takes; of roads without generating one."""
+    """The spaces of an environment; for driving, without generating a scenario."""
 
     def __init__(self, env):
         if isinstance(env.options, RoadOptions):

@@ -1,4 +1,4 @@
-"""Flags of `eval`, `record` and `collect` that mean something in homes only."""
+"""Flags of `eval`, `record` and `collect` that are for homes only."""
 
 import importlib.util
 

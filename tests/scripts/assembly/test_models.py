@@ -1,7 +1,6 @@
-"""World models from the command line: train, imagine, measure; and what is refused before anything is built."""
+"""World models from the command line: train, imagine, benchmark; and user errors."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ import torch
 from gymnasium import spaces
 from PIL import Image
 
+from embodia.scripts.bench.harness.options import Planning, SwingUp, Wall
 from embodia.scripts.bench.planning import planning as bench_planning
-from embodia.scripts.bench.planning import swing_up, update_rate
+from embodia.scripts.bench.planning import swing_up
 from embodia.scripts.bench.world_models import wall as bench_wall
 from embodia.scripts.commands import imagine
 from embodia.scripts.main import main
@@ -24,13 +24,13 @@ def train(*arguments, folder):
 
 
 def test_model_planner_and_objective_are_flags(tmp_path, capsys):
-    """Gymnasium's own pendulum, which observes a bare array, under another planner than the preset's."""
+    """Gymnasium's pendulum, whose observation is not a dict, with another planner than the preset's."""
     few = ["--agent.search.horizon", "12", "--agent.search.iterations", "2", "--steps", "20"]
     assert train("mpc-pendulum", *PLANNER, *few, folder=tmp_path / "run") == 0
     made = json.loads((tmp_path / "run" / "report.json").read_text())
     assert made["scores"]["agent"]["return"]["value"] > made["scores"]["random"]["return"]["value"]
     assert main(["imagine", str(tmp_path / "run")]) == 2
-    assert "Pendulum, which decodes nothing" in capsys.readouterr().err
+    assert "Pendulum, which cannot decode" in capsys.readouterr().err
 
 
 def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
@@ -50,12 +50,12 @@ def test_dreamer_trains_and_shows_what_it_imagines(tmp_path, capsys):
     [
         (
             ["mpc-pendulum", "--agent.planner", "ilqr", "--agent.search.samples", "8"],
-            "planner.samples means nothing to ilqr",
+            "planner.samples is not an option of ilqr",
         ),
-        (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum observes state"),
-        (["mpc-rssm-empty", "--agent.planner", "mppi"], "take CEM or MCTS"),
+        (["mpc-rssm-empty", "--agent.model", "pendulum"], "Pendulum reads the observation state"),
+        (["mpc-rssm-empty", "--agent.planner", "mppi"], "use CEM or MCTS"),
         (["mpc-pendulum", "--agent.objective", "return"], "Return scores the predicted reward"),
-        (["td-mpc2-pendulum", "--env.id", "MiniGrid-Empty-5x5-v0"], "take dreamer"),
+        (["td-mpc2-pendulum", "--env.id", "MiniGrid-Empty-5x5-v0"], "use dreamer"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(arguments, says, tmp_path, capsys):
@@ -64,7 +64,7 @@ def test_parts_that_do_not_fit_are_refused(arguments, says, tmp_path, capsys):
 
 
 class Counter:
-    """A model whose state is what it last saw, plus the actions since."""
+    """A model whose state is the last observation plus the actions since then."""
 
     weight = torch.nn.Parameter(torch.zeros(1))
 
@@ -97,7 +97,7 @@ def test_imagination_is_told_the_action_that_led_to_each_row():
 
 
 class Still:
-    """Plans that do nothing."""
+    """A planner whose actions are all zero."""
 
     def plan(self, model, state, objective, carry):
         return torch.zeros(len(state["x"]), 1, 1), {}
@@ -108,35 +108,41 @@ def test_a_pole_is_upright_only_where_it_stays_so(task, monkeypatch):
     assert not swing_up.upright(swing_up.TASKS[task], Still(), starts=5).any(), "it hangs"
     poised = torch.zeros(1, swing_up.TASKS[task].model.state_dim, dtype=torch.float64)
     tipped = poised + 1e-3  # falls long before the last fifth
-    monkeypatch.setattr(swing_up.Task, "starts", lambda self, count: torch.cat([poised, tipped]))
-    assert swing_up.upright(swing_up.TASKS[task], Still()).tolist() == [True, False]
+    monkeypatch.setattr(swing_up.Task, "starts", lambda self, count, seed: torch.cat([poised, tipped]))
+    assert swing_up.upright(swing_up.TASKS[task], Still(), starts=2).tolist() == [True, False]
 
 
 def test_planning_time_is_measured_and_its_growth_fitted(monkeypatch, capsys):
     monkeypatch.setattr(bench_planning, "SAMPLES", (16, 32, 64))
     monkeypatch.setattr(bench_planning, "HORIZONS", (2, 4, 6))
-    monkeypatch.setattr(update_rate, "UPDATES", 1)
-    monkeypatch.setattr(bench_planning.swing_up, "measure", partial(swing_up.measure, starts=2, steps=1))
-    made = bench_planning.measure(1)
-    assert {row["model"] for row in made["updates"]} == {"TD-MPC2", "RSSM", "DINO-WM, 16 patches"}
-    assert all(row["updates_per_second"] > 0 for row in made["updates"])
-    assert [row["success"] for row in made["swing_up"]] == [0.0] * 8, "one step is too few"
-    assert {row["planner"] for row in made["rows"]} == {"cem", "icem", "mppi", "gradient", "ilqr"}
-    assert all(row["cpu_seconds"] > 0 for row in made["rows"])
-    times = [{"model": "m", "planner": "cem", "samples": s, "horizon": h, "cpu_seconds": s * h**2}
-             for s, h in [(16, 4), (64, 4), (32, 2), (32, 6)]]  # fmt: skip
-    assert bench_planning.growth(times) == [{"model": "m", "samples": pytest.approx(1), "horizon": pytest.approx(2)}]
+    rows = bench_planning.measure(Planning(seeds=1, smoke=True))
+    learned = {"TD-MPC2", "RSSM", "DINO-WM, 16 patches"}
+    assert {row.name for row in rows if row.unit == "updates/s, cpu"} == learned
+    times = [row for row in rows if row.unit.startswith("CPU ms")]
+    assert {row.name.rpartition(": ")[2] for row in times} == {
+        *learned, "pendulum's equations", "CEM", "iCEM", "MPPI", "gradient", "iLQR"
+    }  # fmt: skip
+    assert all(row.value > 0 for row in rows if not row.unit.startswith("exponent"))
+    exponents = bench_planning.growth("m", {(s, h): s * h**2 for s, h in [(16, 4), (64, 4), (32, 2), (32, 6)]})
+    assert [row.value for row in exponents] == pytest.approx([1, 2])
+
+
+def test_swing_ups_are_scored_by_planner_and_task(capsys):
+    rows = swing_up.measure(SwingUp(seeds=2, smoke=True))
+    assert [(row.value, row.seeds, row.by_seed) for row in rows] == [(0.0, 2, (0.0, 0.0))] * 8, "one step is too few"
+    assert {row.unit for row in rows} == {f"{task} swung up" for task in swing_up.TASKS}
 
 
 def test_the_wall_is_measured_once_and_kept(tmp_path, capsys, monkeypatch):
-    tiny = bench_wall.Budget(12, encoder_updates=2, model_updates=2, episodes=2, samples=4, elites=2, iterations=1)
-    made = bench_wall.measure(1, tmp_path, tiny)
-    assert [(row["encoder"], row["planner"]) for row in made["rows"]] == [case[:2] for case in bench_wall.CASES]
-    assert made["rows"][0]["paper"] == 0.96
-    red, green = np.asarray(Image.open(tmp_path / "imagined.png"), int)[..., :2].transpose(2, 0, 1)
+    asked = Wall(seeds=1, smoke=True, out=tmp_path)
+    (made,) = bench_wall.measure(asked)
+    assert [made.name, *(row.name for row in made.controls)] == [*map(str, bench_wall.CASES), "random moves"]
+    assert (made.paper, made.controls[0].paper, made.seeds) == (0.96, 0.74, 1)
+    assert made.cpu_minutes > 0
+    red, green = np.asarray(Image.open(tmp_path / "smoke" / "imagined.png"), int)[..., :2].transpose(2, 0, 1)
     assert all((part > 100).any() for part in np.array_split(red - green, 10))  # dots: five episodes
     monkeypatch.setattr(bench_wall, "teach", None)
     monkeypatch.setattr(bench_wall, "learn", None)
-    assert bench_wall.measure(1, tmp_path, tiny)["rows"] == made["rows"]
+    assert bench_wall.measure(asked) == [made]
     with pytest.raises(FileExistsError, match="another budget"):
-        bench_wall.measure(1, tmp_path, bench_wall.Budget(13))
+        bench_wall.Work(tmp_path / "smoke" / "seed0", 0, bench_wall.Budget(13))

@@ -1,4 +1,4 @@
-"""Methods of a user's own: each is one file beside the run, named on the command line, and nothing is edited."""
+"""User-defined methods: each is one file in the current folder, named on the command line."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def beside(tmp_path, monkeypatch):
 
 
 def forget():
-    """As in a fresh process."""
+    """Forget imported modules, as in a new process."""
     gym.registry.pop("Toy-v0", None)
     for path in OWN.glob("*.py"):
         sys.modules.pop(path.stem, None)
@@ -90,10 +90,10 @@ def test_a_run_imports_only_what_is_named(beside, capsys):
         assert main(["eval", str(run), *flags]) == 2
         assert "toy_agent" not in sys.modules
     said = capsys.readouterr().err.splitlines()
-    assert said[0].endswith("name again what is yours: --env.id toy_world:Toy-v0 --agent toy_agent:Habit")
-    assert said[1].endswith("name again what is yours: --env.id toy_world:Toy-v0")
+    assert said[0].endswith("only if you name them; add --env.id toy_world:Toy-v0 --agent toy_agent:Habit")
+    assert said[1].endswith("only if you name them; add --env.id toy_world:Toy-v0")
     assert said[2].endswith("has --agent toy_agent:Habit")
-    assert said[3].endswith("has no class of yours as encoder.image")
+    assert said[3].endswith("has no user-defined encoder.image")
 
 
 def test_options_of_a_world_and_of_a_class_without_a_configuration_are_flags(beside, capsys):
@@ -132,18 +132,18 @@ def test_an_agent_that_learns_nothing_is_judged_without_training(beside):
     ("flags", "says"),
     [
         (["--agent", "nowhere:Habit"], "--agent nowhere:Habit: there is no module nowhere"),
-        (["--agent", "toy_agent:Habbit"], "toy_agent.py has no class Habbit. Nearest: Habit,"),
+        (["--agent", "toy_agent:Habbit"], "toy_agent.py has no class Habbit. Did you mean Habit,"),
         (["--agent", "toy_agent:Unfinished"], "Unfinished lacks update, save, load"),
-        (["--agent", "toy_agent:Spaceless"], "toy_agent:Spaceless: its constructor sets no observation_space"),
+        (["--agent", "toy_agent:Spaceless"], "toy_agent:Spaceless: its constructor does not set observation_space"),
         (
             ["--agent", "toy_agent:Greedy"],
-            "toy_agent:Greedy: its constructor asks for horizon; it is given",
+            "toy_agent:Greedy: its constructor has the argument horizon; available are",
         ),
-        (["--agent", "toy_agent:Half"], "its configuration needs a default for every field: "),
+        (["--agent", "toy_agent:Half"], "every field of its configuration needs a default: "),
         (["--agent", "broken:Agent"], "broken.py, line 1: RuntimeError: the licence has run out"),
-        (["--agent", "ppoo"], "ppoo is no agent. Nearest: ppo."),
+        (["--agent", "ppoo"], "unknown agent ppoo. Did you mean ppo?"),
         (["--agent"], "--agent needs a name"),
-        (["--agent", "bc", "--agent.gamma", "1"], "--agent.gamma means nothing to bc, which has seed"),
+        (["--agent", "bc", "--agent.gamma", "1"], "--agent.gamma is not an option of bc, which has seed"),
         (["--encoder.image", "toy_encoder:Blind"], "Blind lacks forward"),
         (["--agent", "mpc", "--agent.planner", "toy_planner:Aimless"], "Aimless lacks plan"),
         (["--agent", "mpc", "--agent.model", "toy_planner:Shooting"], "lacks initial, observe, imagine, predict, loss"),
@@ -163,7 +163,7 @@ FEW = ["--data.size", "32", "--training.batch-size", "8", "--training.log-every"
 
 @pytest.fixture
 def pictures(beside):
-    """Twelve pictures, each of one grey."""
+    """Twelve images, each of one shade of grey."""
     folder = beside / "pictures"
     folder.mkdir()
     for i in range(12):
@@ -198,13 +198,13 @@ def test_a_learner_of_one_file_pretrains_resumes_and_is_read_by_an_agent(picture
 
 def test_a_learner_without_a_loss_is_one_line(pictures, capsys):
     assert main(["pretrain", "toy_encoder:Flat", "--data", str(pictures)]) == 2
-    assert "Flat lacks loss: what every learner has" in capsys.readouterr().err
+    assert "Flat lacks loss (required of every learner" in capsys.readouterr().err
     assert main(["pretrain", *LEARNER, "--encoder", "toy_encoder:Flat", "--data", str(pictures)]) == 2
-    assert "Flat lacks encode: what every image encoder has" in capsys.readouterr().err
+    assert "Flat lacks encode (required of every image encoder" in capsys.readouterr().err
 
 
 def test_a_driving_planner_with_weights_learns_from_drives_and_is_judged_in_closed_loop(beside, capsys):
-    """Trained on the logged drivers' drives it goes about as fast as they do; before it stands still."""
+    """Trained on the logged drivers' drives, it is about as fast as they are; untrained, it stands still."""
     run, out = beside / "run", beside / "eval"
     roads = ["--env.options.num-scenarios", "4", "--env.options.num-test-scenarios", "2"]
     planner = ["--agent.planner", "toy_driver:Rushing"]
@@ -229,6 +229,6 @@ def test_a_driving_planner_with_weights_learns_from_drives_and_is_judged_in_clos
 def test_a_planner_without_weights_has_nothing_to_learn(beside, capsys):
     few = ["--env.options.num-scenarios", "2", "--env.options.num-test-scenarios", "2"]
     assert main(["train", "bc-driving", "--agent", "driver", "--agent.planner", "idm", *few]) == 2
-    assert "IdmPlanner has no weights to learn" in capsys.readouterr().err
+    assert "IdmPlanner has no weights to train" in capsys.readouterr().err
     assert main(["train", "bc-doorkey", "--agent", "driver", "--agent.planner", "toy_driver:Rushing"]) == 2
     assert "Rushing drives on roads only, not in embodia/MiniGrid-DoorKey-8x8-v0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tables: every line is a method of its kind, can be chosen by a flag, and is all that a new method needs."""
+"""Tables of methods: every entry fits its kind, and one line is all that a new method needs."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_every_line_is_a_method_with_a_configuration_of_its_own(kind, name):
 
 
 def test_no_two_methods_have_configurations_of_the_same_name():
-    """A stored configuration names its types; the sizes that pretraining begins with are those of the same type."""
+    """A stored configuration names its classes; the encoders with pretraining's sizes have the same classes."""
     for root in (Config, PretrainConfig):
         methods = {}
         for name, kind in stored.types(root):
@@ -40,7 +40,7 @@ def test_no_two_methods_have_configurations_of_the_same_name():
 
 
 class Narrow(CEM):
-    """CEM that looks one step ahead."""
+    """CEM with a horizon of one step."""
 
     def __init__(self, action_space, samples: int = 8):
         super().__init__(action_space, 1, samples, 2)
@@ -67,7 +67,7 @@ def test_an_exchange_keeps_what_the_preset_says_of_both():
 
 
 def test_a_flag_of_a_part_that_has_no_such_option_names_those_it_has():
-    with pytest.raises(Mistake, match=r"--agent.planner.elites means nothing to gradient, which has horizon"):
+    with pytest.raises(Mistake, match=r"--agent.planner.elites is not an option of gradient, which has horizon"):
         chosen(["--agent.planner", "gradient", "--agent.planner.elites", "3"], preset("mpc-pendulum"))
     chosen(["--agent.no-memory-skip", "--agent.hidden", "3", "4"], preset("bc-doorkey"))
 
@@ -82,15 +82,15 @@ def test_parts_are_built_with_what_they_ask_for_by_name():
     config = MPCConfig(planner="mcts")
     encoder, seen, planner, other = build(kind, config, {"encoder": lambda: "eye", "actions": lambda: 4}).made
     assert (encoder, seen, other, planner.actions) == ("eye", config, 3, 4)
-    with pytest.raises(Mistake, match="mcts: its constructor asks for actions; it is given"):
+    with pytest.raises(Mistake, match="mcts: its constructor has the argument actions; available are"):
         build(kind, config, {"encoder": lambda: "eye"})
 
 
 def test_flags_of_a_class_without_a_configuration_say_what_its_docstring_says():
     said = documented(ENCODER.table["vit"])
     assert said["patch_size"] == "Side of a patch [pixels]."
-    assert "interpolated" not in said["pool"]
-    assert documented(CEM)["min_std"].startswith("Keeps the distribution from collapsing")
+    assert "interpolates" not in said["pool"]
+    assert documented(CEM)["min_std"].startswith("Minimum standard deviation")
     names = [each.name for each in dataclasses.fields(options(ENCODER.table["vit"], ENCODER.given))]
     assert names == ["patch_size", "dim", "depth", "num_heads", "num_registers", "output", "pool"]
 

@@ -11,6 +11,7 @@ import torch
 from embodia.envs.drawing.rotations import yaw_of
 from embodia.envs.homes.episodes.near_goals import ASIDE, FURTHEST, NEAREST, TURNED, near_goals, turned
 from embodia.envs.homes.tasks.sensors import image_goal_rotation
+from embodia.scripts.bench.harness.options import Chain
 from embodia.scripts.bench.world_models import chain as bench_chain
 from embodia.scripts.bench.world_models.true_moves import TrueMoves
 
@@ -83,17 +84,20 @@ def test_windows_cross_no_border():
         assert not first[time + 1 : time + 4, world].any()
 
 
-def test_the_chain_runs_and_is_not_run_twice(tmp_path, monkeypatch, capsys):
+def test_the_chain_runs_and_is_not_run_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_chain, "SMOKE", replace(bench_chain.SMOKE, homes=1, moves=1))
-    found = bench_chain.measure(1, smoke=True, out=tmp_path)
-    agents = [row["agent"] for row in found["rows"]]
-    assert agents == [*bench_chain.FLOORS, "learned model, own video", "learned model, random"]
-    assert all(row["low"] <= row["success"] <= row["high"] for row in found["rows"])
+    asked = Chain(seeds=1, smoke=True, out=tmp_path)
+    found = bench_chain.measure(asked)
+    success, *_, paired = found
+    assert (success.name, success.unit) == ("own video encoder", "success")
+    assert [control.name for control in success.controls] == ["random encoder", *bench_chain.FLOORS]
+    assert all(control.unit == row.unit for row in found for control in row.controls)
+    assert all(row.low <= row.value <= row.high for row in found)
+    assert paired.value == pytest.approx(success.value - success.controls[0].value)
     folder = tmp_path / "smoke"
     assert cv2.imread(str(folder / "chain.png")).std() > 5
     names = [json.loads(line)["name"] for line in (folder / "chain.jsonl").read_text().splitlines()]
     assert len(names) == len(set(names))
     monkeypatch.setattr(bench_chain, "Chain", None)
     monkeypatch.setattr(bench_chain, "jobs", lambda *_: ((name, None) for name in names))
-    assert bench_chain.measure(1, smoke=True, out=tmp_path) == found
-    assert "own video - random" in capsys.readouterr().out
+    assert bench_chain.measure(asked) == found

@@ -1,4 +1,4 @@
-"""The discovery bench: trainings resume exactly, truths from simulators, pictures, and the table of what is done."""
+"""The discovery bench: trainings resume exactly, truths from simulators, pictures, and the rows of what is done."""
 
 import json
 import signal
@@ -26,6 +26,8 @@ from embodia.scripts.bench.discovery.sets import (
     road_share,
 )
 from embodia.scripts.bench.discovery.slots import slots_controls
+from embodia.scripts.bench.harness.options import Discovery
+from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import mask_picture
 
 
@@ -140,7 +142,7 @@ def test_cuts_score_and_draw(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
-def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
+def test_rows_set_controls_beside(tmp_path, monkeypatch):
     def part(method, values, control):
         return [
             {"set": "S", "method": method, "control": control, "scores": {"ARI": value}, "budget": "none"}
@@ -149,22 +151,17 @@ def test_the_table_sets_controls_beside(tmp_path, monkeypatch, capsys):
 
     parts = {"ours": lambda out: part("ours", [0.5, 1.0], False), "easy": lambda out: part("easy", [0.25], True)}
     monkeypatch.setattr(bench_discovery, "parts", lambda seeds: parts)
-    bench_discovery.measure(1, ["ours"], tmp_path)
+    (alone,) = bench_discovery.measure(Discovery(only=("ours",), out=tmp_path))
+    assert alone.controls == ()
     assert not (tmp_path / "easy.json").exists()
-    found = bench_discovery.measure(1, out=tmp_path)
-    row = found["rows"][0]
-    assert (row["ours"], row["seeds"], row["best_control"], row["best_control_name"]) == (
-        0.75,
-        [0.5, 1.0],
-        0.25,
-        "easy",
-    )
-    json.dumps(found)
+    (found,) = bench_discovery.measure(Discovery(out=tmp_path))
+    assert (found.name, found.unit, found.value, found.by_seed) == ("S: ours", "ARI", 0.75, (0.5, 1.0))
+    (easy,) = found.controls
+    assert (easy.name, easy.value, easy.low, easy.high, easy.seeds) == ("easy", 0.25, 0.25, 0.25, 1)
     monkeypatch.setitem(parts, "ours", lambda out: pytest.fail("done twice"))
-    bench_discovery.measure(1, out=tmp_path)
-    assert "0.250 easy" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no part of this bench begins with 'nothing'"):
-        bench_discovery.measure(1, ["nothing"], tmp_path)
+    assert bench_discovery.measure(Discovery(out=tmp_path)) == [found]
+    with pytest.raises(Mistake, match=r"no part of this bench begins with 'easier'\. Nearest: easy"):
+        bench_discovery.measure(Discovery(only=("easier",), out=tmp_path))
 
 
 def test_colours_tell_pieces_apart_but_for_those_of_one_colour(tmp_path):

@@ -14,10 +14,12 @@ from embodia.perception.encoders.vit import ViT
 from embodia.perception.pictures.shapes10 import SPACE, shapes10
 from embodia.perception.self_supervision.mae import MAE, normalised
 from embodia.scripts.assembly import build, image_encoders
+from embodia.scripts.bench.harness.options import HomesProbe, Matrix, Ssl
 from embodia.scripts.bench.matrix import matrix as bench_matrix
 from embodia.scripts.bench.self_supervision import attention_scores, mae_scores
 from embodia.scripts.bench.self_supervision import homes_probe as bench_homes_probe
 from embodia.scripts.bench.self_supervision import ssl as bench_ssl
+from embodia.scripts.bench.self_supervision.home_probe import SCORES
 
 
 @pytest.fixture
@@ -28,24 +30,23 @@ def tiny(monkeypatch):
         monkeypatch.setattr(attention_scores, name, value)
 
 
-def test_every_recipe_runs_and_is_not_run_twice(tiny, tmp_path, monkeypatch, capsys):
-    found = bench_ssl.measure(1, smoke=True, out=tmp_path)
-    assert [row["method"] for row in found["rows"]] == [
-        *("PCA-64 of pixels", "untrained", "untrained ViT"),
-        *bench_ssl.RECIPES,
-    ]
-    for row in found["rows"]:
-        assert row["linear"]["low"] <= row["linear"]["value"] <= row["linear"]["high"]
-    assert cv2.imread(found["picture"]).std() > 5
-    said = capsys.readouterr().out
-    assert all(name in said for name in bench_ssl.RECIPES)
+def test_every_recipe_runs_and_is_not_run_twice(tiny, tmp_path, monkeypatch):
+    asked = Ssl(seeds=1, smoke=True, out=tmp_path)
+    found = bench_ssl.measure(asked)
+    probed = [row for row in found if row.unit == "linear probe"]
+    assert [row.name for row in probed] == list(bench_ssl.RECIPES)
+    assert [control.name for control in probed[0].controls] == ["PCA-64 of pixels", "untrained"]
+    assert [control.name for control in probed[-1].controls] == ["PCA-64 of pixels", "untrained ViT"]
+    assert all(row.low <= row.value <= row.high for row in found)
+    assert all(control.unit == row.unit for row in found for control in row.controls)
+    assert cv2.imread(str(tmp_path / "smoke" / "collapse.png")).std() > 5
 
     kept = tmp_path / "smoke" / "ssl.jsonl"
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join([*lines[:-1], lines[-1][:40]]))  # killed while it wrote the last line
     again = []
     monkeypatch.setattr(bench_ssl, "attention", lambda steps, out: again.append(steps) or json.loads(lines[-1]))
-    bench_ssl.measure(1, smoke=True, out=tmp_path)
+    bench_ssl.measure(asked)
     assert len(again) == 1
 
 
@@ -116,12 +117,11 @@ def test_walks_tell_the_truth_about_their_frames(tmp_path):
 
 
 def test_the_homes_probe_runs_every_encoder(tmp_path):
-    found = bench_homes_probe.measure(1, smoke=True, out=tmp_path)
-    assert [row["encoder"] for row in found["rows"]] == [
-        *("PCA-64 of pixels", "random"),
-        *bench_homes_probe.VIEWS,
-        "supervised",
-    ]
+    found = bench_homes_probe.measure(HomesProbe(seeds=1, smoke=True, out=tmp_path))
+    rooms = [row for row in found if row.unit == "room, linear probe"]
+    assert {row.name for row in rooms} == {*bench_homes_probe.VIEWS, "supervised"} - {"temporal"}
+    assert [row.name for row in rooms[0].controls] == [*bench_homes_probe.CONTROLS, "most common room"]
+    assert {row.unit for row in found} == set(SCORES.values())
 
 
 def test_the_supervised_control_ignores_places_without_a_room():
@@ -132,26 +132,25 @@ def test_the_supervised_control_ignores_places_without_a_room():
     assert bench_homes_probe.taught(outputs, room, objects) == bench_homes_probe.taught(changed, room, objects)
 
 
-def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatch, capsys):
-    chosen = [row for row in bench_matrix.ROWS if row.world == "grid"][:4]
-    monkeypatch.setattr(bench_matrix, "ROWS", tuple(chosen))
+def test_the_matrix_trains_and_judges_each_row_the_same_way(tmp_path, monkeypatch):
+    chosen = [each for each in bench_matrix.COMBINATIONS if each.world == "grid"][:4]
+    monkeypatch.setattr(bench_matrix, "COMBINATIONS", tuple(chosen))
+    asked = Matrix(smoke=True, out=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = bench_matrix.measure(smoke=True, out=tmp_path)
-    for row in found["rows"]:
-        assert {"world", "encoder", "model", "planner", "agent", "score", "interval"} <= set(row)
-        assert row["interval"][0] <= row["score"] <= row["interval"][1]
-    bars = {row["agent"]: row["score"] for row in found["rows"][: len(bench_matrix.REFERENCES)]}
+        found = bench_matrix.measure(asked)
+    assert [row.name for row in found] == [f"grid: dagger, {each.encoder}" for each in chosen]
+    assert all(row.low <= row.value <= row.high for row in found)
+    bars = {control.name: control.value for control in found[0].controls}
+    assert bars.keys() == set(bench_matrix.REFERENCES)
     assert bars["expert"] == 1
     assert bars["constant"] == 0, "there is a corner to turn"
-    assert Image.open(found["picture"]).convert("L").getextrema()[0] < 100, "something is drawn"
-    trained = found["rows"][len(bench_matrix.REFERENCES) :]
-    for row, asked in zip(trained, chosen, strict=True):
-        assert (row["world"], row["encoder"], row["agent"]) == (asked.world, asked.encoder, "dagger")
-    assert len({row["config_hash"] for row in trained}) == 4
-    monkeypatch.setattr(bench_matrix, "judged", None)
-    assert bench_matrix.measure(smoke=True, out=tmp_path)["rows"] == found["rows"], "kept, not run again"
-    assert "95 % interval" in capsys.readouterr().out
+    folder = tmp_path / "smoke"
+    assert Image.open(folder / "matrix.png").convert("L").getextrema()[0] < 100, "something is drawn"
+    lines = [json.loads(line) for line in (folder / "seed0" / "matrix.jsonl").read_text().splitlines()]
+    assert len({line["config_hash"] for line in lines}) == 4
+    monkeypatch.setattr(bench_matrix, "judged", lambda *_: pytest.fail("run again"))
+    assert bench_matrix.measure(asked) == found, "kept, not run again"
 
 
 @pytest.mark.parametrize("side", [32, 64])
@@ -165,7 +164,8 @@ def test_the_matrix_compares_what_is_taught_and_not_networks(side):
 
 
 def test_rows_of_the_matrix_are_told_apart_and_cover_the_worlds():
-    names = [row.name for row in bench_matrix.ROWS]
-    assert len(set(names)) == len(names)
-    assert {row.world for row in bench_matrix.ROWS} == set(bench_matrix.WORLDS)
-    assert all(row.encoder in bench_matrix.ENCODERS for row in bench_matrix.ROWS)
+    everything = bench_matrix.COMBINATIONS
+    assert len({each.name for each in everything}) == len(everything)
+    assert len({(each.world, each.says) for each in everything}) == len(everything)
+    assert {each.world for each in bench_matrix.COMBINATIONS} == set(bench_matrix.WORLDS)
+    assert all(each.encoder in bench_matrix.ENCODERS for each in bench_matrix.COMBINATIONS)

@@ -1,4 +1,4 @@
-"""A home that leaves the house: what the command wrote can be walked in again."""
+"""`embodia export`: an exported home can be loaded and used again."""
 
 import numpy as np
 import pytest
@@ -21,6 +21,6 @@ def test_an_exported_home_loads_as_the_home_it_was(tmp_path, capsys):
 
 
 def test_what_is_no_generated_home_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(Mistake, match="house is no generated home"):
+    with pytest.raises(Mistake, match="house is not a generated home"):
         main(["home-7-low-1", "house", "--out", str(tmp_path)])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Episodes that leave the house: Minari opens them, LeRobot's published schema holds, no transition is shifted."""
+"""Exports: Minari opens them, they follow LeRobot's published schema, and no transition is shifted."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ LENGTHS = [4, 7, 2]  # transitions
 
 
 def rows(transitions, rng, terminal):
-    """The reward of the step into row t is t, the action done there 10 t; the picture gets brighter with t."""
+    """Row t has reward t and action 10 t; the image gets brighter with t."""
     t = np.arange(transitions + 1)
     last = t == transitions
     return {

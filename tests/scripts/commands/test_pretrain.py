@@ -1,4 +1,4 @@
-"""From `embodia pretrain` to agents that read what it wrote: resume, frozen and not, mistakes; probes and attention."""
+"""`embodia pretrain`, agents with a pretrained encoder, user errors, probes and attention maps."""
 
 import itertools
 import json
@@ -56,7 +56,7 @@ def pretrain(method, data, out, *flags, net="conv"):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Forty pictures of two classes."""
+    """Forty images of two classes."""
     folder = tmp_path_factory.mktemp("pictures")
     drawn, labels = (each.numpy() for each in shapes10(400, 0))
     for label in (0, 1):
@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
 
     monkeypatch.setattr(Pool, "batch", stopping)
     place = tmp_path / "run"
-    flags = ["--encoder.net", "conv", *NARROW, *SMALL, "--steps", "6"]  # the flag as it was called before
+    flags = ["--encoder.net", "conv", *NARROW, *SMALL, "--steps", "6"]  # the flag's earlier name
     assert main(["pretrain", "vicreg", "--data", str(pictures), *flags, "--out", str(place)]) == 130
     assert "stopped at update 3" in capsys.readouterr().err
     assert main(["pretrain", "--resume", str(place)]) == 0
@@ -125,7 +125,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, pictures, tmp_path, monkeypatch,
 
 
 def test_a_run_made_before_there_was_fit_goes_on(tmp_path):
-    """Eight updates of BYOL that the loop before `fit` stopped after four, and what it came to itself."""
+    """Eight updates of BYOL by an earlier version without `fit`, stopped after four, and their result."""
     with zipfile.ZipFile(Path(__file__).parent / "run_before_fit.zip") as archive:
         archive.extractall(tmp_path)
     for i, picture in enumerate(shapes10(12, 0)[0].numpy()):
@@ -140,7 +140,7 @@ def test_a_run_made_before_there_was_fit_goes_on(tmp_path):
     assert lines[-1]["loss"] == pytest.approx(4.1387, abs=0.01)
     found = load_file(image_encoders.find(tmp_path) / "encoder.safetensors")
     for name, value in load_file(tmp_path / "expected.safetensors").items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)  # another processor rounds otherwise
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)  # other processors round differently
 
 
 @pytest.mark.parametrize("name", LEARNER.table)
@@ -155,7 +155,7 @@ def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
 
 
 def test_slow_features_stand_on_a_pretrained_encoder(tmp_path):
-    """With patch-vicreg below them, what `bench wall` plans in."""
+    """Slow features on patch-vicreg, as used by `bench wall`."""
     data = episodes(tmp_path / "episodes")
     patches = pretrain("patch-vicreg", data, tmp_path / "patches", "--steps", "2", "--views.gap", "2", net="resnet")
     flags = ("--method.pretrained", str(patches), "--method.features", "3", "--steps", "30")
@@ -172,7 +172,7 @@ def test_slow_features_stand_on_a_pretrained_encoder(tmp_path):
 
 
 def trained(kind, encoder):
-    """An agent after a little training, with the weights of its picture encoder before and after."""
+    """An agent after a little training, with the weights of its image encoder before and after."""
     config = Config(ENV, AGENTS[kind], encoder, Schedule(steps=32))
     env = build.worlds(ENV, "train")
     agent = build.agent(config, env)
@@ -226,28 +226,31 @@ def test_what_does_not_fit_is_named(run, pictures, tmp_path, capsys):
     assert type(reads.parts["rgb"]).__name__ == "ConvNet"
     assert type(reads.parts["depth"]).__name__ == "ResNet"
     only_depth = spaces.Dict(depth=space["depth"])
-    with pytest.raises(Mistake, match="none of depth is such"):
+    with pytest.raises(Mistake, match="none of depth matches"):
         build.encoder(EncoderConfig(pretrained=str(run)), only_depth)
     two = spaces.Dict(left=space["rgb"], right=space["rgb"])
-    with pytest.raises(Mistake, match="left and right both are such"):
+    with pytest.raises(Mistake, match="left and right both match"):
         build.encoder(EncoderConfig(pretrained=str(run)), two)
     with pytest.raises(Mistake, match=r"no encoder\.json there"):
         build.encoder(EncoderConfig(pretrained=str(tmp_path)), space)
-    with pytest.raises(Mistake, match="hold none"):
+    with pytest.raises(Mistake, match="are no images"):
         build.encoder(EncoderConfig(frozen=True), spaces.Dict(x=spaces.Box(-1, 1, (3,), np.float32)))
     for arguments, says in (
-        (["pretrain", "simclear", "--data", "x"], "simclear is no learner. Nearest: simclr"),
-        (["pretrain", "simclr", "--data", str(tmp_path / "no")], "there is nothing"),
-        (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no picture"),
+        (["pretrain", "simclear", "--data", "x"], "unknown learner simclear. Did you mean simclr"),
+        (["pretrain", "simclr", "--data", str(tmp_path / "no")], "no such path"),
+        (["pretrain", "mae", "--data", str(tmp_path), "--encoder", "conv"], "no video"),
         (["pretrain", "mae", "--data", str(pictures), "--encoder", "conv"], "trains a ViT, which conv is not"),
-        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "leave --positives out"),
-        (["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"], "--encoder.width means nothing to vit"),
-        (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "in the same place"),
+        (["pretrain", "mae", "--data", str(pictures), "--positives", "both"], "omit --positives"),
+        (
+            ["pretrain", "mae", "--data", str(pictures), "--encoder.width", "4"],
+            "--encoder.width is not an option of vit",
+        ),
+        (["pretrain", "patch-vicreg", "--data", str(pictures), "--positives", "augmentation"], "at the same location"),
         (["pretrain", "slow-features", "--data", str(pictures), "--positives", "augmentation"], "at temporal"),
         (["pretrain", "complex-autoencoder", "--data", str(pictures), "--encoder.net", "conv"], "which conv is not"),
-        (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch sees no CUDA device"),
+        (["pretrain", "vicreg", "--data", str(pictures), "--device", "cuda"], "torch finds no CUDA device"),
         (["segment", str(run), "--data", str(pictures)], "ConvNet, which has neither slots nor patches"),
-        (["attention", str(run), "--data", str(pictures)], "ConvNet, which attends to nothing"),
+        (["attention", str(run), "--data", str(pictures)], "ConvNet, which has no attention"),
         (["probe", str(tmp_path)], "no encoder.json"),
         (["train", "bc-doorkey", "--encoder.pretrained", str(tmp_path)], "no encoder.json"),
     ):
@@ -287,7 +290,7 @@ def test_what_was_learnt_from_wide_episodes_is_drawn_over_them_whole(tmp_path):
 
 
 def test_objects_are_drawn_from_slots_and_from_cuts(pictures, tmp_path):
-    """Picture | objects, in colours that the picture has not; larger pictures are cut finer."""
+    """Image | objects, in colours that the image does not have; larger images have finer cuts."""
     slots = pretrain("slot-attention", pictures, tmp_path / "slots", "--steps", "2", net="slot_attention")
     dino = pretrain("dino", pictures, tmp_path / "dino", "--steps", "2", net="vit")
     for name, run, size, flags in (

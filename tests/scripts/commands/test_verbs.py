@@ -1,4 +1,4 @@
-"""The verbs on a small run, as a user types them: train, eval, record, collect, compare, resume, and bad input."""
+"""The commands on a small run: train, eval, record, collect, compare, resume, and bad input."""
 
 import json
 import os
@@ -38,7 +38,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where runs lie, with one of TINY in it: six test levels, all solved."""
+    """The folder of runs, with one run of TINY: six test levels, all solved."""
     place = tmp_path_factory.mktemp("runs")
     assert main(["train", *TINY, "--runs", str(place)]) == 0
     return place
@@ -73,6 +73,17 @@ def test_the_report_card_shows_the_bar_and_the_films_play(run):
         assert len(video.read(run / clip["path"])) > 3
     page = (run / "report.html").read_text()
     assert page.count("data:video/mp4;base64,") == len(made["videos"])
+
+
+def test_reports_say_whether_test_levels_were_held_out(run, folder, tmp_path, capsys):
+    """Empty-5x5 has one level, so training met it; DoorKey's levels it never saw."""
+    assert json.loads((run / "report.json").read_text())["levels"]["met_in_training"] == 1
+    out = tmp_path / "elsewhere"
+    flags = ("--runs", str(folder), "--episodes", "4", "--films", "0", "--out", str(out))
+    assert main(["eval", "dagger-doorkey", "--env", "MiniGrid-Empty-Random-5x5-v0", *flags]) == 0
+    made = json.loads((out / "report.json").read_text())["levels"]
+    assert (made["met_in_training"], made["named"]) == (0, True)
+    assert "held out: none of them occurred in training" in capsys.readouterr().out
 
 
 def test_a_run_is_never_overwritten(folder, run, capsys):
@@ -224,20 +235,23 @@ def test_two_processes_do_not_train_one_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "ppo-emtpy"], "ppo-emtpy is no preset. Nearest: ppo-empty"),
-        (["train", "idm"], "idm has nothing to learn; embodia eval idm judges it"),
-        (["eval", "idm", "--env", "MiniGrid-Empty-5x5-v0"], "idm drives on roads only, not in MiniGrid-Empty-5x5-v0"),
-        (["train", "ppo-empty", "--env.id", "MiniGrid-Empty-8x9-v0"], "Nearest: MiniGrid-Empty-8x8-v0"),
+        (["train", "ppo-emtpy"], "unknown preset ppo-emtpy. Did you mean ppo-empty"),
+        (["train", "idm"], "idm needs no training; use embodia eval idm"),
+        (
+            ["eval", "idm", "--env", "MiniGrid-Empty-5x5-v0"],
+            "idm needs a driving environment, not MiniGrid-Empty-5x5-v0",
+        ),
+        (["train", "ppo-empty", "--env.id", "MiniGrid-Empty-8x9-v0"], "Did you mean MiniGrid-Empty-8x8-v0"),
         (["train", "ppo-empty", "--encoder.keys", "smell"], "encoder.keys: smell is not observed"),
         (["train", "ppo-empty", "--agent.batch-size", "4000"], "a rollout is agent.n_steps x env.num_envs = 1024"),
         (["train", "ppo-empty", "--device", "cuda:7"], "no CUDA device"),
-        (["train", "--resume", "no-such-run"], "no-such-run is no run"),
-        (["eval", "no-such-run"], "no-such-run is no run"),
-        (["eval", "random", "--env", "CartPole-v1"], "agents here read a gymnasium.spaces.Dict"),
+        (["train", "--resume", "no-such-run"], "no-such-run is not a run"),
+        (["eval", "no-such-run"], "no-such-run is not a run"),
+        (["eval", "random", "--env", "CartPole-v1"], "agents here need a gymnasium.spaces.Dict"),
         (["eval", "expert"], "expert needs an environment: --env ID"),
         (["eval", "expert", "--env", "MiniGrid-Playground-v0", "--episodes", "2"], "Playground"),
-        (["compare", "a", "b"], "a is no run"),
-        (["record", "random", "--env", "BabyAI-GoToRedBal-v0"], "Nearest: BabyAI-GoToRedBall-v0"),
+        (["compare", "a", "b"], "a is not a run"),
+        (["record", "random", "--env", "BabyAI-GoToRedBal-v0"], "Did you mean BabyAI-GoToRedBall-v0"),
     ],
 )
 def test_a_mistake_is_one_clear_message(arguments, says, tmp_path, capsys, monkeypatch):
@@ -258,7 +272,7 @@ def test_a_truncated_checkpoint_is_named(run, folder, tmp_path, capsys):
     step = weights.parent.name
     assert main(["eval", str(place), "--checkpoint", step, "--episodes", "2"]) == 2
     told = capsys.readouterr().err
-    assert "agent.safetensors: cut off or changed" in told
+    assert "agent.safetensors: truncated or changed" in told
 
 
 def test_a_damaged_episodes_file_is_named(run, tmp_path, capsys):
@@ -269,7 +283,7 @@ def test_a_damaged_episodes_file_is_named(run, tmp_path, capsys):
     lines = (place / "episodes.jsonl").read_text().splitlines()
     (place / "episodes.jsonl").write_text("\n".join([*lines[:2], lines[2][:20]]))
     assert main(["compare", str(run), str(place)]) == 2
-    assert "episodes.jsonl line 3 is no episode" in capsys.readouterr().err
+    assert "episodes.jsonl line 3 is invalid" in capsys.readouterr().err
 
 
 def test_a_report_folder_stays_when_it_holds_something_or_was_there_before(tmp_path):

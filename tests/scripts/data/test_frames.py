@@ -1,4 +1,4 @@
-"""Where pretraining's pictures come from: episodes, pictures, films; the pool that shuffles them."""
+"""Data for pretraining from episodes, images and videos, and the shuffle buffer."""
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def test_clips_of_episodes_never_cross_an_end(tmp_path):
     assert [told(clip) for clip in found.clips(0)] == [[0, 2], [1, 3], [2, 4]]
     assert [told(clip) for clip in found.clips(1)] == [[10, 12]]
     assert [told(clip) for clip in found.clips(0, 2)] == [[2, 4]]
-    with pytest.raises(Mistake, match="smell is not among the pictures"):
+    with pytest.raises(Mistake, match="smell is not among the recorded images"):
         Episodes(tmp_path / "data" / "rows", key="smell")
 
 
@@ -48,7 +48,7 @@ def test_pictures_of_episodes_are_scaled_as_others_are(tmp_path):
 
 def test_the_middle_square_is_taken_and_depth_is_never_mixed():
     wide = np.zeros((16, 32, 3), np.uint8)
-    wide[:, 8:16], wide[:, 16:24] = 100, 200  # the middle square's halves
+    wide[:, 8:16], wide[:, 16:24] = 100, 200  # the halves of the central square
     small = middle_square(wide, 4)
     assert small.shape == (4, 4, 3)
     assert (small[:, :2] == 100).all()
@@ -59,7 +59,7 @@ def test_the_middle_square_is_taken_and_depth_is_never_mixed():
     turned = wide[:, 8:24, ::-1]
     same = middle_square(turned, 16)
     assert (same == turned).all()
-    assert same.flags.c_contiguous  # torch reads no array backwards
+    assert same.flags.c_contiguous  # torch supports no negative strides
 
 
 def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, capsys):
@@ -70,8 +70,8 @@ def test_what_cannot_be_read_is_passed_over_once_and_the_others_go_on(tmp_path, 
     seen = {int(picture.mean()) for _ in range(6) for picture in pool.batch(4)["obs"]["rgb"][0]}
     assert seen == {50, 150}
     assert [path.rsplit("/")[-1] for path in pool.skipped] == ["1.png"]
-    assert capsys.readouterr().err.count("passed over") == 1
-    with pytest.raises(BadFile, match=r"1\.png: is no picture"):
+    assert capsys.readouterr().err.count("skipped") == 1
+    with pytest.raises(BadFile, match=r"1\.png: cannot be decoded as an image"):
         next(Pictures(tmp_path, 16).clips(1))
 
 
@@ -103,7 +103,7 @@ def test_a_pool_goes_on_where_it_stood(tmp_path, capacity):
     again.load_state_dict(state)
     assert [told(again.batch(3)["obs"]["depth"][0]) for _ in range(9)] == after
     (tmp_path / "episode-000003.npz").write_bytes((tmp_path / "episode-000000.npz").read_bytes())
-    with pytest.raises(Mistake, match="other files"):
+    with pytest.raises(Mistake, match="the data files differ"):
         Pool(Episodes(tmp_path, frames=2), capacity, seed=1).load_state_dict(state)
 
 
@@ -124,12 +124,12 @@ def test_films_stream_and_a_broken_one_does_not_stop_the_others(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(Mistake, match="there is nothing"):
+    with pytest.raises(Mistake, match="no such path"):
         source(tmp_path / "no")
     with pytest.raises(Mistake, match="no episode"):
         source(tmp_path)
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(Mistake, match="pictures have no time"):
+    with pytest.raises(Mistake, match="single images have no next frame"):
         source(tmp_path, frames=2)
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(Mistake, match="no clip in any of 1 files"):

@@ -1,4 +1,4 @@
-"""`embodia train PRESET --data`, as a user types it: learns, is judged, goes on, and says in one line what is wrong."""
+"""`embodia train PRESET --data`: training, evaluation, resume, and one-line errors."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def train(data, *arguments, preset="bc-doorkey", settings=CLONER):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two sets of the expert's episodes, one of them as Minari and LeRobot write it, too."""
+    """Two data sets of the expert's episodes, one of them also as Minari and LeRobotDataset."""
     place = tmp_path_factory.mktemp("data")
     exports = ["--to", "minari", "lerobot", "--name", "toy/a-v0"]
     for name, arguments in {"a": ["--episodes", "12", *exports], "b": ["--episodes", "6", "--first-seed", "9"]}.items():
@@ -116,9 +116,9 @@ def test_moved_and_changed_data_are_one_line(data, tmp_path, capsys):
     again = ["train", "--resume", str(place), "--steps", "4", "--no-report"]
     here.rename(there)
     assert main(again) == 2
-    assert f"embodia: {here}: {place} learns from it, and it is not there" in capsys.readouterr().err
+    assert f"embodia: {here}: {place} learns from it, but it is missing" in capsys.readouterr().err
     assert main([*again, "--data", str(data / "a")]) == 2
-    assert "was begun with other data, 6 episodes" in capsys.readouterr().err
+    assert "started with other data, 6 episodes" in capsys.readouterr().err
     assert main([*again, "--data", str(there)]) == 0
     assert remembered(place).sets[0].path == str(there)
     first = episode_files(there)[0]
@@ -130,7 +130,7 @@ def test_moved_and_changed_data_are_one_line(data, tmp_path, capsys):
 
 
 def test_a_world_model_learns_offline_and_is_planned_in(tmp_path):
-    """Few updates: that it runs from data to report; `tests/agents/training/test_offline.py` says that it learns."""
+    """A few updates test the path from data to report; `tests/agents/training/test_offline.py` tests learning."""
     collected = tmp_path / "random"
     assert main(["collect", "random", "--env", "mpc-rssm-empty", "--episodes", "6", "--out", str(collected)]) == 0
     small = [
@@ -175,18 +175,18 @@ def test_what_does_not_fit_leaves_no_run(data, tmp_path, capsys):
 
     refused("--data nowhere: there is no such path", ["nowhere"])
     whole = ["--env.options.observation", "symbolic_full"]
-    refused("symbolic: shape (7, 7, 3), the environment's is (5, 5, 3)", [data / "a"], *whole)
+    refused("symbolic: shape (7, 7, 3), but the environment's is (5, 5, 3)", [data / "a"], *whole)
     mission = ["--encoder.keys", "symbolic", "mission"]
-    refused("mission: shape (20,), the environment's", [data / "a"], *mission, "--env.id", "BabyAI-GoToRedBall-v0")
+    refused("mission: shape (20,), but the environment's", [data / "a"], *mission, "--env.id", "BabyAI-GoToRedBall-v0")
     refused("seen was not recorded", [data / "a"], "--columns", "symbolic=seen")
-    refused("--data-memory is 0.0; give more", [data / "a"], "--data-memory", 0)
+    refused("--data-memory is 0.0; it must be positive", [data / "a"], "--data-memory", 0)
     refused("--columns rgb: give KEY=NAME", [data / "a"], "--columns", "rgb")
-    refused("the environment does not show rgb", [data / "a"], "--columns", "rgb=symbolic")
+    refused("the environment has no observation rgb", [data / "a"], "--columns", "rgb=symbolic")
     broken = tmp_path / "broken"
     shutil.copytree(data / "b" / "rows", broken)
     first = episode_files(broken)[0]
     first.write_bytes(first.read_bytes()[:-50])
-    refused(f"{first}: header: cut off or corrupt", [broken])
+    refused(f"{first}: header: truncated or corrupt", [broken])
 
 
 def test_nan_amid_the_data_names_the_file_and_the_row(data, tmp_path, capsys):

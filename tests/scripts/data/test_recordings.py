@@ -1,4 +1,4 @@
-"""Recorded sets come back as the rows that were written; those of others too; bad data are one line."""
+"""Recorded data sets: exact round trips, data sets of other programs, one-line errors for bad data."""
 
 import json
 import re
@@ -42,12 +42,12 @@ LENGTHS = [4, 7, 2, 11]  # transitions
 
 
 def rows(transitions, action_space, rng, terminal, label=0):
-    """Random but for the picture, which is smooth, as pictures are."""
+    """Random values, except for a smooth image."""
     n = transitions + 1
     t = np.arange(n)
     y, x = np.mgrid[:33, :48]
     done = np.stack([action_space.sample() for _ in t])
-    done[-1] = 0  # as `evaluate` closes an episode
+    done[-1] = 0  # as in the last row of `evaluate`
     return {
         "obs": {
             "rgb": np.stack([np.stack([3 * x + k, 4 * y + 2 * k, x + y + 5 * k + label], -1) for k in t]).astype(
@@ -80,7 +80,7 @@ def written(request, tmp_path):
 
 
 def same(found, wrote, picture=0, space=None):
-    """Every leaf, bit for bit and type for type; pictures within `picture` levels on average."""
+    """Every leaf, bit for bit and type for type; images within `picture` grey levels on average."""
     found, wrote = flatten(found), flatten(wrote)
     assert found.keys() == wrote.keys()
     for name, value in wrote.items():
@@ -123,7 +123,7 @@ def test_rows_come_back_from_lerobot(written, tmp_path):
 
 
 def test_an_experts_episodes_come_back(tmp_path, monkeypatch):
-    """As `embodia collect expert` writes and exports them."""
+    """Episodes as written and exported by `embodia collect expert`."""
     env = SyncVector([CountingEnv] * 2)
     agent = Expert(env.single_observation_space, env.single_action_space)
     writer = EpisodeWriter(tmp_path / "rows", "Counting-v0", agent.observation_space, agent.action_space)
@@ -147,11 +147,11 @@ def test_only_the_keys_asked_for_are_read(written, tmp_path):
         assert flatten(data.rows(1)["obs"]).keys() == {"pose", "nested/deep"}
 
 
-# The sets of others
+# Data sets of other programs
 
 
 def lerobot(folder, films=True, lengths=(6, 4, 9), groups=None, **changes):
-    """A folder as LeRobot writes it: two files of data, two cameras (one as pictures in the table), no closing row."""
+    """A folder as LeRobot writes it: two files of data, two cameras (one as images in the table), no last row."""
     rng = np.random.default_rng(1)
     features = {
         "observation.image": {"dtype": "video" if films else "image", "shape": [3, 32, 32], "names": ["c", "h", "w"]},
@@ -200,7 +200,7 @@ def lerobot(folder, films=True, lengths=(6, 4, 9), groups=None, **changes):
         path = folder / f"data/chunk-000/file-{file:03d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({name: pa.array(value[span]) for name, value in columns.items()}), path, groups)
-    if films:  # each file's first episodes in one film, the rest in another
+    if films:  # the first episodes of each file in one video, the rest in another
         for file, span in enumerate((slice(0, first_file), slice(first_file, total))):
             with Video(folder / f"videos/observation.image/chunk-000/file-{file:03d}.mp4", 10, crf=12) as film:
                 for picture in shade[span]:
@@ -235,7 +235,7 @@ PUSH = spaces.Box(-9, 9, (2,), np.float32)
 @pytest.mark.parametrize("films", [True, False])
 @pytest.mark.parametrize("groups", [None, 3])
 def test_a_lerobot_set_of_others(tmp_path, films, groups):
-    """Row groups that hold several episodes or a part of one; films and pictures; keys as in PushT."""
+    """Row groups that hold several episodes or a part of one; videos and images; keys as in PushT."""
     made = lerobot(tmp_path / "pusht", films, groups=groups)
     data = Matched(reader(str(tmp_path / "pusht")), PUSHT, PUSH)
     assert data.lengths == [7, 5, 10]
@@ -273,7 +273,7 @@ def test_row_groups_are_kept_within_bounds():
 
 def test_rewards_and_ends_may_be_missing(tmp_path):
     lerobot(tmp_path / "l", **{"next.reward": None, "next.success": None, "next.done": None})
-    with pytest.warns(UserWarning, match=r"no next\.reward was recorded; rewards are 0"):
+    with pytest.warns(UserWarning, match=r"there is no next\.reward, so rewards are 0"):
         found = Matched(reader(str(tmp_path / "l")), PUSHT, PUSH).rows(1)
     assert not found["reward"].any()
     assert not found["terminal"].any()
@@ -283,7 +283,7 @@ def test_rewards_and_ends_may_be_missing(tmp_path):
 def test_columns_of_another_name(tmp_path):
     made = lerobot(tmp_path / "l")
     space = spaces.Dict(rgb=PUSHT["wrist"], agent=PUSHT["state"])
-    with pytest.raises(Mistake, match=re.escape("rgb was not recorded; there are observation.image, ")) as caught:
+    with pytest.raises(Mistake, match=re.escape("rgb was not recorded; recorded are observation.image, ")) as caught:
         Matched(reader(str(tmp_path / "l")), space, PUSH)
     assert "--columns rgb=NAME" in str(caught.value)
     columns = {"rgb": "observation.images.wrist", "agent": "observation.state"}
@@ -295,7 +295,7 @@ def test_columns_of_another_name(tmp_path):
 
 @pytest.mark.parametrize("bare", [True, False])
 def test_a_minari_set_of_others(tmp_path, monkeypatch, bare):
-    """One array observed, or a dict with a text in it; neither extras nor seeds."""
+    """Observations are an array, or a dict with a text; there are no extras or seeds."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     n, rng = 5, np.random.default_rng(0)
     state = rng.normal(size=(n + 1, 3))
@@ -327,7 +327,7 @@ def test_a_minari_set_of_others(tmp_path, monkeypatch, bare):
 
 @pytest.mark.parametrize("kind", ["rows", "minari", "lerobot"])
 def test_a_set_larger_than_memory_is_learned_from_within_it(tmp_path, kind):
-    """15 MB of pictures in a memory of 1.2 MB, and what reading one episode takes."""
+    """15 MB of images with 1.2 MB of memory, plus the memory to read one episode."""
     picture, n = spaces.Box(0, 255, (64, 64, 3), np.uint8), 20
     writer = EpisodeWriter(tmp_path / "rows", "x-v0", spaces.Dict(rgb=picture), spaces.Discrete(9))
     t = np.arange(n)
@@ -360,9 +360,9 @@ def test_a_set_larger_than_memory_is_learned_from_within_it(tmp_path, kind):
 @pytest.mark.parametrize(
     ("value", "space", "said"),
     [
-        (np.zeros((3, 2)), spaces.Box(0, 1, (4,), np.float32), r"x: shape \(2,\), the environment's is \(4,\)"),
-        (np.zeros((3, 4), int), spaces.Box(0, 1, (4,), np.float32), "x: int64, the environment's is float32"),
-        (np.array(["a", "b"]), spaces.Discrete(3), "x: <U1, the environment's is int64"),
+        (np.zeros((3, 2)), spaces.Box(0, 1, (4,), np.float32), r"x: shape \(2,\), but the environment's is \(4,\)"),
+        (np.zeros((3, 4), int), spaces.Box(0, 1, (4,), np.float32), "x: int64, but the environment's is float32"),
+        (np.array(["a", "b"]), spaces.Discrete(3), "x: <U1, but the environment's is int64"),
         (np.array([0.0, np.nan]), spaces.Box(0, 1, (1,), np.float32), "x: NaN in row 1"),
         (np.array([0, 1, 7]), spaces.Discrete(3), r"x: 7 is not in Discrete\(3\)"),
         (np.array([[0, 1], [2, 1]]), spaces.MultiDiscrete([2, 2]), r"x: \[2 1\] is not in MultiDiscrete"),
@@ -383,9 +383,11 @@ def test_nothing_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     (tmp_path / "kitchen" / "mixed-v2" / "data").mkdir(parents=True)
     (tmp_path / "kitchen" / "mixed-v2" / "data" / "metadata.json").write_text("{}")
-    with pytest.raises(Mistake, match=r"--data kitchen/mixed-v1: .* Nearest: kitchen/mixed-v2\. `minari download"):
+    with pytest.raises(
+        Mistake, match=r"--data kitchen/mixed-v1: .* Did you mean kitchen/mixed-v2\? To download one: `minari"
+    ):
         reader("kitchen/mixed-v1")
-    with pytest.raises(Mistake, match="none of episode"):
+    with pytest.raises(Mistake, match="no episode-"):
         reader(str(tmp_path))
     with pytest.raises(EpisodeError, match=r"metadata\.json: data_format"):
         reader("kitchen/mixed-v2")
@@ -429,9 +431,15 @@ def test_bad_values_name_file_and_field(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda p: (p / "data/chunk-000/file-001.parquet").unlink(), r"file-001\.parquet: missing, cut off or corrupt"),
-        (lambda p: cut(p / "data/chunk-000/file-001.parquet"), r"file-001\.parquet: missing, cut off or corrupt"),
-        (lambda p: (p / "videos/observation.image/chunk-000/file-001.mp4").unlink(), r"file-001\.mp4: is no film"),
+        (
+            lambda p: (p / "data/chunk-000/file-001.parquet").unlink(),
+            r"file-001\.parquet: missing, truncated or corrupt",
+        ),
+        (lambda p: cut(p / "data/chunk-000/file-001.parquet"), r"file-001\.parquet: missing, truncated or corrupt"),
+        (
+            lambda p: (p / "videos/observation.image/chunk-000/file-001.mp4").unlink(),
+            r"file-001\.mp4: cannot be decoded as a video",
+        ),
         (lambda p: cut(p / "videos/observation.image/chunk-000/file-001.mp4"), r"file-001\.mp4: "),
         (lambda p: edit(p, codebase_version="v2.1"), r"info\.json: codebase_version v2\.1; convert"),
         (lambda p: edit(p, features={}), r"info\.json: features: action is missing"),
@@ -442,7 +450,7 @@ def test_bad_values_name_file_and_field(tmp_path):
             lambda p: drop(p / "data/chunk-000/file-001.parquet", "action"),
             r"file-001\.parquet: episode 2: action: missing",
         ),
-        (lambda p: shift(p / "data/chunk-000/file-001.parquet"), "episode_index: 9 frames of .* where meta/episodes"),
+        (lambda p: shift(p / "data/chunk-000/file-001.parquet"), "episode_index: 9 frames of .*, but meta/episodes"),
     ],
 )
 def test_a_broken_lerobot_set_names_file_and_field(tmp_path, spoil, said):
@@ -482,7 +490,7 @@ def test_a_broken_minari_set_names_the_episode(written, tmp_path):
         data.rows(2)
 
 
-# What a run remembers
+# What a run stores about its data
 
 
 def test_the_fingerprint_is_of_what_lies_there(written, tmp_path):

@@ -1,4 +1,4 @@
-"""The strip under a frame: legible, of one size for every caption, nothing runs over its end."""
+"""Captions below frames: legible, of constant size, and never wider than the frame."""
 
 import numpy as np
 

@@ -1,5 +1,6 @@
-"""The report card: what it says is what was scored; the page needs nothing but itself."""
+"""The report card: correct scores, and a self-contained page."""
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 
@@ -47,7 +48,7 @@ VOID = {"meta", "line", "circle", "polyline", "polygon"}
 
 
 class Page(HTMLParser):
-    """Tags that open and close, and every address the page asks for."""
+    """Collects opening and closing tags and all URLs of the page."""
 
     def __init__(self, text):
         super().__init__()
@@ -93,7 +94,7 @@ def test_the_page_is_whole_and_asks_for_nothing(card, tmp_path):
     assert all(address.startswith("data:video/mp4;base64,") for address in page.asked)
     assert "http" not in text
     assert "ppo &lt;empty&gt;" in text
-    assert "The agent beats random: the intervals do not meet" in text
+    assert "The agent is better than random: the intervals do not overlap" in text
     assert "$" not in text, "a field of the template was left empty"
 
 
@@ -109,7 +110,7 @@ def test_films_beyond_the_limit_are_linked(card, tmp_path, monkeypatch):
 def test_nothing_is_claimed_of_a_policy_that_is_no_better(card, tmp_path):
     same = {**card.policies, "agent": {"success": [0.0, 1.0] * 20}, "random": {"success": [1.0, 0.0] * 20}}
     made = report.summary(Card(**{**vars(card), "policies": same}), tmp_path)
-    assert "Nothing shows that the agent beats random" in report.verdict(made)
+    assert "There is no evidence that the agent is better than random" in report.verdict(made)
 
 
 def test_scores_and_seeds_must_agree(card, tmp_path):
@@ -134,10 +135,12 @@ def test_where_lower_is_better_the_lower_one_wins(card, tmp_path):
     assert made["against"]["random"]["difference"]["value"] == pytest.approx(-4), "A - B stays what it is"
     text = report.verdict(made)
     assert text.startswith(f"Distance to goal (lower is better) over {N} episodes")
-    assert "The agent beats random" in text
+    assert "The agent is better than random" in text
     assert "distance to goal (lower is better)" in report.page(said, made)
     swapped = Card(**{**vars(said), "policies": {"agent": policies["random"], "random": policies["agent"]}})
-    assert "Nothing shows that the agent beats random" in report.verdict(report.summary(swapped, tmp_path))
+    assert "There is no evidence that the agent is better than random" in report.verdict(
+        report.summary(swapped, tmp_path)
+    )
     assert report.worst_and_best([3, 1, 2], [1, 1, 1], 1, "lower") == [("worst", 0), ("best", 1)]
 
 
@@ -160,3 +163,30 @@ def test_provenance_names_what_a_result_hangs_on():
     assert versions()["torch"].startswith("2.")
     assert hardware()["cores"] >= 1
     assert cpu_minutes() > 0
+
+
+def test_levels_are_counted_named_and_told_apart_from_training(card, tmp_path):
+    def made(**changed):
+        found = report.write(dataclasses.replace(card, **changed), tmp_path)
+        return found, (tmp_path / "report.html").read_text()
+
+    plain, page = made()
+    assert plain["levels"]["distinct"] == N
+    assert "the environment does not name its levels" in page
+    four = [f"level {i % 4}" for i in range(N)]
+    repeated, page = made(levels=four, met=0)
+    assert "4 distinct levels in 40 episodes (repeats of a level count once), held out: none of them occurred" in page
+    rate = [np.mean(card.policies["agent"]["success"][i::4]) for i in range(4)]
+    assert repeated["scores"]["agent"]["success"] == interval(rate)._asdict()
+    assert repeated["against"]["random"]["n"] == 4
+    _, page = made(levels=four, met=3)
+    assert "not held out: 3 of them occurred in training" in page
+    others, _ = made(levels=[*four[:-1], "elsewhere"])
+    assert others["levels"]["fingerprint"] != repeated["levels"]["fingerprint"]
+    assert made(levels=four)[0]["levels"]["fingerprint"] == repeated["levels"]["fingerprint"]
+
+
+def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
+    made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
+    assert made["missing"] == {"spl": 7}
+    assert "spl: 7 of 40 episodes ended without it, so no average is given" in (tmp_path / "report.html").read_text()

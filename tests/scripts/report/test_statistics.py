@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy, closed forms and their own promise (coverage)."""
+"""Intervals and tests, compared with scipy and closed forms, and their coverage."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from scipy import stats
 
 from embodia.scripts.report.statistics import (
     bootstrap,
+    by_level,
     compare,
     interval,
     mcnemar,
@@ -23,7 +24,7 @@ def test_wilson_is_scipys(k, n):
 
 
 def test_wilson_refuses_what_is_no_proportion():
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         wilson(3, 2)
 
 
@@ -59,7 +60,7 @@ def test_the_interval_follows_the_score():
 
 @pytest.mark.parametrize("bad", [[], [1.0, np.nan], [np.inf]])
 def test_no_statistics_without_numbers(bad):
-    with pytest.raises(ValueError, match=r"no episodes|not a finite"):
+    with pytest.raises(ValueError, match=r"there are no episodes|not a finite"):
         interval(bad)
 
 
@@ -126,3 +127,19 @@ def test_the_lower_of_two_is_better_where_it_is_said_so():
     assert (higher.better, higher.worse) == (1, 2)
     assert (lower.better, lower.worse) == (2, 1)
     assert (higher.difference, higher.p_value) == (lower.difference, lower.p_value)
+
+
+def test_repeats_of_a_level_count_once():
+    levels = ["a", "b", "a", "c", "b", "a"]
+    (means,) = by_level(levels, [1, 0, 1, 1, 1, 0])
+    np.testing.assert_allclose(means, [2 / 3, 1 / 2, 1])
+    (same,) = by_level(list("abcdef"), [1, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(same, [1, 0, 1, 1, 1, 0])
+    ten_times = by_level(["one"] * 10, [1.0] * 10)[0]
+    assert interval(ten_times) == wilson(1, 1), "an episode that is judged ten times is one episode"
+
+
+def test_chance_on_one_level_is_kept_and_pairs_stay_pairs():
+    solved, drawn = by_level(["one"] * 4, [1, 1, 1, 1], [0, 1, 0, 0])
+    np.testing.assert_array_equal(solved, [1, 1, 1, 1])
+    np.testing.assert_array_equal(drawn, [0, 1, 0, 0])

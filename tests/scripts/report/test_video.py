@@ -1,4 +1,4 @@
-"""Films: they play in browsers, they are whole or absent, they show what was drawn."""
+"""Videos: they play in browsers, are written atomically, and show the frames."""
 
 import av
 import numpy as np
@@ -8,7 +8,7 @@ from embodia.scripts.report import video
 
 
 def frames(n, height, width):
-    """A red square walks over green."""
+    """A red square moves over a green background."""
     for t in range(n):
         frame = np.zeros((height, width, 3), np.uint8)
         frame[..., 1] = 180
@@ -62,5 +62,5 @@ def test_a_wrong_frame_is_named(tmp_path, second):
 def test_a_truncated_film_is_named(tmp_path):
     path = video.write(tmp_path / "x.mp4", frames(3, 32, 64))
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"x\.mp4 is no film"):
+    with pytest.raises(ValueError, match=r"x\.mp4 cannot be decoded as a video"):
         video.read(path)

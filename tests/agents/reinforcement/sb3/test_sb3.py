@@ -1,4 +1,4 @@
-"""SB3's algorithms as agents: they learn what they should, from real transitions only, and refuse what they cannot."""
+"""SB3's algorithms as agents: they learn, use real transitions only, and refuse unsupported spaces."""
 
 import gymnasium as gym
 import numpy as np
@@ -76,7 +76,7 @@ def test_continuous_identity_is_learned_and_actions_stay_inside():
 
 @pytest.mark.slow
 def test_ppo_learns_as_plain_sb3_does():
-    """The same problem, hyperparameters and steps: both solve it, and neither is far ahead on the way there."""
+    """With the same problem, hyperparameters and steps, both solve it about equally fast."""
 
     class Flat(gym.ObservationWrapper):
         def __init__(self):
@@ -127,13 +127,13 @@ def test_minibatches_are_the_transitions_of_the_rollout_once_each():
     buffer.add = lambda row: (rows.append(row), add(row))
     train(agent, env, Schedule(steps=45))
     rollout = rollouts[0]
-    # 3 actions and a last row in turn: of 14 rows, 11 open a transition.
+    # Episodes of 3 actions and a last row: of 14 rows, 11 start a transition.
     parts = list(rollout.get(5))
     assert [len(part.returns) for part in parts] == [5] * 6 + [3]
     joined = torch.cat([part.old_log_prob for part in parts]).sort().values
     expected = np.sort([row["extras"]["log_prob"][w] for row in rows[:14] for w in range(3) if not row["last"][w]])
     np.testing.assert_array_equal(joined.numpy(), expected)
-    # Truncated episodes: the advantage of the last action sees the value of the last observation.
+    # Truncated episodes: the advantage of the last action uses the value of the last observation.
     t = next(t for t, row in enumerate(rows) if row["last"][0])
     value = [row["extras"]["value"][0] for row in rows]
     delta = rows[t]["reward"][0] + 0.9 * value[t] - value[t - 1]
@@ -223,14 +223,14 @@ def test_the_ecosystem_can_call_it():
 
 def test_what_it_cannot_do_is_said_before_anything_is_built():
     env = worlds(1, continuous=True)
-    with pytest.raises(ValueError, match=r"DQN acts in Discrete; this action space is Box"):
+    with pytest.raises(ValueError, match=r"DQN supports Discrete action spaces, not Box"):
         DQN(encoder_of(env), env.single_action_space)
-    with pytest.raises(ValueError, match="PPO acts in Discrete, MultiDiscrete, MultiBinary, Box"):
+    with pytest.raises(ValueError, match="PPO supports Discrete, MultiDiscrete, MultiBinary, Box"):
         PPO(encoder_of(env), spaces.Tuple([]))
-    with pytest.raises(ValueError, match="batch_size 1"):
+    with pytest.raises(ValueError, match="batch_size must be at least 2"):
         PPO(encoder_of(env), env.single_action_space, PPOConfig(batch_size=1))
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match='torch sees no CUDA device; use "auto" or "cpu"'):
+        with pytest.raises(ValueError, match='torch finds no CUDA device; use "auto" or "cpu"'):
             PPO(encoder_of(env), env.single_action_space, PPOConfig(device="cuda"))
 
 
@@ -247,5 +247,5 @@ def test_an_encoder_that_does_not_keep_its_promise_is_named():
             return self.layer(obs["shown"])
 
     env = worlds(1)
-    with pytest.raises(ValueError, match=r"Wrong gives \(2, 8\) for two observations and promises \(2, 1, 8\)"):
+    with pytest.raises(ValueError, match=r"Wrong returns shape \(2, 8\) for two observations, expected \(2, 1, 8\)"):
         PPO(Wrong(env.single_observation_space), env.single_action_space)

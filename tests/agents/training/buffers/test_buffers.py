@@ -1,4 +1,4 @@
-"""Buffers: the mathematics of advantages, what may be sampled, and states that give back the same batches."""
+"""Buffers: advantages, valid samples, and states that restore the same batches."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from embodia.agents.training.rows import stack
 from embodia.agents.training.serialization import decode, encode
 from embodia.planners.trees import index
 
-# Rows of n worlds whose every entry says which world, episode and step it is of.
+# Rows of n environments; every entry encodes its environment, episode and step.
 
 
 def rows(lengths, total, worlds=2, terminal=True):
-    """`total` rows of worlds that play episodes of the given numbers of actions, in turn, shifted per world."""
+    """`total` rows of environments whose episodes have these numbers of actions, in a different order for each."""
     made = []
     clocks = []
     for world in range(worlds):
@@ -139,14 +139,14 @@ def test_replay_says_when_and_refuses_what_it_cannot_give():
     due = [t for t, row in enumerate(rows([9], 30), 1) if (buffer.add(row), list(buffer.batches()))[1]]
     assert due == list(range(6, 31, 3))
     assert len(buffer) == 60
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="length is 0; a sequence needs"):
         ReplayBuffer(10, 1, length=0)
-    with pytest.raises(ValueError, match="capacity 4 holds 2 rows of 2 worlds"):
+    with pytest.raises(ValueError, match="capacity 4 is only 2 rows of each of 2 environments"):
         ReplayBuffer(4, 1, length=3).add(rows([3], 1)[0])
     short = ReplayBuffer(100, 4, length=6, cross_episodes=False)
     for row in rows([3], 40):
         short.add(row)
-    with pytest.raises(ValueError, match="shorten the sequences"):
+    with pytest.raises(ValueError, match="use shorter sequences"):
         short.sample()
 
 
@@ -165,7 +165,7 @@ def test_pieces_of_episodes_are_masked_behind_their_end():
     buffer = DatasetBuffer(64, length=4)
     buffer.extend(stack([index(row, 0) for row in rows([n], n + 1, worlds=1)]) for n in (2, 9))
     batch = next(buffer.epoch())
-    assert batch["mask"].shape == (4, 4)  # one piece of the short episode, three of the long one (4 + 4 + 1 actions)
+    assert batch["mask"].shape == (4, 4)  # one sequence of the short episode, three of the long one (4 + 4 + 1 actions)
     assert batch["mask"].sum() == 2 + 9
     steps = batch["obs"]["id"][:, :, 2]
     assert sorted(steps[batch["mask"]].tolist()) == sorted([0, 1, *range(9)])
@@ -175,7 +175,7 @@ def test_pieces_of_episodes_are_masked_behind_their_end():
 def test_episodes_of_different_keys_do_not_mix():
     buffer = DatasetBuffer(4)
     add(buffer, rows([2], 6))
-    with pytest.raises(ValueError, match=r"\['extras/value'\] are in some episodes and not in others"):
+    with pytest.raises(ValueError, match=r"\['extras/value'\] are in some episodes but not in others"):
         buffer.extend([{**buffer.episodes[0], "extras": {}}])
 
 

@@ -12,7 +12,6 @@ from gymnasium.utils.env_checker import check_env
 from embodia.envs import NoExpert
 from embodia.envs.driving.learning import pool
 from embodia.envs.driving.learning.env import DrivingEnv
-from embodia.envs.driving.learning.log_expert import LogExpert
 from embodia.envs.driving.learning.raster import BEV_BEHIND, BEV_SIZE
 from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.map.geometry import box_corners, boxes_intersect
@@ -27,7 +26,11 @@ from embodia.envs.driving.simulation.planner_runs import simulate
 from embodia.envs.driving.simulation.worlds import TorchArrays
 from embodia.envs.driving.types import StateColumn
 from embodia.envs.driving.vehicle.bicycle import bicycle_step, ego_boxes
+from embodia.envs.driving.vehicle.log_expert import LogExpert
 from embodia.planners.driving.idm import IdmPlanner
+from embodia.planners.driving.log_future import LogFuture
+from embodia.planners.driving.logged_driver import LoggedDriver
+from embodia.planners.driving.pdm_closed import PdmClosed
 from embodia.tests.envs.driving.road import WIDTH, car, ego_history, join, scenario_on
 
 
@@ -244,27 +247,110 @@ def test_mistakes_are_said(scenarios):
         env.step(np.array([[0, 0], [np.nan, 0]], np.float32))
 
 
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_a_drive_cut_short_is_scored_and_levels_have_names(scenarios, rules):
+    options = {"scenarios": scenarios, "rules": rules, "action": "trajectory"}
+    env = gym.make("embodia:embodia/DrivingTrajectory-v0", max_episode_steps=3, **options)
+    names = {env.reset(seed=seed)[1]["level"] for seed in (0, 1, 3)}
+    assert len(names) == 2
+    assert all("synthetic-log/" in name for name in names)
+    for _ in range(3):
+        *_, truncated, _ = env.step(env.unwrapped.expert_action())
+    assert truncated
+    assert env.unwrapped.metrics()["no_ego_at_fault_collisions"] == 1
+
+
 def test_ids_are_registered():
     assert gym.spec("embodia/Driving-v0").vector_entry_point.endswith("DrivingVectorEnv")
 
 
-@pytest.mark.parametrize("reactive", [False, True])
-def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, reactive):
-    env = DrivingVectorEnv(
-        3, scenarios, action="trajectory", rules="nuplan", reactive=reactive, expert=lambda scenario: IdmPlanner()
-    )
+MAKERS = {
+    "idm": lambda scenario: IdmPlanner(),
+    "pdm": lambda scenario: PdmClosed(),
+    "log": lambda scenario: LogFuture(scenario.expert),
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "reactive", "planner"),
+    [
+        ("trajectory", False, "pdm"),
+        ("trajectory", True, "idm"),
+        ("trajectory", False, "log"),
+        ("continuous", True, "log"),
+    ],
+)
+def test_a_planner_as_the_expert_drives_as_in_the_closed_loop(scenarios, action, reactive, planner):
+    make = MAKERS[planner]
+    env = DrivingVectorEnv(3, scenarios, action=action, rules="nuplan", reactive=reactive, expert=make)
     env.reset(options={"scenario": [0, 1, 2]})
     for _ in range(79):
         _, _, _, truncated, info = env.step(env.expert_action())
     assert truncated.all()
     for i, scenario in enumerate(scenarios):
-        history = simulate(scenario, IdmPlanner(), REACTIVE if reactive else NONREACTIVE)
-        driven = env.drives.record[i, : len(history.ego)].numpy().astype(float)
-        driven[:, :2] += scenario.ego[scenario.start, :2]
-        np.testing.assert_allclose(driven[:, :4], history.ego[:, :4], atol=2e-3)
-        exact = score_history(history).metrics
-        for name, value in exact.items():
-            assert info["metrics"][name][i] == pytest.approx(value, abs=1e-3), name
+        history = simulate(scenario, make(scenario), REACTIVE if reactive else NONREACTIVE)
+        np.testing.assert_array_equal(env.drives.driven(i, len(history.ego)), history.ego)
+        for name, value in score_history(history).metrics.items():
+            assert info["metrics"][name][i] == value, name
+
+
+def test_a_planners_answer_is_its_whole_plan_only_where_it_was_given(scenarios):
+    """Any other action is what it says, and a snapshot keeps the answer."""
+    env, other, changed = (
+        DrivingVectorEnv(1, scenarios[1:2], action="trajectory", rules="nuplan", expert=lambda _: PdmClosed())
+        for _ in range(3)
+    )
+    env.reset(seed=0)
+    action = env.expert_action()
+    np.testing.assert_array_equal(env.expert_action(), action)
+    state = env.get_state()
+    env.step(action)
+    other.set_state(state)
+    other.step(action)
+    np.testing.assert_array_equal(other.drives.driven(0, 2), env.drives.driven(0, 2))
+    changed.set_state(state)
+    changed.step(action + np.float32(1e-3))
+    assert np.abs(changed.drives.driven(0, 2)[1] - env.drives.driven(0, 2)[1]).max() > 1e-6
+    state["answers"] = [None]
+    changed.set_state(state)
+    changed.step(action)  # the 17 poses alone
+    assert 1e-7 < np.abs(changed.drives.driven(0, 2)[1] - env.drives.driven(0, 2)[1]).max() < 0.1
+
+
+def test_scenarios_beyond_the_room_make_way_and_change_nothing(road_map, monkeypatch):
+    made = [scenario_on(road_map, ego_history(10.0 + i, speed=5.0, num=31), token=f"{i:016x}") for i in range(6)]
+    seen = []
+    for room in (1024, 2):
+        monkeypatch.setattr("embodia.envs.driving.simulation.worlds.ROOM", room)
+        env = DrivingVectorEnv(2, made, rules="nuplan")
+        rows = [env.reset(options={"scenario": [0, 1]})[0]]
+        for number in (2, 3, 4, 5, 0, 1):
+            options = {"scenario": [number, 0], "reset_mask": np.array([True, False])}
+            rows += [env.reset(options=options)[0], env.step(np.zeros((2, 2), np.float32))[0]]
+        assert len(env.arrays.ego) == min(6, max(room, 4))
+        state = env.get_state()
+        env.reset(options={"scenario": [5, 4]})
+        rows.append(env.set_state(state))
+        seen.append(rows)
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_equal(a, b)
+
+
+def test_scenarios_of_different_lengths_step_together(road_map):
+    """As nuPlan's logs do, whose sweeps jitter: each world ends with its own scenario and is scored as if alone."""
+    lengths = (61, 59, 60)
+    made = [scenario_on(road_map, ego_history(10.0 + i, speed=5.0, num=num)) for i, num in enumerate(lengths)]
+    together = DrivingVectorEnv(3, made, action="trajectory", rules="nuplan", reactive=True, expert=MAKERS["idm"])
+    together.reset(options={"scenario": [1, 0, 2]})
+    ended = {}
+    for step in range(1, 60):
+        *_, truncated, info = together.step(together.expert_action())
+        for i in np.flatnonzero(truncated).tolist():
+            ended.setdefault(i, (step, {k: v[i] for k, v in info["metrics"].items() if not k.startswith("_")}))
+    assert [ended[i][0] for i in range(3)] == [57, 59, 58]
+    for i, number in enumerate((1, 0, 2)):
+        exact = score_history(simulate(made[number], IdmPlanner(), REACTIVE)).metrics
+        assert {name: ended[i][1][name] for name in exact} == exact
 
 
 def test_a_planner_that_fails_is_named(scenarios):
@@ -274,7 +360,7 @@ def test_a_planner_that_fails_is_named(scenarios):
 
     env = DrivingVectorEnv(1, scenarios, action="trajectory", expert=lambda scenario: Broken())
     env.reset(seed=0)
-    with pytest.raises(PlannerError, match=r"iteration 0: Broken raised ZeroDivisionError: no way"):
+    with pytest.raises(PlannerError, match=r"iteration 0: planner Broken raised ZeroDivisionError: no way"):
         env.expert_action()
 
 
@@ -287,6 +373,18 @@ def test_the_logged_driver_comes_back_to_its_log():
     np.testing.assert_allclose(late[:, 0], [0, 15 - 5 * np.exp(-1), 45 - 5 * np.exp(-4)], atol=1e-6)
     aside = expert.plan(10, way[10] + [0, 1.0, 0.1], times)
     np.testing.assert_allclose(aside[0], [-np.sin(0.1), -np.cos(0.1), -0.1], atol=1e-9)
+
+
+def test_the_logged_driver_is_a_planner_too(scenarios):
+    """Asked by the environment, or as a planner: the same drive, but for the 32 bits of an action."""
+    driven = []
+    for expert in (None, lambda scenario: LoggedDriver(scenario.expert)):
+        env = DrivingVectorEnv(1, scenarios[1:2], action="trajectory", rules="nuplan", expert=expert)
+        env.reset(seed=0)
+        for _ in range(30):
+            env.step(env.expert_action())
+        driven.append(env.drives.driven(0, 31))
+    np.testing.assert_allclose(*driven, atol=1e-5)
 
 
 def test_the_path_begins_at_the_ego_and_changes_lanes_ahead_of_it(road_map):

@@ -262,7 +262,11 @@ def test_a_scene_without_a_route_gives_none(data, tmp_path):
          "layer boundaries, fid 1: not a GeoPackage geometry"),
         ("DELETE FROM baseline_paths WHERE lane_fid = 2", "no row with lane_fid 2"),
         ("DELETE FROM meta", "projectedCoordSystem"),
-        ("DROP TABLE meta", "not a readable nuPlan map"),
+        ("DROP TABLE meta", "no such table: meta"),
+        ("UPDATE meta SET value = 'epsg:3857' WHERE key = 'projectedCoordSystem'", "projectedCoordSystem"),
+        ("UPDATE lanes_polygons SET lane_group_fid = 'x' WHERE fid = 2",
+         "layer lanes_polygons, fid 2: column lane_group_fid holds no id but 'x'"),
+        ("UPDATE lanes_polygons SET lane_index = NULL WHERE fid = 2", "layer lanes_polygons, fid 2"),
     ],
 )  # fmt: skip
 def test_a_damaged_map_names_layer_and_row(tmp_path, vegas, sql, message):

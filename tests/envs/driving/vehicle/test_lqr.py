@@ -86,11 +86,26 @@ def test_golden_profiles():
     assert curvature[[0, 9]] == pytest.approx([0.05000120863928212, 0.05000153466099764], abs=1e-9)
 
 
-def test_profiles_solve_the_regularised_least_squares():
+def nuplans_penalty(m):
+    rows = np.zeros((m - 2, m))
+    rows[np.arange(m - 2), np.arange(1, m - 1)], rows[np.arange(m - 2), np.arange(2, m)] = -1, 1
+    return rows
+
+
+def tuplans_penalty(m):
+    """As tuplan_garage computes it: the second assignment overwrites all but the last row of the first."""
+    rows = np.zeros((m - 2, m - 1))
+    rows[:, 1:] = np.eye(m - 2)
+    rows[:, :-1] = -np.eye(m - 2)
+    return np.concatenate([np.zeros((m - 2, 1)), rows], axis=1)
+
+
+@pytest.mark.parametrize(("penalty", "rows_of"), [("jerk", nuplans_penalty), ("acceleration", tuplans_penalty)])
+def test_profiles_solve_the_regularised_least_squares(penalty, rows_of):
     """The constant matrix and the spring chain against the normal equations, written out and solved densely."""
     rng = np.random.default_rng(0)
     poses = poses_on_arc(0.03, 6, 0.5, num_poses=41) + rng.normal(scale=0.02, size=(41, 3))
-    reference = fit_reference(poses[None])
+    reference = fit_reference(poses[None], penalty=penalty)
     steps = np.diff(poses, axis=0)
     m = len(steps)
     cumulate = np.tri(m, m, -1)[:, : m - 1]
@@ -98,9 +113,8 @@ def test_profiles_solve_the_regularised_least_squares():
     for k, heading in enumerate(poses[:-1, 2]):
         row = DT * np.concatenate([[1.0], DT * cumulate[k]])
         design[2 * k], design[2 * k + 1] = np.cos(heading) * row, np.sin(heading) * row
-    jerk = np.zeros((m - 2, m))
-    jerk[np.arange(m - 2), np.arange(1, m - 1)], jerk[np.arange(m - 2), np.arange(2, m)] = -1, 1
-    fit = np.linalg.solve(design.T @ design + 1e-4 * jerk.T @ jerk, design.T @ steps[:, :2].ravel())
+    rows = rows_of(m)
+    fit = np.linalg.solve(design.T @ design + 1e-4 * rows.T @ rows, design.T @ steps[:, :2].ravel())
     velocity = fit[0] + DT * cumulate @ fit[1:]
     np.testing.assert_allclose(reference.velocity[0], velocity, atol=1e-8)
 
@@ -116,9 +130,10 @@ def test_a_batch_of_proposals_equals_each_driven_alone():
     together = simulate_proposals(state, proposals)
     for b, poses in enumerate(proposals):
         trajectory = Trajectory.from_poses(np.arange(41) * 100_000, poses)
+        reference = fit_reference(poses[None], penalty="acceleration")
         alone = state
         for k in range(40):
-            command = track(alone, trajectory, k * 100_000)
+            command = track(alone, trajectory, k * 100_000, reference)
             alone = bicycle_step(alone, command[0], command[1], DT)
             np.testing.assert_allclose(together[b, k + 1], alone, atol=1e-9)
 

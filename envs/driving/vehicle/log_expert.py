@@ -43,7 +43,11 @@ class LogExpert:
         return max(0.0, (first + index) * STEP + float(np.clip(along, -STEP, STEP)))
 
     def plan(self, t: int, ego: Floats, times: Floats) -> Floats:
-        """Poses (K, 3) in the ego's frame at times (K,) [s] from now, for an ego state (>= 3,) at iteration t.
+        """`ahead` in the ego's frame."""
+        return local_poses(self.ahead(t, ego, times), ego)
+
+    def ahead(self, t: int, ego: Floats, times: Floats) -> Floats:
+        """Poses (K, 3) at times (K,) [s] from now, for an ego state (>= 3,) at iteration t.
 
         They lie on the way driven, the first beside the ego; a lag behind the log decays exponentially in time.
         """
@@ -51,8 +55,7 @@ class LogExpert:
         s = self.project(ego[:2], self.arc[now])
         frames = np.minimum(t + np.round(times / 0.1).astype(int), len(self.arc) - 1)
         lag = self.arc[now] - s
-        poses = self.at(np.maximum.accumulate(np.maximum(self.arc[frames] - lag * np.exp(-CATCH_UP * times), s)))
-        return local_poses(poses, ego)
+        return self.at(np.maximum.accumulate(np.maximum(self.arc[frames] - lag * np.exp(-CATCH_UP * times), s)))
 
 
 def local_poses(poses: Floats, ego: Floats) -> Floats:

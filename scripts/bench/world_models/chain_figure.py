@@ -1,7 +1,7 @@
-"""A picture of planned episodes: the goal, the first view, where the first plan was imagined to lead and led, the end.
+"""A figure of planned episodes: goal, first view, imagined and true end of the first plan, end of the episode.
 
-Nothing decodes tokens back into pictures; what was imagined is shown as the frame of the agent's own video whose tokens
-are nearest to the imagined ones, so it comes from another home: what it shows of shape and distance is the point.
+Nothing decodes tokens into images. An imagined view is shown as the frame of the agent's own video with the nearest
+tokens, so it comes from another home: only its shapes and distances are meaningful.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ LOOKED_THROUGH = 4000  # frames of the video
 
 @torch.no_grad()
 def draw(agent: MPC, env: HomesVectorEnv, levels: list[int], video: Tensor, path: Path) -> None:
-    """One row per world of `env` and level; video (T, N, H, W, 3)."""
+    """Draw one row per world of `env` and level; video (T, N, H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -40,7 +40,7 @@ def draw(agent: MPC, env: HomesVectorEnv, levels: list[int], video: Tensor, path
 
 
 def played(agent: MPC, env: HomesVectorEnv, levels: list[int], video: Tensor) -> list[tuple[str, Array, list[str]]]:
-    """Title, pictures (n, H, W, 3) and captions of each column."""
+    """Title, images (n, H, W, 3) and captions of each column."""
     n, truth = env.num_envs, TrueMoves(env)
     obs, _ = env.reset(seed=levels)
     goal, start = obs["imagegoal"], obs["rgb"]
@@ -71,7 +71,7 @@ def played(agent: MPC, env: HomesVectorEnv, levels: list[int], video: Tensor) ->
 
 
 def nearest(agent: MPC, imagined: Any, video: Tensor) -> Array:
-    """(n, H, W, 3): for each imagined state the frame of the video whose tokens are nearest."""
+    """The frame of the video with the nearest tokens for each imagined state (n, H, W, 3)."""
     frames = video.flatten(0, 1)
     frames = frames[torch.linspace(0, len(frames) - 1, min(LOOKED_THROUGH, len(frames))).long()]
     model: Any = agent.model

@@ -1,0 +1,1 @@
+"""Diffusion: noise schedules, parametrisations, samplers, guidance, steering, scheduled sampling, consistency."""

@@ -1,0 +1,1 @@
+"""Maps from noise to data that are no diffusion: flow matching, a normalizing flow, an adversarial generator."""

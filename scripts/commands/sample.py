@@ -1,0 +1,196 @@
+"""`embodia sample RUN`: samples of a trained generative model as pictures, a video of the denoising, their quality."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from embodia.agents.training.device import choose_device
+from embodia.perception.generative import Generative
+from embodia.perception.generative.diffusion.diffusion import Diffusion
+from embodia.perception.generative.diffusion.samplers import DDIM, DDPM, DPMSolver, Sampler, State
+from embodia.perception.scores.frechet import copies_ratio, frechet_distance, principal_features
+from embodia.scripts.assembly import runs
+from embodia.scripts.assembly.generative import Trained, load
+from embodia.scripts.data.examples import as_pictures, held_out
+from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.report.picture_grid import Frame, picture_grid
+from embodia.scripts.report.video import Video
+
+FEATURES = 16
+"""Principal components of pixels in which samples are compared with held-out pictures."""
+FRAMES = 60
+"""Most frames of a video of the denoising; the last is then shown for a second more."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Sample a model of `embodia pretrain ddpm`: a picture grid, a video of the denoising, and a measure of quality.
+
+    The measure is the Frechet distance between samples and held-out pictures, in principal components of their pixels;
+    beside it, that of as many real training pictures. Lower is better; the real pictures' is the best to hope for.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    n: int = 64
+    """Number of samples."""
+    class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """Class of all samples, by its number or its folder's name; by default each class in turn."""
+    sampler: Literal["ddim", "ddpm", "dpm-solver"] = "ddim"
+    """Sampler of a diffusion model."""
+    steps: int | None = None
+    """Sampling steps; by default 50 of ddim, 20 of dpm-solver, all levels of ddpm."""
+    eta: float = 0.0
+    """Noise of ddim's steps: 0 deterministic, 1 as much as ddpm's."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance: 0 ignores the class, 1 is the conditional model."""
+    seed: int = 0
+    """Seed of the noise. The same seed gives the same samples."""
+    scale: int = 2
+    """Times each pixel is repeated."""
+    fps: int = 15
+    """Frames of the video per second."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    out: Path | None = None
+    """Folder of the results; by default a fresh one in the run."""
+    json: bool = False
+    """End with one JSON object."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = tyro.cli(Args, args=list(arguments), prog="embodia sample")
+    if args.n < 1:
+        raise Mistake(f"--n {args.n}: ask for at least one sample")
+    trained = load(args.run)
+    model = trained.model.to(choose_device(args.device))
+    generator = torch.Generator().manual_seed(args.seed)
+    condition = labels(args, trained)
+    try:
+        x, frames = drawn(args, model, condition, generator)
+    except ValueError as error:
+        raise Mistake(f"{args.run}: {error}") from error
+    folder = runs.exactly(args.out) if args.out else runs.fresh(args.run / "samples")
+    picture = picture_grid(as_pictures(x), scale=args.scale)
+    cv2.imwrite(str(folder / "samples.png"), picture[:, :, ::-1])
+    print(folder / "samples.png", f"{len(x)} samples after {trained.step:,} updates")
+    if frames:
+        print(film(folder / "denoising.mp4", frames, args.fps))
+    found = quality(x.cpu(), trained)
+    say(found)
+    (folder / "quality.json").write_text(json.dumps(found, indent=2))
+    if args.json:
+        print(json.dumps({"folder": str(folder), **found}))
+    return 0
+
+
+def labels(args: Args, trained: Trained) -> Tensor | None:
+    """The class of each sample (n,); None for an unconditional model. Raises Mistake for a class there is not."""
+    names = trained.classes
+    if not names:
+        if args.class_ is not None:
+            raise Mistake(f"--class {args.class_}: {args.run} was trained without classes; leave --class out")
+        return None
+    if args.class_ is None:
+        return torch.arange(args.n) % len(names)
+    if args.class_ in names:
+        return torch.full((args.n,), names.index(args.class_))
+    if args.class_.isdecimal() and int(args.class_) < len(names):
+        return torch.full((args.n,), int(args.class_))
+    raise Mistake(
+        f"--class {args.class_}: {args.run} knows classes 0 to {len(names) - 1}. {nearest(args.class_, names)}"
+    )
+
+
+def drawn(
+    args: Args, model: Generative, condition: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, list[Frame]]:
+    """The samples, and the frames of the denoising, of which only diffusion has some."""
+    condition = None if condition is None else condition.to(next(model.parameters()).device)
+    if not isinstance(model, Diffusion):
+        if args.guidance != 1:
+            raise ValueError("guidance works on diffusion models; leave --guidance out")
+        options: dict[str, Any] = {"steps": args.steps} if args.steps else {}
+        return model.sample(args.n, condition, generator, **options), []
+    sampler = sampler_of(args, model)
+    visited = len(sampler.levels(model.schedule))
+    shown = set(np.linspace(1, visited, min(FRAMES, visited)).round().astype(int).tolist())
+    path = model.path(args.n, condition, generator, sampler=sampler, guidance=args.guidance)
+    return watched(path, shown, args.scale)
+
+
+def sampler_of(args: Args, model: Diffusion) -> Sampler:
+    steps = args.steps
+    if args.eta and args.sampler != "ddim":
+        raise ValueError(f"--eta belongs to ddim; leave it out with {args.sampler}")
+    if args.sampler == "ddpm":
+        return DDPM(steps)
+    few = min(model.schedule.steps, 50 if args.sampler == "ddim" else 20)
+    return DDIM(steps or few, args.eta) if args.sampler == "ddim" else DPMSolver(steps or few)
+
+
+def watched(path: Iterable[State], shown: set[int], scale: int) -> tuple[Tensor, list[Frame]]:
+    """The last state, and pictures of those whose number is in `shown`: the sample, beside the data predicted."""
+    frames, x = [], torch.empty(0)
+    for number, state in enumerate(path, start=1):
+        x = state.x
+        if number in shown:
+            grids = [picture_grid(as_pictures(each), scale=scale) for each in (state.x, state.x0)]
+            frames.append(np.concatenate(grids, 1))
+    return x, frames
+
+
+def film(path: Path, frames: list[Frame], fps: int) -> str:
+    with Video(path, fps) as video:
+        for frame in [*frames, *[frames[-1]] * fps]:
+            video.add(frame)
+    return f"{path} the samples (left) and the pictures predicted (right), {len(frames)} of the steps"
+
+
+def quality(x: Tensor, trained: Trained) -> dict[str, float]:
+    """Frechet distance of samples to held-out pictures, that of as many training pictures, and whether they are copies.
+
+    {} where there are too few samples or pictures to say.
+    """
+    real = held_out(trained.config.data)
+    if real is None:
+        print("no quality: it needs the folder of pictures that the model was trained on, 20 or more", file=sys.stderr)
+        return {}
+    train, rest = real
+    dim = min(FEATURES, (min(len(x), len(rest)) - 1) // 2)
+    if dim < 1:
+        print("no quality: it needs at least 3 samples", file=sys.stderr)
+        return {}
+    mean, axes = principal_features(train, dim)
+
+    def features(pictures: Tensor) -> Tensor:
+        return (pictures.flatten(1) - mean) @ axes
+
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: len(x)]
+    return {
+        "components": dim,
+        "frechet": frechet_distance(features(x), features(rest)),
+        "frechet_of_real": frechet_distance(features(train[chosen]), features(rest)),
+        "copies_ratio": copies_ratio(x, rest, train),
+    }
+
+
+def say(found: dict[str, float]) -> None:
+    if found:
+        print(
+            f"Frechet distance to held-out pictures in {found['components']} principal components: "
+            f"{found['frechet']:.2f} (as many real pictures: {found['frechet_of_real']:.2f})"
+        )
+        print(
+            f"distance to the nearest training picture, over that of held-out pictures: {found['copies_ratio']:.2f} "
+            "(1: as new as those; near 0: copies)"
+        )
