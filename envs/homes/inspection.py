@@ -72,7 +72,7 @@ def _viewpoint(engine: EmbodiaEngine, home: Home, task: Task, island: int) -> tu
     rng = np.random.default_rng(0)
     places = np.array([home.pathfinder.get_random_navigable_point(rng, island) for _ in range(8)], np.float64)
     yaws = np.arange(YAWS) * 2 * np.pi / YAWS
-    eyes = np.repeat(places + [0, task.camera.above_feet, 0], YAWS, axis=0)
+    eyes = np.repeat(_lens(task, places), YAWS, axis=0)
     small = type(task.camera)(24, 24, 90.0)
     depth = engine.render([home] * len(eyes), eyes, from_yaw(np.tile(yaws, len(places))), small, ("depth",))["depth"]
     # What is not hit reads 0, so that a view out of the home counts as a short one.
@@ -80,9 +80,13 @@ def _viewpoint(engine: EmbodiaEngine, home: Home, task: Task, island: int) -> tu
     return places[best // YAWS], float(yaws[best % YAWS])
 
 
+def _lens(task: Task, feet: Array) -> Array:
+    return feet + np.array([0, task.camera.above_feet, 0])
+
+
 def _camera(engine: EmbodiaEngine, home: Home, task: Task, place: Array, yaw: float) -> Array:
     camera = type(task.camera)(PANEL, PANEL, 90.0)
-    eye = place + [0, task.camera.above_feet, 0]
+    eye = _lens(task, place)
     seen = engine.render([home], eye[None], from_yaw(yaw)[None], camera, ("rgb", "depth"))
     image, what = seen["rgb"][0], "camera"
     if image.std() < PLAIN:
