@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 import embodia
+from embodia.scripts.mistake import Mistake
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,14 @@ class Args:
     """Folder of nuPlan's maps; by default $NUPLAN_MAPS_ROOT, else a folder maps beside the logs."""
     json: bool = False
     """Print the results as one JSON object at the end."""
+    scene: Path | None = None
+    """Scene file (.glb, .gltf, .obj, .ply): show how it is read instead of checking the installation."""
+    up: Literal["y", "z"] | None = None
+    """Axis that points up in --scene. None follows its stage config or format."""
+    island: int | None = None
+    """Island of the navmesh for episodes in --scene. None chooses it."""
+    out: Path | None = None
+    """Image to write for --scene. None writes <scene>.understood.png to the current folder."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ OPTIONAL = {
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia doctor")
+    if args.scene is not None:
+        return show_scene(args.scene, args.up, args.island, args.out)
     findings = [python(), package(), cores(), memory(), torch(), films(), writable(args.runs), writable_home()]
     findings += [optional(name, *OPTIONAL[name]) for name in OPTIONAL]
     findings.append(nuplan(args.logs, args.maps))
@@ -67,6 +79,24 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         print(json.dumps({"fine": not broken, "findings": [asdict(finding) for finding in findings]}))
     return 1 if broken else 0
+
+
+def show_scene(path: Path, up: Literal["y", "z"] | None, island: int | None, out: Path | None) -> int:
+    """Describe a scene file as the homes read it, and draw it from above, from the side and from inside."""
+    import cv2
+
+    from embodia.envs.homes.inspection import inspect
+
+    lines, image = inspect(path, up, island)
+    out = out or Path(f"{path.name}.understood.png")
+    try:
+        written = cv2.imwrite(str(out), image[..., ::-1])
+    except cv2.error:  # no image format ends like this
+        written = False
+    if not written:
+        raise Mistake(f"{out} cannot be written; --out names another file, such as scene.png")
+    print("\n".join([*lines, f"picture   {out}"]))
+    return 0
 
 
 def line(finding: Finding) -> str:

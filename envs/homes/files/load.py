@@ -122,6 +122,19 @@ def is_y_up(asset: Path, up: Up | None = None) -> bool:
     return up == "y" if up is not None else not (asset.suffix.lower() == ".ply" or is_scan(asset))
 
 
+def upright_by(path: Path, up: Up | None = None) -> str:
+    """What decides which way a scene file stands, in words."""
+    config = path.with_name(path.name.removesuffix(path.suffix) + STAGE_CONFIG)
+    if up is not None:
+        return f"+{up} points up, as asked for"
+    if path.name.endswith(STAGE_CONFIG) or (config.exists() and "up" in read_object(config, SceneError)):
+        return f"up and front follow {path.name if path.name.endswith(STAGE_CONFIG) else config.name}"
+    if is_scan(path):
+        return "+z points up, as in scans of HM3D, MP3D and Gibson"
+    kind = f"{path.suffix} files without a stage config"
+    return f"+y points up, as in {kind}" if is_y_up(path) else f"+z points up, as in {kind}"
+
+
 def is_scan(asset: Path) -> bool:
     """Whether a file is a scan that is z-up on disk: named `.basis.glb`, or in a folder of `SCANS` at most four up."""
     folders = asset.absolute().parts[-5:-1]

@@ -208,11 +208,14 @@ def _walkable_cells(
     points: Array, triangles: Array, low: Array, high: Array, settings: NavMeshSettings, name: str
 ) -> OpenCells:
     size, height = single(settings.cell_size), single(settings.cell_height)
-    shape = (int((high[2] - low[2]) / size + 0.5), int((high[0] - low[0]) / size + 0.5))
-    if min(shape) < 1 or shape[0] * shape[1] > min(MAX_CELLS, available_memory() // BYTES_PER_CELL):
+    across = np.minimum((high - low) / size + single(0.5), single(MAX_CELLS))
+    shape = (int(across[2]), int(across[0]))
+    most = min(MAX_CELLS, available_memory() // BYTES_PER_CELL)
+    if min(shape) < 1 or shape[0] * shape[1] > most or across[1] >= MAX_CELLS:
         raise NavMeshError(
-            f"{name} measures {high[0] - low[0]:.1f} x {high[2] - low[2]:.1f} m, {shape[0]} x {shape[1]} cells of "
-            f"{settings.cell_size} m: check its unit and which axis points up, or set another cell_size."
+            f"{name} measures {high[0] - low[0]:.5g} x {high[2] - low[2]:.5g} m and is {high[1] - low[1]:.5g} m high, "
+            f"{shape[0]} x {shape[1]} cells of {settings.cell_size} m: check its unit and which axis points up, or set "
+            "another cell_size."
         )
     radians = single(settings.agent_max_slope) / single(180) * single(np.pi)
     steepest = single(np.cos(np.float64(radians)))
