@@ -10,6 +10,13 @@ from embodia.perception.generative import Condition, Denoiser
 from embodia.perception.generative.denoisers.conditioning import Conditioning
 
 
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The same layer, which gives 0 at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class AdaptiveBlock(nn.Module):
     """Attention and an MLP under adaptive layer norms that start at zero (adaLN-Zero): at first, the identity."""
 
@@ -19,9 +26,7 @@ class AdaptiveBlock(nn.Module):
         self.norm_mlp = nn.LayerNorm(dim, elementwise_affine=False)
         self.attention = Attention(dim, num_heads)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
+        self.modulation = nn.Sequential(nn.SiLU(), zeroed(nn.Linear(dim, 6 * dim)))
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = self.modulation(known)[:, None].chunk(6, 2)
@@ -56,14 +61,11 @@ class DiT(Denoiser):
         self.event, self.patch_size, self.conditional = tuple(event), tuple(patch_size), embed is not None
         count, size = self.tokens_of(self.event)
         self.conditioning = Conditioning(width, embed)
-        self.enter, self.leave = nn.Linear(size, width), nn.Linear(width, size)
+        self.enter, self.leave = nn.Linear(size, width), zeroed(nn.Linear(width, size))
         self.position = nn.Parameter(0.02 * torch.randn(1, count, width)) if positions else None
         self.blocks = nn.ModuleList(AdaptiveBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        for layer in (self.leave, self.modulation[1]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.modulation = nn.Sequential(nn.SiLU(), zeroed(nn.Linear(width, 2 * width)))
 
     def tokens_of(self, event: Sequence[int]) -> tuple[int, int]:
         """Number of tokens, and numbers in each. Raises ValueError if patches do not fit."""

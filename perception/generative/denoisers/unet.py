@@ -99,8 +99,9 @@ class UNet(Denoiser):
                 inputs = outputs
             if level:
                 self.up.append(nn.Upsample(scale_factor=2.0))
-        self.leave = nn.Sequential(group_norm(inputs), nn.SiLU(), CONV[dims](inputs, channels, 1))
-        nn.init.zeros_(self.leave[-1].weight)
+        last = CONV[dims](inputs, channels, 1)
+        nn.init.zeros_(last.weight)
+        self.leave = nn.Sequential(group_norm(inputs), nn.SiLU(), last)
 
     def forward(
         self, x: Tensor, time: Tensor, condition: Condition | None = None, drop: Tensor | None = None

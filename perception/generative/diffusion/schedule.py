@@ -1,10 +1,10 @@
 """Noise schedules: how much of the data is left at each of T noise levels."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 LEFT = 0.1
@@ -81,7 +81,7 @@ def levels(steps: int, count: int, spacing: str = "linspace") -> list[int]:
     if not 1 <= count <= steps:
         raise ValueError(f"{count} sampling steps; the schedule has {steps} levels, so choose 1 to {steps}")
     if spacing == "leading":
-        chosen: Sequence[float] = np.arange(count) * (steps // count)
+        chosen: NDArray[Any] = np.arange(count) * (steps // count)
     elif spacing == "trailing":
         chosen = steps - 1 - np.arange(count)[::-1] * (steps / count)
     elif spacing == "linspace":

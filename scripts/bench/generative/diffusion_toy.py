@@ -24,7 +24,7 @@ def diffusion(seed: int, budget: Budget) -> Numbers:
     torch.manual_seed(seed)
     model = Diffusion(MLPDenoiser((2,), 128, 3), (2,), cosine(LEVELS), "v")
     untrained = model.sample(budget.samples(2000), generator=seeded(seed), sampler=DDPM())
-    trained(model, drawing(LAW), budget.steps(3000), seed)
+    trained(model, drawing(LAW), budget.steps(2500), seed)
     data = LAW.sample(budget.samples(2000), seeded(100 + seed))
     numbers = ancestral(model, data, seed, budget) | {"untrained": mmd2(untrained, data)}
     return numbers | deterministic(model, data, seed) | steering(model, seed, budget)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embodia.perception.generative.denoisers.conditioning import VectorEmbedding
@@ -13,8 +12,9 @@ from embodia.perception.generative.diffusion.schedule import cosine
 from embodia.perception.generative.diffusion.scheduled_sampling import ScheduledSampling
 from embodia.scripts.bench.generative.training import Budget, Draw, Numbers, seeded, trained
 
-SLOTS, SYMBOLS, LEVELS, STEPS = 8, 16, 100, 20
-WIDTH = 96
+SLOTS, BITS, LEVELS, STEPS = 8, 4, 100, 20
+SYMBOLS, WIDTH = 2**BITS, 192
+ROLL_IN, SHARE = 4, 0.5
 LOW = LEVELS // 5
 """Drift is averaged over levels below this one."""
 
@@ -36,7 +36,8 @@ def read(pictures: Tensor, glyphs: Tensor) -> Tensor:
 
 
 def condition_of(symbols: Tensor) -> Tensor:
-    return F.one_hot(symbols, SYMBOLS).float().flatten(1)
+    """The binary code of each symbol, (n, SLOTS * BITS) of -1 and 1: a network has to learn the font as a table."""
+    return 2.0 * ((symbols[..., None] >> torch.arange(BITS)) & 1).flatten(1) - 1
 
 
 def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
@@ -50,7 +51,7 @@ def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
     numbers = {}
     for name in ("plain", "scheduled"):
         torch.manual_seed(seed)
-        embed = VectorEmbedding(SLOTS * SYMBOLS, WIDTH)
+        embed = VectorEmbedding(SLOTS * BITS, WIDTH)
         model = Diffusion(
             MLPDenoiser((1, 8, 32), WIDTH, 3, embed), (1, 8, 32), cosine(LEVELS), "v", drop=0.0, limit=1.0
         )
@@ -63,10 +64,10 @@ def fitted(
     model: Diffusion, scheduled: bool, draw: Draw, glyphs: Tensor, seed: int, budget: Budget
 ) -> tuple[float, float]:
     """(share of wrong glyphs, drift) after training."""
-    steps = budget.steps(3000)
+    steps = budget.steps(1500)
     learner: nn.Module = model
     if scheduled:
-        learner = ScheduledSampling(model, roll_in=2, stride=LEVELS // STEPS, share=0.5, steps=steps // 4)
+        learner = ScheduledSampling(model, roll_in=ROLL_IN, stride=LEVELS // STEPS, share=SHARE, steps=steps // 4)
     trained(learner, draw, steps, seed, batch=128)
     symbols = torch.randint(SYMBOLS, (budget.samples(500), SLOTS), generator=seeded(100 + seed))
     return judged(model, symbols, glyphs, seed, f"glyphs-{seed}-{'scheduled' if scheduled else 'plain'}", budget)

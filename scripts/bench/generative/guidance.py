@@ -66,7 +66,7 @@ def digits(seed: int, budget: Budget) -> Numbers:
         chosen = torch.from_numpy(rng.integers(0, len(x), n))
         return {"x": x[chosen], "condition": label[chosen]}
 
-    trained(model, batch, budget.steps(3000), seed, batch=128, rate=1e-3)
+    trained(model, batch, budget.steps(2500), seed, batch=128, rate=1e-3)
     wanted = torch.arange(budget.samples(1000)) % 10
     numbers = {"digits of data": nearest_accuracy(held, held_label, x, label)}
     for scale in (1.0, 2.0, 4.0):

@@ -18,9 +18,9 @@ LAW = eight_gaussians()
 def neighbours(seed: int, budget: Budget) -> Numbers:
     torch.manual_seed(seed)
     models: dict[str, tuple[Generative, int]] = {
-        "flow matching": (FlowMatching(MLPDenoiser((2,), 128, 3), (2,)), 2500),
-        "normalizing flow": (RealNVP((2,), 8, (64, 64)), 1500),
-        "gan": (GAN((2,), 8, 128), 3000),
+        "flow matching": (FlowMatching(MLPDenoiser((2,), 128, 3), (2,)), 2000),
+        "normalizing flow": (RealNVP((2,), 8, (64, 64)), 1200),
+        "gan": (GAN((2,), 8, 128), 2000),
     }
     n, numbers, points = budget.samples(2000), {}, {}
     data = LAW.sample(n, seeded(100 + seed))

@@ -37,7 +37,7 @@ def ncsn(seed: int, budget: Budget) -> Numbers:
     annealed = annealed_langevin(lambda x, s: noised[s].score(x), start, SIGMAS, 0.1, steps, seeded(200 + seed))
     torch.manual_seed(seed)
     model = NCSN(MLPDenoiser((2,), 64, 3), (2,), SIGMAS, step_size=0.1, steps=steps, denoise=False)
-    trained(model, drawing(law), budget.steps(2000), seed)
+    trained(model, drawing(law), budget.steps(1500), seed)
     learned = model.sample(n, generator=seeded(300 + seed), start=start)
     budget.keep(f"ncsn-{seed}", plain=plain, annealed=annealed, learned=learned, data=law.sample(n, seeded(seed)))
     return {"plain": small_mode(plain), "annealed": small_mode(annealed), "learned": small_mode(learned)}
@@ -81,7 +81,7 @@ def likelihood(seed: int, budget: Budget) -> Numbers:
         numbers[name] = (found - truth).abs().mean().item()
     torch.manual_seed(seed)
     model = ScoreSDE(MLPDenoiser((2,), 128, 3), (2,), VP())
-    trained(model, drawing(law), budget.steps(3000), seed)
+    trained(model, drawing(law), budget.steps(2500), seed)
     gap = truth.mean() - model.log_prob(x.float(), steps=40).mean()
     return numbers | {"learned gap": abs(gap.item())} | marginals(seed, budget)
 

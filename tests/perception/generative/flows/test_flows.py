@@ -34,7 +34,7 @@ def seeded(seed=0):
 def test_flow_matching_learns_each_class():
     torch.manual_seed(0)
     model = FlowMatching(MLPDenoiser((2,), 32, 2, ClassEmbedding(2, 32)), (2,))
-    fit(model, Normal(), FitConfig(steps=400, batch_size=256, learning_rate=5e-3, average=0.98))
+    fit(model, Normal(), FitConfig(steps=300, batch_size=128, learning_rate=5e-3, average=0.98))
     for label, sign in ((0, 1), (1, -1)):
         x = model.sample(1000, torch.full((1000,), label), seeded())
         torch.testing.assert_close(x.mean(0), sign * MEAN, atol=0.1, rtol=0)
@@ -93,7 +93,7 @@ def test_sampling_inverts_the_density(flow):
 def test_the_normalizing_flow_learns_a_likelihood():
     torch.manual_seed(0)
     model = RealNVP((2,), 4, (32,))
-    fit(model, Normal(), FitConfig(steps=400, batch_size=256, learning_rate=5e-3))
+    fit(model, Normal(), FitConfig(steps=300, batch_size=128, learning_rate=5e-3))
     x = Normal().batch(2000)["x"]
     normal = torch.distributions.Normal(0, 1)
     each = [normal.log_prob((x - sign * MEAN) / 0.4).sum(1) - 2 * torch.log(torch.tensor(0.4)) for sign in (1, -1)]
@@ -114,7 +114,7 @@ def test_the_adversaries_meet_at_the_data():
             return {"x": 0.4 * torch.randn(n, 2) + MEAN}
 
     before = model.sample(1000, generator=seeded()).mean(0)
-    fit(model, OneClass(), FitConfig(steps=400, batch_size=256, average=0.98))
+    fit(model, OneClass(), FitConfig(steps=300, batch_size=128, average=0.98))
     x = model.sample(1000, generator=seeded())
     assert (before - MEAN).norm() > 0.8
     torch.testing.assert_close(x.mean(0), MEAN, atol=0.25, rtol=0)
