@@ -43,8 +43,8 @@ def check_name(name: str) -> None:
     """Raise Mistake if Minari does not take a name; one that leaves the output folder is none."""
     if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", name):
         raise Mistake(
-            f"--name {name}: a Minari data set is called NAME-vN or SPACE/NAME-vN, of letters, digits, - and _, such as "
-            "grid/empty-v0"
+            f"--name {name}: a Minari data set is called NAME-vN or SPACE/NAME-vN (letters, digits, - and _), "
+            "such as grid/empty-v0"
         )
 
 
