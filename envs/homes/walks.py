@@ -86,7 +86,7 @@ def load_walks(path: Path) -> Walks:
                 raise ValueError(
                     f"its {name} is {arrays[name].dtype} {arrays[name].shape}, not {kind.__name__} {shape}"
                 )
-        return Walks(**arrays, rooms=ROOMS)
+        return Walks(**arrays, rooms=ROOMS)  # type: ignore[arg-type]
     except Exception as error:
         raise WalksError(f"{path} holds no walks ({error}). Delete it to have them walked again.") from error
 

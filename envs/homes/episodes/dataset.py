@@ -256,7 +256,7 @@ def _with_instance_goal(episode: Episode, shared: dict[str, tuple[Goal, ...]], w
 def _episode(raw: Fields) -> Episode:
     episode_id, scene_id = raw.name("episode_id"), raw.name("scene_id")
     named = Fields(raw.raw, f"{raw.where} ({episode_id[:40]})", EpisodeError)
-    paths = named.list("additional_obj_config_paths")
+    paths = named.values("additional_obj_config_paths")
     if not all(isinstance(path, str) for path in paths):
         raise named.refuse("additional_obj_config_paths", "a list of paths")
     return Episode(

@@ -117,7 +117,7 @@ class Fields:
             raise self.refuse(name, f"{length} finite numbers")
         return tuple(float(x) for x in value)
 
-    def list(self, name: str) -> list[Any]:
+    def values(self, name: str) -> list[Any]:
         """A list; empty if it is missing or null."""
         value = self.raw.get(name) or []
         if not isinstance(value, list):
@@ -126,7 +126,7 @@ class Fields:
 
     def objects(self, name: str) -> "list[Fields]":
         """A list of objects; empty if it is missing or null."""
-        return [Fields(raw, f"{self.where}, {name}[{i}]", self.error) for i, raw in enumerate(self.list(name))]
+        return [Fields(raw, f"{self.where}, {name}[{i}]", self.error) for i, raw in enumerate(self.values(name))]
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object; empty if it is missing or null."""

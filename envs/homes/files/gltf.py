@@ -109,7 +109,7 @@ def _glb_header(path: Path) -> tuple[Any, int]:
 
 def _check(top: Fields, path: Path) -> None:
     """Raises SceneError for extensions that cannot be read, and for trees that would not end."""
-    for name in top.list("extensionsRequired"):
+    for name in top.values("extensionsRequired"):
         if name in COMPRESSIONS:
             raise SceneError(
                 f"{path}: its data are compressed with {COMPRESSIONS[name]} ({name}), which is not read here. Export "
@@ -117,13 +117,13 @@ def _check(top: Fields, path: Path) -> None:
             )
         if not str(name).startswith(READ):
             raise SceneError(f"{path}: requires the glTF extension {name!r}, which is not read here. Export without.")
-    count = len(top.list("nodes"))
+    count = len(top.values("nodes"))
     if count > MOST_NODES:
         raise SceneError(f"{path}: has {count:,} nodes; at most {MOST_NODES:,} are read. Join its meshes.")
     nodes = top.objects("nodes")
     parents = [0] * len(nodes)
     for number, node in enumerate(nodes):
-        for child in node.list("children"):
+        for child in node.values("children"):
             if not isinstance(child, int) or not 0 <= child < len(nodes):
                 raise SceneError(f"{path}: node {number} names child {child!r}; the file has {len(nodes)} nodes.")
             parents[child] += 1
