@@ -1,4 +1,4 @@
-"""Walks through generated homes with the truth about every frame: room, things in view, distance, own motion."""
+"""Walks through generated homes with labels of every frame: room, visible objects, distance, own motion."""
 
 import sys
 from collections.abc import Mapping
@@ -119,7 +119,9 @@ def _walk(split: Split, levels: range, homes: int, steps: int, size: int) -> dic
             rows.append({"rgb": obs["rgb"].copy(), **truth, "motion": motion, "first": first})
             action = np.asarray(env.expert_action())
             drawn = rng.random(len(levels)) < EVASION
-            action = np.where(drawn | (action == 0), rng.integers(1, 4, len(levels)), action)  # nobody stops
+            action = np.where(
+                drawn | (action == 0), rng.integers(1, 4, len(levels)), action
+            )  # the walks never stop early
             obs = env.step(action)[0]
     finally:
         env.close()
