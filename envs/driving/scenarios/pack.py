@@ -44,7 +44,7 @@ LANE_KINDS: dict[str, tuple[type, ...]] = {
     "is_connector": (bool,),
     "from_lane": (str, type(None)),
     "to_lane": (str, type(None)),
-    "stop_polygon_ids": (list,),
+    "stop_polygon_ids": (list, tuple),
 }
 BLOCK_KINDS: dict[str, tuple[type, ...]] = {
     "id": (str,),
