@@ -5,7 +5,7 @@ Source: I. Wald, "On fast Construction of SAH-based Bounding Volume Hierarchies"
 
 import numpy as np
 
-from embodia.envs.drawing.compiled import compiled
+from embodia.envs.compiled import compiled
 from embodia.envs.drawing.scene import Array
 
 BINS = 12

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embodia.envs.drawing.compiled import compiled
+from embodia.envs.compiled import compiled
 from embodia.envs.drawing.scene import LIGHT_ONE, Array
 
 # `drawable` builds the kernels' input. The columns are named here, because compiled kernels stay cached until this

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from embodia.envs.compiled import cached
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -265,7 +266,7 @@ class Trajectory:
             raise InvalidTrajectory(f"the trajectory is too short: {length:.2f} s, the simulation asks for {horizon} s")
 
 
-@njit(cache=True)
+@cached
 def unwrapped(headings: Floats) -> Floats:
     """Headings (M,) [rad] without jumps of more than half a turn, as `np.unwrap`."""
     out = headings.copy()
@@ -279,7 +280,7 @@ def unwrapped(headings: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def interpolated(time_us: Ints, states: Floats, times: Ints) -> Floats:
     """States (n, k) at times (n,) within increasing times (M,); headings come unwrapped (M, k), go in [-pi, pi)."""
     out = np.empty((len(times), states.shape[1]))

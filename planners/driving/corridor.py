@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.segments import chain_distance, in_ring, ring_distance
 from embodia.envs.driving.types import Floats
 from embodia.envs.driving.vehicle.bicycle import PACIFICA
@@ -36,7 +36,7 @@ class Corridor:
         return line.buffer(RADIUS, cap_style="square")
 
 
-@njit(cache=True)
+@cached
 def in_corridor(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> int:
     """Whether a polygon's ring (4, 2) touches the corridor along a line (k, 2) with arc lengths s (k,).
 
@@ -56,7 +56,7 @@ def in_corridor(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach
     return DOUBTFUL if start == DOUBTFUL or end == DOUBTFUL else OUTSIDE
 
 
-@njit(cache=True)
+@cached
 def middle(ring: Floats) -> tuple[float, float, float]:
     """The mean of a ring's corners (k, 2), and how far from it they reach."""
     x, y, around = ring[:, 0].mean(), ring[:, 1].mean(), 0.0
@@ -65,7 +65,7 @@ def middle(ring: Floats) -> tuple[float, float, float]:
     return x, y, around
 
 
-@njit(cache=True)
+@cached
 def ring_to_line(line: Floats, s: Floats, ring: Floats, x: float, y: float, reach: float) -> float:
     """Distance [m] from a ring around (x, y) to a line, inf if it is more than a corridor's radius and rim."""
     limit = RADIUS + RIM
@@ -85,7 +85,7 @@ def ring_to_line(line: Floats, s: Floats, ring: Floats, x: float, y: float, reac
     return 0.0 if in_ring(line[last, 0], line[last, 1], ring) else best
 
 
-@njit(cache=True)
+@cached
 def cap_answer(inner: Floats, end: Floats, ring: Floats) -> int:
     """Whether a ring touches the square cap at the end of a line."""
     dx, dy = end[0] - inner[0], end[1] - inner[1]

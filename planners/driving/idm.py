@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.geometry import box_polygons, wrap_angle
 from embodia.envs.driving.map.rails import RailPath, pose_on, stretch_of
 from embodia.envs.driving.map.road_map import Map
@@ -200,7 +200,7 @@ def exact_lead(pose: Floats, path: CenterPath, s: float, reach: float, obstacles
     return float(gaps.min()), float(obstacles.speeds[lead] * np.cos(obstacles.headings[lead] - pose[2]))
 
 
-@njit(cache=True)
+@cached
 def unroll(
     path_s: Floats, nodes: Floats, pose: Floats, s: float, speed: float, target: float, reach: float, dt: float,
     law: tuple[float, float, float, float, float], first: Ints, rings: Floats, obstacle_speeds: Floats,

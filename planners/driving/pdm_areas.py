@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.road_map import Map
 from embodia.envs.driving.types import Bools, Floats, Ints
 
@@ -78,7 +78,7 @@ def ego_areas(
     return EgoAreas(*_areas(boxes.reshape(-1, 5), polygons, on_route, *segments).reshape(3, *boxes.shape[:2]))
 
 
-@njit(cache=True)
+@cached
 def _areas(
     boxes: Floats, polygons: Ints, on_route: Bools, bounds: Floats, swapped: Bools, first_band: Ints,
     first_segment: Ints, segments: Floats,
@@ -124,7 +124,7 @@ def _areas(
     return out
 
 
-@njit(cache=True)
+@cached
 def in_polygon(
     x: float, y: float, polygon: int, bounds: Floats, swapped: Bools, first_band: Ints, first_segment: Ints,
     segments: Floats,
@@ -143,7 +143,7 @@ def in_polygon(
     return odd
 
 
-@njit(cache=True)
+@cached
 def _inside(
     points: Floats, polygons: Ints, bounds: Floats, swapped: Bools, first_band: Ints, first_segment: Ints,
     segments: Floats,

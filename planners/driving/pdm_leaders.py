@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.segments import corners_of, project
 from embodia.envs.driving.types import Bools, Floats, Ints
 from embodia.planners.driving.corridor import DOUBTFUL, INSIDE, RADIUS, Corridor, in_corridor, middle
@@ -67,7 +67,7 @@ def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[C
     )  # fmt: skip
 
 
-@njit(cache=True)
+@cached
 def search(
     corners: Floats, boxes: Floats, velocity: Floats, fresh: Bools, line: Floats, s: Floats, first_step: int, out: Ints
 ) -> None:
@@ -90,7 +90,7 @@ def search(
             out[j, i] = in_corridor(line, s, ring, x, y, reach)
 
 
-@njit(cache=True)
+@cached
 def locate(
     boxes: Floats, velocity: Floats, first_step: int, inside: Ints, nodes: Floats, s: Floats, out: Floats
 ) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import shapely
 import shapely.ops
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.segments import project
 from embodia.envs.driving.types import Floats, Ints
 from embodia.envs.driving.vehicle.bicycle import PACIFICA
@@ -116,7 +116,7 @@ def only(rolled: RollOut, proposal: int) -> RollOut:
     )
 
 
-@njit(cache=True)
+@cached
 def path_pose(s: Floats, poses: Floats, at: float) -> Floats:
     """(3,) pose at an arc length, clipped to the path; heading in [-pi, pi]."""
     at = min(max(at, FIRST_PROGRESS), s[-1])
@@ -128,7 +128,7 @@ def path_pose(s: Floats, poses: Floats, at: float) -> Floats:
     return pose
 
 
-@njit(cache=True)
+@cached
 def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, lead_rear: float) -> tuple[float, float]:
     """Arc length and speed 0.1 s later; the speed may become negative."""
     root = 2 * math.sqrt(MAX_ACCELERATION * MAX_DECELERATION)
@@ -138,7 +138,7 @@ def idm_step(s: float, v: float, target: float, lead_s: float, lead_v: float, le
     return s + DT * v, v + DT * min(max(change, -MAX_DECELERATION), MAX_ACCELERATION)
 
 
-@njit(cache=True)
+@cached
 def _unroll(
     s0: Floats, v0: Floats, lead0: Floats, pose0: Floats, lateral: Ints, target: Floats, path_s: Floats,
     path_poses: Floats, row_of_path: Ints, done: int, until: int, inside: Ints, progress: Floats, corners: Floats,
@@ -182,7 +182,7 @@ def _unroll(
     return s_out, v_out, leads, poses
 
 
-@njit(cache=True)
+@cached
 def ego_to_ring(pose: Floats, ring: Floats, limit: float) -> float:
     """Distance [m] from the ego's box at a rear-axle pose (3,) to a simple polygon (n, 2), 0 where they meet.
 
@@ -211,7 +211,7 @@ def ego_to_ring(pose: Floats, ring: Floats, limit: float) -> float:
     return 0.0 if inside else nearest
 
 
-@njit(cache=True)
+@cached
 def box_to_segment(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> float:
     """Distance [m] from an upright box around the origin to the segment a b; 0 where they meet."""
     if segment_enters(half_length, half_width, ax, ay, bx, by):
@@ -226,13 +226,13 @@ def box_to_segment(half_length: float, half_width: float, ax: float, ay: float, 
     return nearest
 
 
-@njit(cache=True)
+@cached
 def outside(half_length: float, half_width: float, x: float, y: float) -> float:
     """Distance [m] from a point to the upright box."""
     return math.hypot(max(abs(x) - half_length, 0.0), max(abs(y) - half_width, 0.0))
 
 
-@njit(cache=True)
+@cached
 def segment_enters(half_length: float, half_width: float, ax: float, ay: float, bx: float, by: float) -> bool:
     """Whether the segment a b meets the upright box (slab method)."""
     low, high = 0.0, 1.0

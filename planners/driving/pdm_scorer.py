@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 import shapely
-from numba import njit
 from scipy.signal import savgol_filter
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.geometry import bearings, box_corners
 from embodia.envs.driving.map.road_map import Map
 from embodia.envs.driving.map.segments import project_all
@@ -150,7 +150,7 @@ def savgol_matrix(steps: int, window: int, degree: int, order: int) -> Floats:
     return np.asarray(savgol_filter(np.eye(steps), window, degree, deriv=order, delta=DT, axis=-1))
 
 
-@njit(cache=True)
+@cached
 def first_contacts(boxes: Floats, others: Floats, velocity: Floats) -> Ints:
     """(P, n) first step at which ego boxes (P, T, 5) meet boxes (n, 5) that shift at velocity (n, 2); -1 for never."""
     num, steps = boxes.shape[:2]
@@ -168,7 +168,7 @@ def first_contacts(boxes: Floats, others: Floats, velocity: Floats) -> Ints:
     return first
 
 
-@njit(cache=True)
+@cached
 def first_conflicts(boxes: Floats, speed: Floats, others: Floats, velocity: Floats) -> Ints:
     """(P, n, 2) first step, and steps ahead of it, at which the moving ego, shifted on at its speed, meets a box."""
     num, steps = boxes.shape[:2]
@@ -194,13 +194,13 @@ def first_conflicts(boxes: Floats, speed: Floats, others: Floats, velocity: Floa
     return first
 
 
-@njit(cache=True)
+@cached
 def meeting_distance(a: Floats, b: Floats) -> float:
     """Squared distance [m^2] of their centres beyond which boxes a and b (5,) cannot meet."""
     return ((math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2) ** 2
 
 
-@njit(cache=True)
+@cached
 def boxes_meet(a: Floats, b: Floats, dx: float, dy: float) -> bool:
     """Whether boxes a and b (5,) meet with b's centre (dx, dy) from a's; separating axes, touching counts."""
     turn_c, turn_s = abs(math.cos(a[2] - b[2])), abs(math.sin(a[2] - b[2]))

@@ -60,7 +60,7 @@ OPTIONAL = {
     "rerun": ("the interactive viewer", "pip install 'rerun-sdk>=0.20'"),
     "habitat_sim": (
         "homes in habitat-sim, with its scanned scenes",
-        "conda install habitat-sim headless -c conda-forge -c aihabitat",
+        "habitat-sim 0.3.4 with numpy 2.0 to 2.3, built for Python 3.11 (conda's 0.3.3 is for Python 3.9)",
     ),
 }
 
@@ -69,7 +69,17 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia doctor")
     if args.scene is not None:
         return show_scene(args.scene, args.up, args.island, args.out)
-    findings = [python(), package(), cores(), memory(), torch(), films(), writable(args.runs), writable_home()]
+    findings = [
+        python(),
+        package(),
+        cores(),
+        memory(),
+        torch(),
+        films(),
+        kernels(),
+        writable(args.runs),
+        writable_home(),
+    ]
     findings += [optional(name, *OPTIONAL[name]) for name in OPTIONAL]
     findings.append(nuplan(args.logs, args.maps))
     for finding in findings:
@@ -161,6 +171,17 @@ def films() -> Finding:
         return Finding("video", fine, f"PyAV {av.__version__}, libavcodec {version}, H.264 works", mend)
     except Exception as error:
         return Finding("video", False, f"videos cannot be written: {error}", mend)
+
+
+def kernels() -> Finding:
+    """Check where compiled kernels of homes and roads are kept."""
+    from embodia.envs.compiled import cache_folder
+
+    folder = cache_folder()
+    if folder is None:
+        says = "no cache can be written: homes and roads are compiled anew in each process, for a minute or two"
+        return Finding("kernels", False, says, "set NUMBA_CACHE_DIR to a folder that can be written", needed=False)
+    return Finding("kernels", True, f"compiled once, and kept in {folder}")
 
 
 def writable(folder: Path) -> Finding:

@@ -6,8 +6,8 @@ IDM: Treiber, Hennecke, Helbing 2000. MOBIL: Kesting, Treiber, Helbing 2007. All
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.types import Floats, Ints
 
 STANDSTILL_GAP = 2.0  # [m]
@@ -39,7 +39,7 @@ def speed_envelope(limits: Floats, curvature: Floats, lateral: float, brake: flo
     return braked_backwards(slowest, brake)
 
 
-@njit(cache=True)
+@cached
 def braked_backwards(speed: Floats, brake: float) -> Floats:
     out = speed.copy()
     for k in range(len(speed) - 2, -1, -1):
@@ -54,14 +54,14 @@ def mobil_gain(own_before: float, own_after: float, follower_before: float, foll
     return own_after - own_before + POLITENESS * (follower_after - follower_before) - CHANGE_THRESHOLD
 
 
-@njit(cache=True)
+@cached
 def smoother_step(x: float) -> float:
     """0 to 1 with zero first and second derivatives at both ends."""
     x = min(max(x, 0.0), 1.0)
     return x * x * x * (10 + x * (6 * x - 15))
 
 
-@njit(cache=True)
+@cached
 def path_point(path: Floats, s: float, offset: Floats) -> tuple[float, float, float]:
     """x, y, heading at arc length s of a path (n, >=3) sampled every metre.
 
@@ -82,7 +82,7 @@ def path_point(path: Floats, s: float, offset: Floats) -> tuple[float, float, fl
     return x, y, heading
 
 
-@njit(cache=True)
+@cached
 def path_poses(paths: Floats, rows: Ints, s: Floats, offsets: Floats) -> Floats:
     """(n, 3) poses at s (n,) on the paths (m, k, >=3) in `rows` (n,)."""
     out = np.empty((len(s), 3))
@@ -91,7 +91,7 @@ def path_poses(paths: Floats, rows: Ints, s: Floats, offsets: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def find_leads(
     paths: Floats, rows: Ints, s: Floats, offsets: Floats, front: Floats, width: Floats, reach: Floats, boxes: Floats
 ) -> tuple[Floats, Ints]:
@@ -135,7 +135,7 @@ def find_leads(
     return gaps, leads
 
 
-@njit(cache=True)
+@cached
 def box_at(
     path: Floats, s: float, offset: Floats, front: float, width: float, boxes: Floats, sides: Floats, among: Ints
 ) -> int:

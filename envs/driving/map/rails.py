@@ -7,8 +7,8 @@ plain segment arithmetic wherever the answer is beyond doubt; the doubtful rest 
 import math
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.segments import chain_distance, closest, in_ring, side
 from embodia.envs.driving.types import Floats, Ints
 
@@ -65,7 +65,7 @@ class RailPath:
         return np.asarray(stretch_of(self.s, self.nodes, start, end))
 
 
-@njit(cache=True)
+@cached
 def nodes_until(s: Floats, progress: float, inclusive: bool) -> int:
     """How many entries of an increasing array come before a value, or up to it."""
     low, high = 0, len(s)
@@ -78,14 +78,14 @@ def nodes_until(s: Floats, progress: float, inclusive: bool) -> int:
     return low
 
 
-@njit(cache=True)
+@cached
 def pose_on(s: Floats, nodes: Floats, progress: float) -> Floats:
     high = min(max(nodes_until(s, progress, False), 1), len(s) - 1)
     share = (progress - s[high - 1]) / (s[high] - s[high - 1])
     return nodes[high - 1] + share * (nodes[high] - nodes[high - 1])
 
 
-@njit(cache=True)
+@cached
 def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
     first = nodes_until(s, progress, True)
     if first == len(s):
@@ -96,7 +96,7 @@ def rest_of(s: Floats, nodes: Floats, progress: float) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
     first, last = nodes_until(s, start, True), nodes_until(s, end, False)
     if first == len(s):
@@ -110,7 +110,7 @@ def stretch_of(s: Floats, nodes: Floats, start: float, end: float) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
     """Whether a point is within `radius` of a line and beside it: nearest neither to its start nor to its end."""
     last = len(line) - 1
@@ -127,7 +127,7 @@ def well_inside(px: float, py: float, line: Floats, radius: float) -> bool:
     return beside
 
 
-@njit(cache=True)
+@cached
 def reach_along(
     line: Floats, closed: bool, radius: float, x: float, y: float, hx: float, hy: float, farthest: bool
 ) -> float:
@@ -145,7 +145,7 @@ def reach_along(
     return best
 
 
-@njit(cache=True)
+@cached
 def beyond_an_end(line: Floats, radius: float, shape: Floats, closed: bool, shape_radius: float) -> bool:
     """Whether the flat end at the line's start or end separates the corridor from the shape."""
     margin = SLACK * shape_radius + 1e-6
@@ -163,7 +163,7 @@ def beyond_an_end(line: Floats, radius: float, shape: Floats, closed: bool, shap
     return False
 
 
-@njit(cache=True)
+@cached
 def touches_corridor(line: Floats, radius: float, shape: Floats, closed: bool, shape_radius: float) -> int:
     """Whether a shape touches the flat-ended buffer of a line: OUTSIDE, INSIDE or DOUBTFUL.
 
@@ -180,7 +180,7 @@ def touches_corridor(line: Floats, radius: float, shape: Floats, closed: bool, s
     return OUTSIDE if beyond_an_end(line, radius, shape, closed, shape_radius) else DOUBTFUL
 
 
-@njit(cache=True)
+@cached
 def search_corridor(
     line: Floats, radius: float, corners: Floats, bounds: Floats, strips: Floats, counts: Ints, widths: Floats, own: int
 ) -> tuple[Ints, Floats]:
@@ -205,7 +205,7 @@ def search_corridor(
     return answers, gaps
 
 
-@njit(cache=True)
+@cached
 def bounds_gap(a: Floats, b: Floats) -> float:
     """Distance [m] between two upright rectangles (4,)."""
     x = max(0.0, a[0] - b[2], b[0] - a[2])
@@ -213,7 +213,7 @@ def bounds_gap(a: Floats, b: Floats) -> float:
     return np.hypot(x, y)
 
 
-@njit(cache=True)
+@cached
 def near_line(line: Floats, radius: float, bounds: Floats) -> bool:
     """Whether any segment's own bounds, widened by the radius, meet an item's bounds (4,)."""
     reach = radius * (1 + SLACK) + 1e-6
@@ -225,7 +225,7 @@ def near_line(line: Floats, radius: float, bounds: Floats) -> bool:
     return False
 
 
-@njit(cache=True)
+@cached
 def combine(a: int, b: int) -> int:
     """Of a union: INSIDE if either part is, OUTSIDE if both are."""
     if a == INSIDE or b == INSIDE:
@@ -233,7 +233,7 @@ def combine(a: int, b: int) -> int:
     return DOUBTFUL if a == DOUBTFUL or b == DOUBTFUL else OUTSIDE
 
 
-@njit(cache=True)
+@cached
 def rectangle_around(strip: Floats, radius: float) -> Floats:
     """Ring (4, 2) of a strip's flat-ended buffer if it is straight, else empty (0, 2)."""
     start, end = strip[0], strip[-1]
@@ -249,7 +249,7 @@ def rectangle_around(strip: Floats, radius: float) -> Floats:
     return ring
 
 
-@njit(cache=True)
+@cached
 def place_vehicle(pose: Floats, length: float, width: float, strip: Floats, corners: Floats, bounds: Floats) -> None:
     """Write the corners (4, 2) of a box and the bounds (4,) of box and strip ahead."""
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
@@ -265,7 +265,7 @@ def place_vehicle(pose: Floats, length: float, width: float, strip: Floats, corn
             bounds[axis + 2] = max(bounds[axis + 2], strip[:, axis].max() + width / 2)
 
 
-@njit(cache=True)
+@cached
 def strip_outline(strip: Floats, radius: float, out: Floats) -> int:
     """Write the ring of a strip's flat-ended buffer as GEOS builds it: its number of corners, 0 where GEOS must do it.
 
@@ -309,7 +309,7 @@ def strip_outline(strip: Floats, radius: float, out: Floats) -> int:
     return count
 
 
-@njit(cache=True)
+@cached
 def bend(out: Floats, count: int, x: float, y: float, ax: float, ay: float, bx: float, by: float, radius: float) -> int:
     """Write the outer bend around (x, y) from one normal to another: how many corners there are then."""
     out[count, 0], out[count, 1] = x + ax, y + ay

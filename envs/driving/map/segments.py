@@ -3,12 +3,12 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.types import Floats
 
 
-@njit(cache=True)
+@cached
 def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) -> tuple[float, float]:
     """Squared distance of a point to a segment, and where on it (0 to 1) the nearest point lies."""
     dx, dy = bx - ax, by - ay
@@ -20,12 +20,12 @@ def closest(px: float, py: float, ax: float, ay: float, bx: float, by: float) ->
     return ex * ex + ey * ey, where
 
 
-@njit(cache=True)
+@cached
 def side(ax: float, ay: float, bx: float, by: float, px: float, py: float) -> float:
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@njit(cache=True)
+@cached
 def segment_distance2(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, dx: float, dy: float) -> float:
     """Squared distance between segments a-b and c-d; 0 where they cross."""
     if (
@@ -37,7 +37,7 @@ def segment_distance2(ax: float, ay: float, bx: float, by: float, cx: float, cy:
     return min(ends, closest(cx, cy, ax, ay, bx, by)[0], closest(dx, dy, ax, ay, bx, by)[0])
 
 
-@njit(cache=True)
+@cached
 def in_ring(px: float, py: float, ring: Floats) -> bool:
     """Whether a point lies in the polygon of a ring (k, 2), by counting crossings."""
     inside = False
@@ -48,7 +48,7 @@ def in_ring(px: float, py: float, ring: Floats) -> bool:
     return inside
 
 
-@njit(cache=True)
+@cached
 def chain_distance(a: Floats, a_closed: bool, b: Floats, b_closed: bool, limit: float) -> float:
     """Distance [m] between two chains of points (k, 2), each open or closed; inf if beyond `limit`.
 
@@ -77,7 +77,7 @@ def chain_distance(a: Floats, a_closed: bool, b: Floats, b_closed: bool, limit: 
     return np.sqrt(best) if found else np.inf
 
 
-@njit(cache=True)
+@cached
 def ring_distance(a: Floats, b: Floats, limit: float) -> float:
     """Distance [m] between two polygons given by their rings, inf if beyond `limit`; 0 where they overlap."""
     if in_ring(a[0, 0], a[0, 1], b) or in_ring(b[0, 0], b[0, 1], a):
@@ -85,7 +85,7 @@ def ring_distance(a: Floats, b: Floats, limit: float) -> float:
     return chain_distance(a, True, b, True, limit)
 
 
-@njit(cache=True)
+@cached
 def project(x: float, y: float, nodes: Floats, s: Floats) -> float:
     """Arc length [m] of the point on a line (N, 2) nearest to a point, the first one of several."""
     best, at, bound = np.inf, 0.0, np.inf
@@ -104,7 +104,7 @@ def project(x: float, y: float, nodes: Floats, s: Floats) -> float:
     return at
 
 
-@njit(cache=True)
+@cached
 def project_all(points: Floats, nodes: Floats, s: Floats) -> Floats:
     """(k,) arc lengths [m] of points (k, 2) along a line (N, 2)."""
     out = np.empty(len(points))
@@ -113,7 +113,7 @@ def project_all(points: Floats, nodes: Floats, s: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def corners_of(boxes: Floats) -> Floats:
     """Corners (n, 4, 2) of boxes (n, 5)."""
     out = np.empty((len(boxes), 4, 2))

@@ -7,8 +7,8 @@ the step stops and says what it has to be told; it goes on from there.
 import math
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.rails import (
     DOUBTFUL,
     OUTSIDE,
@@ -33,7 +33,7 @@ BARE = -1  # corners of the outline of a vehicle that covers its box alone
 MIN_PATH_LENGTH = 20.0  # [m]
 
 
-@njit(cache=True)
+@cached
 def move_all(
     slot: int, vehicles: Floats, poses: Floats, path_s: Floats, path_nodes: Floats, path_length: Ints, corners: Floats,
     bounds: Floats, strips: Floats, counts: Ints, outlines: Floats, outline_counts: Ints, stop_first: Ints,
@@ -110,7 +110,7 @@ def move_all(
     return total, DONE, 0
 
 
-@njit(cache=True)
+@cached
 def cover(
     i: int, vehicles: Floats, poses: Floats, s: Floats, nodes: Floats, corners: Floats, bounds: Floats, strips: Floats,
     counts: Ints, outlines: Floats, outline_counts: Ints, headway: float,
@@ -131,7 +131,7 @@ def cover(
         outline_counts[i] = strip_outline(strip, width / 2, outlines[i])
 
 
-@njit(cache=True)
+@cached
 def candidates(
     line: Floats, radius: float, answers: Ints, nearest: Floats, stop_first: Ints, stop_rings: Floats, stops: Ints
 ) -> Floats:
@@ -158,7 +158,7 @@ def candidates(
     return rows[:count]
 
 
-@njit(cache=True)
+@cached
 def apart(i: int, ring: Floats, corners: Floats, outlines: Floats, outline_counts: Ints, limit: float) -> float:
     """Distance [m] from the ground that a vehicle covers to a polygon's ring (k, 2); not exact beyond the limit."""
     distance = ring_distance(corners[i], ring, limit)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.map.geometry import shifted_boxes
 from embodia.envs.driving.types import STATE_SIZE, Floats, StateColumn
 
@@ -63,7 +63,7 @@ def bicycle_step(
     return np.asarray(step_bicycles(rows, a, rate, step)).reshape(*shape, STATE_SIZE)
 
 
-@njit(cache=True)
+@cached
 def step_bicycles(states: Floats, acceleration: Floats, steering_rate: Floats, dt: Floats) -> Floats:
     """`bicycle_step` for states (B, 11) and commands and dt (B,)."""
     out = np.empty_like(states)
@@ -72,7 +72,7 @@ def step_bicycles(states: Floats, acceleration: Floats, steering_rate: Floats, d
     return out
 
 
-@njit(cache=True)
+@cached
 def move(state: Floats, acceleration: float, steering_rate: float, dt: float, out: Floats) -> None:
     """Write the state (11,) that follows `state` (11,), in the order of `StateColumn`."""
     heading, v, a, steering = state[2], state[3], state[5], state[7]

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
+from embodia.envs.compiled import cached
 from embodia.envs.driving.types import STATE_SIZE, Floats, Ints, InvalidTrajectory, Trajectory, interpolated, unwrapped
 from embodia.envs.driving.vehicle.bicycle import PACIFICA, move
 
@@ -68,7 +68,7 @@ def fitting_columns(num_steps: int, penalty: Penalty = "jerk") -> Floats:
     return np.ascontiguousarray(velocity_fit(num_steps, penalty).T)
 
 
-@njit(cache=True)
+@cached
 def fit_velocity(poses: Floats, columns: Floats) -> Floats:
     """Velocity profile (M,) [m/s] of poses (M + 1, 3), by the columns (M, M) of `velocity_fit`."""
     steps = len(columns)
@@ -82,7 +82,7 @@ def fit_velocity(poses: Floats, columns: Floats) -> Floats:
     return velocity
 
 
-@njit(cache=True)
+@cached
 def fit_curvature(poses: Floats, velocity: Floats) -> Floats:
     """Curvature profile (M,) [1/m] from poses (M + 1, 3) and their velocity profile (M,) [m/s].
 
@@ -107,7 +107,7 @@ def fit_curvature(poses: Floats, velocity: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@cached
 def fit_profiles(poses: Floats, columns: Floats) -> tuple[Floats, Floats]:
     """Velocity and curvature profiles (B, M) of poses (B, M + 1, 3)."""
     velocity, curvature = np.empty((len(poses), len(columns))), np.empty((len(poses), len(columns)))
@@ -145,7 +145,7 @@ def reference_of(trajectory: Trajectory) -> Reference:
     return fit_reference(trajectory.at(times)[None, :, :3], trajectory.start_us)
 
 
-@njit(cache=True)
+@cached
 def interpolate(profile: Floats, times: Floats, time: float) -> float:
     """Linear interpolation of a profile (M,) at increasing times (M,) [s], clamped to its ends."""
     if time <= times[0]:
@@ -161,12 +161,12 @@ def interpolate(profile: Floats, times: Floats, time: float) -> float:
     return profile[low] + slope * (time - times[low])
 
 
-@njit(cache=True)
+@cached
 def wrap(angle: float) -> float:
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
-@njit(cache=True)
+@cached
 def steering_rate(offset: float, turn: float, steering: float, v: float, accel: float, curvature: Floats) -> float:
     """One constant steering rate over the horizon that minimises the errors at its end.
 
@@ -187,7 +187,7 @@ def steering_rate(offset: float, turn: float, steering: float, v: float, accel: 
 PACIFICA_WHEEL_BASE = PACIFICA.wheel_base
 
 
-@njit(cache=True)
+@cached
 def command(
     state: Floats, pose: Floats, velocity: Floats, curvature: Floats, times: Floats, now: float
 ) -> tuple[float, float]:
@@ -205,7 +205,7 @@ def command(
     return accel, steering_rate(offset, wrap(heading - h), state[7], v, accel, ahead)
 
 
-@njit(cache=True)
+@cached
 def lqr_commands(
     states: Floats, poses: Floats, velocity: Floats, curvature: Floats, times: Floats, now: float
 ) -> Floats:
@@ -247,7 +247,7 @@ def drive(states: Floats, trajectories: Sequence[Trajectory], until_us: Ints) ->
     return out
 
 
-@njit(cache=True)
+@cached
 def drive_alike(states: Floats, time_us: Ints, planned: Floats, until_us: Ints, columns: Floats) -> Floats:
     """States (B, 11) at `until_us` (B,), along trajectories of one length: times (B, m), states (B, m, 8)."""
     out = np.empty_like(states)
@@ -275,7 +275,7 @@ def simulate_proposals(state: Floats, poses: Floats) -> Floats:
     return np.asarray(roll_out(state, reference.poses, reference.velocity, reference.curvature, reference.times()))
 
 
-@njit(cache=True)
+@cached
 def roll_out(state: Floats, poses: Floats, velocity: Floats, curvature: Floats, times: Floats) -> Floats:
     states = np.empty((*poses.shape[:2], STATE_SIZE))
     for b in range(len(poses)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.engines.engine import Home
 from embodia.envs.homes.episodes.dataset import EpisodeError
 

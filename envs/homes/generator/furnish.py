@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from embodia.envs.drawing.compiled import compiled
+from embodia.envs.compiled import compiled
 from embodia.envs.drawing.scene import Array
 from embodia.envs.homes.generator import bathroom, cabinets, kitchen, ornaments, seats, tables
 from embodia.envs.homes.generator.floor_plan import FloorPlan, Opening, PlannedRoom

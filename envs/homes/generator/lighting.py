@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from embodia.envs.compiled import compiled
 from embodia.envs.drawing.atlas import packed, samples
-from embodia.envs.drawing.compiled import compiled
 from embodia.envs.drawing.scene import LIGHT_ONE, Array
 from embodia.envs.homes.generator.mesh_builder import Quads
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.navmesh import geodesics, shortest_paths, surface
 from embodia.envs.homes.navmesh.navmesh import Floor
 from embodia.envs.homes.navmesh.open_list import Search

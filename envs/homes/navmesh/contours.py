@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.heightfield import OpenCells
 from embodia.envs.homes.navmesh.plane import crosses, inside_cone, same_place
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.navmesh import Floor
 from embodia.envs.homes.navmesh.open_list import MOST_NODES, UNSEEN, Search, begin, meet, pop, put
 from embodia.envs.homes.navmesh.shortest_paths import (

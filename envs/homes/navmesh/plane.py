@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 
 Array = NDArray[Any]
 

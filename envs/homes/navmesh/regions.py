@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.heightfield import OpenCells, boundary_distance
 
 Array = NDArray[Any]

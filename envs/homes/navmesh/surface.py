@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodia.envs.drawing.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly
 from embodia.envs.homes.navmesh.navmesh import BORDER, TWIN, Floor
 from embodia.envs.homes.navmesh.open_list import CLOSED, MOST_NODES, UNSEEN, Search, begin, meet, pop, put
 from embodia.envs.homes.navmesh.single import FAR, HALF, INFINITE, ONE, TWO, ZERO

@@ -18,9 +18,30 @@ def compiled_exactly(function: Callable[..., Any]) -> Any:
     return _compiled(function, fastmath=False)
 
 
+def cached(function: Callable[..., Any]) -> Any:
+    """Compile with plain `numba.njit`, cached if a cache can be written."""
+    return _njit(function)
+
+
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
-    options = {"nogil": True, "error_model": "numpy", **options}
+    return _njit(function, nogil=True, error_model="numpy", **options)
+
+
+def _njit(function: Callable[..., Any], **options: Any) -> Any:
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache folder is writable
         return numba.njit(**options)(function)
+
+
+def cache_folder() -> str | None:
+    """Return the folder where compiled kernels are cached, or None if none can be written."""
+    try:
+        impl = numba.njit(cache=True)(_probe)._cache._impl
+    except RuntimeError:
+        return None
+    return str(impl.locator.get_cache_path())
+
+
+def _probe() -> int:
+    return 0
