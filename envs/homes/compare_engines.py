@@ -1,7 +1,7 @@
 """Compare our engine with habitat-sim: by answers kept in a file, or side by side on the same episodes.
 
-    python -m embodia.envs.homes.engines.compare answers tests/envs/homes/data/recast.npz
-    python -m embodia.envs.homes.engines.compare episodes tests/envs/homes/data/apartment/apartment.glb
+    python -m embodia.envs.homes.compare_engines answers tests/envs/homes/data/recast.npz
+    python -m embodia.envs.homes.compare_engines episodes tests/envs/homes/data/apartment/apartment.glb
 
 The first needs no habitat-sim: the file holds what Recast and Detour of habitat-sim 0.3.3 answered. The second drives
 both engines with the same actions in whatever habitat_sim is installed. Both print a Markdown table.
@@ -161,7 +161,7 @@ def _frames_per_second(env: HomesVectorEnv) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m embodia.envs.homes.engines.compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m embodia.envs.homes.compare_engines", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     answers = commands.add_parser("answers", help="compare with answers kept in a file")
     answers.add_argument("file", type=Path, help="an .npz like tests/envs/homes/data/recast.npz")
