@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embodia.envs.homes.engines import compare
+from embodia.envs.homes import compare_engines as compare
 from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 from embodia.tests.envs.homes.engines import fake_habitat_sim
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.mark.parametrize(("file", "scenes"), [("recast.npz", 3), ("recast_more.npz", 12)])
