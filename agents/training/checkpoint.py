@@ -146,21 +146,24 @@ def load(path: Path | str) -> Checkpoint:
     path = Path(path)
     try:
         meta = json.loads((path / "meta.json").read_text())
-        step, files = meta["step"], meta["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        step, files = int(meta["step"]), dict(meta["files"])
+        stamps = {name: (int(stamp["bytes"]), str(stamp["sha256"])) for name, stamp in files.items()}
+        if not isinstance(meta["agent"], str) or any(Path(name).name != name for name in files):
+            raise ValueError("agent or files is malformed")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}/meta.json: incomplete checkpoint ({error}); use an earlier one") from error
     if meta.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}/meta.json: format {meta.get('format')}, but this version reads format {FORMAT}; "
             f"it was written by embodia {meta.get('versions', {}).get('embodia')}"
         )
-    for name, stamp in files.items():
-        if not (path / name).exists():
+    for name, (size, digest) in stamps.items():
+        if not (path / name).is_file():
             raise CheckpointError(f"{path / name}: missing; use an earlier checkpoint")
-        if (path / name).stat().st_size != stamp["bytes"] or _stamp(path / name) != stamp:
-            size = (path / name).stat().st_size
+        found = (path / name).stat().st_size
+        if found != size or _stamp(path / name)["sha256"] != digest:
             raise CheckpointError(
-                f"{path / name}: truncated or changed ({size} of {stamp['bytes']} bytes); use an earlier checkpoint"
+                f"{path / name}: truncated or changed ({found} of {size} bytes); use an earlier checkpoint"
             )
     return Checkpoint(path, step, meta)
 
@@ -185,10 +188,10 @@ def merit(path: Path) -> float | None:
     """Return the evaluation score that a checkpoint was saved with, negated if lower is better; None without one."""
     try:
         meta = json.loads((path / "meta.json").read_text())
-    except (OSError, ValueError):
+        score = meta.get("score")
+        return None if score is None else SIGN[meta.get("better", "higher")] * float(score)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    score = meta.get("score")
-    return None if score is None else SIGN[meta.get("better", "higher")] * score
 
 
 def best(folder: Path | str) -> Path | None:
@@ -259,5 +262,9 @@ def check_fits(checkpoint: Checkpoint, agent: Saved) -> None:
     if meta["agent"] != type(agent).__name__:
         raise CheckpointError(f"{where}: written by {meta['agent']}, but this agent is {type(agent).__name__}")
     for name, ours in _spaces(agent).items():
-        if found := difference(ours, space_from_json(meta[name]), name):
+        try:
+            saved = space_from_json(meta[name])
+        except Exception as error:  # Gymnasium raises whatever a wrong value makes it raise
+            raise CheckpointError(f"{where}: {name}: malformed ({type(error).__name__}: {error})") from error
+        if found := difference(ours, saved, name):
             raise CheckpointError(f"{where}: {found}; use the environment and options it was trained with")

@@ -10,7 +10,6 @@ import os
 import re
 import uuid
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,8 +211,15 @@ class EpisodeWriter:
                 continue
 
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""Exceptions that NumPy raises for a truncated or corrupt archive."""
+LARGEST = 2**34
+"""Most bytes that an episode's arrays may have together: a file of zeros unpacks to a thousand times its size."""
+
+
+def _check_size(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        total = sum(each.file_size for each in archive.infolist())
+    if total > LARGEST:
+        raise EpisodeError(f"{path}: unpacks to {total / 2**30:.0f} GiB, but at most {LARGEST / 2**30:.0f} are read")
 
 
 def read_episode(path: Path | str) -> StoredEpisode:
@@ -226,17 +232,23 @@ def read_episode(path: Path | str) -> StoredEpisode:
     path = Path(path)
     name = "file"
     try:
+        _check_size(path)
         with np.load(path, allow_pickle=False) as archive:
             members = {}
             for name in archive.files:
                 members[name] = archive[name]
         name = "header"
         header = json.loads(members.pop("header").tobytes().decode())
-    except FileNotFoundError:
+    except (FileNotFoundError, EpisodeError):
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # NumPy and zipfile raise whatever a damaged file makes them raise
         raise _unreadable(path, name, error) from error
-    return _checked(path, header, unflatten(members))
+    try:
+        return _checked(path, header, unflatten(members))
+    except EpisodeError:
+        raise
+    except Exception as error:  # a header or rows of other types than the format says
+        raise EpisodeError(f"{path}: header or rows malformed ({type(error).__name__}: {error})") from error
 
 
 def read_header(path: Path | str) -> tuple[dict[str, Any], list[str]]:
@@ -253,7 +265,7 @@ def read_header(path: Path | str) -> tuple[dict[str, Any], list[str]]:
             return {**header, "length": int(header["length"])}, [name for name in archive.files if name != "header"]
     except FileNotFoundError:
         raise
-    except (TypeError, *UNREADABLE) as error:
+    except Exception as error:
         raise _unreadable(path, "header", error) from error
 
 

@@ -1,4 +1,4 @@
-"""The Gymnasium ids of roads, each by its kind of action and traffic."""
+"""Gymnasium ids of the driving environments, one for each kind of action and traffic."""
 
 import gymnasium as gym
 
@@ -13,7 +13,7 @@ ROOM = "embodia.envs.driving.learning"
 
 
 def register_roads() -> None:
-    """Entry points are strings: nothing of the simulator is imported before an environment is made."""
+    """Register the ids. Entry points are strings, so the simulator is imported only when an environment is made."""
     for name, options in IDS.items():
         gym.register(
             name,

@@ -1,4 +1,4 @@
-"""What the roads let one choose."""
+"""Options of the driving environments."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 
 @dataclass(frozen=True)
 class RoadOptions:
-    """nuPlan-style driving."""
+    """Options of the driving environments."""
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
-    """What is seen; bev is a raster."""
+    """Observation keys: ego, agents, lanes and route are vectors, bev is a raster."""
     reactive: bool | None = None
-    """Whether traffic reacts to the ego (IDM) or replays the log; None: as the environment's id says."""
+    """Whether traffic reacts to the ego (IDM) or replays the log. None: as the environment's id says."""
     rules: Literal["learning", "nuplan"] | None = None
-    """nuPlan's closed loop and scores exactly, or those to learn under, faster; None: exactly on test scenarios."""
+    """nuplan: nuPlan's closed loop and scores, exactly; learning: faster rules for training. None: nuplan on the test
+    split only."""
     expert: Annotated[Any, "DrivingPlanner"] = "log"
-    """Whom `expert_action` asks: the logged driver, or a planner that is made for a scenario."""
+    """Expert that `expert_action` asks: the logged driver, or a planner that is made for each scenario."""
     num_scenarios: int = 200
     """Number of generated scenarios to train on. They are made once and kept in the cache folder."""
     num_test_scenarios: int = 200

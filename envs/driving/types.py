@@ -1,4 +1,4 @@
-"""The vocabulary of roads: ego states, tracks, traffic lights, the scene a planner sees and the trajectory it returns.
+"""Data types of driving: ego states, tracks, traffic lights, the scene a planner sees and the trajectory it returns.
 
 SI units, angles in radians, time in integer microseconds. Poses are (x, y, heading) in the map's metric frame; the ego
 pose is its REAR AXLE, a box is (centre x, centre y, heading, length, width).
@@ -20,7 +20,7 @@ Bools = NDArray[np.bool_]
 
 
 class TrackedObjectType(IntEnum):
-    """What a tracked object is, with nuPlan's numbers. The first three (and EGO) are agents, the others stand still."""
+    """Type of a tracked object, with nuPlan's numbers. The first three and EGO are agents, the others are static."""
 
     VEHICLE = 0
     PEDESTRIAN = 1
@@ -75,7 +75,7 @@ JITTER = 0.05  # [s] by which the row 8 s ahead in a real log may come early
 
 
 class InvalidTrajectory(ValueError):
-    """A planner's trajectory that cannot be driven; the message says what is wrong with it."""
+    """A planner's trajectory cannot be driven; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a planner is shown at one iteration. Histories are oldest first, 0.1 s apart; the last entry is now."""
+    """Input of a planner at one iteration. Histories are oldest first, 0.1 s apart; the last entry is now."""
 
     iteration: int
     time_us: int

@@ -1,4 +1,4 @@
-"""One home as a `gymnasium.Env`: the view of the vector environment for one world."""
+"""One home as a `gymnasium.Env`: the vector environment with one world."""
 
 from typing import Any
 
@@ -15,18 +15,19 @@ from embodia.envs.homes.vector_env import HomesVectorEnv
 class HomesEnv(gym.Env[Observation, Any]):
     """Habitat's navigation tasks in furnished homes (Savva et al. 2019; Batra et al. 2020; habitat-lab 0.3).
 
-    Task, by `task`: PointNav (go to a point), ObjectNav (to any object of a category), ImageNav (where a picture was
-    taken), InstanceImageNav (to the very object in a picture), Exploration (see as much floor as possible). The
-    episode is won by calling stop at the goal: within 0.2 m geodesic of the point, or 0.1 m of a place from which the
-    object is seen (`success_distance` of `embodia.envs.homes.tasks.navigation`).
+    Task, by `task`: PointNav (go to a point), ObjectNav (to any object of a category), ImageNav (to the place where an
+    image was taken), InstanceImageNav (to the object in an image), Exploration (see as much floor as possible). The
+    agent succeeds by calling stop at the goal: within 0.2 m geodesic distance of the point, or 0.1 m of a place from
+    which the object is seen (`success_distance` of `embodia.envs.homes.tasks.navigation`).
 
-    Worlds: generated homes (`num_scenes` per split, of low, medium or high `detail`; the splits share none), or scene
-    files (`scenes`), or the episodes of a Habitat data set (`episodes`, a `{split}.json.gz`; scenes in `scenes_dir`, or
-    generated ones by name); `reset(seed=s)` plays level s of the split, or episode s of the file.
+    Scenes: generated homes (`num_scenes` per split, of low, medium or high `detail`; splits share none), or scene files
+    (`scenes`; `up` says which axis points up, `island` where episodes start), or the episodes of a Habitat data set
+    (`episodes`, a `{split}.json.gz`; its scenes are in `scenes_dir`, or generated ones by name). `reset(seed=s)` plays
+    level s of the split, or episode s of the file.
 
     Actions, discrete: 0 stop, 1 forward 0.25 m, 2 turn left, 3 turn right, by 10 deg (ObjectNav and InstanceImageNav:
     30 deg, and 4 look up, 5 look down by 30 deg). Velocity: (2,) in [-1, 1], speed in 0..0.25 m/s and turning in
-    -10..10 deg/s for `time_step` seconds (1 unless given); nearly none of both is stop.
+    -10..10 deg/s for `time_step` seconds (default 1); a speed and a turn near zero are stop.
 
     Observations, by `sensors`, Habitat's names and formulas: rgb uint8 (H, W, 3); depth float32 (H, W, 1), z-depth
     clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;
@@ -37,16 +38,19 @@ class HomesEnv(gym.Env[Observation, Any]):
 
     Termination: stop. Truncation: `max_steps`, 500 (ImageNav and InstanceImageNav 1000) unless given.
 
-    Scores, in `info["metrics"]` on the last step, under Habitat's names: success, which decides, spl, soft_spl,
-    distance_to_goal, num_steps, collisions/count, ... (`NAVIGATION_SCORES` says which way is better).
-    Exploration: coverage, which decides, success (90 % of the floor seen), area_seen [m2].
+    Scores, in `info["metrics"]` on the last step, by Habitat's names: success (the main score), spl, soft_spl,
+    distance_to_goal, num_steps, collisions/count, ... (`NAVIGATION_SCORES` lists whether higher or lower is better).
+    Exploration: coverage (the main score), success (90 % of the floor seen), area_seen [m2].
+
+    Distances are geodesics as habitat-sim's search measures them (`geodesics="detour"`), which sometimes takes a longer
+    path than necessary; `geodesics="exact"` measures exact shortest paths.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
     Options = HomesOptions
 
     def __init__(self, **options: Any) -> None:
-        """Options of `HomesVectorEnv`. Raises ValueError for an impossible one."""
+        """Take the options of `HomesVectorEnv`. Raises ValueError for an invalid one."""
         self.vector = HomesVectorEnv(num_envs=1, **options)
         self.metadata = {key: value for key, value in self.vector.metadata.items() if key != "autoreset_mode"}
         self.observation_space: spaces.Dict = self.vector.single_observation_space  # type: ignore[assignment]
@@ -54,13 +58,13 @@ class HomesEnv(gym.Env[Observation, Any]):
         self.render_mode = self.vector.render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Level `seed` of the split (or episode of the file); without a seed the next of the environment's own."""
+        """Start level `seed` of the split (or episode of the file); without a seed, the next level."""
         super().reset(seed=seed)
         observation, info = self.vector.reset(seed=seed)
         return _only(observation), _unbatched(info)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
-        """Raises ValueError for an impossible action, RuntimeError before `reset` and after the last step."""
+        """Raises ValueError for an invalid action, RuntimeError before `reset` and after the last step."""
         if self.vector.over[0]:
             steps = int(self.vector.measures.num_steps[0])
             raise RuntimeError(
@@ -70,12 +74,12 @@ class HomesEnv(gym.Env[Observation, Any]):
         return _only(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _unbatched(info)
 
     def expert_action(self) -> Any:
-        """The privileged expert's action: habitat-sim's greedy geodesic follower, or the way to unseen floor."""
+        """Return the privileged expert's action: habitat-sim's greedy geodesic follower, or the way to unseen floor."""
         action = self.vector.expert_action()[0]
         return int(action) if isinstance(self.action_space, spaces.Discrete) else action
 
     def get_state(self) -> State:
-        """An exact snapshot, generators included."""
+        """Return an exact snapshot, random generators included."""
         return {**self.vector.get_state(), "generator": self.np_random.bit_generator.state}
 
     def set_state(self, state: State) -> Observation:
@@ -83,11 +87,11 @@ class HomesEnv(gym.Env[Observation, Any]):
         return _only(self.vector.set_state(state))
 
     def render(self) -> NDArray[np.uint8]:
-        """RGB, depth, semantic ids and the map with fog of war, walk, shortest path and goal, (H, W, 3)."""
+        """Return an image (H, W, 3): RGB, depth, semantic ids and the map with fog of war, paths and goal."""
         return self.vector.render()[0]
 
     def top_down_map(self, resolution: int = 1024) -> dict[str, Any]:
-        """Habitat's top_down_map measure of the episode so far."""
+        """Return Habitat's top_down_map measure of the episode so far."""
         return self.vector.top_down_map(0, resolution)
 
     def close(self) -> None:
@@ -99,7 +103,7 @@ def _only(observation: Observation) -> Observation:
 
 
 def _unbatched(info: Info) -> Info:
-    """The one world's infos, without Gymnasium's masks."""
+    """Return the infos of the single world, without Gymnasium's masks."""
     single: Info = {}
     for name, value in info.items():
         if name.startswith("_") or not info[f"_{name}"][0]:

@@ -1,6 +1,6 @@
-"""What was understood of a scene file: in words, and as a picture to check them against.
+"""Describe how a scene file is read, in words and as an image.
 
-The picture shows the scene from above (the navmesh by islands, walls cut at chest height), from the side (which way is
+The image shows the scene from above (the navmesh by islands, walls cut at chest height), from the side (which way is
 up), and through the task's camera at a place where an episode could start.
 """
 
@@ -36,7 +36,7 @@ X_AXIS, Y_AXIS, Z_AXIS, EYE = (200, 40, 40), (40, 140, 40), (40, 70, 200), (200,
 def inspect(
     path: str | Path, up: Up | None = None, island: int | None = None, task: str = "PointNav"
 ) -> tuple[list[str], NDArray[np.uint8]]:
-    """Lines of text, and an image (H, W, 3) uint8. Raises SceneError, NavMeshError or EpisodeError."""
+    """Return lines of text and an image (H, W, 3) uint8. Raises SceneError, NavMeshError or EpisodeError."""
     settings = TASKS[task]
     engine = EmbodiaEngine(settings.navmesh, cache_size=1, navmesh_beside=False, up=up, island=island)
     home = engine.home(str(path))

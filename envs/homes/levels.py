@@ -1,4 +1,4 @@
-"""Which level each of N worlds plays next, and how a level's number becomes an episode in a home."""
+"""Choose the next level of each of N worlds, and turn level numbers into episodes in homes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +24,17 @@ Episodes = str | Path | EpisodeDataset
 
 
 class Levels:
-    """Episodes of a data set in each world's own order, or generated ones without end.
+    """Episodes of a data set in each world's own order, or an unlimited number of generated ones.
 
     Args:
         num_envs: number of worlds.
-        task: decides what is generated.
-        split: which levels.
-        episodes: a data set or its file; None generates.
-        scenes: files in place of generated homes.
-        num_scenes: generated homes of the split.
-        detail: of generated homes.
-        scenes_dir: where the scenes that a data set names lie.
+        task: the task of generated episodes.
+        split: split of the levels.
+        episodes: a data set or its file; None generates episodes.
+        scenes: scene files instead of generated homes.
+        num_scenes: number of generated homes of the split.
+        detail: level of detail of generated homes.
+        scenes_dir: folder of the scenes that a data set names.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Levels:
     ) -> None:
         self.task, self.split = task, split
         self.dataset = episodes if episodes is None or isinstance(episodes, EpisodeDataset) else read_episodes(episodes)
-        self.source = "episode" if episodes is self.dataset else f"{episodes}: episode"  # what messages call it
+        self.source = "episode" if episodes is self.dataset else f"{episodes}: episode"  # its name in messages
         self.scenes = None if scenes is None else [str(scene) for scene in scenes]
         self.num_scenes, self.detail, self.scenes_dir = num_scenes, detail, scenes_dir
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self._iterators: list[EpisodeIterator | None] = [None] * num_envs
 
     def seed(self, i: int, seed: int) -> None:
-        """What world i draws from now on."""
+        """Seed the order of world i's levels."""
         self._rngs[i] = np.random.default_rng([level_seed(self.split, seed), 1])
         self._iterators[i] = None
 
@@ -72,14 +72,14 @@ class Levels:
         return iterator.index
 
     def count_steps(self, worlds: NDArray[np.int64]) -> None:
-        """Habitat's order of episodes changes scenes after so many steps."""
+        """Count one step of each world; Habitat's order of episodes changes scenes after a number of steps."""
         for i in worlds:
             iterator = self._iterators[i]
             if iterator is not None:
                 iterator.count_step()
 
     def load(self, number: int, engine: Engine) -> tuple[Episode, Home]:
-        """The episode of a level and the home it is played in."""
+        """Return the episode of a level and its home."""
         if self.dataset is not None:
             episode = self.dataset.episodes[number % len(self.dataset)]
             generated = GENERATED.fullmatch(episode.scene_id)
@@ -95,9 +95,9 @@ class Levels:
         return f"home-{level_seed(self.split, number % self.num_scenes)}-{self.detail}"
 
     def goal_set(self, episode: Episode, home: Home) -> Any:
-        """Where an episode's goals count as reached, for distances; None without goals.
+        """Return the goal set of an episode for distance queries; None without goals.
 
-        Raises EpisodeError where an object has no place from which it is seen.
+        Raises EpisodeError if its objects have no view points.
         """
         if not episode.goals:
             return None

@@ -1,4 +1,4 @@
-"""How the bodies of N worlds move: Habitat's discrete steps and its velocity action, with filtered steps."""
+"""Motion of the agents in N worlds: Habitat's discrete steps and velocity action, filtered by the navmesh."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 def move(task: Task, poses: Poses, homes: Sequence[Home], actions: Array, active: Array) -> tuple[Array, Array]:
-    """Carry out discrete actions (N,) where `active` (N,), in place; (N,) stopped, (N,) collided."""
+    """Execute discrete actions (N,) where `active` (N,), in place; return (N,) stopped and (N,) collided."""
     turning = np.select([actions == LEFT, actions == RIGHT], [1.0, -1.0]) * active
     tilting = np.select([actions == LOOK_UP, actions == LOOK_DOWN], [1.0, -1.0]) * active
     turn = from_yaw(turning * np.deg2rad(task.turn))
@@ -37,7 +37,7 @@ def move(task: Task, poses: Poses, homes: Sequence[Home], actions: Array, active
 def drift(
     task: Task, control: VelocityControl, poses: Poses, homes: Sequence[Home], actions: Array, active: Array
 ) -> tuple[Array, Array]:
-    """Carry out velocity actions (N, 2) where `active` (N,), in place; (N,) stopped, (N,) collided."""
+    """Execute velocity actions (N, 2) where `active` (N,), in place; return (N,) stopped and (N,) collided."""
     linear, angular = control.speeds(actions).T
     stopped = active & (np.abs(linear) < control.min_linear) & (np.abs(angular) < control.min_angular)
     going = active & ~stopped
@@ -48,7 +48,7 @@ def drift(
 
 
 def advance(task: Task, poses: Poses, homes: Sequence[Home], going: Array, lengths: Array) -> Array:
-    """Filtered steps straight ahead of `lengths` (N,) [m], in place; (N,) whether they collided."""
+    """Move straight ahead by `lengths` (N,) [m], filtered, in place; return (N,) whether a step collided."""
     start = poses.position
     target = start + rotate(poses.rotation, np.stack([0 * lengths, 0 * lengths, -lengths], axis=-1))
     end = start.copy()

@@ -24,7 +24,7 @@ PROXIMITY = 2.0  # [m]
 
 @dataclass(frozen=True)
 class SensorSuite:
-    """Which sensors an agent carries and how they read."""
+    """The sensors of an agent and their formats."""
 
     task: Task
     sensors: tuple[str, ...]
@@ -66,7 +66,7 @@ class SensorSuite:
 
 @dataclass
 class Poses:
-    """Where the bodies of N worlds are, where they started, and how far the cameras are tilted."""
+    """Current poses, start poses and camera tilts of the agents in N worlds."""
 
     position: Array  # (N, 3) [m]
     rotation: Array  # (N, 4) xyzw
@@ -82,7 +82,7 @@ class Poses:
 
 
 def camera_pose(poses: Poses, camera: Camera) -> tuple[Array, Array]:
-    """Position (N, 3) and rotation (N, 4) of the lenses: over the feet, tilted about their own x axis."""
+    """Return position (N, 3) and rotation (N, 4) of the cameras: above the feet, tilted about their own x axis."""
     half = poses.tilt / 2
     tilt = np.stack([np.sin(half), 0 * half, 0 * half, np.cos(half)], axis=-1)
     eyes = poses.position + rotate(poses.rotation, [0, camera.above_feet, 0])
@@ -92,7 +92,12 @@ def camera_pose(poses: Poses, camera: Camera) -> tuple[Array, Array]:
 def observe(
     suite: SensorSuite, engine: Engine, homes: Sequence[Home], poses: Poses, goals: Array, pictures: dict[str, Array]
 ) -> dict[str, Array]:
-    """All readings of N worlds. `goals` (N, 3) are the episodes' goal points, `pictures` what is fixed per episode."""
+    """Return the readings of all sensors of N worlds.
+
+    Args:
+        goals: goal point of each episode, (N, 3) [m].
+        pictures: readings that stay the same through an episode.
+    """
     readings = dict(pictures)
     if suite.cameras:
         eyes, lenses = camera_pose(poses, suite.camera)
@@ -122,7 +127,7 @@ def _body_sense(name: str, suite: SensorSuite, homes: Sequence[Home], poses: Pos
 
 
 def goal_pictures(suite: SensorSuite, engine: Engine, home: Home, episode: Episode) -> dict[str, Array]:
-    """What stays the same through an episode: the goal's picture, its angle of view, the category's id."""
+    """Return the readings that stay the same through an episode: image of the goal, its field of view, category id."""
     fixed: dict[str, Array] = {}
     if "objectgoal" in suite.sensors:
         ids = dict(suite.category_ids)

@@ -1,4 +1,4 @@
-"""One world as a picture: what the agent sees beside the map of what it has explored."""
+"""Draw one world: the agent's views beside the map of the explored area."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,7 +38,7 @@ def depth_colours(depth: Array) -> Array:
 
 
 def map_goals(home: Home, episode: Episode) -> list[MapGoal]:
-    """What the map shows of an episode's goals."""
+    """Return the goals of an episode as the map draws them."""
     boxes = {thing.semantic_id: thing.aabb for thing in home.objects}
     return [
         MapGoal(

@@ -1,4 +1,4 @@
-"""The walk of every world so far, and Habitat's top-down map of it, drawn when it is asked for."""
+"""The path of every world so far, and Habitat's top-down map of it, drawn on demand."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ class Trails:
         self.maps: list[TopDownMap | None] = [None] * num_envs
 
     def follow(self, worlds: Array, steps: Array, poses: Poses) -> None:
-        """Worlds (n,) stand where they do after `steps` (n,); 0 begins an episode."""
+        """Record the poses of worlds (n,) after `steps` (n,) steps; 0 starts an episode."""
         self.poses[worlds, steps] = np.concatenate([poses.position, poses.rotation], axis=1)[worlds]
 
     def forget_map(self, i: int) -> None:
         self.maps[i] = None
 
     def map_of(self, i: int, steps: int, home: Home, episode: Episode, goals: Any) -> TopDownMap:
-        """World i's map after so many steps, brought up to date; made when a picture is first asked for."""
+        """Return world i's map after a number of steps; created on first use."""
         known = self.maps[i]
         if known is None:
             known = self.maps[i] = self.drawn(MAP_RESOLUTION, i, steps, home, episode, goals)
@@ -40,7 +40,7 @@ class Trails:
         return known
 
     def drawn(self, resolution: int, i: int, steps: int, home: Home, episode: Episode, goals: Any) -> TopDownMap:
-        """A new map of world i's first steps. `goals` is the episode's goal set."""
+        """Return a new map of world i's first steps. `goals` is the episode's goal set."""
         finder, start, facing = home.pathfinder, self.poses[i, 0, :3], self.poses[i, 0, 3:]
         path = finder.path(start, goals).points if episode.goals else np.zeros((0, 3))
         made = TopDownMap(resolution, self.max_steps, field_of_view=self.field_of_view)

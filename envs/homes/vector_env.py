@@ -31,7 +31,7 @@ from embodia.envs.homes.trails import Trails
 Array = NDArray[Any]
 EngineName = Literal["embodia", "habitat-sim"]
 
-MOST_KEPT = 512  # generated homes that stay loaded (about 1 MB each) unless told otherwise
+MOST_KEPT = 512  # default number of generated homes that stay loaded (about 1 MB each)
 
 
 class HomesVectorEnv(VectorEnv[Any, Any, Any]):
@@ -163,7 +163,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self._open_measures(mask)
 
     def _load_level(self, i: int, number: int) -> None:
-        """Make level `number` the episode of world i: its home, goals and fixed pictures."""
+        """Load level `number` into world i: its home, goals and fixed readings."""
         episode, home = self.levels.load(number, self.engine)
         self.numbers[i], self.episodes[i], self.homes[i] = number, episode, home
         self.pictures[i] = goal_pictures(self.suite, self.engine, home, episode)
@@ -233,7 +233,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         where = f"embodia/{self.task.name}, step {int(self.measures.num_steps.max())}"
         if array.shape != shape:
             raise ValueError(f"{where}: actions have shape {array.shape}; {self.num_envs} worlds need {shape}.")
-        array = np.where(self.over.reshape(-1, *[1] * (array.ndim - 1)), 0, array)  # theirs are ignored
+        array = np.where(self.over.reshape(-1, *[1] * (array.ndim - 1)), 0, array)  # their actions are ignored
         if not np.isfinite(array).all():
             world = int(np.argwhere(~np.isfinite(array))[0][0])
             raise ValueError(f"{where}: the action of world {world} is not finite: {array[world]}.")
@@ -246,7 +246,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         return array.astype(np.float64)
 
     def _move(self, actions: Array, active: Array) -> tuple[Array, Array]:
-        """Carry out the actions; (N,) stopped, (N,) collided."""
+        """Execute the actions; return (N,) stopped and (N,) collided."""
         if self.actions == "velocity":
             return drift(self.task, self.velocity, self.poses, self.homes, actions, active)
         stopped, collided = move(self.task, self.poses, self.homes, actions, active)
@@ -254,7 +254,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         return stopped, collided
 
     def _follow(self, active: Array) -> None:
-        """Write the trail; look around in exploration."""
+        """Record the poses, and mark the floor seen in exploration."""
         worlds = np.flatnonzero(active)
         self.trails.follow(worlds, self.measures.num_steps[worlds], self.poses)
         self.levels.count_steps(worlds)
@@ -263,7 +263,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _rewards(self) -> Array:
         return self.explorations.reward() if self.task.goal == "none" else self.measures.reward()
 
-    # --- what leaves the environment
+    # --- observations and infos
 
     def _observe(self) -> Observation:
         pictures = {name: np.stack([fixed[name] for fixed in self.pictures]) for name in self.pictures[0]}
@@ -290,12 +290,12 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         return info
 
     def metrics(self) -> dict[str, Array]:
-        """(N,) scores of the present episodes so far, under Habitat's names."""
+        """Return the scores (N,) of the current episodes so far, by Habitat's names."""
         metrics = self.measures.metrics()
         return self.explorations.metrics(metrics) if self.task.goal == "none" else metrics
 
     def expert_action(self) -> Array:
-        """(N, ...) the experts' actions; 0 where a world is over and its action will be ignored."""
+        """Return the experts' actions (N, ...); 0 where an episode is over and the action is ignored."""
         shape = (self.num_envs, *(self.single_action_space.shape or ()))
         actions = np.zeros(shape, self.single_action_space.dtype)
         for i in np.flatnonzero(~self.over):
@@ -322,7 +322,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         return episode
 
     def _goal_view(self, i: int) -> Array | None:
-        """The goal's picture, where the task has one."""
+        """Return the goal image, if the task has one."""
         return next((view for name, view in self.pictures[i].items() if name.endswith("imagegoal")), None)
 
     def _caption(self, i: int) -> str:
@@ -342,7 +342,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     # --- snapshots
 
     def get_state(self) -> State:
-        """Everything but the homes themselves, which follow from the levels' numbers."""
+        """Return an exact snapshot. Homes are not part of it; they follow from the levels' numbers."""
         if (self.numbers < 0).any():
             raise RuntimeError(f"embodia/{self.task.name}: get_state before reset; call reset first.")
         return {

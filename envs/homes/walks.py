@@ -1,4 +1,4 @@
-"""Walks through generated homes with the truth about every frame: room, things in view, distance, own motion."""
+"""Walks through generated homes with labels of every frame: room, visible objects, distance, own motion."""
 
 import sys
 from collections.abc import Mapping
@@ -86,7 +86,7 @@ def load_walks(path: Path) -> Walks:
                 raise ValueError(
                     f"its {name} is {arrays[name].dtype} {arrays[name].shape}, not {kind.__name__} {shape}"
                 )
-        return Walks(**arrays, rooms=ROOMS)
+        return Walks(**arrays, rooms=ROOMS)  # type: ignore[arg-type]
     except Exception as error:
         raise WalksError(f"{path} holds no walks ({error}). Delete it to have them walked again.") from error
 
@@ -119,7 +119,9 @@ def _walk(split: Split, levels: range, homes: int, steps: int, size: int) -> dic
             rows.append({"rgb": obs["rgb"].copy(), **truth, "motion": motion, "first": first})
             action = np.asarray(env.expert_action())
             drawn = rng.random(len(levels)) < EVASION
-            action = np.where(drawn | (action == 0), rng.integers(1, 4, len(levels)), action)  # nobody stops
+            action = np.where(
+                drawn | (action == 0), rng.integers(1, 4, len(levels)), action
+            )  # the walks never stop early
             obs = env.step(action)[0]
     finally:
         env.close()

@@ -76,10 +76,16 @@ def _taken(path: Path, sampling: Sampling, first: int) -> Iterator[tuple[float, 
     for time, frame in _decoded(path, first / sampling.fps):
         if time < number / sampling.fps - 1e-6:
             continue
-        picture = _cut(frame.to_ndarray(format="rgb24"), sampling.size)
+        picture = _cut(_upright(frame), sampling.size)
         while time >= number / sampling.fps - 1e-6:  # a video with a lower rate repeats frames
             yield time, picture
             number += 1
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    """Return a frame (H, W, 3) turned as the video says: a phone held upright stores its frames lying on the side."""
+    picture = frame.to_ndarray(format="rgb24")
+    return np.rot90(picture, round(frame.rotation / 90) % 4) if frame.rotation else picture
 
 
 def _decoded(path: Path, since: float) -> Iterator[tuple[float, Any]]:

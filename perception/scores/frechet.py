@@ -11,9 +11,10 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     """
     x, y = x.double(), y.double()
     mean = (x.mean(0) - y.mean(0)).square().sum()
-    root = square_root(torch.cov(x.T))
-    cross = torch.linalg.eigvalsh(root @ torch.cov(y.T) @ root).clamp(min=0).sqrt().sum()
-    return (mean + torch.cov(x.T).trace() + torch.cov(y.T).trace() - 2 * cross).item()
+    cov_x, cov_y = (torch.atleast_2d(torch.cov(each.T)) for each in (x, y))
+    root = square_root(cov_x)
+    cross = torch.linalg.eigvalsh(root @ cov_y @ root).clamp(min=0).sqrt().sum()
+    return (mean + cov_x.trace() + cov_y.trace() - 2 * cross).item()
 
 
 def square_root(matrix: Tensor) -> Tensor:

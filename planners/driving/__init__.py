@@ -1,1 +1,1 @@
-"""Planners on roads: constant velocity, IDM, the log's future, PDM-Closed."""
+"""Driving planners: constant velocity, IDM, log future, the logged driver, PDM-Closed."""

@@ -1,4 +1,4 @@
-"""The simplest planner on roads: go on straight ahead at the present speed (nuPlan's SimplePlanner without its car)."""
+"""The simplest driving planner: straight on at constant speed, like nuPlan's SimplePlanner."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class ConstantVelocity:
         return {}
 
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
-        """A straight line from the rear axle on, its length the speed times 8 s."""
+        """Return a straight line of 8 s at the present speed."""
         ego = scene.ego
         states = np.tile(ego.array()[:8], (self.sampling.num_poses + 1, 1))
         travelled = max(ego.vx, 0.0) * self.sampling.interval * np.arange(self.sampling.num_poses + 1)

@@ -1,7 +1,7 @@
-"""The ground that the ego would cover along a path, and who touches it.
+"""The area that the ego would cover along a path, and which objects touch it.
 
-It is the path's buffer with square caps, as GEOS builds it. Plain distances decide who touches it wherever they leave
-no doubt; the rest, along the buffer's rim, is for the caller to ask of GEOS, whose buffers the public codes rest on.
+It is the path's buffer with square caps, as GEOS builds it. Distances decide whether an object touches it, except
+close to the buffer's rim: there the caller asks GEOS, whose buffers the published codes use.
 """
 
 import math
@@ -24,7 +24,7 @@ OUTSIDE, INSIDE, DOUBTFUL = 0, 1, 2
 
 @dataclass(frozen=True)
 class Corridor:
-    """The ground along a stretch of a path."""
+    """The area along a part of a path."""
 
     points: Floats  # (k, 2)
     s: Floats  # (k,) [m] along the path

@@ -41,7 +41,7 @@ IS_STATIC = np.isin(np.arange(len(TrackedObjectType)), STATIC_TYPES)
 
 
 class CenterPath(RailPath):
-    """A path by arc length, linear between its nodes; places on it are sought along all the poses it was made of."""
+    """A path by arc length, linear between its nodes; projections use all the poses it was made of."""
 
     def __init__(self, poses: Floats):
         super().__init__(poses)
@@ -55,7 +55,7 @@ class CenterPath(RailPath):
 
 @dataclass(frozen=True)
 class Obstacles:
-    """What the plan must keep its distance from: n polygons, and speed and heading of each (a red light has none)."""
+    """Obstacles of a plan: n polygons, and the speed and heading of each (zero for a red light)."""
 
     first: Ints  # (n + 1,) row of a polygon's first corner
     rings: Floats  # (r, 2) corners
@@ -75,7 +75,7 @@ class Obstacles:
 
 
 class IdmPlanner:
-    """nuPlan's baseline; parameters are its defaults."""
+    """nuPlan's IDM baseline with its default parameters."""
 
     def __init__(self, idm: IdmParameters | None = None, sampling: TrajectorySampling | None = None):
         self.idm = idm or IdmParameters(max_deceleration=3.0)
@@ -89,7 +89,7 @@ class IdmPlanner:
         return {"map": map_api, "blocks": blocks}
 
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
-        """16 poses every half second; the path and the target speed are fixed at the first call."""
+        """Return 16 poses every 0.5 s. The path and the target speed are fixed at the first call."""
         if "path" not in carry:
             carry = carry | self._find_path(carry["map"], carry["blocks"], scene.ego)
         obstacles = surroundings(scene, carry["map"], carry["connectors"])

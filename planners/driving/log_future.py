@@ -1,4 +1,4 @@
-"""The planner that returns what was recorded: nuPlan's log future, the upper bound of open-loop scores.
+"""The planner that returns the recorded future, the upper bound of open-loop scores.
 
 It knows the expert, so it is built for one scenario. Every other planner sees only the scene.
 """

@@ -1,4 +1,4 @@
-"""The recorded driver as a planner: from any state it comes back to where and when it was recorded."""
+"""The logged driver as a planner: from any state it returns to the recorded way and time."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class LoggedDriver:
         return {}
 
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
-        """16 poses every half second on the recorded way, the first one beside the ego."""
+        """Return 16 poses every 0.5 s on the recorded way; the first is beside the ego."""
         times = self.sampling.times_us(scene.time_us)
         ahead = np.asarray((times - scene.time_us) * 1e-6, np.float64)
         poses = self.expert.ahead(scene.iteration, scene.ego.pose, ahead)

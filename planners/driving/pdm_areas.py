@@ -1,4 +1,4 @@
-"""PDM-Closed, the ground under the ego: which lanes, connectors and car parks hold its corners and its centre."""
+"""PDM-Closed, areas: the lanes, connectors and car parks that contain the ego's corners and centre."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -32,12 +32,12 @@ from embodia.planners.driving.pdm_proposals import (
 from embodia.planners.driving.pdm_route import centerline, corrected_route, present_lane
 from embodia.planners.driving.pdm_scorer import Scores, score_proposals
 
-BRAKE_TIME, BRAKE_SPEED = 2.0, 5.0  # [s], [m/s] a collision sooner than this at no more speed than this: brake
+BRAKE_TIME, BRAKE_SPEED = 2.0, 5.0  # [s], [m/s] brake if a collision is sooner, at no more speed
 HARDEST_BRAKE, HARDEST_ACCELERATION = -4.05, 2.40  # [m/s^2]
 
 
 class PdmClosed:
-    """The planner; its carry holds route, paths and what it has collided with."""
+    """The planner. Its carry holds route, paths and the objects it has collided with."""
 
     def __init__(self) -> None:
         self.sampling = TrajectorySampling(TRAJECTORY_STEPS, DT)
@@ -50,7 +50,7 @@ class PdmClosed:
         return {"map": map_api, "blocks": blocks, "collided": frozenset(), "polygons": PolygonTable.of(map_api)}
 
     def plan(self, scene: Scene, carry: Carry) -> tuple[Trajectory, Carry]:
-        """80 poses of 0.1 s: the best proposal, or a braking manoeuvre."""
+        """Return 80 poses every 0.1 s: the best proposal, or a braking manoeuvre."""
         road_map: Map = carry["map"]
         ego = scene.ego
         blocks = carry["blocks"] if "paths" in carry else corrected_route(road_map, carry["blocks"], ego)
@@ -84,7 +84,7 @@ def _red_lights(scene: Scene, road_map: Map, route: set[int]) -> dict[str, Any]:
 
 
 def _corridors(paths: Paths, rolled: RollOut) -> list[Corridor]:
-    """Per path the ground the fastest policy could cover in 8 s."""
+    """Return, for each path, the area that the fastest policy could cover in 8 s."""
     reach = rolled.target.max() * TRAJECTORY_STEPS * DT
     start = rolled.s[:: len(SPEED_FRACTIONS), 0]
     return [paths.corridor(k, s, s + reach) for k, s in enumerate(start)]

@@ -74,7 +74,7 @@ def nearest(tracks: Tracks, center: Floats, collided: frozenset[str]) -> Tracks:
 
 
 def along_heading(tracks: Tracks) -> Floats:
-    """(n, 2) velocity [m/s]: the speed along the box's heading, or against it for whoever drives backwards."""
+    """(n, 2) velocity [m/s]: the speed along the box's heading, or against it for objects that move backwards."""
     speed = np.hypot(*tracks.velocities.T)
     course = np.arctan2(tracks.velocities[:, 1], tracks.velocities[:, 0])
     backwards = np.abs(wrap_angle(tracks.boxes[:, 2] - course)) >= np.pi / 2

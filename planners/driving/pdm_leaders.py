@@ -18,7 +18,7 @@ from embodia.planners.driving.pdm_forecast import STEP, Forecast
 
 @dataclass(frozen=True)
 class Leaders:
-    """Who is in L corridors at J forecast steps: n objects that shift, m red lights that stay."""
+    """Objects in L corridors at J forecast steps: n moving objects and m red lights."""
 
     inside: Ints  # (L, J, n) INSIDE or OUTSIDE
     progress: Floats  # (L, J, n) [m] of an object's centre along the path, where it is inside
@@ -34,9 +34,9 @@ class Leaders:
 
 
 def find_leaders(forecast: Forecast, nodes: Floats, s: Floats, corridors: list[Corridor], steps: range) -> Leaders:
-    """Who is in corridors along paths (L, N, 2) with arc lengths s (L, N) [m] at forecast steps.
+    """Find the objects in corridors along paths (L, N, 2) with arc lengths s (L, N) [m] at forecast steps.
 
-    Objects that collided before are left out.
+    Objects that collided before are skipped.
     """
     n = len(forecast.boxes)
     fresh = ~forecast.known

@@ -1,4 +1,4 @@
-"""PDM-Closed, the route: mend the given roadblocks at the first call, choose the present lane, find the centreline.
+"""PDM-Closed, the route: correct the roadblocks at the first call, choose the present lane, find the centreline.
 
 Dauner et al. 2023, "Parting with Misconceptions about Learning-based Vehicle Motion Planning", and its public code.
 Roadblocks and lanes are indices of the map (`Map.blocks`, `Map.edges`).

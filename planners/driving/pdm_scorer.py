@@ -29,7 +29,7 @@ WEIGHTS = {"progress": 5.0, "ttc": 5.0, "comfort": 2.0}
 
 @dataclass(frozen=True)
 class Scores:
-    """Of P proposals."""
+    """Scores of P proposals."""
 
     total: Floats  # (P,)
     collision_time: Floats  # (P,) [s] of the first at-fault collision, inf for none
@@ -59,7 +59,7 @@ def score_proposals(states: Floats, forecast: Forecast, paths: Paths, areas: Ego
 
 
 def normalised_progress(progress: Floats, valid: Floats) -> Floats:
-    """Progress (P,) [m] over the best one; where nobody gets on, 1 for whoever breaks no rule."""
+    """Return progress (P,) [m] relative to the best; if no proposal progresses, 1 for those that break no rule."""
     best = progress.max()
     return progress / best if best > LEAST_PROGRESS else (valid > 0).astype(np.float64)
 
@@ -93,7 +93,7 @@ def at_fault_collisions(states: Floats, boxes: Floats, forecast: Forecast, aside
 
 
 def time_to_collision(states: Floats, boxes: Floats, forecast: Forecast, aside: Bools, road_map: Map) -> Floats:
-    """(P,) 0 where the ego, going on as it does, would within 0.9 s meet an object that it has to mind."""
+    """Return (P,) 0 if the ego, at constant velocity, would meet a relevant object within 0.9 s, else 1."""
     score = np.ones(len(states))
     fresh = np.flatnonzero(~forecast.known[: len(forecast.boxes)])
     if not len(fresh):

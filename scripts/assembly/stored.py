@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types as types_module
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def read(path: Path, root: type[Root], named: Named | None = None) -> Root:
         data = renewed(json.loads(path.read_text())["config"])
     except FileNotFoundError as error:
         raise Mistake(f"{path.parent} is not a run: it has no {path.name}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); restore it, or use another run") from error
     named = dict(named or {})
     check_named(path, data, named)
@@ -105,6 +106,36 @@ def types(root: Any, within: tuple[Kind, ...] = ()) -> Iterator[tuple[str, type]
         yield from types(part, within)
 
 
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether a restored value is of the type of its field; a type that is no plain one is not checked."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return fits(value, parts[0])
+    if origin in (typing.Union, types_module.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is typing.Literal:
+        return value in parts
+    if origin is tuple:
+        each = parts[:1] * len(value) if parts[1:] == (...,) and isinstance(value, tuple) else parts
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if hint is type(None):
+        return value is None
+    return not dataclasses.is_dataclass(hint) or dataclasses.is_dataclass(value)
+
+
+def spelled(hint: Any) -> str:
+    """Return the name of a field's type for people."""
+    if typing.get_origin(hint) is Annotated:
+        return spelled(typing.get_args(hint)[0])
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
 @dataclass(frozen=True)
 class Reader:
     """Converts JSON to dataclasses and tuples."""
@@ -128,6 +159,9 @@ class Reader:
         if kind is EnvConfig:
             typed["options"] = self.world(given)
         fields = {name: self.restore(each, f"{where}.{name}", typed[name]) for name, each in given.items()}
+        for name, each in fields.items():
+            if not (fits(each, typed[name]) or (each is None and name == "options")):
+                raise Mistake(f"{self.path}: {where}.{name} is {given[name]!r}; it must be {spelled(typed[name])}")
         try:
             return kind(**fields)
         except TypeError as error:

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     print(folder / "samples.png", f"{len(x)} samples after {trained.step:,} updates")
     if frames:
         print(film(folder / "denoising.mp4", frames, args.fps))
-    found = quality(x.cpu(), trained)
+    found = quality(x.cpu(), trained, None if args.class_ is None or condition is None else int(condition[0]))
     say(found)
     (folder / "quality.json").write_text(json.dumps(found, indent=2))
     if args.json:
@@ -156,14 +156,14 @@ def film(path: Path, frames: list[Frame], fps: int) -> str:
     return f"{path} the samples (left) and the pictures predicted (right), {len(frames)} of the steps"
 
 
-def quality(x: Tensor, trained: Trained) -> dict[str, float]:
+def quality(x: Tensor, trained: Trained, label: int | None) -> dict[str, float]:
     """Frechet distance of samples to held-out pictures, that of as many training pictures, and whether they are copies.
 
-    {} where there are too few samples or pictures to say.
+    {} where there are too few samples or pictures to say. `label` is the class of the samples, if it is one.
     """
-    real = held_out(trained.config.data)
+    real = held_out(trained.config.data, None if label is None else trained.classes[label])
     if real is None:
-        print("no quality: it needs the folder of pictures that the model was trained on, 20 or more", file=sys.stderr)
+        print("no quality: it needs the pictures that the model was trained on, 3 of them held out", file=sys.stderr)
         return {}
     train, rest = real
     dim = min(FEATURES, (min(len(x), len(rest)) - 1) // 2)

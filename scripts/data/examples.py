@@ -34,16 +34,19 @@ def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
     return train, [path for i, path in enumerate(files) if not (i + 1) % HELD_OUT]
 
 
-def held_out(config: PicturesConfig, limit: int = 2000) -> tuple[Tensor, Tensor] | None:
-    """(training, held-out) pictures (n, 3, size, size), at most `limit` of each; None if the data are no longer there,
-    are no folder of pictures, or hold fewer than 20."""
+def held_out(config: PicturesConfig, only: str | None = None, limit: int = 2000) -> tuple[Tensor, Tensor] | None:
+    """(training, held-out) pictures (n, 3, size, size), at most about `limit` of each, of all classes or one.
+
+    None if the data are no longer there, are no folder of pictures, or hold fewer than 3 held-out pictures.
+    """
     folder = Path(config.path)
-    found = Pictures(folder, config.size) if folder.is_dir() else None
-    if found is None or len(found.files) < 2 * HELD_OUT:
+    found = Pictures(folder, config.size).files if folder.is_dir() else []
+    parts = [[path for path in files if only in (None, folder_of(path, config))] for files in split(found)]
+    if len(parts[1]) < 3:
         return None
     train, rest = (
         torch.stack([scaled(read_picture(path, config.size)) for path in files[:: max(1, len(files) // limit)]])
-        for files in split(found.files)
+        for files in parts
     )
     return train, rest
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from gymnasium import Space, spaces
+from PIL import Image, ImageOps
 
 from embodia.agents import Array
 from embodia.agents.training.rows import EpisodeError, episode_files, read_episode
@@ -83,10 +85,11 @@ class Episodes:
 
 
 class Pictures:
-    """Clips of one frame: every image in a folder and its subfolders, its central square scaled to `size`."""
+    """Clips of one frame: an image, or all images below a folder, their central squares scaled to `size`."""
 
-    def __init__(self, folder: Path, size: int = 64):
-        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    def __init__(self, data: Path, size: int = 64):
+        found = [data] if data.is_file() else data.rglob("*")
+        self.files = sorted(path for path in found if path.suffix.lower() in PICTURES)
         self.size, self.space = size, picture_space((size, size, 3))
 
     def clips(self, file: int, start: int = 0) -> Iterator[Array]:
@@ -94,12 +97,40 @@ class Pictures:
             yield read_picture(self.files[file], self.size)[None]
 
 
+class Together:
+    """The clips of several sources of the same space: images beside videos."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self.space = sources[0].space
+        self.places = [(each, file) for each in sources for file in range(len(each.files))]
+        self.files = [path for each in sources for path in each.files]
+
+    def clips(self, file: int, start: int = 0) -> Iterator[Array]:
+        source, number = self.places[file]
+        yield from source.clips(number, start)
+
+
 def read_picture(path: Path, size: int) -> Array:
-    """Read an image as (size, size, 3) RGB. Raises BadFile."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise BadFile(f"{path}: cannot be decoded as an image; remove it")
-    return middle_square(picture[:, :, ::-1], size)
+    """Read an image as (size, size, 3) RGB, upright as its EXIF orientation says. Raises BadFile."""
+    if not path.is_file():  # a pipe among the images would be waited for
+        raise BadFile(f"{path}: is no regular file; remove it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images, and of odd metadata
+            with Image.open(path) as image:
+                return middle_square(as_rgb(ImageOps.exif_transpose(image)), size)
+    except (
+        Exception
+    ) as error:  # decoders raise whatever their library raises, Pillow also for 179 megapixels
+        raise BadFile(f"{path}: cannot be decoded as an image ({type(error).__name__}: {error}); remove it") from error
+
+
+def as_rgb(image: Image.Image) -> Array:
+    """Return an image as uint8 (H, W, 3); 16-bit greys are scaled to 8 bits, transparency is dropped."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
 
 
 def middle_square(picture: Array, size: int) -> Array:
@@ -155,7 +186,9 @@ def source(
             return Episodes(folder, frames, gap, key, episode_size)
     below = {path.suffix.lower() for path in ([data] if data.is_file() else data.rglob("*"))}
     if (data / "takes.json").is_file() or below & set(SUFFIXES):
-        return Films(data, frames, gap, size, fps)
+        videos = Films(data, frames, gap, size, fps)
+        beside = below & set(PICTURES) and frames == 1 and not (data / "takes.json").is_file()
+        return Together([videos, Pictures(data, size)]) if beside else videos
     if below & set(PICTURES):
         if frames > 1:
             raise Mistake(f"--data {data}: single images have no next frame; omit --positives, or use videos")

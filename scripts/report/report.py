@@ -236,7 +236,9 @@ def of_levels(report: Mapping[str, Any]) -> str:
         return f"{count}."
     if met == 0:
         return f"{count}, held out: none of them occurred in training."
-    return f"{count}, not held out: {met} of them occurred in training."
+    if met < number:
+        return f"{count}; {met} of them occurred in training, {number - met} did not."
+    return f"{count}, not held out: {'it' if number == 1 else 'all of them'} occurred in training."
 
 
 def without(report: Mapping[str, Any]) -> list[str]:

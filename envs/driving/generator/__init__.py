@@ -1,1 +1,1 @@
-"""Generated towns, traffic and scenarios by seed."""
+"""Generates towns, traffic and scenarios from a seed."""

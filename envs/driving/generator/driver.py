@@ -1,4 +1,4 @@
-"""How generated drivers drive: the Intelligent Driver Model, speeds that suit the bends ahead, MOBIL lane changes.
+"""Driver model of generated traffic: Intelligent Driver Model, speeds in bends, MOBIL lane changes.
 
 IDM: Treiber, Hennecke, Helbing 2000. MOBIL: Kesting, Treiber, Helbing 2007. All functions work on arrays of drivers.
 """

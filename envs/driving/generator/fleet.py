@@ -1,4 +1,4 @@
-"""Who drives in generated traffic: vehicle bodies, how busy a world is, and all drivers as arrays."""
+"""Generated traffic: vehicle bodies, traffic demand, and all drivers as arrays."""
 
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ CYCLIST = (1.8, 0.6)  # [m]
 
 @dataclass(frozen=True)
 class Demand:
-    """How busy a world is."""
+    """Amount of traffic in a world."""
 
     gap: tuple[float, float] = (15.0, 90.0)  # [m] between drivers at the start
     inflow: float = 0.08  # drivers per second and lane at the rim
@@ -38,7 +38,7 @@ class Demand:
 
 @dataclass
 class Fleet:
-    """Drivers as arrays; row i is driver i for ever, `active` says whether it is still there."""
+    """Drivers as arrays; row i is always driver i, `active` says whether it is present."""
 
     paths: list[DriverPath] = field(default_factory=list)
     poses: Floats = field(default_factory=lambda: np.zeros((0, PATH_LENGTH, 3)))

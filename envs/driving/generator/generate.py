@@ -65,7 +65,7 @@ def _one_world(wanted: str, rng: np.random.Generator, token: str) -> Scenario | 
 
 
 def recipe(wanted: str, rng: np.random.Generator) -> tuple[Style, Demand]:
-    """A town and a demand in which a scenario type is likely; everything else stays open."""
+    """Return a town style and traffic demand in which a scenario type is likely."""
     kinds = tuple(JunctionKind(k) for k in ("signal", "stop", "yield", "roundabout"))
     sizes = ((1, 1), (2, 1), (2, 1), (3, 1), (2, 2))
     drawn = rng.choice(4, 2, p=(0.68, 0.16, 0.06, 0.1))
@@ -215,7 +215,7 @@ def _route(drive: Drive, first: int, end: int) -> tuple[tuple[str, ...], tuple[f
 
 
 def _tracks(world: World, ego: int, frames: slice) -> TrackLog:
-    """Everybody and everything within range of the expert, frame by frame."""
+    """Return all objects within range of the expert, frame by frame."""
     recording = world.recording
     center = world.boxes[frames, ego, None, :2]
     fleet, parked = recording.fleet, recording.parked

@@ -139,7 +139,7 @@ class Pedestrians:
         return busy
 
     def waiting(self) -> set[int]:
-        """Crossings at which somebody would like to step out."""
+        """Crossings at which a pedestrian waits."""
         return {w.crossing for w in self.walkers if w.waits}
 
     def boxes(self) -> Floats:

@@ -1,4 +1,4 @@
-"""Who may enter a junction: drivers claim their connector before they cross the stop line, and give way by rank.
+"""Right of way at junctions: drivers claim their connector before they cross the stop line, and give way by rank.
 
 A claim is granted when the light allows it, nobody holds a crossing connector, nobody with right of way is about to
 take one, and there is room behind the junction. Paths that cross are therefore never driven at the same time.
@@ -18,7 +18,7 @@ COMFORTABLE_BRAKE = 1.8  # [m/s^2]
 YELLOW_BRAKE = 3.0  # [m/s^2] a driver goes on at yellow rather than brake harder
 STOPPED = 0.35  # [m/s]
 WAIT_BEHIND_LINE = 0.6  # [m] of the front bumper before the stop line
-SETTLE = 1.0  # [s] margin to somebody with right of way
+SETTLE = 1.0  # [s] margin to a driver with right of way
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Approach:
     connector: int  # edge index
     distance: float  # [m] from the front bumper to the connector's start
     speed: float
-    lead_before_line: bool  # somebody is between the driver and the line
+    lead_before_line: bool  # another driver is before the line
     exit_room: bool
     beside_cyclist: bool  # a cyclist close by on the right could cut across
 
@@ -140,7 +140,7 @@ class RightOfWay:
         return not self._must_yield(approach, waiting, lights)
 
     def _my_turn(self, approach: Approach, waiting: dict[int, Approach], time: float) -> bool:
-        """All-way stop: whoever stopped first goes first."""
+        """All-way stop: the driver that stopped first goes first."""
         if approach.driver not in self.arrived or time - self.arrived[approach.driver] < 0.5:
             return False
         mine = (self.arrived[approach.driver], approach.driver)
@@ -152,7 +152,7 @@ class RightOfWay:
         return True
 
     def _taken(self, approach: Approach, past: dict[int, float]) -> bool:
-        """Somebody holds a crossing connector and has not passed the crossing yet."""
+        """Whether a driver holds a crossing connector and has not passed the crossing yet."""
         crossing = self.conflicts[approach.connector]
         return any(
             connector in crossing and past.get(driver, -1.0) < crossing[connector]
@@ -160,7 +160,7 @@ class RightOfWay:
         )
 
     def _must_yield(self, approach: Approach, waiting: dict[int, Approach], lights: dict[int, int]) -> bool:
-        """Somebody of better rank would be at the crossing before this driver has cleared it."""
+        """Whether a driver of better rank would reach the crossing before this one has cleared it."""
         rank = self.movement[approach.connector].rank
         crossing = self.conflicts[approach.connector]
         length = self.network.map.edges[approach.connector].baseline.length

@@ -1,4 +1,4 @@
-"""Where roads and junctions lie: a small town plan by seed, before any lane is drawn.
+"""Where roads and junctions lie: a small town plan by seed, before lanes are added.
 
 A plan is a grid of junctions, bent and turned, with roads between them and long roads that leave at its rim. Everything
 is drawn from one generator, so a seed fixes the plan.
@@ -33,7 +33,7 @@ class JunctionKind(Enum):
 
 @dataclass
 class Profile:
-    """What a road looks like across: lanes each way, the rest in metres."""
+    """Cross-section of a road: lanes each way, other values in metres."""
 
     forward: int
     backward: int
@@ -84,7 +84,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Style:
-    """What a scenario wants of its town."""
+    """Properties of a town that suit a scenario type."""
 
     size: tuple[int, int] = (2, 1)  # junctions along, across
     spacing: tuple[float, float] = (125.0, 175.0)  # [m]

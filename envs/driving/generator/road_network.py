@@ -1,4 +1,4 @@
-"""A road network: a map with what traffic must know of it beyond the map."""
+"""A road network: a map, and the further data that traffic needs."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -52,7 +52,7 @@ class Crossing:
 
 @dataclass
 class Roadside:
-    """What lies beside the lanes."""
+    """Objects beside the lanes."""
 
     parking: list[Floats] = field(default_factory=list)  # poses (3,) of parking spots
     pickup_areas: list[Polygon] = field(default_factory=list)

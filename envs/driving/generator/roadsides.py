@@ -1,4 +1,4 @@
-"""What lies across and beside the lanes: crosswalks, parking, pickup areas, walkways."""
+"""Areas across and beside the lanes: crosswalks, parking, pickup areas, walkways."""
 
 import math
 

@@ -332,7 +332,7 @@ class Traffic:
         now: Ints,
         cyclists: list[int],
     ) -> Approach | None:
-        """What a driver faces at the next junction; None where there is nothing (more) to claim."""
+        """Return a driver's situation at the next junction; None if there is nothing (more) to claim."""
         driver = int(now[row])
         start, connector = self._next_connector(driver, front)
         light = self.right_of_way.kind[connector] is JunctionKind.SIGNAL and start > front
@@ -384,7 +384,7 @@ class Traffic:
         return stops
 
     def _safe_crossings(self) -> dict[int, bool]:
-        """Whether everybody who comes to a crossing could stop comfortably before it."""
+        """Whether every driver that approaches a crossing could stop comfortably before it."""
         safe = dict.fromkeys(self.pedestrians.waiting(), True)
         if not safe:
             return safe
@@ -485,7 +485,7 @@ def simulate(network: RoadNetwork, demand: Demand, seconds: float, rng: np.rando
 
 
 def present(frames: list[Frame], drivers: int) -> Bools:
-    """(frames, drivers) who is there when."""
+    """(frames, drivers) whether a driver is present."""
     table = np.zeros((len(frames), drivers), bool)
     for k, frame in enumerate(frames):
         table[k, frame.drivers] = True

@@ -1,1 +1,1 @@
-"""Roads as learning environments."""
+"""The driving environments."""

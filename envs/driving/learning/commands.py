@@ -1,4 +1,4 @@
-"""From a learner's actions of one kind to commands of N vehicles or plans, and what is remembered between steps."""
+"""Convert actions to commands or plans of N vehicles, and keep the state that this needs between steps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ Plans = dict[int, Trajectory]
 
 
 class Commands:
-    """The target offset (N,) [m] left of the route, for manoeuvres, and what each world's ego tracks, for pictures."""
+    """Converts actions; holds the target offset (N,) [m] left of the route, and the poses that each ego tracks."""
 
     def __init__(self, kind: ActionKind, num_envs: int, device: torch.device):
         self.kind = kind
@@ -33,16 +33,16 @@ class Commands:
         self.tracked: dict[int, Floats] = {}  # poses (K, 3) in map coordinates, by world
 
     def begin(self, worlds: Worlds, where: Tensor) -> None:
-        """Episodes begin in the worlds of a mask (N,)."""
+        """Start episodes in the worlds under a mask (N,)."""
         self.target_offset = torch.where(where, worlds.path_offset, self.target_offset)
 
     def of(
         self, actions: Any, drives: Drives, over: NDArray[np.bool_], answered: Mapping[int, Trajectory]
     ) -> tuple[Tensor, Plans]:
-        """(N, 2) acceleration [m/s^2] and steering rate [rad/s], and the plans of the worlds that drive by one.
+        """Return commands (N, 2), acceleration [m/s^2] and steering rate [rad/s], and the plans of worlds with one.
 
-        Those are the worlds in `answered`, whose actions stand for whole plans, and where the drives are exact all
-        worlds whose actions are trajectories. The actions of worlds that are `over` (N,) are ignored.
+        A world has a plan if its action stands for one (`answered`), or if drives are exact and actions are
+        trajectories. Actions of worlds that are `over` (N,) are ignored.
 
         Raises ValueError for an action that is not finite.
         """
@@ -69,7 +69,7 @@ class Commands:
 
 
 def planned(drives: Drives, i: int, action: Tensor) -> Trajectory:
-    """World i's plan of 8 s through an action's poses (51,)."""
+    """Return world i's plan of 8 s through the poses of an action (51,)."""
     ego = drives.ego(i)
     local = action.cpu().double().numpy().reshape(1, len(TRAJECTORY_TIMES), 3)
     times = ego.time_us + np.round(TRAJECTORY_TIMES * 1e6).astype(np.int64)

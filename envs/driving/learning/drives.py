@@ -1,4 +1,4 @@
-"""N drives under way: where every ego and its traffic are, stepped together on arrays, and what they did so far."""
+"""N drives, stepped together on arrays: the present state of every ego and its traffic, and the record so far."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,14 +22,14 @@ WORLD_FIELDS = tuple(Worlds.__dataclass_fields__)
 
 
 class Drives:
-    """Scenarios being driven, world i the one of `scenario_of(i)`.
+    """N scenarios being driven; world i drives `scenario_of(i)`.
 
     Args:
-        arrays: the scenarios there are.
-        chosen: (N,) which of them each world drives first.
-        reactive: traffic reacts to the ego: on its logged paths, or, where `exact`, as nuPlan's IDM agents.
-        exact: nuPlan's closed loop, scored on records.
-        keeps_tracks: records what traffic did, for exact scores and planners.
+        arrays: all scenarios.
+        chosen: (N,) the scenario that each world drives first.
+        reactive: whether traffic reacts to the ego: on its logged paths, or as nuPlan's IDM agents if `exact`.
+        exact: whether drives are nuPlan's closed loop, scored on the record.
+        keeps_tracks: whether traffic is recorded, as exact scores and planners need it.
     """
 
     def __init__(self, arrays: TorchArrays, chosen: NDArray[np.int64], reactive: bool, exact: bool, keeps_tracks: bool):
@@ -66,8 +66,8 @@ class Drives:
     def step(self, command: Tensor, running: NDArray[np.bool_], plans: Mapping[int, Trajectory]) -> None:
         """Drive by commands (N, 2): acceleration [m/s^2] and steering rate [rad/s], or by the plans of some worlds.
 
-        All worlds move, those that are not `running` (N,) to no purpose. Where `exact`, a plan is driven as the closed
-        loop drives it, bit for bit; else by the LQR tracker's commands.
+        All worlds move; the result is not used where they are not `running` (N,). If `exact`, a plan is driven bit
+        for bit as in the closed loop, otherwise by the LQR tracker's commands.
         """
         old = self.worlds
         if self.agents is None:
@@ -98,7 +98,7 @@ class Drives:
         return ego
 
     def keep(self, running: NDArray[np.bool_]) -> None:
-        """Record where everybody is, of traffic where worlds are `running` (N,)."""
+        """Record the egos, and the traffic of the worlds that are `running` (N,)."""
         if not self.exact:
             self.record[torch.arange(len(running), device=self.arrays.device), self.worlds.t] = self.worlds.ego
         for i in np.flatnonzero(running).tolist():
@@ -117,7 +117,7 @@ class Drives:
         return self.arrays.scenario(int(self.worlds.scenario[i]))
 
     def number_of(self, i: int) -> int:
-        """Which scenario world i drives."""
+        """Index of the scenario that world i drives."""
         return int(self.arrays.number[int(self.worlds.scenario[i])])
 
     def iteration(self, i: int) -> int:
@@ -163,14 +163,14 @@ class Drives:
         return Tracks(tokens, kinds, boxes, self.worlds.velocities[i].cpu().double().numpy()[valid])
 
     def scene(self, i: int) -> Scene:
-        """What a planner is shown of world i. Needs `keeps_tracks`."""
+        """Input of a planner in world i. Needs `keeps_tracks`."""
         scenario, t = self.scenario_of(i), self.iteration(i)
         past = range(max(t - HISTORY_FRAMES, -scenario.start), t + 1)
         tracks = [scenario.tracks_at(k) if k < 0 else self.track_log[i][k] for k in past]
         return Scene(t, self.time_us(i, t), [self.ego(i, k) for k in past], tracks, scenario.lights_at(t))
 
     def history(self, i: int) -> History:
-        """What world i has driven, as nuPlan's scores read it. Needs `keeps_tracks`."""
+        """Record of world i, as nuPlan's scores read it. Needs `keeps_tracks`."""
         scenario, steps = self.scenario_of(i), self.iteration(i) + 1
         times = scenario.time_us[scenario.start : scenario.start + steps]
         return History(scenario, times, self.driven(i, steps), self.track_log[i][:steps])

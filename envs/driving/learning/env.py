@@ -15,7 +15,7 @@ class DrivingEnv(gym.Env[Observation, Any]):
     """A driving scenario at 10 Hz: the view of `DrivingVectorEnv` for one world.
 
     Task: follow the route for the scenario's 15 s under nuPlan's rules. `reset(seed=s)` starts scenario `s` modulo the
-    number of scenarios; `reset()` draws one.
+    number of scenarios; `reset()` samples one.
 
     Actions (`action`):
       continuous   Box(2): acceleration in 3 m/s^2 and steering rate in 0.5 rad/s, each in [-1, 1]
@@ -42,7 +42,8 @@ class DrivingEnv(gym.Env[Observation, Any]):
     its parts, and `success` (1 where no multiplier is 0); higher is better in all. `score` decides; under "learning"
     on both splits it is `ego_progress_along_expert_route` (see `scores.declared`).
 
-    Expert: the logged driver, or a planner (`expert`, made for a scenario) that is asked in the state at hand.
+    Expert: the logged driver, or a planner (`expert`, a function that makes one for a scenario). An action that the
+    planner has just returned stands for its whole trajectory, which is driven exactly as in the closed loop.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Who is asked what to do in the states at hand: the logged driver, or a planner."""
+"""Experts, which give an action in any state: the logged driver, or a planner."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -22,24 +22,24 @@ UNITS = (ACCELERATION, STEERING_RATE)
 
 
 class Expert(Protocol):
-    """Says actions in states that it did not choose."""
+    """Gives actions in any state."""
 
     def action(self, drives: Drives, i: int) -> tuple[Floats, Trajectory | None]:
-        """World i's action, not clipped, and the whole plan that it stands for, if there is one."""
+        """Return world i's action, not clipped, and the whole plan that it stands for, or None."""
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
-        """Other episodes begin in the worlds under a mask (N,)."""
+        """Drop what is remembered of the worlds under a mask (N,): other episodes begin there."""
 
 
 def make_expert(planner: MakePlanner | None, kind: ActionKind) -> Expert | None:
-    """The logged driver, or a planner made for each scenario; nobody says manoeuvres."""
+    """Return the logged driver, or a planner made for each scenario; None for manoeuvres, which have no expert."""
     if kind == "manoeuvre":
         return None
     return LoggedDriver(kind) if planner is None else PlannedDriver(planner, kind)
 
 
 class LoggedDriver:
-    """Comes back to where and when it was recorded: as a trajectory, or by the LQR tracker's commands."""
+    """The recorded drive. From any state it returns to the recorded way, by a trajectory or by the LQR tracker."""
 
     def __init__(self, kind: ActionKind):
         self.kind = kind
@@ -59,7 +59,7 @@ class LoggedDriver:
 
 
 class PlannedDriver:
-    """A planner for each world, made for its scenario when it is first asked."""
+    """One planner per world, made for its scenario at the first call."""
 
     def __init__(self, make: MakePlanner, kind: ActionKind):
         self.make, self.kind = make, kind

@@ -1,4 +1,4 @@
-"""From a learner's actions to commands of the vehicle: direct controls, manoeuvres, or trajectories."""
+"""Kinds of actions, and how each becomes commands of the vehicle: controls, manoeuvres, or trajectories."""
 
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ FIRST_REACH = 0.2  # [s] and how far the first one may be from the ego at these
 
 
 def action_space(kind: ActionKind) -> spaces.Space[Any]:
-    """Raises ValueError for an unknown kind."""
+    """Return the space of a kind of actions. Raises ValueError for an unknown kind."""
     if kind == "continuous":
         return spaces.Box(-1.0, 1.0, (2,), np.float32)
     if kind == "manoeuvre":
@@ -44,7 +44,7 @@ def action_space(kind: ActionKind) -> spaces.Space[Any]:
 
 
 def trajectory_space() -> spaces.Box:
-    """Poses within what a car reaches by their time: so the bounds tell a learner the scale of every number."""
+    """Return the space of trajectories, bounded by what a car can reach at each time."""
     t = TRAJECTORY_TIMES + FIRST_REACH
     reach = np.stack([MAX_SPEED * t, MAX_SPEED * t, np.minimum(MAX_YAW_RATE * t, np.pi)], -1).ravel()
     return spaces.Box((-reach).astype(np.float32), reach.astype(np.float32))
@@ -95,7 +95,7 @@ def trajectory_commands(worlds: Worlds, action: Tensor) -> tuple[Tensor, Floats]
 
 
 def poses_around(now: Floats, local: Floats) -> Floats:
-    """Poses (N, K, 3) given in the frames of the present ones (N, 3), in the frame that these are in."""
+    """Transform poses (N, K, 3) from the frames of the poses `now` (N, 3) to the frame of `now`."""
     cos, sin = np.cos(now[:, None, 2]), np.sin(now[:, None, 2])
     x = now[:, None, 0] + cos * local[..., 0] - sin * local[..., 1]
     y = now[:, None, 1] + sin * local[..., 0] + cos * local[..., 1]
@@ -103,7 +103,7 @@ def poses_around(now: Floats, local: Floats) -> Floats:
 
 
 def dense_poses(now: Floats, local: Floats) -> Floats:
-    """Poses (N, 81, 3) every 0.1 s through those (N, 17, 3) in the frames of the present ones (N, 3)."""
+    """Interpolate poses (N, 17, 3), given in the frames of `now` (N, 3), every 0.1 s: (N, 81, 3)."""
     coarse = poses_around(now, local)
     per = round(TRAJECTORY_INTERVAL / 0.1)
     share = np.arange((len(TRAJECTORY_TIMES) - 1) * per + 1) / per

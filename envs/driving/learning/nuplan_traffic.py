@@ -1,4 +1,4 @@
-"""nuPlan's reactive traffic for worlds on arrays: its IDM agents, one simulation a world, as columns of the arrays."""
+"""nuPlan's reactive traffic in batched worlds: one set of IDM agents per world, written into the arrays."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a learner sees of the road: the ego, its neighbours, lanes and route as vectors with masks, or a raster."""
+"""Observations: the ego, its neighbours, lanes and route as vectors with masks, or a raster."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 14), "lan
 
 
 def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
-    """The space of the chosen keys, masks included. Raises ValueError for an unknown key."""
+    """Return the space of the chosen keys, masks included. Raises ValueError for an unknown key."""
     chosen: dict[str, spaces.Space[Any]] = {}
     for key in keys:
         if key not in KEYS:
@@ -37,7 +37,7 @@ def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
 
 
 def observe(arrays: TorchArrays, worlds: Worlds, keys: tuple[str, ...], previous: Worlds) -> dict[str, Tensor]:
-    """The chosen observations of N worlds, in the ego's frame (rear axle, x forward, y left)."""
+    """Return the chosen observations of N worlds, in the ego's frame (rear axle, x forward, y left)."""
     seen: dict[str, Tensor] = {}
     if "ego" in keys:
         seen["ego"] = ego_vector(arrays, worlds)

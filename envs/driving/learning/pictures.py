@@ -1,4 +1,4 @@
-"""Bird's-eye pictures of drives: road, lights, traffic, the route, the way driven and the one planned."""
+"""Bird's-eye images of drives: road, lights, traffic, route, the way driven and the planned way."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ VIEW = View(512, 512)
 
 
 class Pictures:
-    """Draws drives; what stays the same in a scenario is drawn once, and kept for the last 32 scenarios."""
+    """Draws drives. Backgrounds are drawn once per scenario and kept for the last 32 scenarios."""
 
     def __init__(self) -> None:
         self.painters: Recent[BirdsEye] = Recent(32)  # by scenario

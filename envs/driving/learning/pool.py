@@ -1,4 +1,4 @@
-"""Scenarios to learn and to be evaluated on: generated ones, a pack, or nuPlan logs, each read when it is asked for."""
+"""Scenarios for training and evaluation, read on demand: generated ones, a pack, or nuPlan logs."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ from embodia.envs.driving.scenarios.scenario import Scenario
 GENERATOR_VERSION = 3
 """Part of the cache's name; raise it when the generator's scenarios change."""
 KEPT = 64
-"""Scenarios that stay in memory after they were read (or as many as there are worlds); those used longest ago are read
-again. A generated one takes about 13 MB, nearly all of it its map; scenarios of nuPlan logs share their maps."""
+"""Number of scenarios that stay in memory (at least one per world); the least recently used are dropped and read again.
+A generated scenario takes about 13 MB, nearly all of it for its map; scenarios of nuPlan logs share their maps."""
 Value = TypeVar("Value")
 
 
@@ -31,7 +31,7 @@ def cache_folder() -> Path:
 
 
 class Recent(Generic[Value]):
-    """The values that were used last, at most `size` of them; others are made again."""
+    """A cache of at most `size` values that drops the least recently used."""
 
     def __init__(self, size: int):
         self.size = size
@@ -48,7 +48,7 @@ class Recent(Generic[Value]):
 
 
 class Pool(Sequence[Scenario]):
-    """The first `count` scenarios of a source, read when first asked for; the last `kept` used stay in memory."""
+    """The first `count` scenarios of a source, read on demand; the `kept` most recently used stay in memory."""
 
     def __init__(self, source: Sequence[Scenario], count: int, kept: int = KEPT):
         self.source, self.size = source, count
@@ -63,8 +63,8 @@ class Pool(Sequence[Scenario]):
 
 
 class Generated(Sequence[Scenario]):
-    """Every scenario that the generator makes of a split, by seed: made when first asked for, and kept as a pack each
-    in `cache_folder()` where it can be written. Now and then it says on stderr how many were made."""
+    """All generated scenarios of a split, by seed. Each is generated on demand and stored in `cache_folder()`, if that
+    can be written. The number of new ones is reported on stderr."""
 
     def __init__(self, split: Split):
         self.split, self.made, self.said = split, 0, time.monotonic()
@@ -89,9 +89,9 @@ class Generated(Sequence[Scenario]):
 def scenario_pool(
     split: Split, count: int, source: str | Path | Sequence[Scenario] | None = None, kept: int = KEPT
 ) -> Sequence[Scenario]:
-    """All scenarios of a source (the path of a pack, or a sequence), or the generated seeds 0..count-1 of a split.
+    """Return all scenarios of a source (path of a pack, or a sequence), or the generated seeds 0..count-1 of a split.
 
-    None is read or made before it is asked for. Raises FileNotFoundError or PackError for a pack that cannot be read.
+    Scenarios are read or generated on demand. Raises FileNotFoundError or PackError for a pack that cannot be read.
     """
     if source is None:
         return Pool(Generated(split), count, kept)
@@ -100,7 +100,7 @@ def scenario_pool(
 
 
 def keep(path: Path, scenarios: Sequence[Scenario]) -> None:
-    """Write the cache; a read-only home only means that the pool is made again next time."""
+    """Write scenarios to the cache. If it cannot be written, they are generated again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""The reward of a step, and the sums over an episode that it and the scores on arrays need."""
+"""The reward of a step, and the sums over an episode that rewards and scores need."""
 
 import torch
 from torch import Tensor
@@ -9,21 +9,21 @@ from embodia.envs.driving.types import StateColumn
 
 PROGRESS, FAILURE, DANGER, DISCOMFORT, OVERSPEED = 1.0, 1.0, 0.3, 0.02, 0.02
 COMFORT_JERK, COMFORT_ACCELERATION = 8.0, 3.0  # [m/s^3], [m/s^2]
-LEAST_WAY = 20.0  # [m] that progress is measured by where the expert hardly moves
+LEAST_WAY = 20.0  # [m] lower bound of the expert's progress, by which progress is divided
 
 Sums = dict[str, Tensor]
 """Each (N,): steps with a collision near, uncomfortable steps, overspeed [m], metres backwards, failures."""
 
 
 def no_sums(num_envs: int, device: torch.device) -> Sums:
-    """Of episodes that have not begun."""
+    """Return the sums at the start of an episode: zeros."""
     return {
         name: torch.zeros(num_envs, device=device) for name in ("ttc", "comfort", "overspeed", "backwards", "failed")
     }
 
 
 def step_reward(arrays: TorchArrays, old: Worlds, new: Worlds, sums: Sums) -> tuple[Tensor, Sums]:
-    """The reward (N,) of a step from `old` to `new`, and the sums with it."""
+    """Return the reward (N,) of a step from `old` to `new`, and the updated sums."""
     progress = (new.path_s - old.path_s) / arrays.expert_progress[new.scenario].clamp_min(LEAST_WAY)
     limit = path_at(arrays, new.scenario, new.path_s[:, None])["limit"][:, 0]
     speed, a = new.ego[:, StateColumn.VX], new.ego[:, StateColumn.AX]

@@ -1,4 +1,4 @@
-"""The scores of a drive under nuPlan's names: exact ones on what was recorded, quick ones on arrays."""
+"""Scores of a drive under nuPlan's names: exact ones from the record, approximate ones from arrays."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ Rules = Literal["learning", "nuplan"]
 
 
 def declared(rules: Rules | None) -> Scores:
-    """Which scores there are; higher is better in all. `score` decides.
+    """Return the declared scores; higher is better in all, and the first decides: `score`.
 
-    Where `rules` are "learning" on every split, the progress before a failure decides: nuPlan's score multiplies by
-    every failure, and so is 0 for any policy that has not learnt to avoid them.
+    If `rules` are "learning" on both splits, the progress before a failure decides. nuPlan's score is 0 after any
+    failure, which tells early policies apart too little.
     """
     decides = "ego_progress_along_expert_route" if rules == "learning" else "score"
     return dict.fromkeys((decides, "score", "success", *MULTIPLIERS, *WEIGHTS), "higher")
@@ -36,14 +36,14 @@ def infos_at_the_end(drives: Drives, sums: Sums, over: NDArray[np.bool_]) -> Inf
 
 
 def episode_scores(drives: Drives, sums: Sums, i: int) -> dict[str, float]:
-    """World i's scores, first what a caption has room for."""
+    """Return world i's scores; those shown in captions come first."""
     metrics = dict(score_history(drives.history(i)).metrics) if drives.exact else quick_scores(drives, sums, i)
     success = float(all(metrics[name] > 0 for name in MULTIPLIERS))
     return {"score": metrics["score"], "success": success, **metrics}
 
 
 def quick_scores(drives: Drives, sums: Sums, i: int) -> dict[str, float]:
-    """nuPlan's scores on arrays: comfort from instantaneous bounds, fault from the path."""
+    """Return nuPlan's scores from arrays, with comfort from instantaneous bounds and fault from the path."""
     worlds, steps = drives.worlds, max(1, drives.iteration(i))
     expert = float(drives.arrays.expert_progress[worlds.scenario[i]])
     driven = float(worlds.path_s[i] - worlds.start_s[i])

@@ -31,7 +31,7 @@ Answer = tuple[NDArray[np.float32], Trajectory | None]
 
 
 class DrivingVectorEnv(VectorEnv):
-    """N driving scenarios at 10 Hz; the spec sheet is `DrivingEnv`'s, whose every option this takes."""
+    """N driving scenarios at 10 Hz. `DrivingEnv` documents the task; both take the same options."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
@@ -55,16 +55,23 @@ class DrivingVectorEnv(VectorEnv):
         render_mode: str | None = "rgb_array",
         **chosen: Any,
     ):
-        """`scenarios`: a list, or the path of a pack. `logs`: nuPlan's in their place (`test_logs` on the test split,
-        where given), with their `maps`, of which `chosen`, the fields of a `ScenarioFilter`, take some. Without any,
-        `num_scenarios` (`num_test_scenarios` of the test split) are generated.
+        """Make N worlds.
 
-        Raises ValueError for impossible options and where there is no scenario.
+        Args:
+            scenarios: a list, or the path of a pack.
+            logs: nuPlan logs instead of `scenarios`, as `LogScenarios` takes them.
+            test_logs: logs of the test split, if they are other ones.
+            maps: folder of nuPlan's maps.
+            chosen: fields of a `ScenarioFilter` of the logs.
+            num_scenarios: number of generated scenarios, if neither `scenarios` nor `logs` are given
+                (`num_test_scenarios` on the test split).
+
+        Raises ValueError for impossible options, or if there is no scenario.
         """
         if rules not in ("learning", "nuplan", None):
             raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
         if scenarios is not None and logs is not None:
-            raise ValueError("scenarios and logs are given; take one of them")
+            raise ValueError("scenarios and logs are given; give one of them")
         if split == "test" and test_logs is not None:
             logs = test_logs
         if logs is not None:
@@ -75,7 +82,7 @@ class DrivingVectorEnv(VectorEnv):
             count = num_test_scenarios if split == "test" and num_test_scenarios else num_scenarios
             scenarios = scenario_pool(split, count, scenarios, max(KEPT, num_envs))
         if not len(scenarios):
-            raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate some")
+            raise ValueError("no driving scenarios; give a list, the path of a pack, or None to generate them")
         self.num_envs, self.split, self.reactive, self.render_mode = num_envs, split, reactive, render_mode
         self.exact = rules == "nuplan" or (rules is None and split == "test")
         self.keeps_tracks = self.exact or expert is not None
@@ -137,9 +144,9 @@ class DrivingVectorEnv(VectorEnv):
         return self.drives
 
     def step(self, actions: Any) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """Raises ValueError for a NaN in the actions, RuntimeError before the first reset.
+        """Step all worlds. Raises ValueError for an action that is not finite, RuntimeError before the first reset.
 
-        An action that is what a planner has just answered to `expert_action` stands for that planner's whole plan.
+        An action that a planner has just returned through `expert_action` stands for that planner's whole plan.
         """
         drives, fresh = self._under_way("the first step"), self.over.copy()
         old, answered = drives.worlds, self._answered(actions)
@@ -147,7 +154,7 @@ class DrivingVectorEnv(VectorEnv):
         drives.step(command, ~fresh, plans)
         self.answers = {}
         new, restarted = drives.worlds, torch.as_tensor(fresh, device=self.device)
-        # Before worlds restart: what a finished world's last step adds must not stand in the next episode's sums.
+        # Before worlds restart, so that the last step of an episode is not added to the sums of the next one.
         reward, self.sums = step_reward(self.arrays, old, new, self.sums)
         if fresh.any():
             self._begin(np.array([self._drawn(i) if over else 0 for i, over in enumerate(fresh)]), fresh)
@@ -163,7 +170,7 @@ class DrivingVectorEnv(VectorEnv):
         return self._observe(drives), rewards, *flags, infos
 
     def _drawn(self, i: int) -> int:
-        """The next scenario of world i's own generator."""
+        """Sample the next scenario from world i's own generator."""
         return int(self.generators[i].integers(len(self.scenarios)))
 
     def _levels(self, begun: NDArray[np.bool_]) -> Info:
@@ -187,13 +194,13 @@ class DrivingVectorEnv(VectorEnv):
         return {key: value.cpu().numpy() for key, value in seen.items()}
 
     def expert_action(self) -> NDArray[Any]:
-        """What the expert would do in the states at hand. Raises NoExpert for manoeuvres, PlannerError from a planner.
+        """Return the expert's actions in the present states. Raises NoExpert for manoeuvres, or PlannerError.
 
-        The logged driver comes back to where it was recorded: as a trajectory, or by the LQR tracker's commands.
+        The logged driver returns to its recorded way, by a trajectory or by the LQR tracker's commands.
         """
         drives = self._under_way("asking the expert")
         if self.expert is None:
-            raise NoExpert("no expert says manoeuvres; use continuous or trajectory actions for imitation")
+            raise NoExpert("manoeuvres have no expert; use continuous or trajectory actions for imitation")
         space: Any = self.single_action_space
         for i in np.flatnonzero(~self.over).tolist():
             if i not in self.answers:  # asked again in the same state, a planner would count it as another step
@@ -208,7 +215,7 @@ class DrivingVectorEnv(VectorEnv):
         return {i: plan for i, (action, plan) in rows.items() if np.array_equal(actions[i], action)}
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
-        """One bird's-eye picture (512, 512, 3) per world: road, lights, traffic, the route, the way driven."""
+        """Return one bird's-eye image (512, 512, 3) per world: road, lights, traffic, route, the way driven."""
         drives = self._under_way("drawing them")
         return tuple(self.pictures.draw(drives, i, self.commands.tracked.get(i)) for i in range(self.num_envs))
 
@@ -218,7 +225,7 @@ class DrivingVectorEnv(VectorEnv):
         return self.drives
 
     def get_state(self) -> State:
-        """Every world's state, the records that scores need, and the generators."""
+        """Return every world's state, the records that scores need, and the random generators."""
         return {
             **self._under_way("taking a snapshot").get_state(),
             "sums": {name: value.cpu().numpy().copy() for name, value in self.sums.items()},
@@ -229,7 +236,7 @@ class DrivingVectorEnv(VectorEnv):
         }
 
     def set_state(self, state: State) -> Observation:
-        """Raises ValueError for a snapshot of another number of worlds. A planner that is the expert starts anew."""
+        """Restore a snapshot; planners start again. Raises ValueError for a snapshot of another number of worlds."""
         if len(state["over"]) != self.num_envs:
             raise ValueError(f"a snapshot of {len(state['over'])} worlds does not fit {self.num_envs}")
         everywhere = np.ones(self.num_envs, bool)

@@ -52,7 +52,7 @@ def in_ring(px: float, py: float, ring: Floats) -> bool:
 def chain_distance(a: Floats, a_closed: bool, b: Floats, b_closed: bool, limit: float) -> float:
     """Distance [m] between two chains of points (k, 2), each open or closed; inf if beyond `limit`.
 
-    Segments whose bounds are farther from the other chain's than the best so far are passed over.
+    Segments whose bounds are farther from the other chain's than the best so far are skipped.
     """
     low_x, low_y, high_x, high_y = b[:, 0].min(), b[:, 1].min(), b[:, 0].max(), b[:, 1].max()
     best, reach = limit * limit, limit

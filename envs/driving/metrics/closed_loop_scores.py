@@ -52,7 +52,7 @@ MAX_OVERSPEED = 2.23  # [m/s], 5 mph
 
 @dataclass(frozen=True)
 class ScenarioScore:
-    """Scores of one scenario by metric name, what lies behind them, and their series over the K samples."""
+    """Scores of one scenario by metric name, with statistics and their series over the K samples."""
 
     metrics: dict[str, float]  # includes "score"
     statistics: dict[str, float] = field(default_factory=dict)
@@ -146,7 +146,7 @@ def score_history(history: History) -> ScenarioScore:
 
 
 def score_histories(histories: Sequence[History]) -> list[ScenarioScore]:
-    """The scores of many histories; what concerns the traffic is worked out for all of them at once."""
+    """Score many histories; collisions are computed for all of them at once."""
     if not histories:
         return []
     drives = [Drive.of(history) for history in histories]

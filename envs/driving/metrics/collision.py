@@ -107,7 +107,7 @@ def relative_angles(poses: Floats, points: Floats) -> Floats:
 
 
 def overlaps(a: Floats, b: Floats) -> Bools:
-    """Whether boxes a and b (P, 5) intersect, boxes far apart left out first."""
+    """Whether boxes a and b (P, 5) intersect, boxes far apart are skipped first."""
     reach = (np.hypot(a[:, 3], a[:, 4]) + np.hypot(b[:, 3], b[:, 4])) / 2
     hit = np.hypot(a[:, 0] - b[:, 0], a[:, 1] - b[:, 1]) < reach
     hit[hit] = boxes_intersect(a[hit], b[hit])
@@ -179,7 +179,7 @@ def time_to_collision(
 def relevant_rows(
     rear_axles: Floats, ego_speed: Floats, watch_sides: Bools, table: TrackTable, collisions: Collisions
 ) -> Ints:
-    """Rows of tracks ahead; where sides are watched (K,) also those not behind; collided tracks are left out."""
+    """Rows of tracks ahead; where sides are watched (K,) also those not behind; collided tracks are skipped."""
     collided_at = np.full(len(table.tokens), np.iinfo(np.int64).max)
     collided_at[collisions.track] = collisions.sample
     angle = relative_angles(rear_axles[table.sample], table.boxes[:, :2])

@@ -9,7 +9,7 @@ from embodia.envs.driving.map.road_map import Map, PolygonLayer, Polyline
 from embodia.envs.driving.metrics.lanes import Association, associate_path, distinct
 from embodia.envs.driving.types import Bools, Floats, Ints
 
-MIN_PROGRESS = 2.0  # [m] below which progress is not told from standing
+MIN_PROGRESS = 2.0  # [m] lower bound of both progresses
 MIN_RATIO = 0.2  # of the expert's progress, to be making any
 WRONG_WAY, FORBIDDEN_WAY = 2.0, 6.0  # [m] against the traffic within a second
 

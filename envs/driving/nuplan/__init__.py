@@ -1,1 +1,1 @@
-"""nuPlan's files: logs and maps read, and written for tests."""
+"""Readers and writers of nuPlan's files: logs and maps."""

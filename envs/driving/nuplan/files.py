@@ -1,4 +1,4 @@
-"""SQLite files as nuPlan writes them: opened read-only, every failure one error that names file, table and field."""
+"""Read nuPlan's SQLite files. Every failure is a NuPlanDataError that names file, table and column."""
 
 import math
 import sqlite3
@@ -14,17 +14,19 @@ class NuPlanDataError(ValueError):
 
 
 def connect(path: Path, what: str) -> sqlite3.Connection:
-    """Open a file read-only. `what` it is stands in the message of the FileNotFoundError for a missing one."""
+    """Open a file read-only. Raises FileNotFoundError, whose message says `what` is missing."""
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path}")
-    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)  # # ? % would end the path
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=ro", uri=True
+    )  # a # or ? would end the path, % starts a code
     connection.row_factory = sqlite3.Row
     return connection
 
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn whatever reading a damaged file raises into a NuPlanDataError that says `where`."""
+    """Convert any exception that a damaged file causes to a NuPlanDataError; `where` names file and table."""
     try:
         yield
     except NuPlanDataError:
@@ -36,7 +38,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def query(connection: sqlite3.Connection, path: Path, sql: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
-    """All rows. Raises NuPlanDataError naming the file."""
+    """Return all rows of a query. Raises NuPlanDataError naming the file."""
     try:
         return connection.execute(sql, arguments).fetchall()
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
@@ -44,7 +46,7 @@ def query(connection: sqlite3.Connection, path: Path, sql: str, arguments: Seque
 
 
 def numbers(rows: Sequence[sqlite3.Row], columns: Sequence[str], where: str) -> list[list[float]]:
-    """The columns of rows as numbers. Raises NuPlanDataError naming the first column that holds none."""
+    """Return columns of rows as numbers. Raises NuPlanDataError naming the first column that holds another value."""
     for row in rows:
         for column in columns:
             if not isinstance(row[column], int | float) or not math.isfinite(row[column]):

@@ -1,6 +1,6 @@
-"""nuPlan logs as they lie on disk: scenarios found, filtered and read from SQLite files with `sqlite3` alone.
+"""Find, filter and read the scenarios of nuPlan logs, which are SQLite files.
 
-Layout: `$NUPLAN_DATA_ROOT/nuplan-v1.1/splits/<split>/<log>.db`, maps below `$NUPLAN_MAPS_ROOT` (see `nuplan_map`).
+Layout: `$NUPLAN_DATA_ROOT/nuplan-v1.1/splits/<split>/<log>.db`, maps in `$NUPLAN_MAPS_ROOT` (see `nuplan.maps`).
 """
 
 import os
@@ -156,7 +156,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class ScenarioFilter:
-    """Which scenarios to take; None takes all. The names are those of nuPlan's own filter."""
+    """Selects scenarios; None selects all. The names are those of nuPlan's own filter."""
 
     scenario_types: tuple[str, ...] | None = None  # "val14" stands for its 14 types
     scenario_tokens: tuple[str, ...] | None = None
@@ -180,7 +180,7 @@ class ScenarioFilter:
         return tuple(dict.fromkeys(name for names in named for name in names))
 
     def tokens(self) -> tuple[str, ...] | None:
-        """Those given; a file is read for the tokens in it, such as a benchmark's list. Raises NuPlanDataError."""
+        """Return the tokens; those of a file, such as a benchmark's list, are read from it. Raises NuPlanDataError."""
         if self.scenario_tokens is None:
             return None
         return tuple(token for given in self.scenario_tokens for token in tokens_of(given))
@@ -188,7 +188,7 @@ class ScenarioFilter:
 
 @dataclass(frozen=True)
 class ScenarioTag:
-    """A scenario to be found in a log: the tagged frame and its type."""
+    """A scenario in a log: the tagged frame and its type."""
 
     log: Path
     token: str
@@ -437,14 +437,14 @@ def marks(values: Sequence[Any]) -> str:
 
 
 def tokens_of(given: str) -> list[str]:
-    """A token, or all in a file. Raises NuPlanDataError."""
+    """Return a token, or all tokens in a file. Raises NuPlanDataError."""
     if TOKEN.fullmatch(given):
         return [given]
     if not Path(given).is_file():
-        raise NuPlanDataError(f"{given} is no scenario token (16 hexadecimal digits), nor a file of tokens")
+        raise NuPlanDataError(f"{given} is neither a scenario token (16 hexadecimal digits) nor a file of tokens")
     tokens = TOKEN.findall(Path(given).read_text(errors="replace"))
     if not tokens:
-        raise NuPlanDataError(f"{given} holds no scenario token (16 hexadecimal digits)")
+        raise NuPlanDataError(f"{given} contains no scenario token (16 hexadecimal digits)")
     return tokens
 
 
@@ -455,9 +455,9 @@ def yaw_of(w: float, x: float, y: float, z: float) -> float:
 
 
 def log_files(where: str | Path) -> list[Path]:
-    """The logs at a path: a `.db` file, all below a folder, or those of a split below `$NUPLAN_DATA_ROOT`.
+    """Return the logs at a path: a `.db` file, all below a folder, or those of a split below `$NUPLAN_DATA_ROOT`.
 
-    Raises FileNotFoundError saying what was looked for.
+    Raises FileNotFoundError.
     """
     path = Path(where).expanduser()
     if path.is_file():
@@ -508,14 +508,14 @@ def find_scenarios(logs: Iterable[str | Path], chosen: ScenarioFilter | None = N
 
 
 def thin_out(tags: list[ScenarioTag], count: int, dice: random.Random | None) -> list[ScenarioTag]:
-    """At most `count` of them: evenly spaced, or drawn at random."""
+    """Return at most `count` of them, evenly spaced or sampled at random."""
     if dice is not None and count < len(tags):
         return dice.sample(tags, count)
     return tags[:: max(len(tags) // count, 1)][:count]
 
 
 def spread_out(tags: list[ScenarioTag], seconds: float) -> list[ScenarioTag]:
-    """Of each type only those that begin at least so long after the last one kept."""
+    """Return, of each type, only scenarios that start at least `seconds` after the last one returned."""
     kept: list[ScenarioTag] = []
     next_allowed: dict[str, float] = {}
     for tag in sorted(tags, key=lambda t: t.time_us):

@@ -1,4 +1,4 @@
-"""nuPlan maps as they lie on disk: GeoPackages read with sqlite3 and shapely alone.
+"""Read nuPlan maps, which are GeoPackages.
 
 `<maps root>/nuplan-maps-v1.0.json` names each location's version, `<maps root>/<location>/<version>/map.gpkg` holds
 the layers in longitude and latitude; they are projected to the location's UTM zone, the frame of the logs.
@@ -52,7 +52,7 @@ Edge = TypeVar("Edge")
 
 
 def read_geometry(blob: bytes) -> Any:
-    """The shapely geometry of a GeoPackage geometry blob (OGC 12-128, 2.1.3). Raises ValueError if it is none."""
+    """Return the geometry of a GeoPackage geometry blob (OGC 12-128, 2.1.3). Raises ValueError if it is not one."""
     if blob[:2] != b"GP":
         raise ValueError("not a GeoPackage geometry")
     code = blob[3] >> 1 & 0b111
@@ -112,7 +112,7 @@ class GeoPackage:
 
 
 def key_of(value: Any) -> str:
-    """An id as written by whoever made the map (integer, float or text)."""
+    """Return an id as text; maps write ids as integers, floats or text."""
     return str(int(float(value)))
 
 
@@ -132,7 +132,7 @@ def read_map(path: str | Path, name: str | None = None) -> Map:
 
 
 class MapBuilder:
-    """Puts the rows of the layers together."""
+    """Builds a map from the rows of its layers."""
 
     def __init__(self, path: Path, layers: dict[str, list[Row]]):
         self.path, self.layers = path, layers
@@ -164,15 +164,15 @@ class MapBuilder:
         )
 
     def key(self, layer: str, row: Row, column: str) -> str:
-        """The id in a column. Raises NuPlanDataError naming layer, row and column where there is none."""
+        """Return the id in a column. Raises NuPlanDataError naming layer, row and column if it is not one."""
         try:
             return key_of(row[column])
         except (TypeError, ValueError, OverflowError) as error:
             place = f"{self.path}: layer {layer}, fid {row['fid']}"
-            raise NuPlanDataError(f"{place}: column {column} holds no id but {row[column]!r:.60}") from error
+            raise NuPlanDataError(f"{place}: column {column}: an id is expected, not {row[column]!r:.60}") from error
 
     def built(self, layer: str, row: Row, build: Callable[[Row], Edge]) -> Edge:
-        """What a row of a layer is. Raises NuPlanDataError naming layer and row where it is damaged."""
+        """Build an object from a row of a layer. Raises NuPlanDataError naming layer and row if that fails."""
         with reading(f"{self.path}: layer {layer}, fid {row['fid']}"):
             return build(row)
 
@@ -245,9 +245,9 @@ class MapBuilder:
         )
 
     def warn_of(self, what: str, count: int) -> None:
-        """Loose ends at a map's border are left out; the devkit fails only when one is touched."""
+        """Warn of skipped rows. The devkit keeps them and fails when one is used."""
         if count:
-            warnings.warn(f"{self.path}: left out {count} {what}", stacklevel=2)
+            warnings.warn(f"{self.path}: skipped {count} {what}", stacklevel=2)
 
     def baseline(self, column: str, fid: str) -> Polyline:
         if (column, fid) not in self.baselines:

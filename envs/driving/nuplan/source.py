@@ -1,4 +1,4 @@
-"""nuPlan logs on disk as a sequence of scenarios, each read when it is asked for."""
+"""nuPlan logs as a sequence of scenarios, which are read on demand."""
 
 import warnings
 from collections import Counter
@@ -21,14 +21,14 @@ from embodia.envs.driving.scenarios.scenario import Scenario
 
 
 class LogScenarios(Sequence[Scenario]):
-    """The scenarios of logs that pass a filter and have a route; those without one are skipped with a warning.
+    """Scenarios of nuPlan logs that pass a filter. Scenarios without a route are skipped with a warning.
 
     Args:
         logs: a `.db` file, a folder that is searched for them, or a split below `$NUPLAN_DATA_ROOT`.
         maps: folder of the map index; by default `$NUPLAN_MAPS_ROOT`, else a folder `maps` beside the logs.
         chosen: the filter.
 
-    Raises FileNotFoundError where there is no log, NuPlanDataError where no scenario passes.
+    Raises FileNotFoundError if there is no log, NuPlanDataError if no scenario passes.
     """
 
     def __init__(self, logs: str | Path, maps: str | Path | None = None, chosen: ScenarioFilter | None = None):
@@ -47,7 +47,7 @@ class LogScenarios(Sequence[Scenario]):
         return len(self.tags)
 
     def __getitem__(self, index: Any) -> Any:
-        """One scenario. Raises NuPlanDataError naming log and token."""
+        """Read one scenario. Raises NuPlanDataError naming log and token."""
         tag = self.tags[range(len(self))[index]]
         road_map = load_map(tag.map_name, self.maps)
         log = NuPlanLog(tag.log)
@@ -66,7 +66,7 @@ class LogScenarios(Sequence[Scenario]):
 
 @lru_cache(maxsize=8)
 def found(files: tuple[tuple[Path, int], ...], chosen: ScenarioFilter) -> list[ScenarioTag]:
-    """The tags of files, each with the time of its last change; remembered, since a command asks several times."""
+    """Return the tags of files (path, time of last change), cached: a command needs them several times."""
     return find_scenarios([path for path, _ in files], chosen)
 
 
@@ -82,7 +82,7 @@ def types_there(files: Sequence[Path]) -> str:
     """The most frequent types of logs, for a message."""
     counts = Counter(tag.type for tag in find_scenarios(files))
     listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common(8))
-    return f"; the most frequent types there: {listed}" if listed else "; they hold no tagged scenario at all"
+    return f"; the most frequent types there: {listed}" if listed else "; they contain no tagged scenario"
 
 
 def warn_of_no_route(tags: Sequence[ScenarioTag]) -> None:

@@ -44,7 +44,7 @@ LANE_KINDS: dict[str, tuple[type, ...]] = {
     "is_connector": (bool,),
     "from_lane": (str, type(None)),
     "to_lane": (str, type(None)),
-    "stop_polygon_ids": (list,),
+    "stop_polygon_ids": (list, tuple),
 }
 BLOCK_KINDS: dict[str, tuple[type, ...]] = {
     "id": (str,),
@@ -83,7 +83,7 @@ class PackError(ValueError):
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn whatever reading a damaged file raises into a PackError that says `where`."""
+    """Convert any exception that a damaged file causes to a PackError; `where` names file and entry."""
     try:
         yield
     except PackError:
@@ -92,11 +92,11 @@ def reading(where: str) -> Iterator[None]:
             shapely.errors.ShapelyError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
             SyntaxError) as error:  # fmt: skip
         what = f"lacks {error}" if isinstance(error, KeyError) else f"{error or type(error).__name__}"
-        raise PackError(f"{where}: {what}; write the pack anew") from error
+        raise PackError(f"{where}: {what}; write the pack again") from error
 
 
 def check_kinds(records: Any, kinds: dict[str, tuple[type, ...]], where: str) -> None:
-    """Raises ValueError naming the first field that is missing or of another type."""
+    """Check fields. Raises ValueError naming the first that is missing or has another type."""
     if not isinstance(records, dict):
         raise ValueError(f"{where} is a {type(records).__name__}, not an object")
     for name, types in kinds.items():
@@ -109,7 +109,7 @@ def check_kinds(records: Any, kinds: dict[str, tuple[type, ...]], where: str) ->
 
 def check_texts(values: Sequence[Any], where: str) -> None:
     if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{where} holds {next(v for v in values if not isinstance(v, str))!r:.60}, which is no text")
+        raise ValueError(f"{where} holds {next(v for v in values if not isinstance(v, str))!r:.60}, which is not text")
 
 
 def flatten(parts: Sequence[NDArray[Any]], name: str) -> Arrays:
@@ -260,7 +260,7 @@ def write_arrays(archive: zipfile.ZipFile, prefix: str, arrays: Arrays) -> None:
 
 
 def save_pack(path: str | Path, scenarios: Sequence[Scenario]) -> None:
-    """Write scenarios, and each map they use once, to one file; written aside and renamed, so never half a file."""
+    """Write scenarios and their maps to one file. It is written under another name first, so it is never incomplete."""
     path = Path(path)
     maps = list({id(s.map): s.map for s in scenarios}.values())
     index: dict[str, Any] = {"format": FORMAT, "version": VERSION, "maps": [], "scenarios": []}
@@ -283,7 +283,7 @@ def save_pack(path: str | Path, scenarios: Sequence[Scenario]) -> None:
 
 
 class ScenarioPack(Sequence[Scenario]):
-    """Scenarios of a pack, read when asked for; maps are built once and shared. Raises PackError."""
+    """Scenarios of a pack, read on demand; maps are built once and shared. Raises PackError."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

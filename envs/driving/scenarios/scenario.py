@@ -45,7 +45,7 @@ class TrackLog:
         return {}
 
     def _seen(self, mask: bytes) -> tuple[Ints, tuple[str, ...], NDArray[np.int8]]:
-        """Who is there: few masks differ from their neighbours in time, so each is worked out once."""
+        """Return the objects under a mask. Few masks differ from those before and after, so results are kept."""
         if mask not in self._kept:
             index = np.flatnonzero(np.frombuffer(mask, bool))
             types = self.types[index]
@@ -109,7 +109,7 @@ class Scenario:
     lights: LightLog
     route: tuple[str, ...] = ()  # roadblock and roadblock connector ids
     goal: tuple[float, float, float] | None = None  # x, y, heading
-    info: dict[str, str] = field(default_factory=dict)  # whatever else its maker wants to say
+    info: dict[str, str] = field(default_factory=dict)  # further information from the source
 
     def __post_init__(self) -> None:
         end = self.start + self.num_iterations

@@ -1,4 +1,4 @@
-"""Scenarios as padded arrays: what the batched learning environment steps on.
+"""Scenarios as padded arrays, for the batched environment.
 
 Every scenario is moved to a frame of its own (origin at the ego's first rear axle, axes as in the map), so that
 float32 keeps its precision. Padding is marked by masks; nothing about the simulation is approximate here but the
@@ -60,7 +60,7 @@ class ScenarioArrays:
 
 
 def compile_scenario(scenario: Scenario, max_agents: int = 32) -> ScenarioArrays:
-    """Pad and tabulate. Objects beyond `max_agents` that come least near to the expert are left out.
+    """Pad and tabulate. Of more than `max_agents` objects, those nearest to the expert are kept.
 
     Raises ValueError where the scenario has no route on its map, or more traffic lights than there is room for.
     """

@@ -36,7 +36,7 @@ CHALLENGE_HORIZON = 8.0  # [s] a trajectory must cover
 
 
 class Planner(Protocol):
-    """`planners.DrivingPlanner`, repeated here because `envs` imports nobody."""
+    """The protocol `planners.DrivingPlanner`, repeated because `envs` imports no other folder."""
 
     def initial(self, route_roadblock_ids: list[str], goal: Any, map_api: Map) -> dict[str, Any]: ...
 
@@ -44,12 +44,12 @@ class Planner(Protocol):
 
 
 class PlannerError(RuntimeError):
-    """A planner that raised, took too long or returned what cannot be driven; says where."""
+    """A planner raised, took too long or returned a trajectory that cannot be driven; the message says where."""
 
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """How traffic and ego move, and what is asked of the planner."""
+    """How traffic and ego move, and the limits of the planner."""
 
     traffic: Literal["replay", "idm"] = "replay"
     ego: Literal["lqr", "perfect", "log"] = "lqr"
@@ -69,7 +69,7 @@ CHALLENGES = {
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What happened: K = num_iterations - 1 recorded samples."""
+    """Record of a drive: K = num_iterations - 1 samples."""
 
     scenario: Scenario
     time_us: Ints  # (K,)

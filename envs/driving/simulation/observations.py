@@ -1,7 +1,7 @@
-"""What surrounds the ego over time: the log's own boxes, or vehicles that drive by the intelligent driver model.
+"""Traffic around the ego: the boxes of the log, or vehicles that drive by the intelligent driver model.
 
 The reactive traffic is nuPlan's IDMAgents, rule for rule: vehicles of the first frame are snapped onto lane baselines
-and follow them; pedestrians and static objects are replayed; bicycles are left out; nobody enters later.
+and follow them; pedestrians and static objects are replayed; bicycles are skipped; no vehicle enters later.
 """
 
 import copy
@@ -29,7 +29,7 @@ REPLAYED_TYPES = (
     TrackedObjectType.GENERIC_OBJECT,
 )
 TARGET_SPEED = 10.0  # [m/s] where no speed limit is known
-RADIUS = 100.0  # [m] around the ego; agents beyond it are gone for good
+RADIUS = 100.0  # [m] around the ego; agents beyond it are removed
 
 
 class Observation(Protocol):
@@ -42,7 +42,7 @@ class Observation(Protocol):
 
 
 class LogReplay:
-    """Everything as it was recorded."""
+    """Traffic as it was recorded."""
 
     def __init__(self, scenario: Scenario):
         self.scenario = scenario
@@ -54,7 +54,7 @@ class LogReplay:
 
 
 class IdmAgents:
-    """Vehicles that react to the ego and to each other; see the module's first lines."""
+    """Vehicles that react to the ego and to each other; see the module's docstring."""
 
     def __init__(self, scenario: Scenario, idm: IdmParameters | None = None):
         self.scenario, self.map = scenario, scenario.map
@@ -113,7 +113,7 @@ class IdmAgents:
         return self.tracks
 
     def begin(self, iteration: int, ego: EgoState, dt: float) -> "Step":
-        """The step to `iteration`, nobody having moved yet."""
+        """Return the step to `iteration`, before any agent has moved."""
         lights = self.scenario.lights_at(iteration)
         replayed = self.scenario.tracks_at(iteration).of_type(*REPLAYED_TYPES)
         if self._forget_far_agents(ego) or self.ground is None:
@@ -122,13 +122,13 @@ class IdmAgents:
         return Step(self.map, self.idm, self.ground, lights, replayed, (ego.speed, ego.heading), dt)
 
     def end(self, step: "Step") -> None:
-        """Everybody has moved."""
+        """Finish a step in which all agents have moved."""
         step.ground.hand_back()
         self.snapped = {}
         self.tracks = self._observe(step.replayed)
 
     def get_state(self) -> dict[str, Any]:
-        """Arrays and plain values from which `set_state` goes on exactly."""
+        """Return arrays and plain values, from which `set_state` continues exactly."""
         agents = [
             {**{f.name: getattr(agent, f.name) for f in fields(agent)}, "path": agent.path.get_state()}
             for agent in self.agents.values()
@@ -144,7 +144,7 @@ class IdmAgents:
         self.tracks = Tracks(**{**state["tracks"], "tokens": tuple(state["tracks"]["tokens"])})
 
     def _forget_far_agents(self, ego: EgoState) -> bool:
-        """Whether any agent was left behind."""
+        """Remove agents that are far from the ego; return whether there were any."""
         x, y = ego_boxes(ego.pose)[:2].tolist()
         near = {t: a for t, a in self.agents.items() if math.hypot(a.pose[0] - x, a.pose[1] - y) <= RADIUS}
         forgot = len(near) < len(self.agents)

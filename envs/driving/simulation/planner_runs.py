@@ -1,4 +1,4 @@
-"""Planners on their way through scenarios, one or many that step together.
+"""Run planners in scenarios, one at a time or many that step together.
 
 Scenarios of a batch share the arithmetic of a step and nothing else: each gives what it gives alone, and fails on its
 own account.
@@ -78,13 +78,13 @@ class Run:
 
 
 def complaint(planner: Planner, scenario: Scenario, iteration: int, what: str) -> PlannerError:
-    """What a planner did wrong, and where."""
+    """Return the error of a planner, with scenario and iteration."""
     place = f"scenario {scenario.token} ({scenario.log_name}), iteration {iteration}"
     return PlannerError(f"{place}: planner {type(planner).__name__} {what}")
 
 
 def first_carry(planner: Planner, scenario: Scenario) -> dict[str, Any]:
-    """A planner's memory at the start of a scenario. Raises PlannerError."""
+    """Return a planner's memory at the start of a scenario. Raises PlannerError."""
     if not scenario.route:
         what = "was given no route: the scenario has no roadblock ids; planners need at least one"
         raise complaint(planner, scenario, 0, what)
@@ -98,9 +98,9 @@ def first_carry(planner: Planner, scenario: Scenario) -> dict[str, Any]:
 def next_plan(
     planner: Planner, scenario: Scenario, scene: Scene, carry: dict[str, Any], limit: float | None = None
 ) -> tuple[Trajectory, dict[str, Any]]:
-    """One call of a planner, in at most `limit` seconds.
+    """Call a planner once, for at most `limit` seconds.
 
-    Raises PlannerError where it raises, takes longer or does not return a trajectory.
+    Raises PlannerError if it raises, takes longer or does not return a trajectory.
     """
     try:
         with time_limit(limit):
@@ -127,7 +127,7 @@ def begin(scenario: Scenario, planner: Planner, config: SimulationConfig) -> Run
 
 
 def ask(run: Run) -> None:
-    """One call of a run's planner."""
+    """Call the planner of a run once."""
     simulation, start = run.simulation, time.perf_counter()
     try:
         run.plan, run.carry = next_plan(

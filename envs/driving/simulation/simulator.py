@@ -42,7 +42,7 @@ def start(arrays: TorchArrays, chosen: Tensor, busy: Tensor | None = None) -> Wo
 
 
 def begun(arrays: TorchArrays, worlds: Worlds) -> Worlds:
-    """The same: what touches the ego at the start was not run into by the policy."""
+    """Mark objects that touch the ego at the start, which are no collisions of the policy."""
     return replace(worlds, hit=overlapping(worlds), off_road=outside(arrays, worlds) >= OFF_ROAD)
 
 

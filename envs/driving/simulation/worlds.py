@@ -1,4 +1,4 @@
-"""The state of N worlds on arrays: the scenarios as tensors, and where everybody is at one time."""
+"""The state of N worlds on arrays: scenarios as tensors, and the present state of ego and traffic."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ OVER_TIME = ("ego", "boxes", "velocities", "valid", "arc", "red")
 
 
 class TorchArrays:
-    """Scenarios as tensors by the names of `arrays.ScenarioArrays`, each compiled when it is first asked for.
+    """Scenarios as tensors by the names of `arrays.ScenarioArrays`, compiled on demand.
 
-    There is room for `ROOM` of them, or for twice as many as there are worlds; those used longest ago make way. Row r
-    of every table is scenario `number[r]`, and where all fit, number r itself. Scenarios of different lengths stand
-    side by side: each repeats its last iteration up to the longest one's, and `length` (R,) has the number of its own.
+    At most `ROOM` scenarios are kept, or twice the number of worlds; the least recently used are replaced. Row r of
+    every table is scenario `number[r]`; if all scenarios fit, it is scenario r. Scenarios may have different lengths:
+    shorter ones repeat their last iteration, and `length` (R,) holds the number of iterations.
     """
 
     def __init__(self, scenarios: Sequence[Scenario], max_agents: int, device: torch.device, num_worlds: int = 0):
@@ -33,7 +33,7 @@ class TorchArrays:
         self.row: OrderedDict[int, int] = OrderedDict()  # by scenario, the one used last at the end
 
     def rows(self, chosen: NDArray[np.int64], busy: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """The rows of scenarios (n,), compiled where they are not there yet. None of the rows `busy` changes."""
+        """Return the rows of scenarios (n,), which are compiled if necessary. Rows in `busy` are not replaced."""
         wanted, kept = set(chosen.tolist()), set() if busy is None else set(busy.tolist())
         for number in sorted(wanted):
             if number not in self.row:

@@ -1,4 +1,4 @@
-"""The logged driver as an expert from any state: it comes back to where and when it was recorded, as a trajectory."""
+"""The logged driver as an expert: from any state its trajectory returns to the recorded way and time."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ CATCH_UP = 0.5  # [1/s] share of a lead or lag that is made up for
 
 
 class LogExpert:
-    """One logged drive: its way by arc length, and how far along it the log is at every frame."""
+    """A logged drive: its way by arc length, and the log's progress along it at every frame."""
 
     def __init__(self, poses: Floats):
         """poses (F, 3) of the rear axle, 0.1 s apart from iteration 0 on."""

@@ -1,1 +1,1 @@
-"""Who draws and moves: our own engine, or habitat-sim where it is installed."""
+"""Simulators behind the tasks: our own engine, and habitat-sim where it is installed."""

@@ -108,7 +108,7 @@ def compare_episodes(scene: str, task: str, episodes: int, size: int) -> dict[st
     )
     source.close()
     options |= {"episodes": data, "sensors": (*CAMERAS, "gps", "compass", "proximity")}
-    ours, theirs = (HomesVectorEnv(1, engine=engine, **options) for engine in ("embodia", "habitat-sim"))  # type: ignore[arg-type]
+    ours, theirs = (HomesVectorEnv(1, engine=engine, **options) for engine in ("embodia", "habitat-sim"))
     try:
         found = _drive_both(ours, theirs, episodes)
         speeds = {name: _frames_per_second(env) for name, env in (("embodia", ours), ("habitat-sim", theirs))}

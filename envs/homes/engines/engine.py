@@ -1,6 +1,6 @@
-"""What a task needs from the world it runs in, and our own engine: navmesh and rasteriser.
+"""The interface between tasks and simulators, and our own simulator: navmesh and rasterizer.
 
-habitat_sim answers the same calls in `habitat_sim_engine`; tasks do not know which one runs.
+`habitat_sim_engine` implements the same interface on habitat_sim.
 """
 
 import re
@@ -36,7 +36,7 @@ WHICH_WAY_IS_UP = (
 
 
 def generated_scene(scene_id: str) -> Scene:
-    """The home that a generated home's id stands for."""
+    """Return the generated home of an id."""
     named = GENERATED.fullmatch(scene_id)
     assert named is not None, scene_id
     seed, detail, bedrooms = named.groups()
@@ -45,7 +45,7 @@ def generated_scene(scene_id: str) -> Scene:
 
 @dataclass
 class Home:
-    """One loaded scene: where one can walk, and what stands in it."""
+    """One loaded scene: its navmesh and its objects."""
 
     scene_id: str
     pathfinder: Navigator
@@ -53,12 +53,12 @@ class Home:
     scene: Scene | None = None
     island: int | None = None  # on which episodes are generated; None = chosen, see `islands`
     geometry: Callable[[], Scene] | None = None  # reads the scene, for engines that keep none
-    memory: dict[Any, Any] = field(default_factory=dict)  # what tasks have worked out about it
+    memory: dict[Any, Any] = field(default_factory=dict)  # values cached by tasks, by key
 
 
 @lru_cache(maxsize=64)
 def _generated(scene_id: str, settings: NavMeshSettings, geodesics: Measure) -> Home:
-    """A generated home, made once for all environments of this process."""
+    """Return a generated home; all environments of this process share it."""
     scene = generated_scene(scene_id)
     mesh = build_navmesh(scene.vertices, scene.faces, settings, f"generated home {scene_id}")
     return Home(scene_id, PathFinder(mesh, geodesics), scene.objects, scene)
@@ -68,15 +68,15 @@ class Engine(Protocol):
     """Loads homes and draws cameras in them."""
 
     def home(self, scene_id: str) -> Home:
-        """The scene of that id, loaded once. Raises SceneError, NavMeshError or EpisodeError."""
+        """Return the home of a scene id, loaded once. Raises SceneError or NavMeshError."""
 
     def render(
         self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]
     ) -> dict[str, Array]:
-        """Camera i at positions (N, 3), rotations (N, 4) xyzw of the lens itself, in homes[i].
+        """Render camera i in homes[i], at positions (N, 3) and rotations (N, 4) xyzw of the camera itself.
 
         rgb (N, H, W, 3) uint8, depth (N, H, W, 1) float32 [m] with 0 where nothing was hit, semantic (N, H, W, 1)
-        int32; arrays of the caller's own.
+        int32. The arrays are copies.
         """
 
     def close(self) -> None: ...
@@ -93,15 +93,15 @@ def camera_matrices(positions: Array, rotations: Array) -> Array:
 
 
 class EmbodiaEngine:
-    """Our own engine.
+    """This project's own simulator.
 
     Args:
-        settings: of the navmesh.
+        settings: settings of the navmesh.
         cache_size: number of homes that stay loaded.
         threads: number of cameras drawn at a time.
         navmesh_beside: keep the navmesh of a scene file beside it (`<scene>.navmesh.npz`) and use it again.
-        geodesics: what tasks measure with: habitat-sim's own search ("detour") or exact shortest paths ("exact"),
-            see `PathFinder`.
+        geodesics: how tasks measure distances: with habitat-sim's own search ("detour") or as exact shortest paths
+            ("exact"); see `PathFinder`.
         up: axis that points up in scene files; None follows `load_scene`.
         island: island of the navmesh on which episodes are generated; None chooses one.
     """

@@ -1,4 +1,4 @@
-"""What habitat-sim will look up for a scene, looked up before it is asked: a missing reference ends the process there.
+"""Check the references of a scene before habitat-sim loads it: a missing one would end the process.
 
 habitat-sim 0.3.3 finds things by their handles, the paths of their config files, and takes the first handle that
 contains the name it was given, upper and lower case alike (`MetadataMediator::getSceneInstanceAttributesByName`).
@@ -17,7 +17,7 @@ NO_STAGE = "none"  # habitat-sim's own empty scene
 
 
 def check_scene(scene: str, dataset: str = "default", up: Up | None = None) -> None:
-    """Raises SceneError, naming file and field, where habitat-sim would not find what `scene` refers to.
+    """Check everything that `scene` refers to. Raises SceneError that names file and field of a missing reference.
 
     `scene` is a scene file, or the name of a scene of the data set whose `.scene_dataset_config.json` is `dataset`.
     """
@@ -35,7 +35,7 @@ def _beside(scene: Path, extension: str) -> Path:
 
 
 def _check_file(scene: Path, up: Up | None) -> None:
-    """A scene file by itself, in habitat-sim's default data set, which is empty."""
+    """Check a scene file in habitat-sim's default data set, which is empty."""
     instance = _beside(scene, SCENE_INSTANCE)
     if instance.is_file():
         name = str(_stage_of(instance).get("template_name", ""))
@@ -124,7 +124,7 @@ def _check_assets(config: Path, fields: tuple[str, ...]) -> None:
 
 
 def _files(dataset: Path, top: dict[str, Any], cell: str, extension: str) -> list[Path]:
-    """What a data set lists under `cell`: config files, and scene files themselves."""
+    """Return the files that a data set lists under `cell`: configs, or scene files."""
     paths = top.get(cell, {}).get("paths", {}) if isinstance(top.get(cell, {}), dict) else None
     if not isinstance(paths, dict) or not all(isinstance(patterns, list) for patterns in paths.values()):
         raise SceneError(f'{dataset}: field "{cell}" must be an object with "paths", lists of patterns by extension.')

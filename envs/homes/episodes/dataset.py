@@ -31,7 +31,7 @@ class EpisodeError(ValueError):
 
 @dataclass(frozen=True)
 class ViewPoint:
-    """A place from which an object can be seen, and how much of the picture it fills."""
+    """A place from which an object can be seen, and the share of the image it fills."""
 
     position: Vector
     rotation: Vector = (0.0, 0.0, 0.0, 1.0)
@@ -40,7 +40,7 @@ class ViewPoint:
 
 @dataclass(frozen=True)
 class ImageGoal:
-    """A picture of a goal: the camera's pose in the world, its horizontal angle of view [deg] and its size (h, w)."""
+    """An image of a goal: camera pose in the world, horizontal field of view [deg] and size (h, w)."""
 
     position: Vector
     rotation: Vector
@@ -52,7 +52,7 @@ class ImageGoal:
 
 @dataclass(frozen=True)
 class Goal:
-    """Where to go: a point, or an object with the places from which it counts as reached."""
+    """A goal: a point, or an object with the places at which it counts as reached."""
 
     position: Vector
     radius: float | None = None  # [m]
@@ -69,7 +69,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Episode:
-    """One task to carry out in one scene."""
+    """One episode: a start and its goals in one scene."""
 
     episode_id: str
     scene_id: str
@@ -256,7 +256,7 @@ def _with_instance_goal(episode: Episode, shared: dict[str, tuple[Goal, ...]], w
 def _episode(raw: Fields) -> Episode:
     episode_id, scene_id = raw.name("episode_id"), raw.name("scene_id")
     named = Fields(raw.raw, f"{raw.where} ({episode_id[:40]})", EpisodeError)
-    paths = named.list("additional_obj_config_paths")
+    paths = named.values("additional_obj_config_paths")
     if not all(isinstance(path, str) for path in paths):
         raise named.refuse("additional_obj_config_paths", "a list of paths")
     return Episode(
@@ -478,7 +478,7 @@ class EpisodeIterator:
             self._order.sort(key=lambda index: first[self.episodes[index].scene_id])
 
     def _switch_scene(self) -> None:
-        """The present scene's remaining episodes go to the end."""
+        """Move the remaining episodes of the current scene to the end."""
         rest = self._order[self._next :]
         here = [index for index in rest if self.episodes[index].scene_id == self._scene]
         self._order[self._next :] = [index for index in rest if index not in set(here)] + here

@@ -25,7 +25,7 @@ DIRECTIONS = 16  # to the sides
 CEILING = 6.0  # [m] within which something overhead is a ceiling
 WALL = 12.0  # [m] within which something to the side is a wall
 HEAD, CHEST = 0.5, 1.0  # [m] above the navmesh, from where ceilings and walls are looked for
-RIVAL = 0.2  # of the chosen island's area, from which another one is worth a word
+RIVAL = 0.2  # of the chosen island's area, above which another island is mentioned
 ABOUT_EQUAL = 0.3  # difference of `Island.enclosure` that does not decide
 
 

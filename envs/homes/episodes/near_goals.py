@@ -1,4 +1,4 @@
-"""ImageNav episodes whose goal is near and in view: what one can plan without a map."""
+"""ImageNav episodes with a near, visible goal, which can be planned without a map."""
 
 from collections.abc import Sequence
 from itertools import count

@@ -1,4 +1,4 @@
-"""Privileged experts of the homes, one per world: they know the map and the goal.
+"""Privileged experts, one per world. They know the map and the goal.
 
 Discrete actions follow habitat-sim's greedy follower; velocity actions steer along the shortest path; exploration
 goes to the nearest floor not yet seen.
@@ -25,10 +25,10 @@ ARRIVED = 0.3  # [m] from floor that the explorer meant to look at
 
 
 class DiscreteExpert:
-    """The greedy follower with its memory: what was done lately, where it has been, and what it is committed to.
+    """The greedy follower with its memory: recent actions, visited poses and committed actions.
 
-    The follower decides by its pose alone, so if its own actions lead it to a pose a second time they will go on in
-    that circle. Then the shortest walk takes over.
+    The follower decides by its pose alone. If its own actions lead it to the same pose twice, it would repeat them
+    without end, so the shortest walk takes over.
     """
 
     def __init__(self, task: Task) -> None:
@@ -42,7 +42,7 @@ class DiscreteExpert:
         self.recent, self.committed, self.visited, self.advised = [], [], [], None
 
     def action(self, navigator: Navigator, position: Array, rotation: Array, goals: Any) -> int:
-        """The follower's action; where it is stuck or goes round, the shortest walk's. Stops if there is none."""
+        """Return the follower's action, or the shortest walk's where the follower is stuck. Stop if there is none."""
         self.advised = self._decide(navigator, position, float(yaw_of(rotation)), goals)
         return self.advised
 
@@ -79,7 +79,7 @@ class DiscreteExpert:
         return False
 
     def done(self, action: int) -> None:
-        """What was carried out, the expert's or somebody else's action."""
+        """Record an executed action, the expert's or another policy's."""
         self.recent = [*self.recent[-15:], int(action)]
         self.committed = self.committed[1:] if self.committed[:1] == [action] else []
         if action != self.advised:
@@ -129,7 +129,7 @@ def _command(control: VelocityControl, linear: float, angular: float) -> Array:
 
 
 class ExplorationGoals:
-    """The floor to look at next; kept until it has been seen, so that the expert does not waver."""
+    """The floor to look at next. It is kept until it has been seen, so that the expert does not switch goals."""
 
     def __init__(self) -> None:
         self.target: Array | None = None
@@ -138,7 +138,7 @@ class ExplorationGoals:
         self.target = None
 
     def goal_set(self, navigator: Navigator, position: Array, area: AreaSeen) -> Any:
-        """Goals for the follower; None when there is nothing left to see or to reach."""
+        """Return goals for the follower; None if no unseen floor can be reached."""
         if area.coverage >= min(DONE + 0.08, 1.0):
             return None
         if self.target is None or self._done_with(self.target, position, area):
@@ -156,17 +156,17 @@ class ExplorationGoals:
 
     @staticmethod
     def _done_with(target: Array, position: Array, area: AreaSeen) -> bool:
-        """Seen, or as near as one gets: some corners are never in view."""
+        """Whether the target has been seen or approached; some corners never come into view."""
         near = np.hypot(target[0] - position[0], target[2] - position[2]) <= ARRIVED
         return bool(near or area.mask[area.grid.to_grid(target[0], target[2])])
 
 
 class Experts:
-    """An expert for each of N worlds.
+    """Experts of N worlds.
 
     Args:
         num_envs: number of worlds.
-        task: what they are to do.
+        task: the task.
         control: the velocity action; None where actions are discrete.
     """
 
@@ -176,19 +176,19 @@ class Experts:
         self.frontiers = [ExplorationGoals() for _ in range(num_envs)]
 
     def forget(self, i: int) -> None:
-        """World i begins another episode."""
+        """Reset the expert of world i for a new episode."""
         self.followers[i].reset()
         self.frontiers[i].reset()
 
     def done(self, worlds: Array, actions: Array) -> None:
-        """Worlds (n,) have carried out their discrete actions, out of (N,)."""
+        """Record the executed discrete actions (N,) of worlds (n,)."""
         for i in worlds:
             self.followers[i].done(int(actions[i]))
 
     def action(
         self, i: int, navigator: Navigator, position: Array, rotation: Array, goals: Any, area: AreaSeen | None
     ) -> Any:
-        """World i's action towards its goals, or towards unseen floor where it explores an `area`."""
+        """Return world i's action towards its goals, or towards unseen floor if it explores an `area`."""
         if area is not None:
             goals = self.frontiers[i].goal_set(navigator, position, area)
         if self.control is not None:

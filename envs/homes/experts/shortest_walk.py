@@ -1,4 +1,4 @@
-"""The best a body can do: the shortest walk by discrete actions, found by carrying them out in the path finder.
+"""Shortest walk by discrete actions, found by simulating them in the path finder.
 
 A* over places reached by filtered forward steps (Hart, Nilsson & Raphael 1968), with the exact shortest distance as
 the bound: it never overestimates, so but for the rounding of places to cells the walk is the shortest there is. It
@@ -16,7 +16,7 @@ from embodia.envs.homes.experts.follower import FORWARD, LEFT, RIGHT, STOP, Gree
 Array = NDArray[Any]
 
 PLACE = 0.02  # [m], places nearer than this count as one
-LEAST_STEP = 0.05  # [m], what a step must move to count
+LEAST_STEP = 0.05  # [m], shorter moves do not count as a step
 TURN_COST = 1e-4  # [m] per turn: among equally short walks the one with fewer turns
 
 

@@ -1,4 +1,4 @@
-"""JSON files of others, field by field: whatever is not as expected raises one error that names file and field."""
+"""Read JSON files field by field. Every unexpected value raises one error that names file and field."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ LARGEST = 1e7  # of a number in a vector: metres on Earth fit, and so do the squ
 
 @contextmanager
 def reading(path: Path | str, part: str, error: type[ValueError]) -> Iterator[None]:
-    """Turn whatever a library raises into `error`, naming the file and the part of it that was read."""
+    """Turn every exception of a library into `error`, which names the file and the part that was read."""
     try:
         yield
     except error:
@@ -28,7 +28,7 @@ def reading(path: Path | str, part: str, error: type[ValueError]) -> Iterator[No
 
 
 def read_json(path: Path, error: type[ValueError]) -> Any:
-    """What a JSON file holds, gzip or plain. Raises `error`, also for one that unpacks to more than fits."""
+    """Return the content of a JSON file, gzip or plain. Raises `error`, also if it unpacks to too much text."""
     if path.exists() and not path.is_file():
         raise error(f"{path} is no regular file.")
     kind = "JSON"
@@ -58,7 +58,7 @@ def read_object(path: Path, error: type[ValueError]) -> dict[str, Any]:
 
 
 class Fields:
-    """One JSON object, read by types. Messages name the place (file and place in it) and what the object is."""
+    """Typed access to one JSON object. Messages name its place (file and position) and its kind."""
 
     def __init__(self, raw: Any, where: str, error: type[ValueError], kind: str = "it") -> None:
         if not isinstance(raw, dict):
@@ -117,7 +117,7 @@ class Fields:
             raise self.refuse(name, f"{length} finite numbers")
         return tuple(float(x) for x in value)
 
-    def list(self, name: str) -> list[Any]:
+    def values(self, name: str) -> list[Any]:
         """A list; empty if it is missing or null."""
         value = self.raw.get(name) or []
         if not isinstance(value, list):
@@ -126,7 +126,7 @@ class Fields:
 
     def objects(self, name: str) -> "list[Fields]":
         """A list of objects; empty if it is missing or null."""
-        return [Fields(raw, f"{self.where}, {name}[{i}]", self.error) for i, raw in enumerate(self.list(name))]
+        return [Fields(raw, f"{self.where}, {name}[{i}]", self.error) for i, raw in enumerate(self.values(name))]
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object; empty if it is missing or null."""

@@ -1,4 +1,4 @@
-"""The JSON part of a glTF file, looked at before anything large is read: can it be read at all, and what will it take.
+"""Header of a glTF file, checked before anything large is read.
 
 Source: Khronos, glTF 2.0 specification.
 """
@@ -32,7 +32,7 @@ READ = (
     "KHR_xmp",
     "EXT_texture",
 )
-"""Beginnings of the extensions that may be required: they change how a scene looks, not what is in it."""
+"""Beginnings of the extensions that may be required: they change the look of a scene, not its geometry."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Gltf:
         return total
 
     def numbers(self) -> int:
-        """Of all accessors together, at most 16 each."""
+        """Upper bound of the numbers in all accessors."""
         return 16 * sum(_count(accessor) for accessor in self.top.objects("accessors"))
 
     def images(self) -> Iterator[tuple[str, BinaryIO]]:
-        """Each image that is within reach: its name for messages, and its bytes from their beginning."""
+        """Yield the name (for messages) and a stream of each image that exists."""
         views = self.top.objects("bufferViews")
         for number, image in enumerate(self.top.objects("images")):
             name, uri, view = f"image {number}", image.text("uri"), image.integer("bufferView")
@@ -77,7 +77,7 @@ class Gltf:
 
 
 def read_header(path: Path) -> Gltf:
-    """The header of a file. Raises SceneError, also where the file needs what cannot be read."""
+    """Return the header of a file. Raises SceneError, also for required extensions that are not supported."""
     if path.suffix.lower() == ".glb":
         content, binary = _glb_header(path)
     else:
@@ -109,7 +109,7 @@ def _glb_header(path: Path) -> tuple[Any, int]:
 
 def _check(top: Fields, path: Path) -> None:
     """Raises SceneError for extensions that cannot be read, and for trees that would not end."""
-    for name in top.list("extensionsRequired"):
+    for name in top.values("extensionsRequired"):
         if name in COMPRESSIONS:
             raise SceneError(
                 f"{path}: its data are compressed with {COMPRESSIONS[name]} ({name}), which is not read here. Export "
@@ -117,13 +117,13 @@ def _check(top: Fields, path: Path) -> None:
             )
         if not str(name).startswith(READ):
             raise SceneError(f"{path}: requires the glTF extension {name!r}, which is not read here. Export without.")
-    count = len(top.list("nodes"))
+    count = len(top.values("nodes"))
     if count > MOST_NODES:
         raise SceneError(f"{path}: has {count:,} nodes; at most {MOST_NODES:,} are read. Join its meshes.")
     nodes = top.objects("nodes")
     parents = [0] * len(nodes)
     for number, node in enumerate(nodes):
-        for child in node.list("children"):
+        for child in node.values("children"):
             if not isinstance(child, int) or not 0 <= child < len(nodes):
                 raise SceneError(f"{path}: node {number} names child {child!r}; the file has {len(nodes)} nodes.")
             parents[child] += 1
@@ -139,6 +139,6 @@ def _count(accessor: Fields) -> int:
 
 
 def check_gltf(path: Path) -> Gltf:
-    """`read_header` with whatever else may go wrong turned into SceneError."""
+    """`read_header`, with every other error turned into SceneError."""
     with reading(path, "its glTF header", SceneError):
         return read_header(path)

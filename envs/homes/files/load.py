@@ -69,7 +69,7 @@ def load_scene(
 
 @dataclass(frozen=True)
 class _Stage:
-    """Which file holds the triangles, how it stands, and what labels it."""
+    """File of the triangles, its orientation and scale, and its annotation."""
 
     asset: Path
     turn: Array  # (3, 3) rotation from the file's frame to the world's
@@ -118,12 +118,12 @@ def _upright(asset: Path, config: Fields, up: Up | None) -> Array:
 
 
 def is_y_up(asset: Path, up: Up | None = None) -> bool:
-    """How a scene file without a stage config is read."""
+    """Whether a scene file without a stage config counts as y-up."""
     return up == "y" if up is not None else not (asset.suffix.lower() == ".ply" or is_scan(asset))
 
 
 def upright_by(path: Path, up: Up | None = None) -> str:
-    """What decides which way a scene file stands, in words."""
+    """Describe what determines the orientation of a scene file."""
     config = path.with_name(path.name.removesuffix(path.suffix) + STAGE_CONFIG)
     if up is not None:
         return f"+{up} points up, as asked for"

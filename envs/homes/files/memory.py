@@ -51,7 +51,7 @@ def _texels(path: Path, images: Iterator[tuple[str, BinaryIO]]) -> int:
                 texels += picture.width * picture.height
         except Image.DecompressionBombError as error:
             raise SceneError(f"{path}: {name} is too large to be decoded ({error}). Scale it down.") from error
-        except Exception:  # what PIL does not know is not decoded either
+        except Exception:  # formats that PIL does not know are not decoded later either
             continue
     return texels
 

@@ -20,15 +20,12 @@ def placed_meshes(path: Path) -> Iterator[tuple[str, trimesh.Trimesh, Array]]:
     with warnings.catch_warnings(), reading(path, f"the {path.suffix} file", SceneError):
         warnings.simplefilter("ignore")
         loaded = trimesh.load_scene(path, process=False, maintain_order=True)
-        placed = [(loaded.geometry[name], name, matrix) for matrix, name in map(loaded.graph.get, _nodes(loaded))]
-    for mesh, name, matrix in placed:
+        placed = [loaded.graph.get(node) for node in loaded.graph.nodes_geometry]
+        meshes = [(str(name), loaded.geometry[name], matrix) for matrix, name in placed]
+    for name, mesh, matrix in meshes:
         if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
             _check(path, name, mesh)
             yield name, mesh, matrix
-
-
-def _nodes(loaded: trimesh.Scene) -> list[str]:
-    return list(loaded.graph.nodes_geometry)
 
 
 def _check(path: Path, name: str, mesh: trimesh.Trimesh) -> None:

@@ -32,7 +32,7 @@ class Opening:
     """A hole in a wall that runs along `axis` (0 = x, 1 = z) at coordinate `at` of the other axis."""
 
     kind: OpeningKind
-    rooms: tuple[int, int]  # the second is -1 for what leads outdoors
+    rooms: tuple[int, int]  # the second is -1 for a door or window to the outside
     axis: int
     at: float  # middle of the wall [m]
     low: float  # where it begins and ends along the wall [m]

@@ -382,7 +382,7 @@ FURNISHERS = {
 
 
 def build_furniture(b: MeshBuilder, rng: Rng, layouts: list[Layout], style: Style) -> None:
-    """Add everything that was placed, and what hangs on the walls."""
+    """Add all placed furniture, and the things on the walls."""
     for layout in layouts:
         for piece, x, z, yaw in layout.placed:
             b.place(x, 0.0, z, yaw)

@@ -1,4 +1,4 @@
-"""Parametric furniture: what a piece is, and what the pieces of one home have in common.
+"""Parametric furniture: the pieces, and the style that the pieces of one home share.
 
 The functions of `seats`, `tables`, `cabinets`, `bathroom`, `kitchen` and `ornaments` draw sizes and return a `Piece`
 that can be placed and built. It stands in its own frame with its back along z = 0 (to the wall), its front to +z and

@@ -24,13 +24,13 @@ FACES = {
     "front": ((0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)),
 }
 _ENDS = np.array(list(FACES.values())) * 3 + np.arange(3)  # places in (low, high) of the corners of all faces
-STANDING = ("bottom",)  # what is not seen of a box that stands on something
+STANDING = ("bottom",)  # hidden sides of a box that stands on something
 AGAINST_WALL = ("bottom", "back")
 _UNIT = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 class Quads(NamedTuple):
-    """All faces of a home. A triangle is a quad whose second half is not drawn."""
+    """All faces of a home. A triangle is a quad whose second half is skipped."""
 
     corners: Array  # (Q, 4, 3) float64 [m], counter-clockwise from the front
     uv: Array  # (Q, 4, 2)
@@ -60,7 +60,7 @@ class MeshBuilder:
     _shell: bool = False
 
     def begin(self, category: str, room: int, shell: bool = False) -> int:
-        """Start an object: what is added from here on belongs to it. Its semantic id is returned."""
+        """Start a new object, to which all following faces belong. Return its semantic id."""
         self._semantic = len(self.labels) + 1
         self.labels[self._semantic] = (category, room)
         self.yaws[self._semantic] = self._places[-1][3]
@@ -68,7 +68,7 @@ class MeshBuilder:
         return self._semantic
 
     def place(self, x: float, y: float, z: float, yaw: float) -> None:
-        """Where the frame of what follows lies; `yaw` [rad] turns counter-clockwise seen from above."""
+        """Set the frame of the following faces; `yaw` [rad] turns counter-clockwise seen from above."""
         self._places.append((x, y, z, yaw))
 
     def place_within(self, x: float, y: float, z: float, yaw: float) -> None:
@@ -119,7 +119,7 @@ class MeshBuilder:
             self.occluder(low, high)
 
     def occluder(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> None:
-        """A box that throws a shadow in its room, without being drawn."""
+        """Add an invisible box that casts a shadow in its room."""
         self._occluders.append((*low, *high, self._room, len(self._places) - 1))
 
     def prism(

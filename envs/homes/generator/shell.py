@@ -77,7 +77,7 @@ def draw_finish(rng: np.random.Generator, plan: FloorPlan) -> Finish:
 
 
 def build_shell(b: MeshBuilder, plan: FloorPlan, finish: Finish, detail: int) -> None:
-    """Add the rooms and what fills their openings to `b`."""
+    """Add the rooms, their doors and windows to `b`."""
     for number, room in enumerate(plan.rooms):
         _floor_and_ceiling(b, number, room, plan.height, finish)
         b.begin("wall", number, shell=True)

@@ -1,4 +1,4 @@
-"""How much of a home's floor has been seen: the measure, reward and goals of the exploration task."""
+"""Measure, reward and goals of the exploration task: how much of a home's floor has been seen."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 CELL = 0.1  # [m]
 VISIBILITY = 5.0  # [m]
 REWARD = 0.1  # per m2 newly seen
-DONE = 0.9  # share of the floor whose sight counts as success
+DONE = 0.9  # share of the floor that must be seen for success
 EXPLORATION_SCORES: Scores = {
     "coverage": "higher",
     "success": "higher",
@@ -25,18 +25,18 @@ EXPLORATION_SCORES: Scores = {
     "collisions/count": "lower",
     "collisions/is_collision": "lower",
 }
-"""The scores of an exploration, the one that decides first."""
+"""Scores of an exploration; the first is the main one."""
 
 
 class AreaSeen:
-    """One episode's floor and what of it has been in view, in cells of `CELL`."""
+    """The floor of one episode and the part of it that has been in view, in cells of `CELL`."""
 
     def __init__(self, home: Home, position: ArrayLike, field_of_view: float) -> None:
-        """`position` (3,) says which floor; `field_of_view` [deg] how wide the view is."""
+        """`position` (3,) selects the floor of the home; `field_of_view` is in degrees."""
         self.height = float(np.asarray(position)[1])
         low, high = home.pathfinder.bounds.astype(np.float64)
         self.grid = MapGrid.of((low, high), max(int(min(high[0] - low[0], high[2] - low[2]) / CELL), 1))
-        level = round(self.height, 2)  # the map of a floor may not depend on who asks for it first
+        level = round(self.height, 2)  # the map of a floor must not depend on which episode builds it
         key = ("floor", level)
         if key not in home.memory:
             home.memory[key] = _parts(home.pathfinder.free_cells(self.grid.bounds, self.grid.shape, level))
@@ -47,7 +47,7 @@ class AreaSeen:
         self.cell_area = float((high[0] - low[0]) * (high[2] - low[2]) / (rows * columns))
 
     def look(self, position: Array, rotation: Array) -> float:
-        """Uncover what is seen from a pose; returns the newly seen area [m2]."""
+        """Mark the floor seen from a pose; return the newly seen area [m2]."""
         before = int(self.mask.sum())
         cell = self.grid.to_grid(float(position[0]), float(position[2]))
         reveal(self.free, self.mask, cell, map_angle(rotation), self.field_of_view, VISIBILITY / CELL)
@@ -55,7 +55,7 @@ class AreaSeen:
 
     @property
     def area(self) -> float:
-        """Seen so far [m2]."""
+        """Area seen so far [m2]."""
         return float(self.mask.sum()) * self.cell_area
 
     @property
@@ -73,7 +73,7 @@ class AreaSeen:
 
 
 class Explorations:
-    """The floors of N worlds, and how much of them came into view in this step. Worlds of other tasks have none."""
+    """The floors of N worlds, and the area that came into view in this step. Worlds of other tasks have none."""
 
     def __init__(self, num_envs: int, field_of_view: float) -> None:
         self.field_of_view = field_of_view
@@ -81,13 +81,13 @@ class Explorations:
         self.gained = np.zeros(num_envs)  # [m2]
 
     def begin(self, i: int, home: Home, position: Array, rotation: Array) -> None:
-        """World i explores a home from a pose, of which it sees what it sees."""
+        """Start the exploration of a home in world i, and mark the floor seen from the start pose."""
         area = AreaSeen(home, position, self.field_of_view)
         area.look(position, rotation)
         self.areas[i], self.gained[i] = area, 0.0
 
     def look(self, worlds: Array, positions: Array, rotations: Array) -> None:
-        """Worlds (n,) look around from where they are; positions (N, 3), rotations (N, 4)."""
+        """Mark the floor seen by worlds (n,) from their poses; positions (N, 3), rotations (N, 4)."""
         for i in worlds:
             area = self.areas[i]
             self.gained[i] = 0.0 if area is None else area.look(positions[i], rotations[i])
@@ -108,7 +108,7 @@ class Explorations:
         return {"areas": masks, "gained": self.gained.copy()}
 
     def set_state(self, state: State) -> None:
-        """Into worlds that have begun the same episodes."""
+        """Restore a state; the worlds must play the same episodes."""
         self.gained = state["gained"].copy()
         for area, mask in zip(self.areas, state["areas"], strict=True):
             if area is not None:
@@ -116,7 +116,7 @@ class Explorations:
 
 
 def _parts(free: Array) -> Array:
-    """The free cells, those that hang together under one number from 1 on; 0 elsewhere."""
+    """Label the connected free cells from 1 on; 0 elsewhere."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(free, structure=np.ones((3, 3)))
@@ -124,7 +124,7 @@ def _parts(free: Array) -> Array:
 
 
 def _reachable(parts: Array, start: tuple[int, int]) -> Array:
-    """The part that the start is in, uint8; all of them where it is in none."""
+    """Return the part that contains the start, uint8; all parts if none contains it."""
     row, column = (min(max(c, 0), n - 1) for c, n in zip(start, parts.shape))
     mine = parts[row, column]
     return (parts == mine if mine else parts > 0).astype(np.uint8)

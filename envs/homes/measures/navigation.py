@@ -26,18 +26,18 @@ NAVIGATION_SCORES: Scores = {
     "collisions/is_collision": "lower",
     "distance_to_goal_reward": "higher",
 }
-"""The scores of `NavigationMeasures.metrics`, the one that decides first."""
+"""Scores of `NavigationMeasures.metrics`; the first is the main one."""
 
 
 def has_moved(previous: Array, position: Array) -> Array:
-    """(N,) bool: whether Habitat measures the distance to the goal again; smaller moves than 0.1 mm do not count."""
+    """Return (N,) bool: whether Habitat measures the distance again; moves below 0.1 mm do not count."""
     return np.any(np.abs(previous - position) > 1e-4 + 1e-5 * np.abs(position), axis=-1)
 
 
 class NavigationMeasures:
     """distance_to_goal, success, spl, soft_spl, num_steps, collisions and the reward of N episodes.
 
-    The caller measures geodesic distances (inf where there is no path) and hands them in.
+    The caller passes geodesic distances [m], inf where there is no path.
     """
 
     def __init__(self, num_envs: int, success_distance: float) -> None:
@@ -55,7 +55,7 @@ class NavigationMeasures:
         self.is_collision = np.zeros(num_envs, bool)
 
     def reset(self, mask: Array, position: Array, distance: Array) -> None:
-        """Open the episodes where `mask` (N,): start at `position` (N, 3), `distance` (N,) from the goal."""
+        """Start the episodes where `mask` (N,): at `position` (N, 3), `distance` (N,) [m] from the goal."""
         self.position[mask] = position[mask]
         self.start_distance[mask] = self.distance_to_goal[mask] = distance[mask]
         for counter in (self.reward_distance, self.path_length, self.success, self.spl, self.soft_spl):
@@ -64,7 +64,7 @@ class NavigationMeasures:
         self.is_collision[mask] = False
 
     def update(self, active: Array, position: Array, distance: Array, stopped: Array, collided: Array) -> None:
-        """One step of the worlds where `active` (N,); `stopped` where stop was called."""
+        """Update the measures of the worlds where `active` (N,) after one step; `stopped` (N,): stop was called."""
         kept = self._state()
         self.path_length += np.linalg.norm(position - self.position, axis=-1)
         self.reward_distance = -_difference(distance, self.distance_to_goal)
@@ -83,11 +83,11 @@ class NavigationMeasures:
             now[~active] = before[~active]
 
     def reward(self) -> Array:
-        """Habitat's RL reward (N,): slack, progress, and the whole bonus on any success (not times SPL)."""
+        """Return Habitat's RL reward (N,): slack, progress, and the full bonus on success (not multiplied by SPL)."""
         return SLACK_REWARD + self.reward_distance + SUCCESS_REWARD * (self.spl > 0)
 
     def metrics(self) -> dict[str, Array]:
-        """Each (N,) under Habitat's name; sub-keys of dict-valued measures as `measure/subkey`."""
+        """Return each measure, (N,), by Habitat's name; sub-keys of dict-valued measures as `measure/subkey`."""
         return {
             "distance_to_goal": self.distance_to_goal.copy(),
             "success": self.success.copy(),

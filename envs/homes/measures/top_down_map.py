@@ -196,7 +196,7 @@ class TopDownMap:
             self._draw_on_floor(goal.position, floor, GOAL)
 
     def _draw_on_floor(self, point: Array, floor: float, value: int) -> None:
-        """Only what lies on this floor: y_agent <= y < y_agent + 2 m."""
+        """Whether a height is on this floor: y_agent <= y < y_agent + 2 m."""
         if floor <= point[1] < floor + 2:
             self._draw_point(self._cell_of(point), value)
 

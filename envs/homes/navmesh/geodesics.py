@@ -27,7 +27,7 @@ from embodia.envs.homes.navmesh.surface import ANY, clamped, distance_between, o
 
 Array = NDArray[Any]
 
-LONGEST = 256  # polygons of a corridor and points of a path; habitat-sim calls what is longer unreachable
+LONGEST = 256  # polygons of a corridor and points of a path; habitat-sim calls longer paths unreachable
 GREED = np.float32(0.999)  # of the straight way to the goal, by which open polygons are ordered
 AT_PORTAL = np.float32(0.001) * np.float32(0.001)  # [m2]
 SAME_POINT = np.float32(1 / 16384) * np.float32(1 / 16384)  # [m2]

@@ -1,4 +1,4 @@
-"""What a home can be asked about walking in it, whoever answers: our own navmesh, or habitat-sim's."""
+"""Protocol of the navigation queries on a home, answered by our own navmesh or by habitat-sim's."""
 
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ Array = NDArray[Any]
 class Navigator(Protocol):
     """habitat-sim's PathFinder by its names; positions are (3,) [m]. See `pathfinder.PathFinder`.
 
-    A goal set is its maker's own: prepared by `goal_set`, read by the distances, the paths and `probe_steps`.
+    A goal set is opaque: `goal_set` prepares it; the distances, the paths and `probe_steps` read it.
     """
 
     @property

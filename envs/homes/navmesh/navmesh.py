@@ -34,11 +34,11 @@ from embodia.envs.homes.navmesh.tree import build_tree
 
 Array = NDArray[Any]
 
-NO_AREA = 1e-5  # [m2], habitat-sim's: nobody can walk on a polygon smaller than this
+NO_AREA = 1e-5  # [m2], as in habitat-sim: smaller polygons are not walkable
 BORDER, INNER, TWIN = 0, 1, 2
 """Edges of a triangle: on its polygon's border, inside it, or inside it and looked at from the other triangle."""
 
-BYTES_PER_CELL = 40  # of an empty column and what is worked out about it
+BYTES_PER_CELL = 40  # memory of one column of the heightfield and its derived data
 FURTHEST = 1e8  # of any number in a stored navmesh
 MAX_CELLS = 200_000_000  # columns of the heightfield; 10 km2 at the default cell size is a mistake in units
 

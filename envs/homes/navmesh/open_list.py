@@ -1,4 +1,4 @@
-"""Detour's priority queue of polygons, and what a search knows of each.
+"""Detour's priority queue of polygons, and the state of a search for each polygon.
 
 Equal totals leave the heap in the order that its sifting gives them, which decides between equally good corridors.
 """
@@ -22,7 +22,7 @@ class Search(NamedTuple):
     state: Array  # (P,) int8 UNSEEN, OPEN or CLOSED
     place: Array  # (P, 3) float32 [m] where the search enters the polygon
     cost: Array  # (P,) float32 [m]
-    total: Array  # (P,) float32 [m], what the queue is ordered by
+    total: Array  # (P,) float32 [m], the key of the queue
     parent: Array  # (P,) int64, -1 = none
     queue: Array  # (P + 1,) int64 polygons as a binary heap
 

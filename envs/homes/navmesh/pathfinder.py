@@ -54,7 +54,7 @@ class PathFinder:
 
     `geodesics` is how `distance` and `path` measure. "detour", the default, is habitat-sim's search: tasks count
     success, SPL and rewards with it, its follower and its episode generator use it. "exact" is the shortest path there
-    is; `shortest_distance` and `shortest_path` always find that one, for whoever plans.
+    is; `shortest_distance` and `shortest_path` always find that one, for planning.
     """
 
     def __init__(self, mesh: NavMesh, geodesics: Measure = "detour") -> None:
@@ -248,7 +248,7 @@ class PathFinder:
         return calls.wall_distance(self._floor_parts, self._search_parts, _point(point), radius)
 
     def get_topdown_view(self, meters_per_pixel: float, height: float, eps: float = 0.5) -> Array:
-        """(rows along z, columns along x) bool: what is navigable within `eps` of `height` [m]."""
+        """Return a (rows along z, columns along x) bool grid: navigable within `eps` of `height` [m]."""
         low, high = self.mesh.bounds
         step = np.float32(meters_per_pixel)
         zs, xs = (

@@ -108,7 +108,7 @@ def _best_ear(ring: Array, rest: Array, count: int, is_ear: Array) -> int:
 
 @compiled_exactly
 def clip_ears(ring: Array) -> Array:
-    """Triangles (m, 3) of a simple polygon (n, 3) as indices of its corners; what no cut can divide is left out."""
+    """Triangles (m, 3) of a simple polygon (n, 3) as corner indices; parts that no cut can divide are skipped."""
     count, used = len(ring), 0
     rest = np.arange(count)
     triangles = np.empty((count - 2, 3), np.int64)

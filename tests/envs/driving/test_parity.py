@@ -29,29 +29,38 @@ def test_what_eval_drives_is_the_closed_loop_itself(root, job):
     np.testing.assert_array_equal(history.ego, driven(root, job).ego)
 
 
-def test_logs_go_through_every_command(root, tmp_path, monkeypatch, capsys):
-    """A folder whose name SQLite's URIs would cut, a filter, and what each command leaves behind."""
+@pytest.fixture
+def logs(root, tmp_path, monkeypatch):
+    """Flags of logs in a folder whose name would end or change in an SQLite URI."""
     there = tmp_path / "nu#plan %20?"
     (root / "synthj").rename(there)
     monkeypatch.chdir(tmp_path)
-    logs = ["--logs", str(there), "--filter", "following_lane_with_lead"]
-    try:
-        assert main(["doctor", *logs[:2]]) == 0
-        assert "1 scenarios in 1 logs" in capsys.readouterr().out
-        assert main(["eval", "idm", *logs, "--films", "0", "--out", "judged"]) == 0
-        lines = [json.loads(line) for line in (tmp_path / "judged" / "episodes.jsonl").read_text().splitlines()]
-        assert [line["policy"] for line in lines] == ["agent", "random", "expert"]
-        assert "3ba170d8f6c43602" in lines[0]["level"]
-        assert main(["record", "log-future", *logs, "--seeds", "0", "--out", "films"]) == 0
-        assert len(list((tmp_path / "films").glob("*.mp4"))) == 1
-        assert main(["collect", "idm", *logs, "--out", "rows"]) == 0
-        assert len(list((tmp_path / "rows").rglob("*.npz"))) == 1
-        few = ["--schedule.steps", "40", "--env.num-envs", "2", "--agent.learning-starts", "20", "--evaluation.films"]
-        assert main(["train", "bc-driving", *logs, *few, "0", "--evaluation.during", "1", "--out", "run"]) == 0
-        assert json.loads((tmp_path / "run" / "report.json").read_text())["split"] == "test"
-    finally:
-        there.rename(root / "synthj")
+    yield ["--logs", str(there), "--filter", "following_lane_with_lead"]
+    there.rename(root / "synthj")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("nu")], "an empty file beside it"
+
+
+def test_logs_are_examined_evaluated_and_recorded(logs, tmp_path, capsys):
+    assert main(["doctor", *logs[:2]]) == 0
+    assert "1 scenarios in 1 logs" in capsys.readouterr().out
+    assert main(["eval", "idm", *logs, "--films", "0", "--out", "judged"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "judged" / "episodes.jsonl").read_text().splitlines()]
+    assert [line["policy"] for line in lines] == ["agent", "random", "expert"]
+    assert "3ba170d8f6c43602" in lines[0]["level"]
+    assert main(["record", "log-future", *logs, "--seeds", "0", "--out", "films"]) == 0
+    assert len(list((tmp_path / "films").glob("*.mp4"))) == 1
+
+
+@pytest.mark.slow
+def test_logs_are_collected_learned_from_and_measured(logs, tmp_path):
+    assert main(["collect", "idm", *logs, "--out", "rows"]) == 0
+    assert len(list((tmp_path / "rows").rglob("*.npz"))) == 1
+    few = ["--schedule.steps", "40", "--env.num-envs", "2", "--agent.learning-starts", "20", "--evaluation.films", "0"]
+    assert main(["train", "bc-driving", *logs, *few, "--evaluation.during", "1", "--out", "run"]) == 0
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["split"] == "test"
+    assert main(["bench", "planners", *logs]) == 0
+    lines = (tmp_path / "runs" / "planners.jsonl").read_text().splitlines()
+    assert {json.loads(line)["driver"] for line in lines} >= {"PDM-Closed, replay", "log future, reactive"}
 
 
 @pytest.mark.parametrize(

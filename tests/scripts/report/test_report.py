@@ -180,7 +180,9 @@ def test_levels_are_counted_named_and_told_apart_from_training(card, tmp_path):
     assert repeated["scores"]["agent"]["success"] == interval(rate)._asdict()
     assert repeated["against"]["random"]["n"] == 4
     _, page = made(levels=four, met=3)
-    assert "not held out: 3 of them occurred in training" in page
+    assert "; 3 of them occurred in training, 1 did not" in page
+    _, page = made(levels=four, met=4)
+    assert "not held out: all of them occurred in training" in page
     others, _ = made(levels=[*four[:-1], "elsewhere"])
     assert others["levels"]["fingerprint"] != repeated["levels"]["fingerprint"]
     assert made(levels=four)[0]["levels"]["fingerprint"] == repeated["levels"]["fingerprint"]

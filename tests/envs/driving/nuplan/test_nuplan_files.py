@@ -294,7 +294,7 @@ def test_tokens_may_be_listed_in_a_file(data, tmp_path):
     (tmp_path / "benchmark.yaml").write_text(f"scenario_tokens:\n  - '{data[1][1].token}'\n  - 'ffffffffffffffff'\n")
     found = LogScenarios(data[0], chosen=ScenarioFilter(scenario_tokens=[str(tmp_path / "benchmark.yaml")]))
     assert [scenario.token for scenario in found] == [data[1][1].token]
-    with pytest.raises(NuPlanDataError, match="nothing is no scenario token"):
+    with pytest.raises(NuPlanDataError, match="nothing is neither a scenario token"):
         LogScenarios(data[0], chosen=ScenarioFilter(scenario_tokens=["nothing"]))
     assert {tag.type for tag in LogScenarios(data[0], chosen=ScenarioFilter(scenario_types=["val14"])).tags} == {
         "following_lane_with_lead",
@@ -322,7 +322,7 @@ def test_a_scene_without_a_route_gives_none(data, tmp_path):
         ("DROP TABLE meta", "no such table: meta"),
         ("UPDATE meta SET value = 'epsg:3857' WHERE key = 'projectedCoordSystem'", "projectedCoordSystem"),
         ("UPDATE lanes_polygons SET lane_group_fid = 'x' WHERE fid = 2",
-         "layer lanes_polygons, fid 2: column lane_group_fid holds no id but 'x'"),
+         "layer lanes_polygons, fid 2: column lane_group_fid: an id is expected, not 'x'"),
         ("UPDATE lanes_polygons SET lane_index = NULL WHERE fid = 2", "layer lanes_polygons, fid 2"),
     ],
 )  # fmt: skip
