@@ -1,8 +1,10 @@
-"""Parser of the README's table "Beside the papers"."""
+"""Parser of the README's table "Beside the papers", and rows of result files by name and unit."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from embodia.scripts.bench.harness import results
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -59,3 +61,8 @@ def said(cell: str, words: str = "") -> Said:
     assert found, f"no number behind {words!r} in {cell!r}"
     value, half = float(found[1]), 0.5 * 10.0 ** -len(found[2] or "")
     return Said(value, float(found[3]), float(found[5])) if found[3] else Said(value, value - half, value + half)
+
+
+def flat(found: list[results.Row]) -> dict[tuple[str, str], results.Row]:
+    """Rows and their controls by name and unit."""
+    return {(each.name, each.unit): each for own in found for each in (*own.controls, own)}

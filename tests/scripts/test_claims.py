@@ -1,14 +1,20 @@
-"""The README's numbers, reproduced by its own commands; minutes each, `bench ssl` hours: `pytest -m slow`."""
+"""The numbers of README and docs, reproduced by their commands; minutes each, `bench ssl` hours: `pytest -m slow`."""
 
 import json
 import re
+import shlex
 from functools import cache
 
 import pytest
 
 from embodia.scripts.assembly import runs
+from embodia.scripts.bench.discovery.cuts import HOMES
+from embodia.scripts.bench.discovery.slots import SMALL
+from embodia.scripts.bench.harness import results
+from embodia.scripts.bench.harness.options import Timed
+from embodia.scripts.bench.self_supervision.home_probe import SCORES
 from embodia.scripts.main import main
-from embodia.tests.readme import row, said
+from embodia.tests.readme import ROOT, flat, row, said
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +46,34 @@ def trained(reports):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """The result of a benchmark run in an empty folder."""
+def bench(tmp_path, monkeypatch):
+    """The rows and controls of a bench in an empty folder, by name and unit."""
     monkeypatch.chdir(tmp_path)
 
     def measured(*arguments):
-        assert main(["bench", *arguments, "--json"]) == 0
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert main(["bench", *arguments, "--results", "new"]) == 0
+        (path,) = (tmp_path / "new").iterdir()
+        return flat(results.read(path))
 
     return measured
+
+
+TIMED = {each().name for each in Timed.__subclasses__()}
+REPEATABLE = [
+    path
+    for path in sorted((ROOT / results.RESULTS).glob("*.json"))
+    if path.stem not in TIMED and "--trained" not in results.content(path)["command"]
+]
+"""Result files but those of timings, and those that need the folders of runs."""
+
+
+@pytest.mark.parametrize("path", REPEATABLE, ids=lambda path: path.stem)
+def test_the_command_of_a_result_file_gives_its_numbers(path, bench):
+    measured = bench(*shlex.split(results.content(path)["command"])[2:])
+    for key, each in flat(results.read(path)).items():
+        found = measured[key]
+        assert found.low <= each.high, key
+        assert each.low <= found.high, key
 
 
 def test_the_demo_keeps_its_promise(tmp_path, capsys):
@@ -105,32 +130,31 @@ def test_dagger_finds_its_way_in_unseen_homes_and_needs_its_eyes(trained):
 
 def test_dino_wm_goes_through_the_wall_by_patches_and_by_planning_again(bench):
     wall = row("bench wall")
-    words = {("random", "mpc"): "random encoder", ("patches", "open loop"): "open loop",
-             ("patches", "gradient"): "gradient", ("global", "mpc"): "one global vector"}  # fmt: skip
-    expected = {("patches", "mpc"): said(wall.here)} | {case: said(wall.control, name) for case, name in words.items()}
-    measured = bench("wall", "--repeats", str(wall.seeds))
-    found = {(each["encoder"], each["planner"]): each for each in measured["rows"]}
-    assert found.keys() == expected.keys()
+    words = {"random, mpc": "random encoder", "patches, open loop": "open loop", "patches, gradient": "gradient",
+             "global, mpc": "one global vector"}  # fmt: skip
+    expected = {"patches, mpc": said(wall.here)} | {case: said(wall.control, name) for case, name in words.items()}
+    measured = bench("wall", "--seeds", str(wall.seeds))
+    found = {case: measured[case, "success"] for case in expected}
     for case, each in found.items():
-        assert expected[case].meets(each["low"], each["high"]), (case, each)
-    best = found.pop(("patches", "mpc"))
-    assert best["success"] >= 0.9
-    assert all(best["success"] > each["success"] for each in found.values())
-    assert best["low"] > max(found["patches", "open loop"]["high"], found["random", "mpc"]["high"])
+        assert expected[case].meets(each.low, each.high), (case, each)
+    best = found.pop("patches, mpc")
+    assert best.value >= 0.9
+    assert all(best.value > each.value for each in found.values())
+    assert best.low > max(found["patches, open loop"].high, found["random, mpc"].high)
 
 
 def test_an_encoder_taught_by_the_agents_own_video_plans_better_than_a_random_one(bench):
     chain = row("bench chain")
-    words = {"learned model, random": "random frozen encoder", "wandering": "wandering",
+    words = {"random encoder": "random frozen encoder", "wandering": "wandering",
              "true moves": "true moves and distances"}  # fmt: skip
     expected = {name: said(chain.control, spelled) for name, spelled in words.items()}
-    expected["learned model, own video"] = said(chain.here)
-    measured = bench("chain", "--seeds", str(chain.seeds))
-    found = {each["agent"]: each for each in measured["rows"]}
+    expected["own video encoder"] = said(chain.here)
+    found = bench("chain", "--seeds", str(chain.seeds))
     for name, number in expected.items():
-        assert number.meets(found[name]["low"], found[name]["high"]), (name, found[name])
-    assert found["learned model, own video"]["low"] > found["learned model, random"]["high"]
-    assert measured["paired"]["difference"]["low"] > 0
+        each = found[name, "success"]
+        assert number.meets(each.low, each.high), each
+    assert found["own video encoder", "success"].low > found["random encoder", "success"].high
+    assert found["own video minus random encoder", "difference of success, paired"].low > 0
 
 
 @pytest.mark.parametrize("preset", ["td-mpc2-pendulum", "dreamer-pendulum"])
@@ -161,15 +185,16 @@ def test_self_supervised_features_tell_shapes_apart(bench):
     said_of = dict(re.findall(r"([A-Z][\w ]*?) ([\d.]+/[\d.]+)", ssl.here))
     controls = {"PCA-64 of pixels": r"pixels ([\d.]+/[\d.]+)", "untrained": r"untrained ([\d.]+/[\d.]+)"}
     said_of |= {name: re.search(words, ssl.control)[1] for name, words in controls.items()}
-    found = {each["method"]: each for each in bench("ssl", "--seeds", str(ssl.seeds))["rows"]}
+    found = bench("ssl", "--seeds", str(ssl.seeds))
     for name, numbers in said_of.items():
-        scores = [100 * found[name][score]["value"] for score in ("linear", "knn")]
+        scores = [100 * found[name, score].value for score in ("linear probe", "20 nearest neighbours")]
         assert scores == pytest.approx([float(each) for each in numbers.split("/")], abs=4), name
-    mae = found["MAE"]
-    assert mae["masked_mse"] < 0.35 < mae["interpolated_mse"]
-    assert mae["tuned"] > mae["scratch"] + 0.03
-    best_control = max(found[name]["linear"]["value"] for name in controls)
-    assert all(found[name]["linear"]["value"] > best_control + 0.2 for name in said_of.keys() - controls.keys())
+    painted, tuned = (each for (name, _), each in found.items() if name.startswith("MAE, "))
+    assert painted.value < 0.35 < painted.controls[0].value
+    assert tuned.value > tuned.controls[0].value + 0.03
+    linear = {name: each.value for (name, unit), each in found.items() if unit == "linear probe"}
+    best_control = max(linear[name] for name in controls)
+    assert all(linear[name] > best_control + 0.2 for name in said_of.keys() - controls.keys())
 
 
 def test_complex_phases_bind_what_belongs_to_one_shape(bench):
@@ -177,65 +202,42 @@ def test_complex_phases_bind_what_belongs_to_one_shape(bench):
     numbers = [said(each).value for each in shapes.here.split(" / ")]
     expected = dict(zip(("ARI-BG", "ARI+BG"), numbers, strict=True))
     measured = bench("discovery", "--only", "cae-2shapes", "--seeds", str(shapes.seeds))
-    found = {each["score"]: each["ours"] for each in measured["rows"] if each["method"] == "complex autoencoder"}
+    found = {unit: each.value for (name, unit), each in measured.items() if name == "2Shapes: complex autoencoder"}
     assert found == pytest.approx(expected, abs=0.02)
-
-
-def test_token_cut_finds_a_sprite_more_often_than_a_box_in_the_middle(bench):
-    sprite = row("bench discovery", "one sprite")
-    here, control = said(sprite.here), said(sprite.control, "box in the middle")
-    found = {each["method"]: each for each in bench("discovery", "--only", "cuts-sprites")["rows"]
-             if each["score"] == "CorLoc"}  # fmt: skip
-    (box,) = (name for name in found if name.startswith("centre box"))
-    for number, name in ((here, "TokenCut, colour and gradients"), (control, box)):
-        assert number.meets(*found[name]["interval"]), (name, found[name])
-    assert found["TokenCut, colour and gradients"]["interval"][0] > found[box]["interval"][1]
 
 
 def test_token_cut_by_the_projects_own_dino_finds_things_in_homes(bench):
     homes = row("bench discovery", "frames of unseen homes")
     words = {"box in the middle": "centre box", "untrained transformer": "TokenCut, random ViT"}
     expected = {name: said(homes.control, said_so) for said_so, name in words.items()}
-    rows = bench("discovery", "--only", "cuts-homes", "--seeds", str(homes.seeds))["rows"]
-    found = {each["method"].split(" of side")[0]: each for each in rows if each["score"] == "CorLoc"}
+    measured = bench("discovery", "--only", "cuts-homes", "--seeds", str(homes.seeds))
+    found = {name.split(" of side")[0]: each for (name, unit), each in measured.items() if unit == "CorLoc"}
     for name, number in expected.items():
-        assert number.meets(*found[name]["interval"]), (name, found[name])
-    own = found["TokenCut, DINO"]
-    assert own["ours"] == pytest.approx(said(homes.here).value, abs=0.04)
+        assert number.meets(found[name].low, found[name].high), found[name]
+    own = found[f"{HOMES}: TokenCut, DINO"]
+    assert own.value == pytest.approx(said(homes.here).value, abs=0.04)
     for control in ("centre box", "TokenCut, random ViT"):
-        assert min(own["seeds"]) > found[control]["interval"][1]
+        assert min(own.by_seed) > found[control].high
 
 
 def test_slot_attention_tells_pieces_apart_whatever_their_colours(bench):
     pieces = row("bench discovery", "slot attention")
-    found = {}
-    for each in bench("discovery", "--only", "slots", "--seeds", str(pieces.seeds))["rows"]:
-        found[each["method"], each["score"]] = each
+    found = bench("discovery", "--only", "slots", "--seeds", str(pieces.seeds))
     alike = "where both have one"
     for score, words, theirs in (("FG-ARI", "", "colours"), ("FG-ARI, one colour", alike, alike)):
-        ours, colours = (found[who, score]["ours"] for who in ("slot attention", "k-means of colours"))
+        ours, colours = (found[who, score].value for who in (f"{SMALL}: slot attention", "k-means of colours"))
         assert ours == pytest.approx(said(pieces.here, words).value, abs=0.05)
         assert colours == pytest.approx(said(pieces.control, theirs).value, abs=0.01)
     assert ours > colours + 0.3
-    assert sum(each >= 0.95 for each in found["slot attention", "FG-ARI"]["seeds"]) >= 2
+    assert sum(each >= 0.95 for each in found[f"{SMALL}: slot attention", "FG-ARI"].by_seed) >= 2
 
 
 def test_in_three_thousand_steps_models_and_experts_teach_what_reward_alone_does_not(bench):
-    rows = [row for row in bench("matrix")["rows"] if row["world"] == "grid" and row["encoder"] != "none"]
-    rewarded = [row for row in rows if row["agent"] == "ppo"]
-    others = [row for row in rows if row["agent"] != "ppo"]
-    assert min(row["score"] for row in others) >= 0.95
-    assert min(row["interval"][0] for row in others) > max(row["interval"][1] for row in rewarded)
-
-
-def test_planners_swing_poles_up_on_true_equations(bench):
-    rows = bench("planning", "--repeats", "1")["swing_up"]
-    assert all(each["success"] >= 0.95 for each in rows), rows
-    here = row("bench planning").here
-    for name in ("CEM", "iCEM", "MPPI", "iLQR"):
-        pendulum, cart_pole = re.search(rf"\b{name} ([\d.]+), ([\d.]+)", here).groups()
-        found = {each["task"]: each["success"] for each in rows if each["planner"] == name.lower()}
-        assert found == pytest.approx({"pendulum": float(pendulum), "cart-pole": float(cart_pole)}, abs=0.05)
+    rows = [each for (name, _), each in bench("matrix").items() if name.startswith("grid: ")]
+    rewarded = [each for each in rows if each.name.startswith("grid: ppo")]
+    others = [each for each in rows if each not in rewarded]
+    assert min(each.value for each in others) >= 0.95
+    assert min(each.low for each in others) > max(each.high for each in rewarded)
 
 
 def test_encoders_that_taught_themselves_know_unseen_homes_better_than_random_ones(bench):
@@ -249,11 +251,11 @@ def test_encoders_that_taught_themselves_know_unseen_homes_better_than_random_on
         "random": (homes.control, "random encoder"),
         "PCA-64 of pixels": (homes.control, "pixels"),
     }
-    found = {each["encoder"]: each for each in bench("homes-probe", "--seeds", str(homes.seeds))["rows"]}
-    assert found.keys() == spelled.keys()
+    found = bench("homes-probe", "--seeds", str(homes.seeds))
+    keys = ("room_linear", "objects_auc", "depth_r2")
     for name, (cell, words) in spelled.items():
         room, objects, depth = re.search(rf"{words} ([\d.]+)/([\d.]+)/([\d.]+)", cell).groups()
-        scores = [found[name][score]["value"] for score in ("room_linear", "objects_auc", "depth_r2")]
+        scores = [found[name, SCORES[key]].value for key in keys]
         assert scores == pytest.approx([float(room) / 100, float(objects), float(depth)], abs=0.05), name
     for name in ("augmentation", "time and colours", "augmentation and time"):
-        assert found[name]["room_linear"]["low"] > found["random"]["room_linear"]["high"]
+        assert found[name, SCORES["room_linear"]].low > found["random", SCORES["room_linear"]].high

@@ -96,8 +96,7 @@ def table(block: dict[str, Cells]) -> Table:
     """Controls that all lines share come last. If there is one unit, other controls stand in a column of their own."""
     columns = list(units(block))
     owned = {name: controls(cells) for name, cells in block.items()}
-    first = next(iter(owned.values()))
-    shared = {name: each for name, each in first.items() if all(own.get(name) == each for own in owned.values())}
+    shared = in_common(list(owned.values()))
     inline = len(columns) == 1
     beside = inline and any(own.keys() - shared.keys() for own in owned.values())
     title = group(next(iter(block)))
@@ -109,6 +108,20 @@ def table(block: dict[str, Cells]) -> Table:
         if not inline:
             found += [line(f"*{other}*", each, columns, []) for other, each in own.items()]
     return found + [line(f"*{name}*", each, columns, [""] * beside) for name, each in shared.items()]
+
+
+def in_common(owned: Sequence[dict[str, Cells]]) -> dict[str, Cells]:
+    """The controls that all lines have, with the same numbers wherever two lines have the same unit."""
+    together: dict[str, Cells] = {}
+    different = set()
+    for own in owned:
+        for name, cells in own.items():
+            for unit, row in cells.items():
+                if together.setdefault(name, {}).setdefault(unit, row) != row:
+                    different.add(name)
+    return {
+        name: cells for name, cells in together.items() if name not in different and all(name in own for own in owned)
+    }
 
 
 def controls(cells: Cells) -> dict[str, Cells]:

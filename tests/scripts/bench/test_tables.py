@@ -46,6 +46,14 @@ def test_controls_of_several_numbers_have_lines():
     assert table[2][1:3] == ["0.20 [0.10, 0.30]"] * 2
 
 
+def test_shared_controls_may_have_more_numbers_beside_some_lines():
+    pixels = {unit: number("pixels", 0.1, unit) for unit in ("x", "y")}
+    rows = [number("a", 0.5, unit, controls=(pixels[unit],)) for unit in ("x", "y")]
+    (table,) = tables.tables([*rows, number("b", 0.4, "x", controls=(pixels["x"],))])
+    assert [line[0] for line in table] == ["", "a", "b", "*pixels*"]
+    assert table[-1][1:3] == ["0.10 [0.00, 0.20]"] * 2
+
+
 def test_a_number_without_an_interval_stands_alone():
     assert tables.spelled(Row("x", 0.12345, 0.12345, 0.12345, 1)) == "0.123"
 
