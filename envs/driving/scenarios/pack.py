@@ -124,6 +124,8 @@ def unflatten(arrays: Arrays, name: str) -> list[NDArray[Any]]:
     joined, lengths = arrays[name], arrays[f"{name}_lengths"]
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or joined.ndim < 1:
         raise ValueError(f"{name}_lengths is {lengths.dtype} {lengths.shape}, not a list of whole numbers")
+    if joined.dtype.kind not in "fiu":
+        raise ValueError(f"{name} is {joined.dtype}, not numbers")
     if (lengths < 0).any() or lengths.sum() != len(joined):
         raise ValueError(f"{name} has {len(joined)} rows, {name}_lengths says {int(lengths.sum())}")
     return np.split(joined, np.cumsum(lengths)[:-1]) if len(lengths) else []
