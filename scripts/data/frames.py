@@ -119,9 +119,7 @@ def read_picture(path: Path, size: int) -> Array:
             warnings.simplefilter("ignore")  # Pillow warns of large images, and of odd metadata
             with Image.open(path) as image:
                 return middle_square(as_rgb(ImageOps.exif_transpose(image)), size)
-    except (
-        Exception
-    ) as error:  # decoders raise whatever their library raises, Pillow also for 179 megapixels
+    except Exception as error:  # decoders raise whatever their library raises, Pillow also for 179 megapixels
         raise BadFile(f"{path}: cannot be decoded as an image ({type(error).__name__}: {error}); remove it") from error
 
 
