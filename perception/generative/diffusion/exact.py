@@ -20,10 +20,9 @@ class NoisedScore(Protocol):
 
 def exact_predictor(density: NoisedScore, schedule: Schedule) -> Predict:
     """eps = -sigma_t times the score of the noised law."""
-    laws = [density.noised(alpha, sigma) for alpha, sigma in zip(schedule.alphas[:-1], schedule.sigmas)]
 
     def predict(x: Tensor, t: int) -> Prediction:
-        sigma = schedule.sigmas[t]
-        return of_eps(-sigma * laws[t].score(x), x, schedule.alphas[t], sigma)
+        alpha, sigma = schedule.alphas[t], schedule.sigmas[t]
+        return of_eps(-sigma * density.noised(alpha, sigma).score(x), x, alpha, sigma)
 
     return predict

@@ -115,7 +115,8 @@ class DPMSolver:
     """Number of levels visited."""
     order: Literal[1, 2] = 2
     """1 is DDIM."""
-    spacing: Spacing = "linspace"
+    spacing: Spacing = "quadratic"
+    """Dense near the data, where log(alpha / sigma), the time of this solver, changes most between levels."""
 
     def levels(self, schedule: Schedule) -> list[int]:
         return levels(schedule.steps, self.steps, self.spacing)

@@ -13,8 +13,9 @@ from embodia.perception.generative.noise import flat_sum
 class SDE(Protocol):
     """A linear SDE that turns data into noise. Times are numbers, or tensors that broadcast with x."""
 
-    end: float
-    """Smallest time at which samplers and training stop; at 0 the score may not exist."""
+    @property
+    def end(self) -> float:
+        """Smallest time, at which samplers and training stop; at 0 the score may not exist."""
 
     def drift(self, t: float) -> float:
         """f(x, t) / x."""

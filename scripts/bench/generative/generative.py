@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from embodia.scripts.bench.generative.consistency_toy import consistency
-from embodia.scripts.bench.generative.diffusion_toy import diffusion
+from embodia.scripts.bench.generative.diffusion_toy import diffusion, solver
 from embodia.scripts.bench.generative.glyphs import scheduled_sampling
 from embodia.scripts.bench.generative.guidance import digits, overlapping
 from embodia.scripts.bench.generative.neighbours import neighbours
@@ -20,6 +20,7 @@ from embodia.scripts.bench.harness.results import Row, row
 
 PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     "diffusion": diffusion,
+    "solver": solver,
     "ncsn": ncsn,
     "overlapping": overlapping,
     "consistency": consistency,
@@ -76,11 +77,19 @@ def rows(lines: dict[str, list[Line]]) -> list[Row]:
         ),
         main(
             "dpm-solver",
-            "diffusion",
-            "dpm-solver order",
+            "solver",
+            "order",
             "order",
             2.0,
-            ("ddim order", "dpm-solver 20", "ddim 50", "dpm-solver 20 mmd", "ddim 50 mmd", "ddim 10 mmd"),
+            ("ddim order",),
+        ),
+        main(
+            "dpm-solver 20",
+            "diffusion",
+            "dpm-solver 20",
+            "RMS error",
+            None,
+            ("ddim 50", "dpm-solver 20 mmd", "ddim 50 mmd", "ddim 10 mmd"),
         ),
         main(
             "cfg",

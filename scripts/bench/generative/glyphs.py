@@ -48,12 +48,12 @@ def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
         symbols = torch.from_numpy(rng.integers(0, SYMBOLS, (n, SLOTS)))
         return {"x": written(symbols, glyphs), "condition": condition_of(symbols)}
 
-    numbers = {}
+    numbers: Numbers = {}
     for name in ("plain", "scheduled"):
         torch.manual_seed(seed)
         embed = VectorEmbedding(SLOTS * BITS, WIDTH)
         model = Diffusion(
-            MLPDenoiser((1, 8, 32), WIDTH, 3, embed), (1, 8, 32), cosine(LEVELS), "v", drop=0.0, limit=1.0
+            MLPDenoiser((1, 8, 32), WIDTH, 3, embed), (1, 8, 32), cosine(LEVELS), "x0", drop=0.0, limit=1.0
         )
         errors, drift = fitted(model, name == "scheduled", draw, glyphs, seed, budget)
         numbers |= {f"{name} glyph errors": errors, f"{name} drift": drift}

@@ -38,7 +38,8 @@ def overlapping(seed: int, budget: Budget) -> Numbers:
         trained(guides[name], draw, budget.steps(800), seed)
     n = budget.samples(2000)
     label = torch.ones(n, dtype=torch.long)
-    numbers, points = {}, {}
+    numbers: Numbers = {}
+    points = {}
     for scale in SCALES:
         x = model.sample(n, label, seeded(seed), sampler=DDIM(50), guidance=scale)
         numbers |= {f"accuracy w={scale:g}": on_its_side(x), f"spread w={scale:g}": x[:, 0].std().item()}

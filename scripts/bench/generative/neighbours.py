@@ -22,7 +22,8 @@ def neighbours(seed: int, budget: Budget) -> Numbers:
         "normalizing flow": (RealNVP((2,), 8, (64, 64)), 1200),
         "gan": (GAN((2,), 8, 128), 2000),
     }
-    n, numbers, points = budget.samples(2000), {}, {}
+    n, points = budget.samples(2000), {}
+    numbers: Numbers = {}
     data = LAW.sample(n, seeded(100 + seed))
     for name, (model, steps) in models.items():
         trained(model, drawing(LAW), budget.steps(steps), seed)

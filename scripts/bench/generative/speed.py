@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ def ddim_step(seed: int, budget: Budget) -> Numbers:
     except ImportError as error:
         raise Mistake("the row `ddim step` compares with diffusers; pip install diffusers") from error
     schedule, ours = linear(1000), DDIM(50, spacing="leading")
-    theirs = DDIMScheduler(1000, clip_sample=False)
+    theirs: Any = DDIMScheduler(1000, clip_sample=False)
     theirs.set_timesteps(50)
     x, eps = (torch.randn(SHAPE, generator=seeded(seed + i)) for i in (0, 1))
     state = State(x, x, T, {})

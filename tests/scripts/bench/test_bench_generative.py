@@ -42,7 +42,7 @@ def test_measures_of_guidance():
 @pytest.mark.slow
 def test_the_whole_bench_runs_at_a_tiny_size(tmp_path, monkeypatch):
     measured = generative.measure(seeds=1, smoke=True, out=tmp_path)
-    assert len(measured["rows"]) == 13
+    assert len(measured["rows"]) == 14
     assert all(np.isfinite(row["value"]) for row in measured["rows"])
     assert len(list((tmp_path / "smoke").glob("*.png"))) == 8
     assert Budget(smoke=True).steps(3000) == 20
