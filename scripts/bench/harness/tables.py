@@ -138,7 +138,10 @@ def line(name: str, cells: Cells, columns: Sequence[str], beside: list[str]) -> 
 
 def spelled(row: Row) -> str:
     """The value, its interval if it has one, and the paper's value if there is one."""
-    value = span(row.value, row.low, row.high) if row.low < row.high else f"{row.value:.3g}"
+    if row.low < row.high:
+        value = span(row.value, row.low, row.high)
+    else:
+        value = f"{row.value:,.0f}" if abs(row.value) >= 1000 else f"{row.value:.3g}"
     return value if row.paper is None else f"{value} (paper {row.paper:g})"
 
 

@@ -56,6 +56,7 @@ def test_shared_controls_may_have_more_numbers_beside_some_lines():
 
 def test_a_number_without_an_interval_stands_alone():
     assert tables.spelled(Row("x", 0.12345, 0.12345, 0.12345, 1)) == "0.123"
+    assert tables.spelled(Row("x", 14800.4, 14800.4, 14800.4, 1)) == "14,800"
 
 
 def test_a_page_is_filled_between_its_markers(tmp_path):
