@@ -408,7 +408,7 @@ def test_a_score_that_is_no_number_is_named_with_world_and_seed(value):
     assert any("world 0, seed 3, step 5" in note for note in caught.value.__notes__)
 
 
-@pytest.mark.parametrize("env_id", ["embodia/MiniGrid-DoorKey-5x5-v0", "embodia/Wall-v0"])
+@pytest.mark.parametrize("env_id", ["embodia/MiniGrid-DoorKey-5x5-v0", "embodia/Wall-v0", "embodia/PointNav-v0"])
 def test_a_time_limit_around_our_worlds_leaves_their_scores(env_id):
     env = make(env_id, 2, "sync", max_episode_steps=5)
     env.reset(seed=0)
