@@ -203,7 +203,7 @@ def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Ag
     """Build or load the agent; also return the entries about it for the report."""
     if run is None:
         return build.agent(config, env), {"policy": who.policy}
-    chosen = runs.weights(run, who.checkpoint)
+    chosen = runs.trained(run, who.checkpoint)
     facts = {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
     return build.trained(config, chosen, env), {"run": run, **facts}
 
