@@ -125,7 +125,7 @@ def weights(run: Path, which: str = "best") -> Path:
 
 
 def trained(run: Path, which: str = "best") -> Path:
-    """Like `weights`, of a run that has learned something. Raises Mistake also for a checkpoint from before training."""
+    """Like `weights`, but raise Mistake also for a checkpoint from before training."""
     path = weights(run, which)
     if int(path.name) == 0 and which != "0":
         raise Mistake(f"{run}: its training stopped before the first update; embodia train --resume {run} continues it")
