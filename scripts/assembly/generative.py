@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
+
 from embodia.agents.training import checkpoint
 from embodia.agents.training.fit import FitConfig
 from embodia.agents.training.weights import load_weights
@@ -14,12 +16,29 @@ from embodia.scripts.assembly.kinds import GENERATIVE
 from embodia.scripts.assembly.parts import build
 from embodia.scripts.assembly.runs import CONFIG
 from embodia.scripts.assembly.stored import read
-from embodia.scripts.data.examples import PicturesConfig
 from embodia.scripts.mistake import Mistake
 
 NAME = "model"
 """Name of the files that hold a model."""
 TRAINING = FitConfig(steps=10_000, batch_size=64, learning_rate=1e-3, weight_decay=0.0, clip=1.0, average=0.999)
+
+
+@dataclass(frozen=True)
+class PicturesConfig:
+    """Input data."""
+
+    path: Annotated[str, tyro.conf.Suppress] = ""
+    """Pictures, recorded episodes, or videos."""
+    size: int = 32
+    """Side of the square that pictures are scaled to [pixels]."""
+    labels: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """Take the sub-folders of a folder of pictures as classes, where every picture lies in one."""
+    key: str | None = None
+    """Of episodes: the picture to read; None for the first."""
+    fps: float = 5.0
+    """Of videos: frames taken per second."""
+    pool: int = 8192
+    """Pictures held in memory and shuffled."""
 
 
 @dataclass(frozen=True)

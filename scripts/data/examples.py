@@ -1,39 +1,20 @@
 """Pictures as a generative model takes them: of -1 to 1, channels first, with the class that their folder names."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from gymnasium import spaces
 from torch import Tensor
 
 from embodia.perception.encoders.observation import kind
+from embodia.scripts.assembly.generative import PicturesConfig
 from embodia.scripts.data.frames import Pictures, Pool, Source, read_picture, source
 from embodia.scripts.mistake import Mistake
 
 HELD_OUT = 10
 """Every tenth picture of a folder is not trained on: samples are compared with these."""
-
-
-@dataclass(frozen=True)
-class PicturesConfig:
-    """Input data."""
-
-    path: Annotated[str, tyro.conf.Suppress] = ""
-    """Pictures, recorded episodes, or videos."""
-    size: int = 32
-    """Side of the square that pictures are scaled to [pixels]."""
-    labels: Annotated[bool, tyro.conf.FlagConversionOff] = True
-    """Take the sub-folders of a folder of pictures as classes, where every picture lies in one."""
-    key: str | None = None
-    """Of episodes: the picture to read; None for the first."""
-    fps: float = 5.0
-    """Of videos: frames taken per second."""
-    pool: int = 8192
-    """Pictures held in memory and shuffled."""
 
 
 def pictures(config: PicturesConfig) -> Source:
