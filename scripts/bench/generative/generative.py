@@ -166,7 +166,7 @@ def rows(lines: dict[str, list[Line]]) -> list[Row]:
             "scheduled glyph errors",
             "share of glyphs",
             None,
-            ("plain glyph errors", "scheduled drift", "plain drift"),
+            ("plain glyph errors", "longer plain glyph errors", "scheduled drift", "plain drift", "longer plain drift"),
         ),
         main(
             "flow matching",

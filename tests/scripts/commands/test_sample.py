@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from embodia.perception.pictures.shapes10 import shapes10
-from embodia.scripts.assembly.generative import load
-from embodia.scripts.data.examples import Examples, PicturesConfig, as_pictures, held_out, scaled
+from embodia.scripts.assembly.generative import PicturesConfig, load
+from embodia.scripts.data.examples import Examples, as_pictures, held_out, scaled
 from embodia.scripts.main import main
 from embodia.scripts.report import video
 from embodia.scripts.report.picture_grid import picture_grid
