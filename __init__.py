@@ -80,7 +80,7 @@ def load(
     config = runs.config(folder, named)
     if device is not None and hasattr(config.agent, "device"):
         config = replace(config, agent=replace(config.agent, device=device))
-    return build.loaded(config, runs.weights(folder, checkpoint))
+    return build.loaded(config, runs.trained(folder, checkpoint))
 
 
 def evaluate(

@@ -37,10 +37,10 @@ def _njit(function: Callable[..., Any], **options: Any) -> Any:
 def cache_folder() -> str | None:
     """Return the folder where compiled kernels are cached, or None if none can be written."""
     try:
-        impl = numba.njit(cache=True)(_probe)._cache._impl
+        kernel: Any = numba.njit(cache=True)(_probe)
     except RuntimeError:
         return None
-    return str(impl.locator.get_cache_path())
+    return str(kernel._cache._impl.locator.get_cache_path())
 
 
 def _probe() -> int:

@@ -23,6 +23,8 @@ class RoadOptions:
     """Number of generated scenarios to test on."""
     scenarios: str | None = None
     """Scenario pack to use instead of generated scenarios; all of it is used."""
+    test_scenarios: str | None = None
+    """Scenario pack of the test split, if it is another one."""
     logs: str | None = None
     """nuPlan logs to use instead of generated scenarios: a .db file, a folder that is searched for them, or a split
     (mini, val) below $NUPLAN_DATA_ROOT."""

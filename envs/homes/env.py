@@ -38,7 +38,7 @@ class HomesEnv(gym.Env[Observation, Any]):
 
     Termination: stop. Truncation: `max_steps`, 500 (ImageNav and InstanceImageNav 1000) unless given.
 
-    Scores, in `info["metrics"]` on the last step, by Habitat's names: success (the main score), spl, soft_spl,
+    Scores so far, in `info["metrics"]` of every step, by Habitat's names: success (the main score), spl, soft_spl,
     distance_to_goal, num_steps, collisions/count, ... (`NAVIGATION_SCORES` lists whether higher or lower is better).
     Exploration: coverage (the main score), success (90 % of the floor seen), area_seen [m2].
 
@@ -71,7 +71,12 @@ class HomesEnv(gym.Env[Observation, Any]):
                 f"embodia/{self.vector.task.name}: the episode is over after {steps} steps; call reset before step."
             )
         observation, reward, terminated, truncated, info = self.vector.step(np.asarray(action)[None])
-        return _only(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _unbatched(info)
+        whole = {**_unbatched(info), "metrics": self.metrics()}
+        return _only(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), whole
+
+    def metrics(self) -> dict[str, float]:
+        """Return the scores of the episode so far."""
+        return {name: float(value[0]) for name, value in self.vector.metrics().items()}
 
     def expert_action(self) -> Any:
         """Return the privileged expert's action: habitat-sim's greedy geodesic follower, or the way to unseen floor."""

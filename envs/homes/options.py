@@ -20,12 +20,16 @@ class HomesOptions:
     """Level of detail of generated homes."""
     scenes: tuple[str, ...] | None = None
     """Scene files (.glb, .gltf, .obj, .ply) instead of generated homes."""
+    test_scenes: tuple[str, ...] | None = None
+    """Scene files of the test split, if they are other ones."""
     up: Literal["y", "z"] | None = None
     """Axis that points up in scene files. None follows the stage config, else glTF and .obj are y-up, .ply z-up."""
     island: int | None = None
     """Island of the navmesh on which episodes are generated. None chooses by headroom and walls."""
     episodes: str | None = None
     """Habitat episode file (.json.gz) instead of generated episodes."""
+    test_episodes: str | None = None
+    """Habitat episode file of the test split, if it is another one."""
     scenes_dir: str | None = None
     """Folder of the scenes that episodes name."""
     engine: Literal["embodia", "habitat-sim"] = "embodia"

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from embodia.envs import Info, Observation, Split, State
+from embodia.envs import Info, Observation, Split, State, content_digest
 from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home
 from embodia.envs.homes.episodes.dataset import Episode, EpisodeError
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE
@@ -57,11 +57,13 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         goal_dimensions: Literal[2, 3] = 2,
         max_steps: int | None = None,
         scenes: Sequence[str | Path] | None = None,
+        test_scenes: Sequence[str | Path] | None = None,
         up: Up | None = None,
         island: int | None = None,
         num_scenes: int = 64,
         detail: Literal["low", "medium", "high"] = "medium",
         episodes: Episodes | None = None,
+        test_episodes: Episodes | None = None,
         scenes_dir: str | Path | None = None,
         engine: EngineName | Engine = "embodia",
         geodesics: Measure = "detour",
@@ -82,6 +84,8 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         self.suite = SensorSuite(
             self.task, names, resized, normalize_depth, goal_format, goal_dimensions, goal_size=resized_goal
         )
+        if split == "test":
+            scenes, episodes = test_scenes or scenes, test_episodes or episodes
         self.levels = Levels(num_envs, self.task, split, episodes, scenes, num_scenes, detail, scenes_dir)
         self.dataset = self.levels.dataset
         if self.dataset is not None and self.dataset.category_ids:
@@ -273,6 +277,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         texts = {
             "scene_id": [episode.scene_id if episode else "" for episode in self.episodes],
             "episode_id": [episode.episode_id if episode else "" for episode in self.episodes],
+            "level": [level_name(episode) if episode else "" for episode in self.episodes],
         }
         info: Info = {}
         for name, values in texts.items():
@@ -378,6 +383,14 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         self.engine.close()
+
+
+def level_name(episode: Episode) -> str:
+    """Return a name for an episode, made from its scene, start and goals."""
+    goals = [(goal.object_id, np.round(goal.position, 4).tolist(), goal.image_goals) for goal in episode.goals]
+    start = np.round([*episode.start_position, *episode.start_rotation], 4).tolist()
+    which = episode.object_category, episode.goal_object_id, episode.goal_image_id
+    return f"{Path(episode.scene_id).name}/{content_digest(start, goals, which)}"
 
 
 def _one_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:

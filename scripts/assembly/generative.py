@@ -74,7 +74,7 @@ def load(run: Path) -> Trained:
     """The model of a run's newest checkpoint. Raises Mistake if the run holds none."""
     config = read(run / CONFIG, GenerativeConfig)
     newest = checkpoint.latest(run / "checkpoints")
-    if newest is None:
+    if newest is None or int(newest.name) == 0:
         raise Mistake(f"{run} has no checkpoint yet; `embodia pretrain --resume {run}` trains it")
     about = newest / f"{NAME}.json"
     try:

@@ -45,6 +45,8 @@ def find(where: str | Path) -> Path:
         return folder
     newest = checkpoint.latest(folder / "checkpoints")
     if newest is not None and (newest / ABOUT).is_file():
+        if int(newest.name) == 0:
+            raise Mistake(f"{where}: its training stopped before the first update; embodia pretrain --resume {where}")
         return newest
     raise Mistake(f"encoder.pretrained {where}: no {ABOUT} there or in checkpoints; make one with `embodia pretrain`")
 

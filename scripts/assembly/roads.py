@@ -26,6 +26,8 @@ class Roads:
 
     scenarios: str | None = None
     """Scenario pack to use instead of generated scenarios."""
+    test_scenarios: str | None = None
+    """Scenario pack of the test split, if it is another one."""
     logs: str | None = None
     """nuPlan logs to use instead of generated scenarios: a .db file, a folder that is searched for them, or a split
     (mini, val) below $NUPLAN_DATA_ROOT."""
@@ -63,7 +65,7 @@ class Roads:
         options = replace(env.options, **{FIELDS.get(name, name): value for name, value in given.items()})
         if options.logs is not None and options.scenarios is not None:
             raise Mistake(f"{flags}: give either --logs or --scenarios")
-        if options.logs is None and set(given) != {"scenarios"}:
+        if options.logs is None and not set(given) <= {"scenarios", "test_scenarios"}:
             raise Mistake(f"{flags}: they choose among nuPlan's logs; add --logs PATH")
         return replace(env, options=options)
 
@@ -76,8 +78,8 @@ def number_of_scenarios(env: EnvConfig) -> int | None:
     options = env.options
     if not isinstance(options, RoadOptions):
         return None
-    if options.scenarios is not None:
-        return len(scenario_pool("test", 0, options.scenarios))
+    if (pack := options.test_scenarios or options.scenarios) is not None:
+        return len(scenario_pool("test", 0, pack))
     logs = options.test_logs or options.logs
     return None if logs is None else len(LogScenarios(logs, options.maps, chosen(options)))
 

@@ -115,12 +115,20 @@ def weights(run: Path, which: str = "best") -> Path:
     elif which == "last":
         path = checkpoint.latest(folder)
     else:
-        steps = {each.name.lstrip("0"): each for each in checkpoint.list_steps(folder)}
-        path = steps.get(which.lstrip("0"))
+        steps = {str(int(each.name)): each for each in checkpoint.list_steps(folder)}
+        path = steps.get(which.lstrip("0") or "0")
     if path is None:
-        names = ", ".join(each.name.lstrip("0") for each in checkpoint.list_steps(folder))
+        names = ", ".join(str(int(each.name)) for each in checkpoint.list_steps(folder))
         there = f"choose best, last or one of {names}" if names else "it has no checkpoints yet; train it first"
         raise Mistake(f"{run}: no checkpoint {which}: {there}")
+    return path
+
+
+def trained(run: Path, which: str = "best") -> Path:
+    """Like `weights`, but raise Mistake also for a checkpoint from before training."""
+    path = weights(run, which)
+    if int(path.name) == 0 and which != "0":
+        raise Mistake(f"{run}: its training stopped before the first update; embodia train --resume {run} continues it")
     return path
 
 

@@ -35,6 +35,12 @@ class Homes:
     """Habitat episode file (.json.gz) to use instead of generated episodes."""
     scenes: tuple[str, ...] | None = None
     """Scene files (.glb, .obj) to use instead of generated homes."""
+    up: Literal["y", "z"] | None = None
+    """Axis that points up in scene files."""
+    island: int | None = None
+    """Island of the navmesh on which episodes are generated."""
+    geodesics: Literal["detour", "exact"] | None = None
+    """How distances are measured: by habitat-sim's own search (detour), or as exact shortest paths."""
     scenes_dir: str | None = None
     """Folder of the scenes that the episode file refers to."""
     detail: Literal["low", "medium", "high"] | None = None
@@ -51,7 +57,9 @@ class Homes:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise Mistake(f"{flags}: only for homes, and {env.id} is not a home; omit it")
         if "episode_file" in given:
-            given["episodes"] = given.pop("episode_file")
+            given |= {"episodes": given.pop("episode_file"), "test_episodes": None}
+        if "scenes" in given:
+            given["test_scenes"] = None
         return replace(env, options=replace(env.options, **given))
 
 
@@ -195,7 +203,7 @@ def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Ag
     """Build or load the agent; also return the entries about it for the report."""
     if run is None:
         return build.agent(config, env), {"policy": who.policy}
-    chosen = runs.weights(run, who.checkpoint)
+    chosen = runs.trained(run, who.checkpoint)
     facts = {"policy": str(run), "checkpoint": f"step {int(chosen.name):,}"}
     return build.trained(config, chosen, env), {"run": run, **facts}
 

@@ -68,8 +68,10 @@ def of_world(batch: Any, i: int) -> dict[str, Any]:
 
 
 def as_seen(alone: Any) -> dict[str, Any]:
-    """What `reset` or `step` of one environment gave, in the same form."""
+    """What `reset` or `step` of one environment gave, in the same form: a batch gives scores on last steps only."""
     obs, *rest, info = alone
+    if rest and not (rest[1] or rest[2]):
+        info = {key: value for key, value in info.items() if key != "metrics"}
     return {"obs": obs, "info": info} | dict(zip(("reward", "terminated", "truncated"), rest, strict=False))
 
 

@@ -408,19 +408,20 @@ def test_a_score_that_is_no_number_is_named_with_world_and_seed(value):
     assert any("world 0, seed 3, step 5" in note for note in caught.value.__notes__)
 
 
-@pytest.mark.parametrize("env_id", ["embodia/MiniGrid-DoorKey-5x5-v0", "embodia/Wall-v0"])
+@pytest.mark.parametrize("env_id", ["embodia/MiniGrid-DoorKey-5x5-v0", "embodia/Wall-v0", "embodia/PointNav-v0"])
 def test_a_time_limit_around_our_worlds_leaves_their_scores(env_id):
     env = make(env_id, 2, "sync", max_episode_steps=5)
     env.reset(seed=0)
-    zero = np.zeros((2, *env.single_action_space.shape), env.single_action_space.dtype)
+    turn = 2 if isinstance(env.single_action_space, spaces.Discrete) else 0  # which ends no episode
+    actions = np.full((2, *env.single_action_space.shape), turn, env.single_action_space.dtype)
     for _ in range(5):
-        *_, truncated, infos = env.step(zero)
+        *_, truncated, infos = env.step(actions)
     assert truncated.all()
     assert infos["_metrics"].all()
     assert set(infos["metrics"]) >= set(env.metadata["scores"])
     alone = gym.make(env_id, max_episode_steps=5)
     alone.reset(seed=0)
     for _ in range(5):
-        *_, truncated, info = alone.step(zero[0])
+        *_, truncated, info = alone.step(actions[0])
     assert truncated
     assert set(info["metrics"]) == {name for name in infos["metrics"] if not name.startswith("_")}

@@ -39,6 +39,7 @@ class DrivingVectorEnv(VectorEnv):
         self,
         num_envs: int = 1,
         scenarios: Sequence[Scenario] | str | Path | None = None,
+        test_scenarios: Sequence[Scenario] | str | Path | None = None,
         logs: str | Path | None = None,
         test_logs: str | Path | None = None,
         maps: str | Path | None = None,
@@ -59,6 +60,7 @@ class DrivingVectorEnv(VectorEnv):
 
         Args:
             scenarios: a list, or the path of a pack.
+            test_scenarios: those of the test split, if they are other ones.
             logs: nuPlan logs instead of `scenarios`, as `LogScenarios` takes them.
             test_logs: logs of the test split, if they are other ones.
             maps: folder of nuPlan's maps.
@@ -70,6 +72,8 @@ class DrivingVectorEnv(VectorEnv):
         """
         if rules not in ("learning", "nuplan", None):
             raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
+        if split == "test" and test_scenarios is not None:
+            scenarios = test_scenarios
         if scenarios is not None and logs is not None:
             raise ValueError("scenarios and logs are given; give one of them")
         if split == "test" and test_logs is not None:

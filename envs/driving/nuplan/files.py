@@ -34,7 +34,7 @@ def reading(where: str) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
             sqlite3.Error) as error:  # fmt: skip
         what = f"{type(error).__name__}: {error}" if isinstance(error, LookupError | AttributeError) else str(error)
-        raise NuPlanDataError(f"{where}: damaged, or not nuPlan v1.1 ({what})") from error
+        raise NuPlanDataError(f"{where}: damaged, or not nuPlan v1.1 ({what:.200})") from error
 
 
 def query(connection: sqlite3.Connection, path: Path, sql: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:

@@ -92,7 +92,7 @@ def reading(where: str) -> Iterator[None]:
             shapely.errors.ShapelyError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
             SyntaxError) as error:  # fmt: skip
         what = f"lacks {error}" if isinstance(error, KeyError) else f"{error or type(error).__name__}"
-        raise PackError(f"{where}: {what}; write the pack again") from error
+        raise PackError(f"{where}: {what:.200}; write the pack again") from error
 
 
 def check_kinds(records: Any, kinds: dict[str, tuple[type, ...]], where: str) -> None:

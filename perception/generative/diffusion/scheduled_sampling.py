@@ -20,6 +20,9 @@ from embodia.perception.generative.noise import per_sample
 class ScheduledSampling(nn.Module):
     """Trains a diffusion model on states that it reached itself.
 
+    A model that predicts data ("x0") suits it best: where the model stands far from noised data, the noise that leads
+    to the true data is far from normal, and its error at low noise outweighs all others.
+
     Args:
         diffusion: is trained and kept.
         roll_in: model steps between the noised data and the training state (m).

@@ -10,11 +10,11 @@ from embodia.perception.generative.diffusion.diffusion import Diffusion
 from embodia.perception.generative.diffusion.samplers import DDIM
 from embodia.perception.generative.diffusion.schedule import cosine
 from embodia.perception.generative.diffusion.scheduled_sampling import ScheduledSampling
-from embodia.scripts.bench.generative.training import Budget, Draw, Numbers, seeded, trained
+from embodia.scripts.bench.generative.training import Budget, Numbers, seeded, trained
 
 SLOTS, BITS, LEVELS, STEPS = 8, 4, 100, 20
-SYMBOLS, WIDTH = 2**BITS, 192
-ROLL_IN, SHARE = 4, 0.5
+SYMBOLS, WIDTH = 2**BITS, 128
+ROLL_IN, SHARE = 8, 0.75
 LOW = LEVELS // 5
 """Drift is averaged over levels below this one."""
 
@@ -41,7 +41,8 @@ def condition_of(symbols: Tensor) -> Tensor:
 
 
 def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
-    """Glyph errors and drift of plain training and of scheduled sampling, after equal numbers of updates."""
+    """Glyph errors and drift of plain training and of scheduled sampling, after as many updates; and of plain training
+    for about as long, a roll-in being half of the work."""
     glyphs = font(seed)
 
     def draw(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
@@ -49,28 +50,21 @@ def scheduled_sampling(seed: int, budget: Budget) -> Numbers:
         return {"x": written(symbols, glyphs), "condition": condition_of(symbols)}
 
     numbers: Numbers = {}
-    for name in ("plain", "scheduled"):
+    for name, steps in (("plain", 1000), ("scheduled", 1000), ("longer plain", 2000)):
         torch.manual_seed(seed)
         embed = VectorEmbedding(SLOTS * BITS, WIDTH)
         model = Diffusion(
             MLPDenoiser((1, 8, 32), WIDTH, 3, embed), (1, 8, 32), cosine(LEVELS), "x0", drop=0.0, limit=1.0
         )
-        errors, drift = fitted(model, name == "scheduled", draw, glyphs, seed, budget)
+        steps = budget.steps(steps)
+        learner: nn.Module = model
+        if name == "scheduled":
+            learner = ScheduledSampling(model, ROLL_IN, LEVELS // STEPS, SHARE, steps // 4)
+        trained(learner, draw, steps, seed, batch=64)
+        symbols = torch.randint(SYMBOLS, (budget.samples(500), SLOTS), generator=seeded(100 + seed))
+        errors, drift = judged(model, symbols, glyphs, seed, f"glyphs-{seed}-{name.replace(' ', '-')}", budget)
         numbers |= {f"{name} glyph errors": errors, f"{name} drift": drift}
     return numbers
-
-
-def fitted(
-    model: Diffusion, scheduled: bool, draw: Draw, glyphs: Tensor, seed: int, budget: Budget
-) -> tuple[float, float]:
-    """(share of wrong glyphs, drift) after training."""
-    steps = budget.steps(1500)
-    learner: nn.Module = model
-    if scheduled:
-        learner = ScheduledSampling(model, roll_in=ROLL_IN, stride=LEVELS // STEPS, share=SHARE, steps=steps // 4)
-    trained(learner, draw, steps, seed, batch=128)
-    symbols = torch.randint(SYMBOLS, (budget.samples(500), SLOTS), generator=seeded(100 + seed))
-    return judged(model, symbols, glyphs, seed, f"glyphs-{seed}-{'scheduled' if scheduled else 'plain'}", budget)
 
 
 def judged(

@@ -45,8 +45,9 @@ def overlapping(seed: int, budget: Budget) -> Numbers:
         numbers |= {f"accuracy w={scale:g}": on_its_side(x), f"spread w={scale:g}": x[:, 0].std().item()}
         points[f"w{scale:g}"] = x
     for name, guide in guides.items():
-        predict = by_gradient(model.predictor(), schedule, guide.log_prob(label), 3.0)
-        numbers[f"{name} s=3"] = on_its_side(model.sample(n, None, seeded(seed), sampler=DDIM(50), predict=predict))
+        predict = by_gradient(model.predictor(), schedule, guide.log_prob(label))
+        x = model.sample(n, None, seeded(seed), sampler=DDIM(50), predict=predict)
+        numbers |= {f"accuracy {name}": on_its_side(x), f"spread {name}": x[:, 0].std().item()}
     budget.keep(f"guidance-{seed}", **points)
     return numbers | {"accuracy of data": on_its_side(CLASSES[1].sample(20_000, seeded(seed)))}
 

@@ -63,22 +63,20 @@ def denoising(kept: Any) -> Any:
 
 def annealing(kept: Any) -> Any:
     def titled(name: str, label: str) -> str:
-        return f"{label}: {(kept[name][:, 0] < 0).mean():.2f} in the small mode"
+        return f"{label}\n{(kept[name][:, 0] < 0).mean():.2f} in the small mode"
 
     names = (
         ("data", "data"),
         ("plain", "plain Langevin"),
         ("annealed", "annealed"),
-        ("learned", "annealed, learned score"),
+        ("learned", "annealed, learned"),
     )
-    figure = scatter({titled(name, label): kept[name] for name, label in names}, 10)
-    figure.set_size_inches(13, 3.3)
-    return figure
+    return scatter({titled(name, label): kept[name] for name, label in names}, 10)
 
 
 def steering(kept: Any) -> Any:
     names = {"plain": "model", "exact": "exact tilted law", "steered": "steered, 8 particles", "best": "best of 8"}
-    return scatter({f"{label}: mean {kept[name][:, 0].mean():.2f}": kept[name] for name, label in names.items()}, 3)
+    return scatter({f"{label}\nmean {kept[name][:, 0].mean():.2f}": kept[name] for name, label in names.items()}, 3)
 
 
 def guidance(kept: Any) -> Any:

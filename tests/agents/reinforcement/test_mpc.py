@@ -173,7 +173,7 @@ def test_plans_in_snapshots_resume_bit_for_bit(tmp_path):
 
 
 def test_says_early_what_does_not_fit():
-    with pytest.raises(TypeError, match="Return scores the predicted reward, and LinearSystem predicts state"):
+    with pytest.raises(TypeError, match="Return scores the predicted reward, but LinearSystem predicts state"):
         MPC(PLACE, BOX, cart(), CEM(BOX), Return())
     agent = MPC(PLACE, BOX, cart(), CEM(BOX, samples=4, elites=2), ObservedGoal("state"))
     with pytest.raises(KeyError, match="no goal is observed"):

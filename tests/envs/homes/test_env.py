@@ -320,3 +320,35 @@ def test_impossible_actions(vector):
     smooth.reset(seed=0)
     with pytest.raises(ValueError, match="the action of world 0 is not finite"):
         smooth.step(np.array([[np.nan, 0]]))
+
+
+def test_levels_are_named_after_what_they_are():
+    made = HomesVectorEnv(3, **LIGHT)
+    names = made.reset(seed=[0, 1, 0])[1]["level"]
+    assert names[0] == names[2] != names[1]
+    data = EpisodeDataset((made.episodes[0], made.episodes[1]))
+    again = HomesVectorEnv(4, episodes=data, **LIGHT).reset(seed=0)[1]["level"]
+    assert list(again) == [names[0], names[1], names[0], names[1]], "a file of two episodes has two levels"
+
+
+def test_the_test_split_may_have_scenes_and_episodes_of_its_own():
+    made = HomesVectorEnv(2, **LIGHT)
+    made.reset(seed=0)
+    train, test = (EpisodeDataset((episode,)) for episode in made.episodes)
+    files = {"episodes": train, "test_episodes": test, **LIGHT}
+    names = [HomesVectorEnv(1, split=split, **files).reset(seed=0)[1]["level"][0] for split in ("train", "test")]
+    assert names[0] != names[1]
+    assert HomesVectorEnv(1, split="test", episodes=train, **LIGHT).reset(seed=0)[1]["level"][0] == names[0]
+    scenes = {"scenes": ("home-0-low",), "test_scenes": ("home-1-low",), **LIGHT}
+    homes = [HomesVectorEnv(1, split=split, **scenes).reset(seed=0)[1]["scene_id"][0] for split in ("train", "test")]
+    assert homes == ["home-0-low", "home-1-low"]
+
+
+def test_a_single_home_reports_its_scores_so_far():
+    env = gym.make("embodia/PointNav-v0", max_episode_steps=3, **LIGHT)
+    env.reset(seed=0)
+    for step in range(1, 4):
+        *_, truncated, info = env.step(2)
+        assert info["metrics"]["num_steps"] == step
+    assert truncated
+    assert info["metrics"]["success"] == 0

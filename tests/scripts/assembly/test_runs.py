@@ -89,3 +89,10 @@ def test_levels_of_a_training_are_kept(tmp_path):
     assert not list(tmp_path.iterdir())
     train.write_levels(tmp_path, {3, 2**64 - 1})
     np.testing.assert_array_equal(np.load(tmp_path / "levels.npy"), np.array([3, 2**64 - 1], np.uint64))
+
+
+def test_weights_from_before_training_are_refused_unless_they_are_asked_for(tmp_path):
+    folder = run(tmp_path, "begun", 0)
+    with pytest.raises(Mistake, match="stopped before the first update"):
+        runs.trained(folder)
+    assert runs.trained(folder, "0") == folder / "checkpoints" / "000000000"

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from embodia.perception.pictures.shapes10 import shapes10
-from embodia.scripts.assembly.generative import load
-from embodia.scripts.data.examples import Examples, PicturesConfig, as_pictures, held_out, scaled
+from embodia.scripts.assembly.generative import PicturesConfig, load
+from embodia.scripts.data.examples import Examples, as_pictures, held_out, scaled
 from embodia.scripts.main import main
 from embodia.scripts.report import video
 from embodia.scripts.report.picture_grid import picture_grid
@@ -116,7 +116,7 @@ def test_flow_matching_learns_and_samples_too(pictures, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--class", "triangle"], "knows classes 0 to 1. There are: disc, square."),
+        (["--class", "triangle"], "knows classes 0 to 1. Choose from disc, square."),
         (["--class", "2"], "knows classes 0 to 1"),
         (["--steps", "5000"], "choose 1 to 1000"),
         (["--sampler", "ddpm", "--eta", "1"], "--eta belongs to ddim"),
@@ -146,7 +146,7 @@ def test_a_network_that_does_not_fit_is_refused_before_a_folder_is_made(pictures
     assert main(["pretrain", "ddpm", *flags, "--method.schedule", "linear", "--method.levels", "100"]) == 2
     assert not out.exists()
     assert main(["sample", str(out)]) == 2
-    assert "is no run" in capsys.readouterr().err
+    assert "is not a run" in capsys.readouterr().err
 
 
 def test_a_grid_fills_rows_on_white():

@@ -1,6 +1,7 @@
 """What habitat-sim would not find is named before it is called: there it would end the process."""
 
 import json
+import shutil
 
 import pytest
 import trimesh
@@ -12,16 +13,18 @@ from embodia.envs.homes.generator.generate import generate_home
 
 
 @pytest.fixture(scope="module")
-def scene():
-    return generate_home(4, "low", 1)
+def exported(tmp_path_factory):
+    """Two homes in one folder, the name of one the beginning of the other's."""
+    folder, scene = tmp_path_factory.mktemp("exported"), generate_home(4, "low", 1)
+    for name in ("home-7", "home-7-high"):
+        export_scene(scene, folder, name)
+    return folder
 
 
 @pytest.fixture
-def homes(scene, tmp_path):
-    """Two homes in one folder, the name of one the beginning of the other's."""
-    for name in ("home-7", "home-7-high"):
-        export_scene(scene, tmp_path, name)
-    return tmp_path
+def homes(exported, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(exported, tmp_path / "homes")
 
 
 def change(path, **fields):
@@ -96,7 +99,7 @@ def test_missing_references_are_named(homes, file, fields, match):
 
 def test_broken_json_is_named(homes):
     (homes / "home-7.stage_config.json").write_text("[" * 100_000)
-    refuse(r"home-7\.stage_config\.json: is not a whole JSON file", homes / "home-7.glb")
+    refuse(r"home-7\.stage_config\.json is not a whole JSON file", homes / "home-7.glb")
     (homes / "home-7.stage_config.json").write_text("[]")
     refuse("must hold a JSON object, not list", homes / "home-7.glb")
 

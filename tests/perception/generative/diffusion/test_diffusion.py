@@ -281,7 +281,10 @@ def test_rolled_in_states_come_from_the_model_and_lead_to_the_true_data():
         def forward(self, x, time, condition=None, drop=None):
             level = (time * schedule.steps).round().int() - 1
             self.calls = (*self.calls, torch.is_grad_enabled())
-            return torch.stack([exact(each[None], int(t)).eps[0] for each, t in zip(x, level)])
+            eps = torch.zeros_like(x)
+            for each in level.unique():
+                eps[level == each] = exact(x[level == each], int(each)).eps
+            return eps
 
     model = Diffusion(Oracle(), (2,), schedule)
     rolled = ScheduledSampling(model, roll_in=2, stride=3, share=1.0)
