@@ -117,7 +117,8 @@ class VAE(Generative):
         """Decode n codes of the prior: the mean of p(x | z), or with `noise` a sample of it, (n, *event)."""
         if condition is not None:
             raise ValueError("this VAE takes no condition")
-        z = normal((n, self.dim), generator, next(self.parameters()).device)
+        weights = next(self.decoder.parameters())
+        z = normal((n, self.dim), generator, weights.device).to(weights)
         output = self.decoder(z)
         return self.likelihood.draw(output, generator) if noise else self.likelihood.mean(output)
 
