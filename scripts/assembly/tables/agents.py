@@ -12,14 +12,14 @@ from embodia.agents.references.wander import Wander
 from embodia.agents.reinforcement.dreamer import Dreamer
 from embodia.agents.reinforcement.mpc import MPC
 from embodia.agents.reinforcement.sb3.a2c import A2C
-from embodia.agents.reinforcement.sb3.dqn import DQN
-from embodia.agents.reinforcement.sb3.ppo import PPO
+from embodia.agents.reinforcement.sb3.dqn import SB3DQN
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2
 
 AGENTS: dict[str, Callable[..., Agent]] = {
-    "ppo": PPO,
+    "ppo": SB3PPO,
     "a2c": A2C,
-    "dqn": DQN,
+    "dqn": SB3DQN,
     "bc": BC,
     "dagger": DAgger,
     "driver": Driver,

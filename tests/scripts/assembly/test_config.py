@@ -12,7 +12,7 @@ from torch import nn
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.envs.driving.learning.manoeuvre import action_space
 from embodia.envs.driving.learning.observation import observation_space
 from embodia.envs.driving.options import RoadOptions
@@ -122,15 +122,15 @@ def test_short_flags_reach_every_seed():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Did you mean PPOConfig"),
-        (lambda data: data["config"]["agent"].update(wings=2), "config.agent: PPOConfig has no wings"),
+        (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Did you mean SB3PPOConfig"),
+        (lambda data: data["config"]["agent"].update(wings=2), "config.agent: SB3PPOConfig has no wings"),
         (lambda data: data["config"].pop("env"), "missing 1 required positional argument: 'env'"),
         (lambda data: data.pop("config"), "cannot be read"),
     ],
 )
 def test_a_config_of_another_version_is_named(change, says, tmp_path):
     path = tmp_path / "config.json"
-    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
+    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), SB3PPOConfig()), path)
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
