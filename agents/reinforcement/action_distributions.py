@@ -55,7 +55,7 @@ class ActionDistribution(nn.Module):
 
 
 class Categorical(ActionDistribution):
-    """Independent softmax distributions: Discrete, MultiDiscrete and MultiBinary spaces. A sample holds class indices."""
+    """Independent softmax distributions over Discrete, MultiDiscrete or MultiBinary. A sample holds class indices."""
 
     def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         super().__init__()
@@ -140,4 +140,6 @@ def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
         return Categorical(space)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return DiagonalGaussian(space)
-    raise ValueError(f"PPO supports Discrete, MultiDiscrete, MultiBinary and Box (of floats) action spaces, not {space}")
+    raise ValueError(
+        f"PPO supports Discrete, MultiDiscrete, MultiBinary and Box (of floats) action spaces, not {space}"
+    )

@@ -216,7 +216,7 @@ class PPO(Agent):
             group["lr"] = self.config.learning_rate * left
 
     def minibatches(self, table: Any) -> Iterator[Any]:
-        """Shuffled minibatches, `n_epochs` times: transitions (B, ...), or with memory whole environments (T, b, ...)."""
+        """Shuffled minibatches, `n_epochs` times: transitions (B, ...), with memory whole environments (T, b, ...)."""
         steps, worlds = table["valid"].shape
         if self.nets.memory is None:
             table = index(tree_map(lambda leaf: leaf.flatten(0, 1), table), table["valid"].flatten())
@@ -282,6 +282,6 @@ class PPO(Agent):
 
 
 def explained(value: Array, returns: Array) -> float:
-    """Share of the returns' variance that the values explain; NaN if the returns do not vary."""
+    """Share of the returns' variance that the values explain; 0 if the returns do not vary."""
     variance = returns.var()
-    return float(1 - (returns - value).var() / variance) if variance > 0 else math.nan
+    return float(1 - (returns - value).var() / variance) if variance > 0 else 0.0

@@ -48,6 +48,8 @@ HOMES: tuple[Preset, ...] = (
         learned(POINTNAV, NAVIGATOR, SEES, LABELS),
     ),
     Preset("blind-pointnav", "the same without depth: a blind baseline", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
-    Preset("ppo-pointnav", "PPO in homes on depth, GPS and compass", learned(POINTNAV, SB3PPOConfig(), SEES, 1_000_000)),
+    Preset(
+        "ppo-pointnav", "PPO in homes on depth, GPS and compass", learned(POINTNAV, SB3PPOConfig(), SEES, 1_000_000)
+    ),
     Preset("bc-objectnav", "behaviour cloning of the expert in ObjectNav", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
 )

@@ -94,6 +94,7 @@ class SB3DQN(SB3Agent):
 
     supported = (spaces.Discrete,)
     action_space: spaces.Discrete
+    former_names = ("DQN",)
 
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: SB3DQNConfig | None = None):
         super().__init__(encoder, action_space, config or SB3DQNConfig())

@@ -65,6 +65,8 @@ class SB3PPO(OnPolicy):
         ValueError: if `batch_size` is below 2, or as `SB3Agent`.
     """
 
+    former_names = ("PPO",)
+
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: SB3PPOConfig | None = None):
         config = config or SB3PPOConfig()
         if config.batch_size < 2:

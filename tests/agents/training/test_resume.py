@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from embodia.agents.references.random import Random
+from embodia.agents.reinforcement.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.ppo import PPO, PPOConfig
 from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
 from embodia.agents.reinforcement.sb3.dqn import SB3DQN, SB3DQNConfig
 from embodia.agents.reinforcement.sb3.ppo import SB3PPO, SB3PPOConfig
@@ -26,6 +28,8 @@ from embodia.tests.fakes import CountingEnv, IdentityEnv
 
 SMALL = {"hidden": (16,), "device": "cpu"}
 LEARNERS = {
+    "own-ppo": lambda encoder, actions: PPO(encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24, memory=8)),
+    "own-dqn": lambda encoder, actions: DQN(encoder, actions, DQNConfig(**SMALL, learning_starts=50, buffer_size=200)),
     "ppo": lambda encoder, actions: SB3PPO(encoder, actions, SB3PPOConfig(**SMALL, n_steps=16, batch_size=24)),
     "ppo-annealed": lambda encoder, actions: SB3PPO(
         encoder, actions, SB3PPOConfig(**SMALL, n_steps=16, batch_size=24, anneal_rows=400)
