@@ -94,6 +94,7 @@ class DQN(Agent):
         online = QNetwork(encoder, int(action_space.n), c.hidden)
         target = copy.deepcopy(online).requires_grad_(False)
         self.nets = nn.ModuleDict({"online": online, "target": target}).to(self.device)
+        self.online, self.target = online, target
         self.optimizer = torch.optim.Adam(online.parameters(), c.learning_rate, fused=True)
         self.rng = np.random.default_rng(c.seed)
         self.rows = 0  # acted on in training, over all environments
@@ -103,7 +104,7 @@ class DQN(Agent):
         self, obs: Mapping[str, Array], carry: Carry, first: Array, mode: Mode
     ) -> tuple[Array, Carry, dict[str, Array]]:
         """The action with the highest Q-value; in training, epsilon-greedy for each environment."""
-        q = self.nets["online"](to_torch({key: obs[key] for key in self.keys}, self.device)).cpu().numpy()
+        q = self.online(to_torch({key: obs[key] for key in self.keys}, self.device)).cpu().numpy()
         action = q.argmax(1)
         if mode == "train":
             explores = self.rng.random(len(first)) < self.exploration()
@@ -113,7 +114,7 @@ class DQN(Agent):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(self.nets["online"].encoder.keys)
+        return tuple(self.online.encoder.keys)
 
     def exploration(self) -> float:
         """The current epsilon: the probability of a random action."""
@@ -141,7 +142,7 @@ class DQN(Agent):
         if "next_obs" not in batch:
             batch = transitions(batch)
         rows = to_torch({key: batch[key] for key in ("obs", "next_obs", "action", "reward", "terminal")}, self.device)
-        online, target = self.nets["online"], self.nets["target"]
+        online, target = self.online, self.target
         q = online(rows["obs"]).gather(1, rows["action"].long()[:, None] - self.start)[:, 0]
         with torch.no_grad():
             following = target(rows["next_obs"])
@@ -158,10 +159,10 @@ class DQN(Agent):
 
     @torch.no_grad()
     def move_target(self) -> None:
-        for slow, fast in zip(self.nets["target"].parameters(), self.nets["online"].parameters()):
+        for slow, fast in zip(self.target.parameters(), self.online.parameters()):
             slow.lerp_(fast, self.config.tau)
-        for slow, fast in zip(self.nets["target"].buffers(), self.nets["online"].buffers()):
-            slow.copy_(fast)
+        for running, newest in zip(self.target.buffers(), self.online.buffers()):
+            running.copy_(newest)
 
     def save(self, folder: Path) -> None:
         save_weights(self.nets, folder / "agent.safetensors")

@@ -105,7 +105,11 @@ def learner(name: str) -> Callable[[Data], Any]:
 
 def of_sb3(kind: str, own: str) -> Callable[[Data], Data]:
     """Earlier, PPO and DQN were SB3's; `own` is a field that only the present ones have."""
-    return lambda data: data if own in data else {**data, "kind": f"SB3{kind}"}
+
+    def renew(data: Data) -> Data:
+        return data if own in data else {**renamed_fields(f"SB3{kind}", data), "kind": f"SB3{kind}"}
+
+    return renew
 
 
 FORMS: dict[str, Callable[[Data], Any]] = {
