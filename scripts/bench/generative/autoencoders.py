@@ -1,0 +1,264 @@
+"""Autoencoders beside PCA: the linear one, the deep one, the VAE, sampling their codes, and convolutions."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from embodia.perception.encoders.mlp import mlp
+from embodia.perception.generative.autoencoders import Codec, reconstruction_error
+from embodia.perception.generative.autoencoders.autoencoder import Autoencoder, linear_autoencoder
+from embodia.perception.generative.autoencoders.code_density import fit_clusters
+from embodia.perception.generative.autoencoders.conv_networks import conv_decoder, conv_encoder
+from embodia.perception.generative.autoencoders.deep_autoencoder import deep_autoencoder, unrolled
+from embodia.perception.generative.autoencoders.denoising import Corruption
+from embodia.perception.generative.autoencoders.likelihoods import Gaussian
+from embodia.perception.generative.autoencoders.pca import fit_pca, principal_angles
+from embodia.perception.generative.autoencoders.posterior_collapse import active_units
+from embodia.perception.generative.autoencoders.stacked_rbm import StackedRBM, pretrained_stack
+from embodia.perception.generative.autoencoders.vae import VAE
+from embodia.perception.pictures.shapes10 import shapes10
+from embodia.perception.scores.mmd import mmd2
+from embodia.scripts.bench.generative.guidance import load_digits
+from embodia.scripts.bench.generative.training import Asked, Budget, Draw, Numbers, seeded, trained
+
+DIGIT = (1, 8, 8)
+CODE = 8
+"""Length of the codes of digits; the VAE of the bound has 2."""
+BETAS = (0.1, 1.0, 4.0, 20.0)
+SCALES = (0.5, 1.0, 2.0)
+"""Bandwidths of the kernel between digits, whose distances are about 2."""
+
+
+def digit_pictures(seed: int) -> tuple[Tensor, Tensor]:
+    """(train, test) pictures (n, 1, 8, 8) of 0 to 1."""
+    train, _, test, _ = load_digits(seed)
+    return (train + 1) / 2, (test + 1) / 2
+
+
+def drawn_from(x: Tensor) -> Draw:
+    """Batches of x; all of x if the batch is as large."""
+    whole = torch.arange(len(x))
+    return lambda rng, n: {"x": x[whole if n >= len(x) else torch.from_numpy(rng.integers(0, len(x), n))]}
+
+
+def linear(seed: int, budget: Budget) -> Numbers:
+    """Largest angle between the subspaces of a linear autoencoder and of PCA, and the ratio of their errors."""
+    x, _ = digit_pictures(seed)
+    torch.manual_seed(seed)
+    model, pca = linear_autoencoder(DIGIT, CODE), fit_pca(x, CODE)
+    before = principal_angles(decoder_axes(model), pca.axes).max().item()
+    trained(model, drawn_from(x), budget.steps(3000), seed, batch=len(x), rate=0.02, average=0.0)
+    with torch.no_grad():
+        return {
+            "linear angle": principal_angles(decoder_axes(model), pca.axes).max().item(),
+            "untrained angle": before,
+            "linear error ratio": reconstruction_error(model, x) / reconstruction_error(pca, x),
+        }
+
+
+def decoder_axes(model: Autoencoder) -> Tensor:
+    """Weights (D, dim) of a linear decoder."""
+    weight = model.decoder[0].weight  # type: ignore[index]
+    assert isinstance(weight, Tensor)
+    return weight.detach()
+
+
+def digit_networks(dim: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    """Encoder to `outputs` numbers and decoder from `dim`, of digits."""
+    encoder = nn.Sequential(nn.Flatten(), mlp(64, (128, 128), outputs))
+    return encoder, nn.Sequential(mlp(dim, (128, 128), 64), nn.Unflatten(1, DIGIT))
+
+
+def digit_vae(dim: int, beta: float = 1.0, samples: int = 1) -> VAE:
+    encoder, decoder = digit_networks(dim, 2 * dim)
+    return VAE(encoder, decoder, DIGIT, dim, Gaussian(torch.full(DIGIT, 0.3), learned=True), beta, samples)
+
+
+def bound(seed: int, budget: Budget) -> Numbers:
+    """Nats of held-out digits under VAEs with two latent dimensions, by beta, beside independent pixels.
+
+    The grey levels are spread over their steps (dequantised), so that there is a density.
+    """
+    torch.manual_seed(seed)
+    x, test = (torch.rand_like(each).add(each * 16).div(17) for each in digit_pictures(seed))
+    independent = Gaussian(x.std(0, unbiased=False)).log_prob(test, x.mean(0).expand_as(test)).mean().item()
+    numbers: Numbers = {"independent pixels": independent}
+    for beta in BETAS:
+        torch.manual_seed(seed)
+        model = digit_vae(2, beta)
+        trained(model, drawn_from(x), budget.steps(1500), seed, batch=128)
+        numbers |= judged(model, test, seed, f"beta {beta:g}")
+        if beta == 1:
+            budget.keep(f"vae-{seed}", test=test[:20], reconstructed=model.decode(model.encode(test[:20])))
+    torch.manual_seed(seed)
+    model = digit_vae(2, samples=5)
+    trained(model, drawn_from(x), budget.steps(1500), seed, batch=128)
+    return numbers | judged(model, test, seed, "importance-weighted")
+
+
+@torch.no_grad()
+def judged(model: VAE, test: Tensor, seed: int, name: str) -> Numbers:
+    """Bounds, KL divergence, error and active dimensions of a VAE on held-out digits."""
+    decoded, divergences = model.elbo(test, seeded(seed))
+    return {
+        f"{name} bound": (decoded - divergences.sum(1)).mean().item(),
+        f"{name} L_50": model.bound(test, 50, seeded(seed)).mean().item(),
+        f"{name} kl": divergences.sum(1).mean().item(),
+        f"{name} error": reconstruction_error(model, test),
+        f"{name} active": active_units(model.encode(test)).sum().item(),
+    }
+
+
+WIDTHS = (200, 100, 50, CODE)
+
+
+def deep(seed: int, budget: Budget) -> Numbers:
+    """Error of a deep autoencoder of logistic units on held-out digits, with and without pretraining, and of PCA.
+
+    Without pretraining it is trained for as many updates as pretraining and fine-tuning take together.
+    """
+    x, test = digit_pictures(seed)
+    layers, tuning = budget.steps(400), budget.steps(1500)
+
+    def train(rbm: StackedRBM, data: Tensor) -> None:
+        trained(rbm, drawn_from(data), layers, seed, batch=100, rate=2e-3 if rbm.linear else 1e-2, average=0.0)
+
+    torch.manual_seed(seed)
+    pretrained = unrolled(pretrained_stack(x.flatten(1), WIDTHS, train), DIGIT)
+    random = deep_autoencoder(DIGIT, WIDTHS)
+    errors = {"stacked RBMs": reconstruction_error(pretrained, test)}
+    trained(pretrained, drawn_from(x), tuning, seed, batch=100)
+    trained(random, drawn_from(x), tuning + len(WIDTHS) * layers, seed, batch=100)
+    codecs: dict[str, Codec] = {"pretrained": pretrained, "random weights": random, "PCA": fit_pca(x, CODE)}
+    with torch.no_grad():
+        errors |= {name: reconstruction_error(each, test) for name, each in codecs.items()}
+        pictures = {name.replace(" ", "_"): each.decode(each.encode(test[:20])) for name, each in codecs.items()}
+    budget.keep(f"deep-{seed}", test=test[:20], **pictures)
+    return errors | {"mean of the data": (test - x.mean(0)).square().mean().item()}
+
+
+def code(seed: int, budget: Budget) -> Numbers:
+    """MMD^2 between held-out digits and samples of a VAE, of PCA, and of densities of an autoencoder's codes."""
+    x, test = digit_pictures(seed)
+    n = budget.samples(1000)
+    models: dict[str, Autoencoder | VAE] = {}
+    for name in ("autoencoder", "vae"):
+        torch.manual_seed(seed)
+        encoder, decoder = digit_networks(CODE, CODE if name == "autoencoder" else 2 * CODE)
+        models[name] = (
+            Autoencoder(encoder, decoder, DIGIT, CODE)
+            if name == "autoencoder"
+            else VAE(encoder, decoder, DIGIT, CODE, Gaussian(0.2, learned=True))
+        )
+        trained(models[name], drawn_from(x), budget.steps(2000), seed, batch=128)
+    plain, vae = models["autoencoder"], models["vae"]
+    assert isinstance(vae, VAE)
+    with torch.no_grad():
+        codes = plain.encode(x)
+        decoded = {
+            "standard normal codes": torch.randn(n, CODE, generator=seeded(seed)),
+            "normal codes": fit_clusters(codes).sample(n, seeded(seed)),
+            "k-means centres": fit_clusters(codes, 10, spread=False).sample(n, seeded(seed)),
+            "k-means codes": fit_clusters(codes, 10).sample(n, seeded(seed)),
+            "reconstructed": plain.encode(test),
+        }
+        samples = {name: plain.decode(each) for name, each in decoded.items()}
+        samples |= {"PCA": fit_pca(x, CODE).sample(n, seeded(seed)), "vae": vae.sample(n, generator=seeded(seed))}
+    shown = {name.replace(" ", "_").replace("-", "_"): each[:60] for name, each in samples.items()}
+    budget.keep(f"code-{seed}", data=test[:60], **shown)
+    numbers = {f"mmd {name}": mmd2(each, test, SCALES) for name, each in samples.items()}
+    return numbers | {"mmd training digits": mmd2(x, test, SCALES)}
+
+
+SHAPE, LENGTH, NOISE = (3, 32, 32), 64, 0.2
+
+
+def conv(seed: int, budget: Budget) -> Numbers:
+    """Error of convolutional autoencoders on held-out pictures of shapes, plain and denoising, over that of PCA."""
+    x, test = (
+        shapes10(n, 10 * seed + i)[0].permute(0, 3, 1, 2).float() / 255
+        for i, n in enumerate((budget.samples(6000), budget.samples(1000)))
+    )
+    length = min(LENGTH, len(x))
+    codecs: dict[str, Codec] = {"PCA": fit_pca(x, length)}
+    for name, corruption in (("conv", None), ("denoising", Corruption("gaussian", NOISE))):
+        torch.manual_seed(seed)
+        encoder, decoder = conv_encoder(SHAPE, length, 16), conv_decoder(SHAPE, length, 16)
+        model = Autoencoder(encoder, decoder, SHAPE, length, corruption)
+        trained(model, drawn_from(x), budget.steps(2500), seed, batch=32)
+        codecs[name] = model
+    noisy = test + NOISE * torch.randn(test.shape, generator=seeded(seed))
+    with torch.no_grad():
+        errors = {name: reconstruction_error(each, test) for name, each in codecs.items()}
+        denoised = {
+            f"{name}, noisy": (each.decode(each.encode(noisy)) - test).square().mean().item()
+            for name, each in codecs.items()
+        }
+        pictures = {name: each.decode(each.encode(test[:20])) for name, each in codecs.items()}
+    budget.keep(f"conv-{seed}", test=test[:20], **pictures)
+    return errors | denoised | {"conv over PCA": errors["conv"] / errors["PCA"]}
+
+
+PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
+    "linear": linear,
+    "bound": bound,
+    "deep": deep,
+    "code": code,
+    "conv": conv,
+}
+
+ERROR, NATS, MMD = "mean squared error", "nats", "MMD^2"
+ROWS = (
+    Asked(
+        "linear autoencoder",
+        "linear",
+        "linear angle",
+        "degrees to the subspace of PCA",
+        {"": ("untrained angle",), "error over that of PCA": ("linear error ratio",)},
+    ),
+    Asked("conv autoencoder", "conv", "conv over PCA", "error over that of PCA-64", {ERROR: ("conv", "PCA")}),
+    Asked(
+        "denoising autoencoder",
+        "conv",
+        "denoising, noisy",
+        ERROR,
+        {"": ("conv, noisy", "PCA, noisy"), "mean squared error without noise": ("denoising",)},
+    ),
+    Asked(
+        "vae",
+        "bound",
+        "beta 1 bound",
+        NATS,
+        {
+            "": ("beta 1 L_50", "importance-weighted L_50", "independent pixels"),
+            "nats of KL divergence": tuple(f"beta {beta:g} kl" for beta in BETAS),
+            ERROR: tuple(f"beta {beta:g} error" for beta in BETAS),
+            "active dimensions of 2": tuple(f"beta {beta:g} active" for beta in BETAS),
+        },
+    ),
+    Asked(
+        "deep autoencoder",
+        "deep",
+        "pretrained",
+        ERROR,
+        {"": ("random weights", "stacked RBMs", "PCA", "mean of the data")},
+    ),
+    Asked(
+        "sampling the code",
+        "code",
+        "mmd vae",
+        MMD,
+        {
+            "": (
+                "mmd training digits",
+                "mmd PCA",
+                "mmd standard normal codes",
+                "mmd normal codes",
+                "mmd k-means centres",
+                "mmd k-means codes",
+                "mmd reconstructed",
+            )
+        },
+    ),
+)
