@@ -1,7 +1,10 @@
-"""Convolutional encoder and decoder of pictures, mirror images of each other."""
+"""Convolutional encoder and decoder of pictures, mirror images of each other.
 
-import itertools
+They are normalised per batch: without it, the code holds hardly more than the mean brightness for hundreds of updates.
+"""
+
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -21,8 +24,8 @@ def conv_encoder(shape: Sequence[int], outputs: int, width: int = 32, depth: int
     rows, columns = inner_size(shape, depth)
     channels = [shape[0], *stages(width, depth)]
     layers: list[nn.Module] = []
-    for inputs, outs in itertools.pairwise(channels):
-        layers += [nn.Conv2d(inputs, outs, 4, 2, 1), nn.ReLU()]
+    for inputs, outs in pairwise(channels):
+        layers += [nn.Conv2d(inputs, outs, 4, 2, 1, bias=False), nn.BatchNorm2d(outs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * rows * columns, outputs))
 
 
@@ -30,11 +33,10 @@ def conv_decoder(shape: Sequence[int], dim: int, width: int = 32, depth: int = 3
     """Build a network from codes (N, dim) to pictures (N, C, H, W) of any value; arguments as of `conv_encoder`."""
     rows, columns = inner_size(shape, depth)
     channels = [*reversed(stages(width, depth)), shape[0]]
-    layers: list[nn.Module] = [nn.Linear(dim, channels[0] * rows * columns)]
-    layers += [nn.ReLU(), nn.Unflatten(1, (channels[0], rows, columns))]
-    for inputs, outs in itertools.pairwise(channels):
-        layers += [nn.ConvTranspose2d(inputs, outs, 4, 2, 1), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    layers: list[nn.Module] = [nn.Linear(dim, channels[0] * rows * columns), nn.Unflatten(1, (-1, rows, columns))]
+    for inputs, outs in pairwise(channels):
+        layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outs, 4, 2, 1)]
+    return nn.Sequential(*layers)
 
 
 def stages(width: int, depth: int) -> list[int]:

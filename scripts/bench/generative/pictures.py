@@ -26,6 +26,7 @@ def draw_pictures(arrays: Path, out: Path, seed: int = 0) -> Iterator[Path]:
         "vae": ([f"vae-{seed}"], grids),
         "deep-autoencoder": ([f"deep-{seed}"], grids),
         "sampling-the-code": ([f"code-{seed}"], grids),
+        "denoising-autoencoder": ([f"denoising-{seed}"], grids),
         "conv-autoencoder": ([f"conv-{seed}"], grids),
         "glyphs": ([f"glyphs-{seed}-plain", f"glyphs-{seed}-scheduled"], glyphs),
     }
