@@ -11,10 +11,13 @@ from torch import Tensor
 class Codec(Protocol):
     """Anything that encodes and decodes: PCA, an autoencoder, a VAE."""
 
-    event: tuple[int, ...]
-    """Shape of one sample."""
-    dim: int
-    """Length of a code."""
+    @property
+    def event(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a code."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode samples (N, *event) as codes (N, dim)."""

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 class RBMWeights(Protocol):
     """The weights of a restricted Boltzmann machine."""
 
-    weight: Tensor
-    """(V, H)."""
-    visible_bias: Tensor
-    """(V,)."""
-    hidden_bias: Tensor
-    """(H,)."""
+    @property
+    def weight(self) -> Tensor:
+        """Weights (V, H)."""
+
+    @property
+    def visible_bias(self) -> Tensor:
+        """Biases (V,) of the visible units."""
+
+    @property
+    def hidden_bias(self) -> Tensor:
+        """Biases (H,) of the hidden units."""
 
 
 class StackedRBM(nn.Module):
