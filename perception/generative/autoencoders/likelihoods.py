@@ -12,6 +12,10 @@ LEAST_LOG_STD = -6.0
 """Lower bound of a learned log standard deviation; a constant value would have an infinite density."""
 
 
+class OutOfRange(ValueError):
+    """Values lie outside the range of a likelihood; the message says which range."""
+
+
 class Likelihood(nn.Module):
     """p(x | output of the decoder), independent over values."""
 
@@ -69,10 +73,10 @@ class Bernoulli(Likelihood):
     """
 
     def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
-        """Log-likelihood (N,) [nats]. Raises ValueError for values outside [0, 1]."""
+        """Log-likelihood (N,) [nats]. Raises OutOfRange for values outside [0, 1]."""
         if not ((x >= 0) & (x <= 1)).all():
             low, high = x.min().item(), x.max().item()
-            raise ValueError(
+            raise OutOfRange(
                 f"a Bernoulli likelihood needs values from 0 to 1; got {low:.3g} to {high:.3g}; scale them, or use a "
                 "Gaussian likelihood"
             )

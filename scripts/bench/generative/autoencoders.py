@@ -183,7 +183,7 @@ def code(seed: int, budget: Budget) -> Numbers:
         }
         samples = {name: plain.decode(each) for name, each in decoded.items()}
         samples |= {"PCA": fit_pca(x, CODE).sample(n, seeded(seed)), "vae": vae.sample(n, generator=seeded(seed))}
-    budget.keep(f"code-{seed}", data=test[:60], **{name.replace(" ", "_"): each[:60] for name, each in samples.items()})
+    budget.keep(f"code-{seed}", data=test[:25], **{name.replace(" ", "_"): each[:25] for name, each in samples.items()})
     distances = {f"{name}, distance": copies_ratio(each, test, x) for name, each in samples.items()}
     numbers = {name: mmd2(each, test, SCALES) for name, each in {**samples, "training digits": x}.items()}
     return numbers | distances
