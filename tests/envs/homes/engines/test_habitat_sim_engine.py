@@ -9,7 +9,10 @@ import pytest
 
 from embodia.envs.drawing.scene import SceneError
 from embodia.envs.homes.engines.engine import generated_scene
-from embodia.envs.homes.engines.habitat_sim_engine import HabitatPathFinder, HabitatSimEngine
+from embodia.envs.homes.engines import habitat_sim_simulators
+from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
+from embodia.envs.homes.engines.habitat_sim_pathfinder import HabitatPathFinder
+from embodia.envs.homes.engines.habitat_sim_simulators import HabitatSimError
 from embodia.envs.homes.episodes.islands import indoor_island
 from embodia.envs.homes.files.export import export_scene
 from embodia.envs.homes.navmesh.navmesh import NavMeshError
@@ -29,9 +32,8 @@ AHEAD = np.array([[0.0, 0.0, 0.0, 1.0]])
 def habitat_sim(monkeypatch):
     monkeypatch.setitem(sys.modules, "habitat_sim", fake_habitat_sim)
     yield fake_habitat_sim
-    for engine in reversed(list(HabitatSimEngine._open)):
-        engine.close()
-    fake_habitat_sim.simulators.clear()
+    fake_habitat_sim.forget()
+    habitat_sim_simulators._opened.clear()
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_new_episodes_and_pictures_on_habitat_sim(scene):
 
 def test_a_missing_habitat_sim_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "habitat_sim", None)
-    with pytest.raises(ImportError, match=r"habitat_sim 0\.3\.3 or later: `conda install .*engine=\"embodia\" runs"):
+    with pytest.raises(ImportError, match=r"habitat_sim 0\.3\.4 .*conda's habitat-sim 0\.3\.3 is for.*engine=\"embodia\" runs"):
         make()
 
 
