@@ -34,7 +34,8 @@ class Annotation:
         """Semantic id (F,) int32 of each triangle (F, 3, 3), and the objects.
 
         A triangle takes the label of the semantic triangle whose centre is nearest to its own: exact where both meshes
-        are cut alike, as they are in HM3D. Boxes are measured on the semantic mesh, as habitat-sim does.
+        are cut alike, as they are in HM3D. Boxes are measured on the semantic mesh and hold all parts of an object;
+        habitat-sim boxes its largest connected component only.
         """
         colours, labels = read_descriptor(self.descriptor)
         painted, ids = _painted_triangles(self.mesh, colours)
@@ -91,7 +92,9 @@ def _painted_triangles(path: Path, colours: dict[int, int]) -> tuple[Array, Arra
     corners = np.concatenate(triangles)
     if not np.isfinite(corners).all():
         raise SceneError(f"{path}: the semantic mesh has vertices that are NaN or infinite.")
-    return corners, np.concatenate(ids)
+    # Exports join the parts of an object by triangles of two corners, which label nothing.
+    real = ~(corners == np.roll(corners, 1, axis=1)).all(axis=2).any(axis=1)
+    return (corners[real], np.concatenate(ids)[real]) if real.any() else (corners, np.concatenate(ids))
 
 
 def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
