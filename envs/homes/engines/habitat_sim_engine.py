@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,7 @@ from embodia.envs.drawing.rotations import rotate
 from embodia.envs.drawing.scene import Scene, SceneObject
 from embodia.envs.homes.engines.engine import GENERATED, Home, generated_scene
 from embodia.envs.homes.engines.habitat_sim_files import check_scene
-from embodia.envs.homes.engines.habitat_sim_install import (
-    habitat_sim_version,
-    has_steps_of_0_3_4,
-    import_habitat_sim,
-)
+from embodia.envs.homes.engines.habitat_sim_install import Steps, describe, import_habitat_sim, is_0_3_4
 from embodia.envs.homes.engines.habitat_sim_pathfinder import HabitatPathFinder, array
 from embodia.envs.homes.engines.habitat_sim_simulators import (
     HabitatSimError,
@@ -78,7 +74,7 @@ class HabitatSimEngine:
         up: Up | None = None,
         island: int | None = None,
         most_scenes: int = 8,
-        steps: Literal["0.3.3", "installed"] = "0.3.3",
+        steps: Steps = "0.3.3",
     ) -> None:
         self._habitat_sim = import_habitat_sim()
         check_process()
@@ -97,10 +93,8 @@ class HabitatSimEngine:
 
     @property
     def version(self) -> str:
-        """Name of the engine, its version, and where its steps follow another one's rule."""
-        found = f"habitat-sim {habitat_sim_version(self._habitat_sim)}"
-        other = self.steps == "0.3.3" and has_steps_of_0_3_4(self._habitat_sim)
-        return f"{found}, steps without sliding as in 0.3.3" if other else found
+        """Name and version of habitat-sim, and whose rule steps without sliding follow if not its own."""
+        return describe(self._habitat_sim, self.steps)
 
     def home(self, scene_id: str) -> Home:
         """The scene, its navmesh loaded from `<scene>.navmesh` if made for this body, else recomputed."""
@@ -172,7 +166,7 @@ class HabitatSimEngine:
 
     def _walker(self, finder: Any) -> PathFinder | None:
         """Our own steps on habitat-sim's navmesh, where its steps follow another rule than the one asked for."""
-        if self.task.sliding or self.steps == "installed" or not has_steps_of_0_3_4(self._habitat_sim):
+        if self.task.sliding or self.steps == "installed" or not is_0_3_4(self._habitat_sim):
             return None
         file = Path(self._exports.name) / "walked.navmesh"
         finder.save_nav_mesh(str(file))

@@ -1,7 +1,9 @@
 """Which habitat_sim is installed, and how to get one."""
 
 import os
-from typing import Any
+from typing import Any, Literal
+
+Steps = Literal["0.3.3", "installed"]  # rule of steps without sliding
 
 HOW_TO_GET_IT = (
     'engine="habitat-sim" needs habitat_sim 0.3.4 or a later build of its main branch, compiled for this Python with '
@@ -25,10 +27,11 @@ def import_habitat_sim() -> Any:
     return habitat_sim
 
 
-def has_steps_of_0_3_4(habitat_sim: Any) -> bool:
-    """Whether steps without sliding stop at a wall that they only touch at their start, as from 0.3.4 on.
+def is_0_3_4(habitat_sim: Any) -> bool:
+    """Whether the module is 0.3.4 or later. It calls itself 0.3.3, but gave the simulator `create_sensor`.
 
-    Both versions call themselves 0.3.3. 0.3.4 also gave the simulator `create_sensor`.
+    From 0.3.4 on, steps without sliding stop at a wall that they only touch at their start, and floor with just the
+    body's height above it belongs to the navmesh.
     """
     return hasattr(habitat_sim.Simulator, "create_sensor")
 
@@ -36,4 +39,10 @@ def has_steps_of_0_3_4(habitat_sim: Any) -> bool:
 def habitat_sim_version(habitat_sim: Any) -> str:
     """Return the version of the module, 0.3.4 where it still calls itself 0.3.3."""
     named = str(getattr(habitat_sim, "__version__", "unknown"))
-    return "0.3.4" if named == "0.3.3" and has_steps_of_0_3_4(habitat_sim) else named
+    return "0.3.4" if named == "0.3.3" and is_0_3_4(habitat_sim) else named
+
+
+def describe(habitat_sim: Any, steps: Steps = "0.3.3") -> str:
+    """Return name and version of the module, and whose rule steps without sliding follow if not its own."""
+    found = f"habitat-sim {habitat_sim_version(habitat_sim)}"
+    return f"{found}, steps without sliding as in 0.3.3" if steps == "0.3.3" and is_0_3_4(habitat_sim) else found

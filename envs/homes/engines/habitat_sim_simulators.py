@@ -6,7 +6,7 @@ waits until the others are closed, and the rest is refused.
 
 `reconfigure` does nothing if the new configuration is equal to the old one, and habitat-sim compares neither resolution
 nor angle of view nor range of cameras: these are in the name of each sensor. `reconfigure` also keeps the sensors that
-it replaces in memory, so they are deleted first. A sensor of one pixel keeps colour available: it cannot be added later.
+it replaces in memory, so they are deleted first. A sensor of one pixel keeps colour available, which cannot be added.
 """
 
 import os

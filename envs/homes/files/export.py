@@ -117,7 +117,8 @@ def _picture(scene: Scene) -> tuple[Array, Array]:
     """Texture times light of every face on one sheet (h, w, 3) uint8, and the faces' (F, 3, 2) uv on it, v upwards."""
     turn = _widest_corner_first(scene.triangles)
     triangles, picture_uv, light_uv = (
-        np.take_along_axis(each, turn, axis=1) for each in (scene.triangles.astype(np.float64), scene.uv, scene.light_uv)
+        np.take_along_axis(each, turn, axis=1)
+        for each in (scene.triangles.astype(np.float64), scene.uv, scene.light_uv)
     )
     sides = [np.linalg.norm(triangles[:, k] - triangles[:, 0], axis=1) for k in (1, 2)]
     columns, rows = (np.clip(np.ceil(side / TEXEL).astype(int) + 1, 2, MOST) for side in sides)

@@ -66,6 +66,7 @@ class NavMeshSettings:
     filter_low_hanging_obstacles: bool = True
     filter_ledge_spans: bool = True
     filter_walkable_low_height_spans: bool = True
+    filter_exact_height_spans: bool = True  # floor with just the body's height above it; kept by habitat-sim 0.3.4
 
     def __post_init__(self) -> None:
         for name in ("cell_size", "cell_height", "agent_height"):
@@ -252,7 +253,7 @@ def _walkable_cells(
     if settings.filter_ledge_spans:
         remove_ledges(spans, settings.body_cells, settings.climb_cells)
     if settings.filter_walkable_low_height_spans:
-        remove_low_ceilings(spans, settings.body_cells)
+        remove_low_ceilings(spans, settings.body_cells - (not settings.filter_exact_height_spans))
     cells = open_cells(spans, settings.body_cells, settings.climb_cells)
     erode(cells, settings.radius_cells)
     if not cells.walkable.any():

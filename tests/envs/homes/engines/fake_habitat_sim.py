@@ -28,7 +28,7 @@ from embodia.envs.homes.navmesh.navmesh import build_navmesh
 from embodia.envs.homes.navmesh.pathfinder import PathFinder as OurFinder
 
 __version__ = "0.3.3"  # of 0.3.4 too
-STICKS = True  # whether steps without sliding stick to walls
+STICKS = True  # 0.3.4: steps without sliding stick to walls, floor with just the body's height above it is walkable
 simulators = []  # open ones, oldest first
 live_sensors = []  # sensors in memory, of all simulators
 
@@ -140,7 +140,8 @@ class NavMeshSettings(_Plain):
 
     def set_defaults(self):
         for name, value in vars(OurSettings()).items():
-            setattr(self, name, value)
+            if name != "filter_exact_height_spans":  # follows from the version
+                setattr(self, name, value)
         self.include_static_objects = False
 
 
@@ -388,8 +389,8 @@ class Simulator_0_3_3:
         self._load(config)
 
     def recompute_navmesh(self, pathfinder, settings):
-        names = vars(OurSettings())
-        ours = OurSettings(**{name: getattr(settings, name) for name in names})
+        named = {name: value for name, value in vars(settings).items() if name != "include_static_objects"}
+        ours = OurSettings(**named, filter_exact_height_spans=not STICKS)
         pathfinder._ours = OurFinder(build_navmesh(self._scene.vertices, self._scene.faces, ours))
         pathfinder.nav_mesh_settings = settings
         return True
