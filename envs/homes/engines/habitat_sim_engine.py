@@ -99,24 +99,24 @@ class HabitatSimEngine:
     def home(self, scene_id: str) -> Home:
         """The scene, its navmesh loaded from `<scene>.navmesh` if made for this body, else recomputed."""
         if scene_id not in self._homes:
-            file = self._files[scene_id] = self._file_of(scene_id)
+            made = generated_scene(scene_id) if GENERATED.fullmatch(scene_id) else None
+            file = self._files[scene_id] = scene_id if made is None else self._export(made, scene_id)
             check_scene(file, self._settings.scene_dataset, self.up)
             simulator = self._simulator(file).simulator
             finder = self._navmesh(simulator, scene_id)
             self._homes[scene_id] = Home(
                 scene_id,
                 HabitatPathFinder(self._habitat_sim, finder, self._walker(finder)),
-                _objects(simulator, scene_id),
-                island=self.island,
-                geometry=partial(_geometry, scene_id, self.up),
+                _objects(simulator) if made is None else made.objects,
+                made,
+                self.island,
+                geometry=partial(load_scene, scene_id, up=self.up),
             )
         return self._homes[scene_id]
 
-    def _file_of(self, scene_id: str) -> str:
-        """The file that habitat-sim loads; a generated home is written for as long as this engine lives."""
-        if not GENERATED.fullmatch(scene_id):
-            return scene_id
-        return str(export_scene(generated_scene(scene_id), Path(self._exports.name) / scene_id, scene_id))
+    def _export(self, scene: Scene, scene_id: str) -> str:
+        """Write a generated home as files that habitat-sim reads, for as long as this engine lives."""
+        return str(export_scene(scene, Path(self._exports.name) / scene_id, scene_id))
 
     def _simulator(self, file: str) -> SceneSimulator:
         """The simulator of a scene file. Where there are too many, the least used one is closed."""
@@ -205,15 +205,8 @@ def _recomputed(simulator: Any, finder: Any, settings: Any) -> bool:
         return False
 
 
-def _geometry(scene_id: str, up: Up | None) -> Scene:
-    """The scene as our own reader reads it."""
-    return generated_scene(scene_id) if GENERATED.fullmatch(scene_id) else load_scene(scene_id, up=up)
-
-
-def _objects(simulator: Any, scene_id: str) -> tuple[SceneObject, ...]:
-    """The objects by the ids that pixels show; habitat-sim's may be None or without a category."""
-    if GENERATED.fullmatch(scene_id):
-        return generated_scene(scene_id).objects
+def _objects(simulator: Any) -> tuple[SceneObject, ...]:
+    """The annotated objects by the ids that pixels show; entries may be None or without a category."""
     scene = simulator.semantic_scene
     things = [] if scene is None else [t for t in scene.objects if t is not None and t.category is not None]
     return tuple(_object(thing) for thing in things if int(thing.semantic_id) > 0)

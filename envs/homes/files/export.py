@@ -116,10 +116,8 @@ def _glb(scene: Scene) -> bytes:
 def _picture(scene: Scene) -> tuple[Array, Array]:
     """Texture times light of every face on one sheet (h, w, 3) uint8, and the faces' (F, 3, 2) uv on it, v upwards."""
     turn = _widest_corner_first(scene.triangles)
-    triangles, picture_uv, light_uv = (
-        np.take_along_axis(each, turn, axis=1)
-        for each in (scene.triangles.astype(np.float64), scene.uv, scene.light_uv)
-    )
+    triangles = np.take_along_axis(scene.triangles.astype(np.float64), turn, axis=1)
+    picture_uv, light_uv = (np.take_along_axis(each, turn, axis=1) for each in (scene.uv, scene.light_uv))
     sides = [np.linalg.norm(triangles[:, k] - triangles[:, 0], axis=1) for k in (1, 2)]
     columns, rows = (np.clip(np.ceil(side / TEXEL).astype(int) + 1, 2, MOST) for side in sides)
     width = max(2 * MOST, int(2 ** np.ceil(np.log2(np.sqrt((columns * rows).sum())))))
@@ -207,7 +205,7 @@ def _joints(label: Array, faces: Array) -> Array:
     sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     graph = coo_array((np.ones(len(sides), bool), tuple(sides.T)), shape=(len(label), len(label)))
     part = connected_components(graph, directed=False)[1]
-    parts, first = np.unique(part, return_index=True)  # a vertex of each part
+    first = np.unique(part, return_index=True)[1]  # a vertex of each part
     _, whole, number = np.unique(label[first], return_index=True, return_inverse=True)
     ends = np.column_stack([first[whole][number], first, first])
     return ends[ends[:, 0] != ends[:, 1]]

@@ -60,7 +60,7 @@ def read_detour(path: Path) -> NavMesh:
 
 
 def _navmesh(data: bytes) -> NavMesh:
-    file, tile, header = _headers(data)
+    file, header = _headers(data)
     if (file["magic"], file["version"], file["tiles"]) != (FILE_MAGIC, FILE_VERSION, 1):
         raise ValueError("its header is another one")
     if (header["magic"], header["version"], header["jumps"]) != (TILE_MAGIC, TILE_VERSION, 0):
@@ -78,12 +78,10 @@ def _navmesh(data: bytes) -> NavMesh:
     return _connected(header, vertices, polygons, details, points, triangles, nodes)
 
 
-def _headers(data: bytes) -> tuple[Any, Any, Any]:
-    """The header of the file, that of its tile, and the tile's own."""
+def _headers(data: bytes) -> tuple[Any, Any]:
+    """The header of the file and that of its tile."""
     file = np.frombuffer(data, FILE_HEADER, 1)[0]
-    tile = np.frombuffer(data, TILE, 1, FILE_HEADER.itemsize + SETTINGS_BYTES)[0]
-    header = np.frombuffer(data, TILE_HEADER, 1, FILE_HEADER.itemsize + SETTINGS_BYTES + TILE.itemsize)[0]
-    return file, tile, header
+    return file, np.frombuffer(data, TILE_HEADER, 1, FILE_HEADER.itemsize + SETTINGS_BYTES + TILE.itemsize)[0]
 
 
 def _connected(

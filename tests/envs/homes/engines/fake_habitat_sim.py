@@ -1,8 +1,8 @@
 """A stand-in for `habitat_sim` on our own engine, traps included, to test the adapter without the real one.
 
 It behaves as 0.3.4 did on a real build; `as_0_3_3` makes it behave as 0.3.3, for as long as a `monkeypatch` lives. What
-ends the process there raises `ProcessEnds` here: a query on an unloaded PathFinder or for an island it does not have, GL
-from another thread or a forked process, drawing after the owner of the GL context was closed, drawing a deleted sensor.
+ends the process there raises `ProcessEnds` here: a query on an unloaded PathFinder or for an island it does not have,
+GL from another thread or a forked process, drawing after the owner of the GL context was closed or a sensor deleted.
 Everything else follows what was observed or read in the source: integers are refused where it refuses them, results are
 vectors that are not arrays, configurations are compared before `reconfigure` acts and sensors without their cameras,
 replaced sensors stay in memory (`live_sensors`), colour cannot be added to a simulator made without, and an object of
