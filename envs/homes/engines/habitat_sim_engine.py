@@ -6,6 +6,7 @@ so generated homes use the objects that they were made of.
 """
 
 import os
+import shutil
 import tempfile
 import threading
 import weakref
@@ -87,9 +88,9 @@ class HabitatSimEngine:
         self._homes: dict[str, Home] = {}
         self._files: dict[str, str] = {}
         self._simulators: OrderedDict[str, SceneSimulator] = OrderedDict()  # by file, the last used one last
-        self._exports = tempfile.TemporaryDirectory(prefix="embodia-homes-")
+        self._exports = Path(tempfile.mkdtemp(prefix="embodia-homes-"))
         # Also closes what a caller forgets to close; knows the simulators, and not the engine.
-        self._closing = weakref.finalize(self, _close, self._simulators, self._exports)
+        self._closing = weakref.finalize(self, _close, self._simulators, self._exports, os.getpid())
 
     @property
     def version(self) -> str:
@@ -116,7 +117,7 @@ class HabitatSimEngine:
 
     def _export(self, scene: Scene, scene_id: str) -> str:
         """Write a generated home as files that habitat-sim reads, for as long as this engine lives."""
-        return str(export_scene(scene, Path(self._exports.name) / scene_id, scene_id))
+        return str(export_scene(scene, self._exports / scene_id, scene_id))
 
     def _simulator(self, file: str) -> SceneSimulator:
         """The simulator of a scene file. Where there are too many, the least used one is closed."""
@@ -168,7 +169,7 @@ class HabitatSimEngine:
         """Our own steps on habitat-sim's navmesh, where its steps follow another rule than the one asked for."""
         if self.task.sliding or self.steps == "installed" or not is_0_3_4(self._habitat_sim):
             return None
-        file = Path(self._exports.name) / "walked.navmesh"
+        file = self._exports / "walked.navmesh"
         finder.save_nav_mesh(str(file))
         return PathFinder(read_detour(file))
 
@@ -191,11 +192,13 @@ class HabitatSimEngine:
         self._closing()
 
 
-def _close(simulators: OrderedDict[str, SceneSimulator], exports: tempfile.TemporaryDirectory[str]) -> None:
+def _close(simulators: OrderedDict[str, SceneSimulator], exports: Path, process: int) -> None:
+    if os.getpid() != process:  # a fork has a copy of the engine, and not its simulators and files
+        return
     for simulator in reversed(simulators.values()):
         simulator.close()
     simulators.clear()
-    exports.cleanup()
+    shutil.rmtree(exports, ignore_errors=True)
 
 
 def _recomputed(simulator: Any, finder: Any, settings: Any) -> bool:

@@ -9,8 +9,9 @@ In one folder, for a home called `<name>`:
     scenes/<name>.scene_instance.json   the stage and its semantics, unlit
 
 habitat-sim takes the first handle that contains the name it looks for, so that "home-7" finds "home-7-high" if one data
-set holds both: each home has a data set of its own. It also reads a scene instance that lies beside a .glb, without
-the data set that knows the stage, and ends the process: hence the folder `scenes`.
+set holds both: configs name each other by their whole file names, and each home has a data set of its own. It also
+reads a scene instance that lies beside a .glb, without the data set that knows the stage, and ends the process: hence
+the folder `scenes`.
 """
 
 import json
@@ -37,8 +38,9 @@ Z_UP_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 def export_scene(scene: Scene, folder: str | Path, name: str | None = None) -> Path:
     """Write `scene` into `folder` and return the path of its .glb.
 
-    Load it with `load.load_scene(path)`; in habitat-sim with the .glb as `scene_id`, or with `scene_id = name` and
-    `<name>.scene_dataset_config.json`. Raises SceneError if the folder cannot be written.
+    Load it with `load.load_scene(path)`; in habitat-sim with the .glb as `scene_id`, or with
+    `<name>.scene_instance.json` as `scene_id` and `<name>.scene_dataset_config.json` as data set. Raises SceneError if
+    the folder cannot be written.
     """
     name = name or scene.scene_id.replace("/", "_")
     folder = Path(folder)
@@ -79,9 +81,9 @@ def _configs(name: str) -> dict[str, dict[str, Any]]:
         },
         semantics: labels,
         instance: {
-            "stage_instance": {"template_name": name, "translation": [0, 0, 0], "rotation": [1, 0, 0, 0]},
+            "stage_instance": {"template_name": stage, "translation": [0, 0, 0], "rotation": [1, 0, 0, 0]},
             "default_lighting": "no_lights",
-            "semantic_scene_instance": name,
+            "semantic_scene_instance": semantics,
             "object_instances": [],
         },
         f"{name}.scene_dataset_config.json": {

@@ -165,6 +165,8 @@ def test_colour_is_available_in_a_simulator_that_only_drew_depth(scene):
     engine = make()
     home = engine.home(scene)
     engine.render([home], EYE, AHEAD, Camera(4, 4), ("depth",))
+    drawn = [each.spec.resolution for each in fake_habitat_sim.live_sensors if each.image is not None]
+    assert drawn == [[4, 4]], "the sensor that keeps colour available is never drawn"
     assert engine.render([home], EYE, AHEAD, Camera(4, 4), ("rgb",))["rgb"].any()
     assert len(fake_habitat_sim.simulators) == 1
 
@@ -289,6 +291,7 @@ def test_a_forked_process_is_told_before_gl_ends_it(scene, monkeypatch):
         engine.render([home], EYE, AHEAD, Camera(8, 8), ("depth",))
     engine.close()
     assert len(fake_habitat_sim.simulators) == 1, "the parent's stays open"
+    assert engine._exports.is_dir()
 
 
 def test_a_broken_scene_is_named_and_the_engine_closes(scene):
