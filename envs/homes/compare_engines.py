@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs.drawing.scene import SceneError
-from embodia.envs.homes.engines.engine import EmbodiaEngine
+from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine
 from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 from embodia.envs.homes.engines.habitat_sim_install import HabitatSimMissing, import_habitat_sim, is_0_3_4
 from embodia.envs.homes.episodes.dataset import EpisodeDataset, EpisodeError
@@ -191,19 +191,20 @@ def _speeds(
 ) -> dict[str, tuple[float, float]]:
     """Frames per second by sensors and cameras a call, and steps per second of a task with depth."""
     speeds = {}
+    engines: tuple[Engine, Engine] = (ours, theirs)
     for count in (1, 8):
-        worlds = [HomesVectorEnv(count, engine=engine, **options) for engine in (ours, theirs)]
+        worlds = [HomesVectorEnv(count, engine=engine, **options) for engine in engines]
         for world in worlds:
             world.reset(seed=0)
         eyes = camera_pose(worlds[0].poses, camera)
         for name, sensors in SHOTS.items():
             draws = [
                 partial(engine.render, world.homes, *eyes, camera, sensors)
-                for engine, world in zip((ours, theirs), worlds)
+                for engine, world in zip(engines, worlds)
             ]
             speeds[f"frames, {name}, cameras a call: {count}"] = _in_turns(draws[0], draws[1], count)
     walks = []
-    for engine in (ours, theirs):
+    for engine in engines:
         env = HomesVectorEnv(1, engine=engine, **{**options, "sensors": ("depth", "gps")})
         env.reset(seed=0)
         walks.append(partial(_walk, env, np.random.default_rng(0)))

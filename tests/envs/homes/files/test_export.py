@@ -52,7 +52,7 @@ def test_the_copy_looks_the_same(images):
     error = np.abs(ours["rgb"].astype(float) - copy["rgb"]).mean(axis=-1)
     assert np.median(error) < 4
     assert error.mean() < 9
-    assert (error > 60).mean() < 1e-3, "texels smear, or pixels outside of a face's texels show"
+    assert (error > 60).mean() < 2e-3, "texels smear, or pixels outside of a face's texels show"
 
 
 def test_texels_stand_upright_on_oblique_triangles():
