@@ -199,8 +199,7 @@ def _speeds(
         eyes = camera_pose(worlds[0].poses, camera)
         for name, sensors in SHOTS.items():
             draws = [
-                partial(engine.render, world.homes, *eyes, camera, sensors)
-                for engine, world in zip(engines, worlds)
+                partial(engine.render, world.homes, *eyes, camera, sensors) for engine, world in zip(engines, worlds)
             ]
             speeds[f"frames, {name}, cameras a call: {count}"] = _in_turns(draws[0], draws[1], count)
     walks = []
