@@ -28,7 +28,7 @@ MOST_SENSORS = 7  # that a simulator keeps: those of two cameras, and COLOUR
 
 
 @dataclass(frozen=True)
-class Eye:
+class CameraSensor:
     """A sensor: what it senses, its pixels, its angle of view [deg] and its range [m]."""
 
     name: str
@@ -43,7 +43,7 @@ class Eye:
         return f"{self.name} {self.height}x{self.width} hfov {self.hfov} from {self.near} to {self.far}"
 
 
-COLOUR = Eye("rgb", 1, 1, 90.0, 0.01, 1000.0)
+COLOUR = CameraSensor("rgb", 1, 1, 90.0, 0.01, 1000.0)
 
 
 class HabitatSimError(RuntimeError):
@@ -103,7 +103,7 @@ class SceneSimulator:
         check_process()
         _close_unwanted()
         self._habitat_sim, self._scene, self._settings = habitat_sim, scene, settings
-        self._eyes = [COLOUR]  # the last used one last
+        self._present = [COLOUR]  # the last used one last
         try:
             simulator = habitat_sim.Simulator(self._configuration())
         except (AssertionError, RuntimeError, ValueError) as error:
@@ -123,32 +123,32 @@ class SceneSimulator:
 
     def draw(self, camera: Camera, names: Sequence[str], position: Array, rotation: Array) -> dict[str, Array]:
         """Draw some sensors through a camera at a position (3,) with a rotation (4,) xyzw."""
-        eyes = [Eye(name, camera.height, camera.width, camera.hfov, camera.near, camera.far) for name in names]
-        self._open_eyes(eyes)
+        lens = camera.height, camera.width, camera.hfov, camera.near, camera.far
+        wanted = [CameraSensor(name, *lens) for name in names]
+        self._require(wanted)
         self._place(position, rotation)
         simulator = self.simulator
-        sensors = simulator.sensors if hasattr(simulator, "sensors") else simulator._sensors  # up to 0.3.3
-        wanted = [sensors[eye.uuid] for eye in eyes]
+        present = simulator.sensors if hasattr(simulator, "sensors") else simulator._sensors  # up to 0.3.3
         for sensor in wanted:
-            sensor.draw_observation()
-        return {name: np.asarray(sensor.get_observation()) for name, sensor in zip(names, wanted)}
+            present[sensor.uuid].draw_observation()
+        return {sensor.name: np.asarray(present[sensor.uuid].get_observation()) for sensor in wanted}
 
-    def _open_eyes(self, eyes: Sequence[Eye]) -> None:
+    def _require(self, wanted: Sequence[CameraSensor]) -> None:
         """Make sure that the simulator has these sensors. Those unused for longest make room."""
-        known = set(self._eyes)
-        others = [eye for eye in self._eyes if eye not in eyes and eye != COLOUR]
-        self._eyes = [COLOUR, *others, *(eye for eye in eyes if eye != COLOUR)]
-        if known.issuperset(eyes):
+        known = set(self._present)
+        others = [sensor for sensor in self._present if sensor not in wanted and sensor != COLOUR]
+        self._present = [COLOUR, *others, *(sensor for sensor in wanted if sensor != COLOUR)]
+        if known.issuperset(wanted):
             return
-        self._delete_sensors(known)
-        too_many = min(max(len(self._eyes) - MOST_SENSORS, 0), len(others))
-        del self._eyes[1 : 1 + too_many]
+        self._delete(known)
+        too_many = min(max(len(self._present) - MOST_SENSORS, 0), len(others))
+        del self._present[1 : 1 + too_many]
         self.simulator.reconfigure(self._configuration())
 
-    def _delete_sensors(self, eyes: Collection[Eye]) -> None:
+    def _delete(self, sensors: Collection[CameraSensor]) -> None:
         node = self.simulator.get_agent(0).scene_node
-        for eye in eyes:
-            self._habitat_sim.sensor.SensorFactory.delete_subtree_sensor(node, eye.uuid)
+        for sensor in sensors:
+            self._habitat_sim.sensor.SensorFactory.delete_subtree_sensor(node, sensor.uuid)
 
     def _place(self, position: Array, rotation: Array) -> None:
         state = self._habitat_sim.AgentState()
@@ -171,17 +171,17 @@ class SceneSimulator:
         backend.load_semantic_mesh = True
         agent = sim.agent.AgentConfiguration()
         agent.height, agent.radius = settings.task.agent_height, settings.task.agent_radius
-        agent.sensor_specifications = [self._sensor(eye) for eye in self._eyes]
+        agent.sensor_specifications = [self._specification(sensor) for sensor in self._present]
         return sim.Configuration(backend, [agent])
 
-    def _sensor(self, eye: Eye) -> Any:
+    def _specification(self, sensor: CameraSensor) -> Any:
         """At the body's origin: the body itself is put where the lens is."""
         sim = self._habitat_sim
         kinds = {"rgb": sim.SensorType.COLOR, "depth": sim.SensorType.DEPTH, "semantic": sim.SensorType.SEMANTIC}
         spec = sim.CameraSensorSpec()
-        spec.uuid, spec.sensor_type = eye.uuid, kinds[eye.name]
+        spec.uuid, spec.sensor_type = sensor.uuid, kinds[sensor.name]
         spec.sensor_subtype = sim.SensorSubType.PINHOLE
-        spec.resolution = [eye.height, eye.width]
+        spec.resolution = [sensor.height, sensor.width]
         spec.position, spec.orientation = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-        spec.hfov, spec.near, spec.far = eye.hfov, eye.near, eye.far
+        spec.hfov, spec.near, spec.far = sensor.hfov, sensor.near, sensor.far
         return spec
