@@ -26,6 +26,7 @@ from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 from embodia.envs.homes.engines.habitat_sim_install import HabitatSimMissing, import_habitat_sim, is_0_3_4
 from embodia.envs.homes.episodes.dataset import EpisodeDataset, EpisodeError
 from embodia.envs.homes.files.arrays import read_arrays
+from embodia.envs.homes.navmesh.navigator import Navigator
 from embodia.envs.homes.navmesh.navmesh import NavMeshError, NavMeshSettings, build_navmesh
 from embodia.envs.homes.navmesh.pathfinder import PathFinder
 from embodia.envs.homes.observations import camera_pose
@@ -37,6 +38,7 @@ Array = NDArray[Any]
 CLOSE = 2e-6  # [m] and relative: two roundings of single precision
 CENTIMETRE = 0.01  # [m]
 SPEED_CALLS, TURNS = 50, 3  # calls a turn, and turns of each engine that count
+PAIRS = 20  # geodesic distances a call
 CAMERAS = ("rgb", "depth", "semantic")
 SHOTS = {"depth": ("depth",), "RGB": ("rgb",), "all three": CAMERAS}
 READINGS = {
@@ -202,6 +204,8 @@ def _speeds(
                 partial(engine.render, world.homes, *eyes, camera, sensors) for engine, world in zip(engines, worlds)
             ]
             speeds[f"frames, {name}, cameras a call: {count}"] = _in_turns(draws[0], draws[1], count)
+    asks = [partial(_distances, engine.home(options["scenes"][0]).pathfinder) for engine in engines]
+    speeds["geodesic distances"] = _in_turns(asks[0], asks[1], PAIRS)
     walks = []
     for engine in engines:
         env = HomesVectorEnv(1, engine=engine, **{**options, "sensors": ("depth", "gps")})
@@ -209,6 +213,12 @@ def _speeds(
         walks.append(partial(_walk, env, np.random.default_rng(0)))
     speeds[f"steps of {options['task']}, depth"] = _in_turns(walks[0], walks[1], 1)
     return speeds
+
+
+def _distances(finder: Navigator) -> None:
+    places = finder.bounds[0] + np.random.default_rng(0).random((PAIRS, 2, 3)) * np.ptp(finder.bounds, axis=0)
+    for start, end in places.astype(np.float32):
+        finder.geodesic_distance(start, end)
 
 
 def _walk(env: HomesVectorEnv, rng: np.random.Generator) -> None:

@@ -107,7 +107,7 @@ class HabitatSimEngine:
             finder = self._navmesh(simulator, scene_id)
             self._homes[scene_id] = Home(
                 scene_id,
-                HabitatPathFinder(self._habitat_sim, finder, self._walker(finder)),
+                HabitatPathFinder(self._habitat_sim, finder, self._walker(finder, scene_id)),
                 _objects(simulator) if made is None else made.objects,
                 made,
                 self.island,
@@ -165,13 +165,19 @@ class HabitatSimEngine:
                 setattr(settings, name, value)
         return settings
 
-    def _walker(self, finder: Any) -> PathFinder | None:
+    def _walker(self, finder: Any, scene_id: str) -> PathFinder | None:
         """Our own steps on habitat-sim's navmesh, where its steps follow another rule than the one asked for."""
         if self.task.sliding or self.steps == "installed" or not is_0_3_4(self._habitat_sim):
             return None
         file = self._exports / "walked.navmesh"
         finder.save_nav_mesh(str(file))
-        return PathFinder(read_detour(file))
+        try:
+            return PathFinder(read_detour(file))
+        except NavMeshError as error:
+            raise NavMeshError(
+                f"scene {scene_id!r}: steps without sliding cannot follow habitat-sim 0.3.3's rule on its navmesh "
+                f'({error}). HabitatSimEngine(..., steps="installed") uses those of the installed version.'
+            ) from error
 
     def render(
         self, homes: Sequence[Home], positions: Array, rotations: Array, camera: Camera, sensors: Sequence[str]

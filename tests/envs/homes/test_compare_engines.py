@@ -67,6 +67,7 @@ def test_the_same_episodes_in_both_engines(monkeypatch, tmp_path, capsys):
     rows = [line.strip("| ").split(" | ") for line in speeds.splitlines()[2:]]
     assert [row[0] for row in rows] == [
         *(f"frames, {name}, cameras a call: {count}" for count in (1, 8) for name in ("depth", "RGB", "all three")),
+        "geodesic distances",
         "steps of ObjectNav, depth",
     ]
     assert all(float(row[3]) > 0 for row in rows)

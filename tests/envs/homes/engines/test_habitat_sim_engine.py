@@ -223,6 +223,12 @@ def test_the_installed_steps_can_be_asked_for(scene):
     assert engine.home(scene).pathfinder._walker is None
 
 
+def test_a_navmesh_that_cannot_be_walked_on_says_what_to_do(scene, monkeypatch):
+    monkeypatch.setattr(fake_habitat_sim.PathFinder, "save_nav_mesh", lambda finder, path: Path(path).write_text("x"))
+    with pytest.raises(NavMeshError, match=r'apartment\.glb.*steps="installed"'):
+        make("ObjectNav").home(scene)
+
+
 def test_floor_of_a_map_is_asked_cell_by_cell_and_once(scene, monkeypatch):
     """Cells are not square; `get_topdown_view` has one pitch for both axes."""
     theirs = make().home(scene).pathfinder
