@@ -43,12 +43,22 @@ POLYGON = np.dtype(
         ("kind", "u1"),
     ]
 )
-LINK_BYTES = 12
+LINK = np.dtype("V12")  # links are made anew from neighbours
 DETAIL = np.dtype(
     [("first_point", "<u4"), ("first_triangle", "<u4"), ("points", "u1"), ("triangles", "u1"), ("", "<u2")]
 )
 TRIANGLE = np.dtype(("u1", 4))  # three corners, and two bits of flags for each edge
 NODE = np.dtype([("low", "<u2", 3), ("high", "<u2", 3), ("polygon", "<i4")])
+PARTS = {
+    "vertices": VERTEX,
+    "polygons": POLYGON,
+    "links": LINK,
+    "details": DETAIL,
+    "points": VERTEX,
+    "triangles": TRIANGLE,
+    "nodes": NODE,
+}
+"""Of a tile, in its order."""
 
 
 def read_detour(path: Path) -> NavMesh:
@@ -65,17 +75,11 @@ def _navmesh(data: bytes) -> NavMesh:
         raise ValueError("its header is another one")
     if (header["magic"], header["version"], header["jumps"]) != (TILE_MAGIC, TILE_VERSION, 0):
         raise ValueError("its tile has another version or jumps")
-    at = FILE_HEADER.itemsize + SETTINGS_BYTES + TILE.itemsize + TILE_HEADER.itemsize
-    parts = []
-    for kind, name in ((VERTEX, "vertices"), (POLYGON, "polygons"), (None, "links"), (DETAIL, "details")):
-        size, count = LINK_BYTES if kind is None else kind.itemsize, int(header[name])
-        parts.append(np.zeros(0) if kind is None else np.frombuffer(data, kind, count, at))
-        at += size * count
-    for kind, name in ((VERTEX, "points"), (TRIANGLE, "triangles"), (NODE, "nodes")):
-        parts.append(np.frombuffer(data, kind, int(header[name]), at))
-        at += kind.itemsize * int(header[name])
-    vertices, polygons, _, details, points, triangles, nodes = parts
-    return _connected(header, vertices, polygons, details, points, triangles, nodes)
+    at, parts = FILE_HEADER.itemsize + SETTINGS_BYTES + TILE.itemsize + TILE_HEADER.itemsize, {}
+    for name, kind in PARTS.items():
+        parts[name] = np.frombuffer(data, kind, int(header[name]), at)
+        at += parts[name].nbytes
+    return _connected(header, parts)
 
 
 def _headers(data: bytes) -> tuple[Any, Any]:
@@ -84,9 +88,9 @@ def _headers(data: bytes) -> tuple[Any, Any]:
     return file, np.frombuffer(data, TILE_HEADER, 1, FILE_HEADER.itemsize + SETTINGS_BYTES + TILE.itemsize)[0]
 
 
-def _connected(
-    header: Any, vertices: Array, polygons: Array, details: Array, points: Array, triangles: Array, nodes: Array
-) -> NavMesh:
+def _connected(header: Any, parts: dict[str, Array]) -> NavMesh:
+    vertices, polygons, details = parts["vertices"], parts["polygons"], parts["details"]
+    points, triangles, nodes = parts["points"], parts["triangles"], parts["nodes"]
     unused = np.arange(MOST_CORNERS) >= polygons["sides"][:, None]
     corners = np.where(unused, -1, polygons["corners"].astype(np.int64))
     beyond = np.where(unused, -1, polygons["neighbours"].astype(np.int64) - 1)
