@@ -44,12 +44,17 @@ def _check_text(path: Path) -> None:
     kind = path.suffix.lower()
     if kind == ".obj" and VERTEX_0.search(path.read_bytes()):
         raise SceneError(f"{path}: a face names vertex 0, but .obj files count vertices from 1.")
-    if kind == ".ply":
+    if kind == ".ply" and _is_ascii(path):
         header, _, body = path.read_bytes().partition(b"end_header")
         promised = sum(map(int, PLY_ELEMENT.findall(header)))
         lines = sum(1 for line in body.splitlines() if line.strip())
-        if b"format ascii" in header and lines < promised:
+        if lines < promised:
             raise SceneError(f"{path}: is cut short, with {lines} of the {promised} lines that its header announces.")
+
+
+def _is_ascii(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"format ascii" in file.read(200)
 
 
 def _check(path: Path, name: str, mesh: trimesh.Trimesh) -> None:
