@@ -66,7 +66,9 @@ def test_a_result_file_is_whole_and_shown(path):
 
 
 def test_every_bench_is_on_a_page():
-    shown = {name for page in PAGES for name in re.findall(r"(?:^|`)embodia bench ([a-z][a-z-]*)", page.read_text(), re.M)}
+    shown = {
+        name for page in PAGES for name in re.findall(r"(?:^|`)embodia bench ([a-z][a-z-]*)", page.read_text(), re.M)
+    }
     assert shown == {each().name for each in get_args(BENCHES)} | {"tables"}
 
 
