@@ -31,7 +31,8 @@ class Homes:
     """Options of homes. Options that are not given are those of the run or the task."""
 
     engine: Literal["embodia", "habitat-sim"] | None = None
-    """Simulator: embodia, or habitat-sim if it is installed. Both run the same episodes."""
+    """Simulator: embodia, or habitat-sim if it is installed. Both run the same episodes of an episode file; generated
+    episodes differ."""
     episode_file: str | None = None
     """Habitat episode file (.json.gz) to use instead of generated episodes."""
     scenes: tuple[str, ...] | None = None

@@ -252,8 +252,17 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
         "hardware": hardware(str(choose_device(getattr(config.agent, "device", "cpu")))),
-        "versions": versions(),
+        "versions": versions() | simulator(config),
     }
+
+
+def simulator(config: Config) -> dict[str, str]:
+    """Return the version of habitat-sim if the environment uses it."""
+    if getattr(config.env.options, "engine", None) != "habitat-sim":
+        return {}
+    from embodia.envs.homes.engines.habitat_sim_install import describe, import_habitat_sim
+
+    return {"habitat_sim": describe(import_habitat_sim())}
 
 
 def judge(
