@@ -14,6 +14,9 @@ from embodia.perception.generative import Condition, Generative
 class EnergyModel(Generative):
     """A density known up to its normaliser, sampled by a Markov chain."""
 
+    sampling_steps: int
+    """Default number of steps of the chain."""
+
     def energy(self, x: Tensor) -> Tensor:
         """x (B, *event) -> (B,) [nats]; the log density is -energy(x) - log Z."""
         raise NotImplementedError("energy(x) -> (B,)")

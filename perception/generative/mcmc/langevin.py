@@ -29,6 +29,7 @@ def langevin(
     generator: torch.Generator | None = None,
     done: int = 0,
     temperature: float = 1.0,
+    bounds: tuple[float, float] | None = None,
 ) -> Tensor:
     """Return where the chains are after `steps` Langevin steps.
 
@@ -40,12 +41,14 @@ def langevin(
         generator: of the noise.
         done: steps made before, for messages.
         temperature: scales the variance of the noise; below 1 the chains stay closer to the modes.
+        bounds: smallest and largest coordinate; positions are clamped to them after each step.
 
     Raises:
         NonFinite: naming the step.
     """
     for step in range(1, steps + 1):
         x = langevin_step(x, score(x), step_size, generator, temperature)
+        x = x if bounds is None else x.clamp(*bounds)
         if step % CHECK == 0 or step == steps:
             check_finite(x, "the chain", done + step)
     return x
