@@ -34,7 +34,7 @@ FRAMES = 60
 
 @dataclass(frozen=True)
 class Args:
-    """Sample a generative model: a picture grid, a video of the denoising or the Markov chain, and a measure of quality.
+    """Sample a generative model: a picture grid, a video of the denoising or the Markov chain, a measure of quality.
 
     The measure is the Frechet distance between samples and held-out pictures, in principal components of their pixels;
     beside it, that of as many real training pictures. Lower is better; the real pictures' is the best to hope for.

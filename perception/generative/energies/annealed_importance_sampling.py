@@ -1,5 +1,6 @@
-"""Annealed importance sampling: an estimate of log Z from a law that is known (Neal 2001; Salakhutdinov, Murray 2008)."""
+"""Annealed importance sampling: an estimate of log Z from a known law (Neal 2001; Salakhutdinov and Murray 2008)."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,11 +43,11 @@ def annealed_importance_sampling(
         NonFinite: if a weight is NaN or infinite; the message names the temperature by its place.
         ValueError: if the betas do not rise from 0 to 1.
     """
-    rising = all(a < b for a, b in zip(betas, betas[1:]))
+    rising = all(a < b for a, b in itertools.pairwise(betas))
     if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not rising:
         raise ValueError("the inverse temperatures must rise from 0 to 1")
     weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for step, (before, beta) in enumerate(zip(betas, betas[1:]), start=1):
+    for step, (before, beta) in enumerate(itertools.pairwise(betas), start=1):
         weights += (log_prob(x, beta) - log_prob(x, before)).double()
         check_finite(weights, "the importance weight", step)
         x = transition(x, beta)

@@ -13,7 +13,6 @@ from embodia.perception.generative.energies.enumeration import binary_states
 from embodia.perception.generative.noise import bernoulli, check_finite
 
 
-
 class DeepBoltzmannMachine(EnergyModel):
     """E(v, h1, h2) = -b'v - c1'h1 - c2'h2 - v'W1 h1 - h1'W2 h2, all units 0 or 1.
 
@@ -131,14 +130,14 @@ class DeepBoltzmannMachine(EnergyModel):
     @torch.no_grad()
     def posterior(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Exact posterior means of both hidden layers given v (B, V), (B, H1) and (B, H2)."""
-        states = torch.cat(list(binary_states(len(self.hidden_bias1), v.device)))
+        states = self.first_states()
         share = self.first_layer(v).softmax(1)
         return share @ states, share @ self.second_given(states)
 
     @torch.no_grad()
     def log_partition(self) -> Tensor:
         """Exact log Z, by a sum over the first hidden layer."""
-        states = torch.cat(list(binary_states(len(self.hidden_bias1), self.weight1.device)))
+        states = self.first_states()
         visible = F.softplus(self.visible_bias + states @ self.weight1.T).sum(1)
         return (self.given_first(states) + visible).double().logsumexp(0)
 
@@ -146,9 +145,13 @@ class DeepBoltzmannMachine(EnergyModel):
         """Exact log-likelihood of data (B, V), (B,) [nats]."""
         return -self.energy(x).double() - self.log_partition()
 
+    def first_states(self) -> Tensor:
+        """All states of the first hidden layer, (2^H1, H1)."""
+        return torch.cat(list(binary_states(len(self.hidden_bias1), self.hidden_bias1)))
+
     def first_layer(self, v: Tensor) -> Tensor:
         """Log weight of each state of the first hidden layer given v, without the visible bias, (B, 2^H1)."""
-        states = torch.cat(list(binary_states(len(self.hidden_bias1), v.device)))
+        states = self.first_states()
         return v @ self.weight1 @ states.T + self.given_first(states)
 
     def given_first(self, states: Tensor) -> Tensor:

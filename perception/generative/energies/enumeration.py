@@ -10,10 +10,10 @@ LIMIT = 2**20
 PIECE = 2**14
 
 
-def binary_states(units: int, device: torch.device | str | None = None) -> Iterator[Tensor]:
-    """Yield all states of binary units as floats 0 and 1, (B, units) each."""
-    for states in all_states(units, 2, device):
-        yield states.float()
+def binary_states(units: int, like: Tensor) -> Iterator[Tensor]:
+    """Yield all states of binary units as numbers 0 and 1, (B, units) each, with the type and device of `like`."""
+    for states in all_states(units, 2, like.device):
+        yield states.to(like.dtype)
 
 
 def all_states(variables: int, values: int, device: torch.device | str | None = None) -> Iterator[Tensor]:

@@ -59,7 +59,7 @@ def collected(model: PairwiseModel, messages: Tensor, target: Tensor) -> Tensor:
 
 
 def bethe(model: PairwiseModel, single: Tensor, pairs: Tensor) -> float:
-    """Minus the Bethe free energy: mean log potential plus the entropy of edges, less that of variables counted twice."""
+    """Minus the Bethe free energy: mean log potential, plus entropies in which each variable counts once."""
     degree = torch.bincount(model.edges.flatten(), minlength=len(single))
     expected = (single * model.unary).sum() + (pairs * model.pairwise).sum()
     entropy = -torch.xlogy(pairs, pairs).sum() + ((degree - 1) * torch.xlogy(single, single).sum(1)).sum()

@@ -1,5 +1,6 @@
 """Smooth networks that give an energy: their gradient in x drives Langevin chains, so they use SiLU and no norms."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +12,12 @@ Network = Literal["mlp", "conv"]
 
 
 def energy_network(
-    shape: Sequence[int], outputs: int = 1, network: Network = "mlp", width: int = 128, depth: int = 3, spectral: bool = False
+    shape: Sequence[int],
+    outputs: int = 1,
+    network: Network = "mlp",
+    width: int = 128,
+    depth: int = 3,
+    spectral: bool = False,
 ) -> nn.Sequential:
     """Build a network (B, *shape) -> (B, outputs).
 
@@ -32,7 +38,7 @@ def energy_network(
         channels = [shape[0], *(width * 2**level for level in range(depth))]
         layers: list[nn.Module] = [
             nn.Conv2d(a, b, 4 if level else 3, 2 if level else 1, 1)
-            for level, (a, b) in enumerate(zip(channels, channels[1:]))
+            for level, (a, b) in enumerate(itertools.pairwise(channels))
         ]
         last = channels[-1] * math.prod(side // 2 ** (depth - 1) for side in shape[1:])
     else:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from embodia.perception.generative import Condition
 from embodia.perception.generative.energies import EnergyModel
 from embodia.perception.generative.energies.enumeration import binary_states
-from embodia.perception.generative.noise import bernoulli, check_finite, noise_like, uniform
+from embodia.perception.generative.noise import bernoulli, check_finite, noise_like
 
 Units = Literal["bernoulli", "gaussian"]
 
@@ -63,16 +63,19 @@ class RBM(EnergyModel):
     def visible_given_hidden(self, h: Tensor) -> Tensor:
         """Mean of each visible unit, (B, H) -> (B, V)."""
         field = h @ self.weight.T
-        return self.visible_bias + self.std * field if self.units == "gaussian" else (self.visible_bias + field).sigmoid()
+        if self.units == "gaussian":
+            return self.visible_bias + self.std * field
+        return (self.visible_bias + field).sigmoid()
 
     def sample_visible(self, mean: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Visible units with the given means, (B, V)."""
         return mean + self.std * noise_like(mean, generator) if self.units == "gaussian" else bernoulli(mean, generator)
 
     def random_visible(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Units (n, V) as they are without weights and biases."""
-        device = self.visible_bias.device
-        return self.sample_visible(self.visible_given_hidden(torch.zeros(n, self.weight.shape[1], device=device)))
+        """Sample visible units (n, V) from their biases alone."""
+        return self.sample_visible(
+            self.visible_given_hidden(self.hidden_bias.new_zeros(n, len(self.hidden_bias))), generator
+        )
 
     def energy(self, x: Tensor) -> Tensor:
         """Free energy of visible units (B, V): F(v) = -log sum_h exp(-E(v, h)), (B,)."""
@@ -128,19 +131,19 @@ class RBM(EnergyModel):
         Raises:
             ValueError: if both layers are too large to enumerate.
         """
-        w, b, c = (each.double() for each in (self.weight, self.visible_bias, self.hidden_bias))
+        w, b, c = (each for each in (self.weight, self.visible_bias, self.hidden_bias))
         if self.units == "bernoulli" and len(b) < len(c):
             w, b, c = w.T, c, b
         parts = []
-        for h in binary_states(len(c), w.device):
-            field = h.double() @ w.T
+        for h in binary_states(len(c), w):
+            field = h @ w.T
             if self.units == "gaussian":
                 others = (field.square() / 2 + field * b / self.std).sum(1) + 0.5 * len(b) * math.log(
                     2 * math.pi * self.std**2
                 )
             else:
                 others = F.softplus(b + field).sum(1)
-            parts.append((h.double() @ c + others).logsumexp(0))
+            parts.append((h @ c + others).logsumexp(0))
         return torch.stack(parts).logsumexp(0)
 
     @torch.no_grad()

@@ -93,7 +93,8 @@ class MALA(Kernel):
         return State(x, torch.ones(len(x), dtype=torch.bool, device=x.device), 0, log_prob, score)
 
     def step(self, state: State, generator: torch.Generator | None = None) -> State:
-        assert state.log_prob is not None and state.score is not None
+        assert state.log_prob is not None
+        assert state.score is not None
         x = langevin_step(state.x, state.score, self.step_size, generator)
         log_prob, score = log_prob_and_score(self.log_prob, x)
         back, there = self.log_proposal(x, score, state.x), self.log_proposal(state.x, state.score, x)

@@ -33,7 +33,8 @@ class MetropolisHastings(Kernel):
     def step(self, state: State, generator: torch.Generator | None = None) -> State:
         x, log_proposals = self.propose(state.x, generator)
         proposal = State(x, state.accepted, state.step + 1, self.log_prob(x))
-        assert state.log_prob is not None and proposal.log_prob is not None
+        assert state.log_prob is not None
+        assert proposal.log_prob is not None
         return accept(state, proposal, proposal.log_prob - state.log_prob + log_proposals, generator)
 
 

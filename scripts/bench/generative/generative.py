@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from embodia.scripts.bench.generative import energies
 from embodia.scripts.bench.generative.consistency_toy import consistency
 from embodia.scripts.bench.generative.diffusion_toy import diffusion, solver
 from embodia.scripts.bench.generative.glyphs import scheduled_sampling
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     "matching": matching,
     "neighbours": neighbours,
     "speed": ddim_step,
+    **energies.PARTS,
 }
 
 
@@ -43,7 +45,7 @@ def measure(options: Generative) -> list[Row]:
     lines = once(out / "lines.jsonl", jobs)
     for path in draw_pictures(out / "arrays", out):
         print(path, file=sys.stderr)
-    return rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
+    return rows({name: [line for line in lines if line["name"].rpartition(" ")[0] == name] for name in PARTS})
 
 
 def rows(lines: dict[str, list[Line]]) -> list[Row]:
@@ -190,4 +192,5 @@ def rows(lines: dict[str, list[Line]]) -> list[Row]:
         main(
             "ddim step", "speed", "ratio", "seconds of diffusers over ours", None, ("ours", "diffusers", "difference")
         ),
+        *energies.energy_rows(main),
     ]

@@ -122,7 +122,8 @@ def test_gibbs_of_a_correlated_gaussian():
         return sampled
 
     draws = run_chains(Gibbs([update(0), update(1)]), torch.zeros(2000, 2), 30, burn=30, generator=seeded()).x
-    torch.testing.assert_close(torch.cov(draws.flatten(0, 1).T), torch.tensor([[1.0, rho], [rho, 1.0]]), atol=0.03, rtol=0)
+    expected = torch.tensor([[1.0, rho], [rho, 1.0]])
+    torch.testing.assert_close(torch.cov(draws.flatten(0, 1).T), expected, atol=0.03, rtol=0)
 
 
 def test_gibbs_of_a_graphical_model_has_its_exact_marginals():
@@ -186,7 +187,12 @@ def test_the_score_is_the_gradient():
 
 
 def kernels(log_prob):
-    return [MetropolisHastings(log_prob, random_walk(0.5)), ULA(log_prob, 0.1), MALA(log_prob, 0.1), HMC(log_prob, 0.1, 2)]
+    return [
+        MetropolisHastings(log_prob, random_walk(0.5)),
+        ULA(log_prob, 0.1),
+        MALA(log_prob, 0.1),
+        HMC(log_prob, 0.1, 2),
+    ]
 
 
 @pytest.mark.parametrize("which", range(4))
