@@ -25,7 +25,7 @@ def uniform(
 
 
 def bernoulli(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """1 with the given probability, else 0, of the same shape."""
+    """1 with the given probability, else 0, in the same shape."""
     return (uniform(probability.shape, generator, probability.device) < probability).to(probability.dtype)
 
 

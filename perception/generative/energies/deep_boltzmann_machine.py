@@ -53,7 +53,7 @@ class DeepBoltzmannMachine(EnergyModel):
 
     def visible_given(self, h1: Tensor) -> Tensor:
         """Probabilities (B, V)."""
-        return (self.visible_bias + h1 @ self.weight1.T).sigmoid()
+        return torch.addmm(self.visible_bias, h1, self.weight1.T).sigmoid()
 
     def first_given(self, v: Tensor, h2: Tensor) -> Tensor:
         """Probabilities (B, H1)."""
@@ -61,7 +61,7 @@ class DeepBoltzmannMachine(EnergyModel):
 
     def second_given(self, h1: Tensor) -> Tensor:
         """Probabilities (B, H2)."""
-        return (self.hidden_bias2 + h1 @ self.weight2).sigmoid()
+        return torch.addmm(self.hidden_bias2, h1, self.weight2).sigmoid()
 
     def joint_energy(self, v: Tensor, h1: Tensor, h2: Tensor) -> Tensor:
         """Energy of all layers, (B,). It is linear in each layer, so means of independent layers give its mean."""
@@ -113,8 +113,9 @@ class DeepBoltzmannMachine(EnergyModel):
         h1 = bernoulli(self.hidden_bias1.new_full((n, len(self.hidden_bias1)), 0.5), generator)
         for step in range(1, (steps or self.sampling_steps) + 1):
             h1 = self.gibbs(h1, generator)
-            check_finite(h1, "the chain", step)
-            yield bernoulli(self.visible_given(h1), generator)
+            mean = self.visible_given(h1)
+            check_finite(mean, "the mean of the visible units", step)
+            yield bernoulli(mean, generator)
 
     # Exact values ---------------------------------------------------------------------------------------------------
 

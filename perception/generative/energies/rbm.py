@@ -58,19 +58,22 @@ class RBM(EnergyModel):
 
     def hidden_given_visible(self, v: Tensor) -> Tensor:
         """Probability that each hidden unit is 1, (B, V) -> (B, H)."""
-        return (self.hidden_bias + v @ self.weight / self.std).sigmoid()
+        return self.hidden_field(v).sigmoid()
+
+    def hidden_field(self, v: Tensor) -> Tensor:
+        """Logits of the hidden units given v, (B, V) -> (B, H)."""
+        return torch.addmm(self.hidden_bias, v, self.weight, alpha=1 / self.std)
 
     def visible_given_hidden(self, h: Tensor) -> Tensor:
         """Mean of each visible unit, (B, H) -> (B, V)."""
-        field = h @ self.weight.T
-        if self.units == "gaussian":
-            return self.visible_bias + self.std * field
-        return (self.visible_bias + field).sigmoid()
+        field = torch.addmm(self.visible_bias, h, self.weight.T, alpha=self.std)
+        return field if self.units == "gaussian" else field.sigmoid()
 
     def sample_visible(self, mean: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Visible units with the given means, (B, V)."""
         return mean + self.std * noise_like(mean, generator) if self.units == "gaussian" else bernoulli(mean, generator)
 
+    @torch.no_grad()
     def random_visible(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Sample visible units (n, V) from their biases alone."""
         return self.sample_visible(
@@ -83,7 +86,7 @@ class RBM(EnergyModel):
             quadratic = ((x - self.visible_bias).square() / (2 * self.std**2)).sum(1)
         else:
             quadratic = -x @ self.visible_bias
-        return quadratic - F.softplus(self.hidden_bias + x @ self.weight / self.std).sum(1)
+        return quadratic - F.softplus(self.hidden_field(x)).sum(1)
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -100,10 +103,8 @@ class RBM(EnergyModel):
             negative = self.gibbs(negative)
         if self.training and len(self.chains):
             self.chains.copy_(negative)
-        reconstruction = self.visible_given_hidden(self.hidden_given_visible(x.detach()))
-        return self.energy(x).mean() - self.energy(negative).mean(), {
-            "reconstruction_error": (reconstruction - x).square().mean().detach()
-        }
+        true, false = self.energy(x).mean(), self.energy(negative).mean()
+        return true - false, {"free_energy": true}
 
     @torch.no_grad()
     def chain(
@@ -119,7 +120,7 @@ class RBM(EnergyModel):
         v = self.random_visible(n, generator)
         for step in range(1, (steps or self.sampling_steps) + 1):
             v = self.gibbs(v, generator)
-            check_finite(v, "the chain", step)
+            check_finite(self.energy(v), "the energy", step)
             yield v
 
     # Exact values ---------------------------------------------------------------------------------------------------
@@ -131,16 +132,15 @@ class RBM(EnergyModel):
         Raises:
             ValueError: if both layers are too large to enumerate.
         """
-        w, b, c = (each for each in (self.weight, self.visible_bias, self.hidden_bias))
+        w, b, c = (each.double() for each in (self.weight, self.visible_bias, self.hidden_bias))
         if self.units == "bernoulli" and len(b) < len(c):
             w, b, c = w.T, c, b
         parts = []
         for h in binary_states(len(c), w):
             field = h @ w.T
             if self.units == "gaussian":
-                others = (field.square() / 2 + field * b / self.std).sum(1) + 0.5 * len(b) * math.log(
-                    2 * math.pi * self.std**2
-                )
+                volume = 0.5 * len(b) * math.log(2 * math.pi * self.std**2)
+                others = (field.square() / 2 + field * b / self.std).sum(1) + volume
             else:
                 others = F.softplus(b + field).sum(1)
             parts.append((h @ c + others).logsumexp(0))

@@ -152,7 +152,7 @@ def rings(seed: int, budget: Budget) -> Numbers:
         body = energy_network((2,), 1, "mlp", 128, 3)
         model = NeuralEnergy(body, (2,), 0, (-BOX, BOX), 0.01, 40, restart=restart, penalty=0.001)
         trained(model, drawing(LAW), budget.steps(EBM_UPDATES), seed)
-        x = model.sample(len(data), generator=seeded(200 + seed), steps=budget.steps(1000))
+        x = model.sample(len(data), generator=seeded(200 + seed), steps=budget.steps(400))
         with torch.no_grad():
             energy = model.energy(grid)
             gap = model.energy(torch.zeros(1, 2)) - model.energy(LAW.means).max()

@@ -163,10 +163,10 @@ def test_bad_input_is_one_message(made, said):
 
 
 def test_a_machine_that_has_diverged_stops_with_the_step():
-    model = RBM(3, 2, units="gaussian")
-    model.weight.data.fill_(math.nan)
-    with pytest.raises(NonFinite, match="at step 1;"):
-        model.sample(2)
+    for model in (RBM(3, 2), RBM(3, 2, units="gaussian"), DeepBoltzmannMachine(3, (2, 2))):
+        model.visible_bias.data.fill_(math.nan)
+        with pytest.raises(NonFinite, match="at step 1;"):
+            model.sample(2)
 
 
 # Annealed importance sampling -------------------------------------------------------------------------------------
