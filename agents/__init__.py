@@ -121,6 +121,8 @@ class Agent(ABC):
 
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
+    former_names: tuple[str, ...] = ()
+    """Earlier names of this class, whose checkpoints it reads."""
     needs_expert: tuple[Mode, ...] = ()
     """Modes in which `act` gets the environment's `expert_action` as `obs["expert_action"]`; it is stored in extras."""
 
@@ -139,7 +141,8 @@ class Agent(ABC):
         """Choose actions.
 
         Args:
-            obs: observations, each (n, ...).
+            obs: observations, each (n, ...); also `action_mask` if the environment gives `info["action_mask"]`,
+                (n, actions) bool: False marks actions that must not be chosen.
             carry: the memory that `initial` or the last call returned.
             first: (n,) bool, True where an episode begins and the memory is to be reset.
             mode: `train` may explore; `eval` is used in evaluation.

@@ -259,7 +259,7 @@ def check_fits(checkpoint: Checkpoint, agent: Saved) -> None:
         CheckpointError: if not; the message names the first difference.
     """
     meta, where = checkpoint.meta, checkpoint.path / "meta.json"
-    if meta["agent"] != type(agent).__name__:
+    if meta["agent"] not in (type(agent).__name__, *getattr(agent, "former_names", ())):
         raise CheckpointError(f"{where}: written by {meta['agent']}, but this agent is {type(agent).__name__}")
     for name, ours in _spaces(agent).items():
         try:

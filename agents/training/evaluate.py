@@ -83,7 +83,7 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
     episodes: dict[int, Episode] = {}
     scores = EpisodeScores(env)
 
-    obs, info = env.reset(seed=[run.seed if run else int(seeds[0]) for run in runs])
+    obs, info = with_mask(*env.reset(seed=[run.seed if run else int(seeds[0]) for run in runs]))
     _name_levels(runs, info)
     infos = [world_info(info, world) for world in range(n)] if watch else []
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
@@ -94,6 +94,7 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
         if watch:
             _show(watch, env, runs, make_row(obs, seen, action, extras), infos)
         obs, reward, terminated, truncated, info = env.step(action)
+        obs, info = with_mask(obs, info)
         _count(runs, reward)
         check_finite(obs, reward, lambda world: _where(env, runs[world]))
         seen = after_step(seen, reward, terminated, truncated)
@@ -114,7 +115,7 @@ def evaluate(agent: Agent, env: VectorEnvironment, seeds: Sequence[int], watch: 
                 renewed[world] = runs[world] is not None
         if renewed.any():
             fresh = [run.seed if run and new else None for run, new in zip(runs, renewed)]
-            obs, info = env.reset(seed=fresh, options={"reset_mask": renewed})
+            obs, info = with_mask(*env.reset(seed=fresh, options={"reset_mask": renewed}), obs, renewed)
             _name_levels([run if new else None for run, new in zip(runs, renewed)], info)
             seen = {**{key: np.where(renewed, 0, value).astype(value.dtype) for key, value in seen.items()},
                     "first": seen["first"] | renewed}  # fmt: skip
@@ -141,6 +142,24 @@ def ask(
     return action, carry, {**extras, **expert}
 
 
+def with_mask(
+    obs: Mapping[str, Array],
+    info: dict[str, Any],
+    before: Mapping[str, Array] | None = None,
+    renewed: Array | None = None,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Add `info["action_mask"]` to the observations, if the environment gives one.
+
+    After a reset of the environments `renewed` (n,), the others keep their mask, which is in the observations `before`.
+    """
+    if "action_mask" not in info:
+        return dict(obs), info
+    mask = np.stack(list(info["action_mask"])) if info["action_mask"].dtype == object else info["action_mask"]
+    if before is not None and renewed is not None:
+        mask = np.where(renewed[:, None], mask, before["action_mask"])
+    return {**obs, "action_mask": mask}, info
+
+
 def snapshots(env: VectorEnvironment) -> Array:
     """Return each environment's snapshot, (n,) objects, None after the end of an episode.
 
@@ -165,7 +184,7 @@ def after_step(seen: Mapping[str, Array], reward: Array, terminated: Array, trun
 def make_row(obs: Any, seen: Mapping[str, Array], action: Array, extras: dict[str, Array]) -> Row:
     """Make a row of n environments from observations, reward and flags (`seen`), actions and extras."""
     return Row(
-        obs=obs,
+        obs={key: value for key, value in obs.items() if key != "action_mask"},  # the agent may keep it in its extras
         reward=seen["reward"],
         first=seen["first"],
         last=seen["last"],

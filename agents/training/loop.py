@@ -10,7 +10,7 @@ import numpy as np
 
 from embodia.agents import Agent, Buffer, VectorEnvironment
 from embodia.agents.training import checkpoint
-from embodia.agents.training.evaluate import after_step, ask, make_row, world_info
+from embodia.agents.training.evaluate import after_step, ask, make_row, with_mask, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
 from embodia.agents.training.levels import begun
 from embodia.agents.training.logger import Logger
@@ -115,7 +115,7 @@ def train(
 def begin(agent: Agent, env: VectorEnvironment, seed: int) -> Progress:
     """Reset the environments and return the progress of a new training."""
     n = env.num_envs
-    obs, info = env.reset(seed=[seed + world for world in range(n)])
+    obs, info = with_mask(*env.reset(seed=[seed + world for world in range(n)]))
     seen = {key: np.zeros(n, bool) for key in ("first", "last", "terminal")}
     seen |= {"reward": np.zeros(n, np.float32), "first": np.ones(n, bool)}
     now = Progress(obs, seen, agent.initial(n), seed, np.zeros(n, int), np.zeros(n), np.zeros(n, int))
@@ -132,7 +132,8 @@ def advance(
     buffer.add(make_row(now.obs, now.seen, action, extras))
     for batch in buffer.batches():
         logger.add(agent.update(batch))
-    now.obs, reward, terminated, truncated, info = env.step(action)
+    obs, reward, terminated, truncated, info = env.step(action)
+    now.obs, info = with_mask(obs, info)
     now.seen = after_step(now.seen, reward, terminated, truncated)
     restarted, last = now.seen["first"], now.seen["last"]
     now.step += int(len(last) - np.count_nonzero(restarted))

@@ -103,11 +103,22 @@ def learner(name: str) -> Callable[[Data], Any]:
     return renew
 
 
+def of_sb3(kind: str, own: str) -> Callable[[Data], Data]:
+    """Earlier, PPO and DQN were SB3's; `own` is a field that only the present ones have."""
+
+    def renew(data: Data) -> Data:
+        return data if own in data else {**renamed_fields(f"SB3{kind}", data), "kind": f"SB3{kind}"}
+
+    return renew
+
+
 FORMS: dict[str, Callable[[Data], Any]] = {
     "EncoderConfig": encoder,
     "ImageConfig": image_encoder,
     "ExpertConfig": lambda data: "expert",
     "MPCConfig": mpc,
+    "PPOConfig": of_sb3("PPOConfig", "precision"),
+    "DQNConfig": of_sb3("DQNConfig", "double"),
     "PretrainConfig": pretraining,
     "PretrainingConfig": lambda data: {**data, "kind": "FitConfig"},
     "SimCLRSettings": learner("simclr"),

@@ -19,7 +19,7 @@ PLANNING = {
 RENAMED: dict[str, dict[str, str]] = {
     "BCConfig": CLONING,
     "DAggerConfig": CLONING,
-    "DQNConfig": {
+    "SB3DQNConfig": {
         "capacity": "buffer_size",
         "every": "train_freq",
         "updates": "gradient_steps",

@@ -2,7 +2,7 @@
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.agents.training.loop import Schedule
 from embodia.envs.driving.options import RoadOptions
 from embodia.scripts.assembly.config import Config, EncoderConfig, EvaluationConfig, Preset, learned
@@ -23,7 +23,7 @@ DRIVER = BCConfig(
 )
 ADVISED = DAggerConfig(**vars(DRIVER), explore=False)
 LONG = Schedule(4_800_000, log_every=20_000, eval_every=600_000)
-REWARDED = PPOConfig(
+REWARDED = SB3PPOConfig(
     n_steps=64, batch_size=1024, learning_rate=5e-4, anneal_rows=LONG.steps, ent_coef=0.003, gae_lambda=0.97
 )
 SCENE = EncoderConfig(dim=256, keys=SEEN.observation, sets=("agents",))

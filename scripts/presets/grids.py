@@ -6,8 +6,8 @@ from typing import Any
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.reinforcement.sb3.a2c import A2CConfig
-from embodia.agents.reinforcement.sb3.dqn import DQNConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.dqn import SB3DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.agents.training.loop import Schedule
 from embodia.envs.grid.options import GridOptions, View
 from embodia.scripts.assembly.config import Config, EncoderConfig, Preset
@@ -42,7 +42,7 @@ GRIDS: tuple[Preset, ...] = (
     Preset(
         "ppo-empty",
         "PPO on the agent's own view",
-        Config(EMPTY, PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000)),
+        Config(EMPTY, SB3PPOConfig(), VIEW, Schedule(steps=60_000, eval_every=10_000)),
     ),
     Preset(
         "a2c-empty",
@@ -52,7 +52,7 @@ GRIDS: tuple[Preset, ...] = (
     Preset(
         "dqn-empty",
         "DQN on the agent's own view",
-        Config(EMPTY, DQNConfig(), VIEW, Schedule(steps=100_000, eval_every=20_000)),
+        Config(EMPTY, SB3DQNConfig(), VIEW, Schedule(steps=100_000, eval_every=20_000)),
     ),
     Preset("bc-doorkey", "behaviour cloning on the whole grid", cloned("DoorKey-8x8", BCConfig(), 8_000)),
     Preset("dagger-doorkey", "DAgger on the whole grid", cloned("DoorKey-8x8", DAggerConfig(), 8_000)),

@@ -2,7 +2,7 @@
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.envs.homes.options import HomesOptions
 from embodia.scripts.assembly.config import EncoderConfig, Preset, learned
 from embodia.scripts.assembly.environments import EnvConfig
@@ -48,6 +48,8 @@ HOMES: tuple[Preset, ...] = (
         learned(POINTNAV, NAVIGATOR, SEES, LABELS),
     ),
     Preset("blind-pointnav", "the same without depth: a blind baseline", learned(POINTNAV, NAVIGATOR, BLIND, LABELS)),
-    Preset("ppo-pointnav", "PPO in homes on depth, GPS and compass", learned(POINTNAV, PPOConfig(), SEES, 1_000_000)),
+    Preset(
+        "ppo-pointnav", "PPO in homes on depth, GPS and compass", learned(POINTNAV, SB3PPOConfig(), SEES, 1_000_000)
+    ),
     Preset("bc-objectnav", "behaviour cloning of the expert in ObjectNav", learned(OBJECTNAV, SEARCHER, SEES, 60_000)),
 )

@@ -36,9 +36,12 @@ def number(x: float) -> str:
 
 
 def span(value: float, low: float, high: float) -> str:
-    """Format `value [low, high]` with as many decimals as the interval's width justifies, at most three."""
-    width = high - low
-    digits = 3 if width <= 0 else int(min(3, max(0, 1 - np.floor(np.log10(width)))))
+    """Format `value [low, high]` with as many decimals as the interval's width justifies.
+
+    At most three, or five where all are below 0.01.
+    """
+    width, most = high - low, 3 if max(abs(low), abs(high)) >= 0.01 else 5
+    digits = most if width <= 0 else int(min(most, max(0, 1 - np.floor(np.log10(width)))))
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

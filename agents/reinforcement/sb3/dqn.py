@@ -24,7 +24,7 @@ from embodia.planners.trees import index
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class SB3DQNConfig:
     """Deep Q-learning (Mnih et al. 2015) by Stable-Baselines3."""
 
     seed: int = 0
@@ -83,7 +83,7 @@ class NoReplay(SB3ReplayBuffer):
         pass
 
 
-class DQN(SB3Agent):
+class SB3DQN(SB3Agent):
     """Deep Q-learning by Stable-Baselines3.
 
     Args:
@@ -94,9 +94,10 @@ class DQN(SB3Agent):
 
     supported = (spaces.Discrete,)
     action_space: spaces.Discrete
+    former_names = ("DQN",)
 
-    def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: DQNConfig | None = None):
-        super().__init__(encoder, action_space, config or DQNConfig())
+    def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: SB3DQNConfig | None = None):
+        super().__init__(encoder, action_space, config or SB3DQNConfig())
 
     def _algorithm(self, **shared: Any) -> stable_baselines3.DQN:
         c = self.config

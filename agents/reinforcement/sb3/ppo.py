@@ -12,7 +12,7 @@ from embodia.perception import Encoder
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class SB3PPOConfig:
     """Proximal policy optimization (Schulman et al. 2017) by Stable-Baselines3."""
 
     seed: int = 0
@@ -53,7 +53,7 @@ class PPOConfig:
             yield f"agent.batch_size is {self.batch_size}, but a rollout is agent.n_steps x env.num_envs = {rows} rows"
 
 
-class PPO(OnPolicy):
+class SB3PPO(OnPolicy):
     """Proximal policy optimization by Stable-Baselines3.
 
     Args:
@@ -65,8 +65,10 @@ class PPO(OnPolicy):
         ValueError: if `batch_size` is below 2, or as `SB3Agent`.
     """
 
-    def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: PPOConfig | None = None):
-        config = config or PPOConfig()
+    former_names = ("PPO",)
+
+    def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: SB3PPOConfig | None = None):
+        config = config or SB3PPOConfig()
         if config.batch_size < 2:
             raise ValueError("batch_size must be at least 2, because advantages are normalized over a minibatch")
         super().__init__(encoder, action_space, config)

@@ -43,10 +43,11 @@ def classifier_free(model: "Diffusion", condition: Condition | None, scale: Scal
 
     def predict(x: Tensor, t: int) -> Prediction:
         drop = torch.arange(2 * len(x), device=x.device) >= len(x)
-        with_condition, without = model.predict(torch.cat([x, x]), t, both, drop).eps.chunk(2)
         weight = per_sample(scale.to(x), x) if isinstance(scale, Tensor) else scale
-        eps = without + weight * (with_condition - without)
-        return of_eps(eps, x, model.schedule.alphas[t], model.schedule.sigmas[t])
+        found = model.predict(torch.cat([x, x]), t, both, drop)
+        pairs = [each.chunk(2) for each in found]
+        # Both are mixed as they are: data computed from mixed noise would be divided by an alpha of nearly 0.
+        return Prediction(*(without + weight * (given - without) for given, without in pairs))
 
     return predict
 
@@ -60,7 +61,8 @@ def by_gradient(
         predict: the denoiser.
         schedule: its noise levels.
         log_prob: (x_t, t) -> (B,): of a classifier of noisy samples, or minus any cost. To score the predicted data,
-            call `predict` in it; the gradient then goes through the denoiser.
+            call `predict` in it; the gradient then goes through the denoiser. At the first levels of a schedule whose
+            alpha is nearly 0 there, a small error of a gradient moves the data far: put `clipped` around the result.
         scale: s.
 
     Raises:

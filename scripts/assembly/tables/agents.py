@@ -9,17 +9,21 @@ from embodia.agents.imitation.driver import Driver
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.references.wander import Wander
+from embodia.agents.reinforcement.dqn import DQN
 from embodia.agents.reinforcement.dreamer import Dreamer
 from embodia.agents.reinforcement.mpc import MPC
+from embodia.agents.reinforcement.ppo import PPO
 from embodia.agents.reinforcement.sb3.a2c import A2C
-from embodia.agents.reinforcement.sb3.dqn import DQN
-from embodia.agents.reinforcement.sb3.ppo import PPO
+from embodia.agents.reinforcement.sb3.dqn import SB3DQN
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2
 
 AGENTS: dict[str, Callable[..., Agent]] = {
     "ppo": PPO,
-    "a2c": A2C,
     "dqn": DQN,
+    "sb3-ppo": SB3PPO,
+    "a2c": A2C,
+    "sb3-dqn": SB3DQN,
     "bc": BC,
     "dagger": DAgger,
     "driver": Driver,

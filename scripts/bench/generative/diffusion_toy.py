@@ -96,7 +96,21 @@ def solver(seed: int, budget: Budget) -> Numbers:
 
     fine = end(2, 2_000)
     errors = {order: {steps: rms(end(order, steps) - fine) for steps in (40, 80, 160)} for order in (1, 2)}
-    return {"order": slope(errors[2]), "ddim order": slope(errors[1])}
+    return {"order": slope(errors[2]), "ddim order": slope(errors[1]), **few_steps(law, noise)}
+
+
+def few_steps(law: GaussianMixture, noise: Tensor) -> Numbers:
+    """Error of whole samples against a fine solution, of the exact score on the model's own levels."""
+    schedule = cosine(LEVELS)
+    predict = exact_predictor(law, schedule)
+    samplers: dict[str, Sampler] = {
+        "fine": DPMSolver(LEVELS),
+        "dpm-solver 20, exact score": DPMSolver(20),
+        "ddim 20, exact score": DDIM(20),
+        "ddim 50, exact score": DDIM(50),
+    }
+    x = {name: final(sample_path(predict, schedule, sampler, noise)) for name, sampler in samplers.items()}
+    return {name: rms(each - x["fine"]) for name, each in x.items() if name != "fine"}
 
 
 def steering(model: Diffusion, seed: int, budget: Budget) -> Numbers:

@@ -27,8 +27,7 @@ from embodia.perception.scores.mmd import mmd2
 from embodia.perception.scores.modes import mode_weights, total_variation
 from embodia.scripts.bench.generative.chains import samplers
 from embodia.scripts.bench.generative.guidance import load_digits, nearest_accuracy
-from embodia.scripts.bench.generative.training import Budget, Draw, Numbers, drawing, seeded, trained
-from embodia.scripts.bench.harness.results import Row
+from embodia.scripts.bench.generative.training import Asked, Budget, Draw, Numbers, drawing, seeded, trained
 
 LAW = eight_gaussians()
 BOX = 4.0
@@ -226,126 +225,110 @@ PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
 }
 
 
-def energy_rows(main: Callable[..., Row]) -> list[Row]:
-    """The rows of these parts. `main` takes label, part, name, unit, published number and controls."""
-    return [
-        main(
-            "rbm",
-            "rbm",
-            "pcd-10",
-            "nats",
-            None,
-            (
-                "cd-10",
-                "cd-1",
-                "independent pixels",
-                "entropy",
-                "pcd-10 valid",
-                "cd-10 valid",
-                "cd-1 valid",
-                "pcd-10 ais error",
-                "cd-10 ais error",
-                "cd-1 ais error",
-            ),
-        ),
-        main("ais", "ais", "ais 1000", "nats of error", 0.0, ("ais 100", "ais 2", "exact nats", "128 hidden nats")),
-        main(
-            "deep boltzmann machine",
-            "deep-boltzmann",
-            "nats",
-            "nats",
-            None,
-            (
-                "bound nats",
-                "untrained nats",
-                "valid",
+ERROR, VALID, AUROC, MMD = "mean error of the marginals", "share of valid samples", "AUROC", "MMD^2"
+ROWS = (
+    Asked(
+        "rbm",
+        "rbm",
+        "pcd-10",
+        "nats",
+        {
+            "": ("cd-10", "cd-1", "independent pixels", "entropy"),
+            VALID: ("pcd-10 valid", "cd-10 valid", "cd-1 valid"),
+            "error of AIS [nats]": ("pcd-10 ais error", "cd-10 ais error", "cd-1 ais error"),
+        },
+    ),
+    Asked(
+        "ais",
+        "ais",
+        "ais 1000",
+        "nats of error",
+        {"": ("ais 100", "ais 2"), "nats": ("exact nats", "128 hidden nats")},
+        0.0,
+    ),
+    Asked(
+        "deep boltzmann machine",
+        "deep-boltzmann",
+        "nats",
+        "nats",
+        {
+            "": ("bound nats", "untrained nats"),
+            VALID: ("valid",),
+            ERROR: (
                 "pixel marginal error",
-                "posterior error, 50 sweeps",
-                "posterior error, 10 sweeps",
-                "posterior error, 1 sweeps",
+                *(f"posterior error, {sweeps} sweeps" for sweeps in (50, 10, 1)),
                 "posterior error of 0.5",
             ),
-        ),
-        main(
-            "mean field",
-            "inference",
-            "mean field, weak",
-            "mean error of the marginals",
-            None,
-            tuple(
-                f"{method}, {graph}"
+        },
+    ),
+    Asked(
+        "mean field",
+        "inference",
+        "mean field, weak",
+        ERROR,
+        {
+            "": (
+                "belief propagation, weak",
+                "gibbs, weak",
+                *(
+                    f"{method}, {graph}"
+                    for graph in ("strong", "chain")
+                    for method in ("mean field", "belief propagation", "gibbs")
+                ),
+            ),
+            "log Z less the exact one [nats]": tuple(
+                f"{method} log z, {graph}"
                 for graph in ("weak", "strong", "chain")
-                for method in (
-                    "mean field",
-                    "belief propagation",
-                    "gibbs",
-                    "mean field log z",
-                    "belief propagation log z",
-                )
-                if (method, graph) != ("mean field", "weak")
+                for method in ("mean field", "belief propagation")
             ),
-        ),
-        main("hmc", "samplers", "hmc order", "order", 2.0, ("hmc error, step 0.16", "hmc error, step 0.02")),
-        main(
-            "mala",
-            "samplers",
-            "mala variance",
-            "variance",
-            1.0,
-            (
-                "ula variance",
-                "mala quantile error",
-                "ula quantile error",
-                "hmc quantile error",
-                "metropolis quantile error",
+        },
+    ),
+    Asked(
+        "hmc", "samplers", "hmc order", "order", {"energy error": ("hmc error, step 0.16", "hmc error, step 0.02")}, 2.0
+    ),
+    Asked(
+        "mala",
+        "samplers",
+        "mala variance",
+        "variance",
+        {
+            "": ("ula variance",),
+            "largest error of a quantile, in standard deviations": tuple(
+                f"{kernel} quantile error" for kernel in ("mala", "ula", "hmc", "metropolis")
             ),
-        ),
-        main(
-            "effective sample size",
-            "samplers",
-            "hmc efficiency",
-            "effective draws per draw",
-            None,
-            (
-                "mala efficiency",
-                "gibbs efficiency",
-                "metropolis efficiency",
-                "hmc r-hat",
-                "mala r-hat",
-                "gibbs r-hat",
-                "metropolis r-hat",
-            ),
-        ),
-        main(
-            "ebm rings",
-            "ebm-rings",
-            "ebm",
-            "MMD^2",
-            None,
-            (
-                "no buffer",
-                "data against data",
-                "ebm smallest mode",
-                "no buffer smallest mode",
-                "ebm grid distance",
-                "no buffer grid distance",
-                "ebm centre above modes",
-            ),
-        ),
-        main(
-            "energy digits",
-            "ebm-digits",
-            "energy accuracy",
-            "accuracy",
-            None,
-            (
-                "classifier accuracy",
-                "energy auroc",
-                "classifier auroc",
-                "energy auroc, softmax",
-                "classifier auroc, softmax",
-                "samples in their class",
-                "digits of data",
-            ),
-        ),
-    ]
+        },
+        1.0,
+    ),
+    Asked(
+        "effective sample size",
+        "samplers",
+        "hmc efficiency",
+        "effective draws per draw",
+        {
+            "": ("mala efficiency", "gibbs efficiency", "metropolis efficiency"),
+            "R-hat": tuple(f"{kernel} r-hat" for kernel in ("hmc", "mala", "gibbs", "metropolis")),
+        },
+    ),
+    Asked(
+        "ebm rings",
+        "ebm-rings",
+        "ebm",
+        MMD,
+        {
+            "": ("no buffer", "data against data"),
+            "weight of the smallest of 8 modes": ("ebm smallest mode", "no buffer smallest mode"),
+            "total variation of the density on a grid": ("ebm grid distance", "no buffer grid distance"),
+            "energy of the centre above the modes": ("ebm centre above modes", "no buffer centre above modes"),
+        },
+    ),
+    Asked(
+        "energy digits",
+        "ebm-digits",
+        "energy accuracy",
+        "accuracy",
+        {
+            "": ("classifier accuracy", "samples in their class", "digits of data"),
+            AUROC: tuple(f"{model} auroc{score}" for model in ("energy", "classifier") for score in ("", ", softmax")),
+        },
+    ),
+)

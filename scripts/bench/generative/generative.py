@@ -1,9 +1,8 @@
 """Generative models against exact values and published numbers, each beside its control."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from embodia.scripts.bench.generative import energies
 from embodia.scripts.bench.generative.consistency_toy import consistency
@@ -14,7 +13,7 @@ from embodia.scripts.bench.generative.neighbours import neighbours
 from embodia.scripts.bench.generative.pictures import draw_pictures
 from embodia.scripts.bench.generative.scores import likelihood, matching, ncsn
 from embodia.scripts.bench.generative.speed import ddim_step
-from embodia.scripts.bench.generative.training import Budget, Numbers
+from embodia.scripts.bench.generative.training import Asked, Budget, Numbers
 from embodia.scripts.bench.harness.once import Line, once
 from embodia.scripts.bench.harness.options import Generative
 from embodia.scripts.bench.harness.results import Row, row
@@ -48,149 +47,151 @@ def measure(options: Generative) -> list[Row]:
     return rows({name: [line for line in lines if line["name"].rpartition(" ")[0] == name] for name in PARTS})
 
 
-def rows(lines: dict[str, list[Line]]) -> list[Row]:
-    """The rows of the result file, each from the lines of its part, one line a seed."""
-
-    def of(part: str, name: str, unit: str = "", label: str | None = None, **more: Any) -> Row:
-        return row(label or name, [[line[name]] for line in lines[part]], unit, **more)
-
-    def main(
-        label: str,
-        part: str,
-        name: str,
-        unit: str,
-        paper: float | None = None,
-        controls: Sequence[str] = (),
-    ) -> Row:
-        beside = tuple(of(part, each) for each in controls)
-        minutes = sum(line["cpu_minutes"] for line in lines[part])
-        return of(part, name, unit, label, paper=paper, controls=beside, cpu_minutes=round(minutes, 2))
-
-    return [
-        main("ncsn toy", "ncsn", "annealed", "weight of the small mode", 0.2, ("plain", "learned")),
-        main("ddpm", "diffusion", "ddpm", "MMD^2", None, ("data against data", "untrained", "smallest mode")),
-        main(
-            "ddim consistency",
-            "diffusion",
-            "ddim consistency",
-            "correlation",
-            None,
-            ("eta 1 consistency", "inversion error", "deterministic"),
-        ),
-        main(
-            "dpm-solver",
-            "solver",
-            "order",
-            "order",
-            2.0,
-            ("ddim order",),
-        ),
-        main(
-            "dpm-solver 20",
-            "diffusion",
-            "dpm-solver 20",
-            "RMS error",
-            None,
-            ("ddim 50", "dpm-solver 20 mmd", "ddim 50 mmd", "ddim 10 mmd"),
-        ),
-        main(
-            "cfg",
-            "overlapping",
-            "accuracy w=3",
-            "share in its class",
-            None,
-            (
-                "accuracy w=1",
-                "accuracy w=2",
-                "accuracy w=6",
-                "spread w=1",
-                "spread w=2",
-                "spread w=3",
-                "spread w=6",
-                "accuracy classifier",
-                "spread classifier",
-                "accuracy clean classifier",
-                "spread clean classifier",
+SHARE, SPREAD, NATS = "share in its class", "spread within a class", "nats"
+MMD, RMS, VARIATION = "MMD^2", "RMS error", "total variation"
+ROWS = (
+    Asked("ncsn toy", "ncsn", "annealed", "weight of the small mode", {"": ("plain", "learned")}, 0.2),
+    Asked(
+        "ddpm",
+        "diffusion",
+        "ddpm",
+        MMD,
+        {"": ("data against data", "untrained"), "weight of the smallest of 8 modes": ("smallest mode",)},
+    ),
+    Asked(
+        "ddim consistency",
+        "diffusion",
+        "ddim consistency",
+        "correlation of 20 and 200 steps",
+        {"": ("eta 1 consistency",), "relative error": ("inversion error",)},
+    ),
+    Asked(
+        "dpm-solver",
+        "solver",
+        "order",
+        "order",
+        {"": ("ddim order",), RMS: ("dpm-solver 20, exact score", "ddim 20, exact score", "ddim 50, exact score")},
+        2.0,
+    ),
+    Asked(
+        "dpm-solver 20",
+        "diffusion",
+        "dpm-solver 20 mmd",
+        MMD,
+        {"": ("ddim 50 mmd", "ddim 10 mmd"), RMS: ("dpm-solver 20", "ddim 50")},
+    ),
+    Asked(
+        "cfg",
+        "overlapping",
+        "accuracy w=3",
+        SHARE,
+        {
+            "": (
                 "accuracy of data",
+                *(f"accuracy w={w}" for w in (1, 2, 6)),
+                "accuracy classifier",
+                "accuracy clean classifier",
             ),
-        ),
-        main(
-            "cfg digits",
-            "digits",
-            "digits accuracy w=2",
-            "share in its class",
-            None,
-            (
-                "digits accuracy w=1",
-                "digits accuracy w=4",
-                "digits variance w=1",
-                "digits variance w=2",
-                "digits variance w=4",
-                "digits of data",
-            ),
-        ),
-        main(
-            "steering",
-            "diffusion",
-            "steering",
-            "total variation",
-            None,
-            (
-                "best of 8",
-                "unsteered",
+            SPREAD: (*(f"spread w={w}" for w in (1, 2, 3, 6)), "spread classifier", "spread clean classifier"),
+        },
+    ),
+    Asked(
+        "cfg digits",
+        "digits",
+        "digits accuracy w=2",
+        SHARE,
+        {
+            "": ("digits of data", "digits accuracy w=1", "digits accuracy w=4"),
+            SPREAD: tuple(f"digits variance w={w}" for w in (1, 2, 4)),
+        },
+    ),
+    Asked(
+        "steering",
+        "diffusion",
+        "steering",
+        VARIATION,
+        {
+            "": ("best of 8", "unsteered"),
+            "mean of the reward": (
+                "exact mean",
                 "steering mean",
                 "steering mean, 64 particles",
-                "exact mean",
                 "best of 8 mean",
                 "best of 64 mean",
             ),
-        ),
-        main(
-            "consistency",
-            "consistency",
-            "distilled",
-            "MMD^2",
-            None,
-            ("teacher", "teacher in one step", "distilled, two steps", "trained alone"),
-        ),
-        main(
-            "likelihood",
-            "likelihood",
-            "vp",
-            "nats of error",
-            0.0,
-            ("sub-vp", "learned gap", "sde to ode mmd", "ode mmd", "sde mmd", "pc mmd"),
-        ),
-        main("score matching", "matching", "exact", "relative error of the precision", None, ("sliced", "denoising")),
-        main(
-            "scheduled sampling",
-            "glyphs",
-            "scheduled glyph errors",
-            "share of glyphs",
-            None,
-            ("plain glyph errors", "longer plain glyph errors", "scheduled drift", "plain drift", "longer plain drift"),
-        ),
-        main(
-            "flow matching",
-            "neighbours",
-            "flow matching mmd",
-            "MMD^2",
-            None,
-            (
-                "normalizing flow mmd",
-                "gan mmd",
-                "flow matching modes",
-                "normalizing flow modes",
-                "gan modes",
+        },
+    ),
+    Asked(
+        "consistency",
+        "consistency",
+        "distilled",
+        MMD,
+        {"": ("teacher", "teacher in one step", "distilled, two steps", "trained alone")},
+    ),
+    Asked(
+        "likelihood",
+        "likelihood",
+        "vp",
+        "nats of error",
+        {"": ("sub-vp", "learned gap"), MMD: ("ode mmd", "sde mmd", "pc mmd", "sde to ode mmd")},
+        0.0,
+    ),
+    Asked("score matching", "matching", "exact", "relative error of the precision", {"": ("sliced", "denoising")}),
+    Asked(
+        "scheduled sampling",
+        "glyphs",
+        "scheduled glyph errors",
+        "share of wrong glyphs",
+        {
+            "": ("plain glyph errors", "longer plain glyph errors"),
+            "drift": ("scheduled drift", "plain drift", "longer plain drift"),
+        },
+    ),
+    Asked(
+        "flow matching",
+        "neighbours",
+        "flow matching mmd",
+        MMD,
+        {
+            "": ("normalizing flow mmd", "gan mmd"),
+            "modes found": ("flow matching modes", "normalizing flow modes", "gan modes"),
+            "share near a mode": (
                 "flow matching near modes",
                 "normalizing flow near modes",
                 "gan near modes",
-                "normalizing flow nats",
-                "nats of the truth",
             ),
-        ),
-        main(
-            "ddim step", "speed", "ratio", "seconds of diffusers over ours", None, ("ours", "diffusers", "difference")
-        ),
-        *energies.energy_rows(main),
+            NATS: ("normalizing flow nats", "nats of the truth"),
+        },
+    ),
+    Asked(
+        "ddim step",
+        "speed",
+        "ratio",
+        "seconds of diffusers over ours",
+        {"ms": ("ours", "diffusers"), "largest difference": ("difference",)},
+    ),
+    *energies.ROWS,
+)
+
+
+def rows(lines: Mapping[str, Sequence[Line]]) -> list[Row]:
+    """The rows of the result file, each from the lines of its part, one line a seed."""
+    return [asked_row(asked, lines[asked.part]) for asked in ROWS]
+
+
+def asked_row(asked: Asked, lines: Sequence[Line]) -> Row:
+    def of(number: str) -> list[list[float]]:
+        return [[line[number]] for line in lines]
+
+    controls = [
+        row(number, of(number), unit or asked.unit) for unit, numbers in asked.controls.items() for number in numbers
     ]
+    minutes = round(sum(line["cpu_minutes"] for line in lines), 2)
+    return row(
+        asked.name,
+        of(asked.number),
+        asked.unit,
+        paper=asked.paper,
+        controls=controls,
+        cpu_minutes=minutes,
+    )

@@ -7,7 +7,7 @@ from torch import Tensor
 from embodia.perception.generative.denoisers.conditioning import ClassEmbedding
 from embodia.perception.generative.denoisers.mlp import MLPDenoiser
 from embodia.perception.generative.diffusion.diffusion import Diffusion
-from embodia.perception.generative.diffusion.guidance import by_gradient
+from embodia.perception.generative.diffusion.guidance import by_gradient, clipped
 from embodia.perception.generative.diffusion.noisy_classifier import NoisyClassifier
 from embodia.perception.generative.diffusion.samplers import DDIM
 from embodia.perception.generative.diffusion.schedule import cosine
@@ -16,6 +16,8 @@ from embodia.scripts.bench.generative.training import Budget, Numbers, seeded, t
 
 CLASSES = overlapping_classes()
 SCALES = (1.0, 2.0, 3.0, 6.0)
+LIMIT = 3.0
+"""Of predicted data; 99.9 % of the data lie within it."""
 
 
 def draw(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
@@ -45,7 +47,7 @@ def overlapping(seed: int, budget: Budget) -> Numbers:
         numbers |= {f"accuracy w={scale:g}": on_its_side(x), f"spread w={scale:g}": x[:, 0].std().item()}
         points[f"w{scale:g}"] = x
     for name, guide in guides.items():
-        predict = by_gradient(model.predictor(), schedule, guide.log_prob(label))
+        predict = clipped(by_gradient(model.predictor(), schedule, guide.log_prob(label)), schedule, LIMIT)
         x = model.sample(n, None, seeded(seed), sampler=DDIM(50), predict=predict)
         numbers |= {f"accuracy {name}": on_its_side(x), f"spread {name}": x[:, 0].std().item()}
     budget.keep(f"guidance-{seed}", **points)

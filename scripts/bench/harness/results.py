@@ -15,7 +15,7 @@ from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.report import replace
-from embodia.scripts.report.statistics import interval
+from embodia.scripts.report.statistics import bootstrap, interval
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout, if the package runs from one."""
@@ -54,9 +54,11 @@ def row(
     """Make a row from values per seed and episode: their mean, and the interval of all episodes together.
 
     Args:
-        values: the episodes' values for each seed. A seed may have a single value.
+        values: the episodes' values for each seed. A seed may have a single value, such as a share of its own
+            samples: then the interval is that of a mean over seeds.
     """
-    found = interval(np.concatenate([np.asarray(each, float).ravel() for each in values]))
+    all_values = np.concatenate([np.asarray(each, float).ravel() for each in values])
+    found = interval(all_values) if len(all_values) > len(values) else bootstrap(all_values)
     means = tuple(float(np.mean(each)) for each in values)
     return Row(name, found.value, found.low, found.high, len(values), paper, cpu_minutes, tuple(controls), unit, means)
 

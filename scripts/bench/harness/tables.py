@@ -16,6 +16,8 @@ Cells = dict[str, Row]
 """The rows of one name, by unit."""
 Table = list[list[str]]
 """Lines of cells, the header first."""
+FEW = 4
+"""Controls that fit into one cell."""
 BLOCK = re.compile(r"<!-- results: ([\w-]+)(?:: ([^>]*?))? -->\n(.*?)<!-- end -->", re.S)
 
 
@@ -93,17 +95,26 @@ def units(block: dict[str, Cells]) -> dict[str, None]:
 
 
 def table(block: dict[str, Cells]) -> Table:
-    """Controls that all lines share come last. If there is one unit, other controls stand in a column of their own."""
-    columns = list(units(block))
+    """Controls that all lines share come last, with columns for the units that only they have.
+
+    If the lines themselves have one unit and few controls of their own, these stand in one column, else below the line.
+    """
     owned = {name: controls(cells) for name, cells in block.items()}
     shared = in_common(list(owned.values()))
-    inline = len(columns) == 1
+    most = max(len(own.keys() - shared.keys()) for own in owned.values())
+    inline = len(units(block)) == 1 and most <= FEW
+    below = {} if inline else {unit: None for own in owned.values() for unit in units(own)}
+    columns = list(units(block) | units(shared) | below)
     beside = inline and any(own.keys() - shared.keys() for own in owned.values())
     title = group(next(iter(block)))
     found = [[title, *columns, *["controls"] * beside, "seeds", "CPU minutes"]]
     for name, cells in block.items():
         own = {other: each for other, each in owned[name].items() if other not in shared}
-        said = "; ".join(f"{other} {spelled(row)}" for other, each in own.items() for row in each.values())
+        said = "; ".join(
+            f"{other} {spelled(row)}" + f" ({unit})" * (unit not in cells)
+            for other, each in own.items()
+            for unit, row in each.items()
+        )
         found.append(line(name.removeprefix(f"{title}: "), cells, columns, [said] * beside))
         if not inline:
             found += [line(f"*{other}*", each, columns, []) for other, each in own.items()]

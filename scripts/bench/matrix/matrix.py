@@ -22,7 +22,7 @@ from embodia.agents.imitation.dagger import DAggerConfig
 from embodia.agents.references.constant import Constant
 from embodia.agents.reinforcement.dreamer import DreamerConfig
 from embodia.agents.reinforcement.mpc import MPCConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.agents.training.checkpoint import list_steps
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig
@@ -74,7 +74,7 @@ METHOD = configured(LEARNER, "vicreg")
 
 CLONE = BCConfig(learning_starts=500, train_freq=64, gradient_steps=32, batch_size=64)
 ADVISED = DAggerConfig(**vars(CLONE))
-REWARDED = PPOConfig(n_steps=64, batch_size=128)
+REWARDED = SB3PPOConfig(n_steps=64, batch_size=128)
 SMALL = RSSMConfig(deter=128, stoch=8, classes=8, units=96, depth=8)
 FEW: Any = {"learning_starts": 500, "train_ratio": 24.0, "batch_size": 8, "sequence_length": 16}
 """Small batches: 470 updates in 3,000 steps, each at a quarter of the usual cost."""

@@ -12,7 +12,7 @@ from stable_baselines3 import PPO as PlainPPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO, SB3PPOConfig
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Progress, advance, begin
 from embodia.agents.training.rng import seed_all
@@ -25,7 +25,7 @@ from embodia.scripts.bench.harness.results import Row
 from embodia.scripts.bench.harness.stopwatch import Rate, rate, timing, timings
 
 ENV = EnvConfig("embodia/MiniGrid-Empty-8x8-v0", num_envs=8)
-SETTINGS = PPOConfig(device="cpu")
+SETTINGS = SB3PPOConfig(device="cpu")
 ROLLOUTS = 4
 """Number of rollouts per measurement."""
 Side = Callable[[int], int]
@@ -81,7 +81,7 @@ def our_side() -> Side:
     """Return a function that runs a number of rollouts and returns the number of steps."""
     seed_all(0)
     env = build.worlds(ENV, "train")
-    agent = PPO(Flat(env.single_observation_space), env.single_action_space, SETTINGS)
+    agent = SB3PPO(Flat(env.single_observation_space), env.single_action_space, SETTINGS)
     buffer, logger = agent.buffer(), Logger(console=False)
     now: Progress = begin(agent, env, 0)
     scores = EpisodeScores(env)

@@ -15,8 +15,8 @@ from embodia.agents.references.random import Random
 from embodia.agents.reinforcement.dreamer import Dreamer, DreamerConfig
 from embodia.agents.reinforcement.mpc import MPC, MPCSettings
 from embodia.agents.reinforcement.sb3.a2c import A2C
-from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
-from embodia.agents.reinforcement.sb3.ppo import PPO
+from embodia.agents.reinforcement.sb3.dqn import SB3DQN, SB3DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO
 from embodia.agents.reinforcement.td_mpc2 import TDMPC2, TDMPC2Config
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig, fit
@@ -164,8 +164,8 @@ def test_q_values_learned_from_random_acting_lead_to_the_prize():
 
 def dqn(seed=0):
     seed_all(seed)
-    config = DQNConfig(device="cpu", batch_size=32, learning_rate=3e-3, gamma=0.9, target_update_interval=300)
-    return DQN(MLPEncoder(Corridor.observation_space), Corridor.action_space, config)
+    config = SB3DQNConfig(device="cpu", batch_size=32, learning_rate=3e-3, gamma=0.9, target_update_interval=300)
+    return SB3DQN(MLPEncoder(Corridor.observation_space), Corridor.action_space, config)
 
 
 def dreamer(seed=0):
@@ -234,5 +234,5 @@ def test_who_learns_from_its_own_actions_only_says_so():
     box, q = spaces.Box(-2, 2, (1,)), torch.eye(3, dtype=torch.float64)
     state = spaces.Dict({"state": spaces.Box(-8, 8, (3,))})
     analytic = MPC(state, box, Pendulum(), CEM(box), Quadratic(q, q[:1, :1], q, torch.zeros(3).double()))
-    for agent in (PPO(encoder, actions), A2C(encoder, actions), expert(env), analytic):
+    for agent in (SB3PPO(encoder, actions), A2C(encoder, actions), expert(env), analytic):
         assert agent.offline() is None

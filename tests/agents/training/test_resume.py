@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from embodia.agents.references.random import Random
+from embodia.agents.reinforcement.dqn import DQN, DQNConfig
+from embodia.agents.reinforcement.ppo import PPO, PPOConfig
 from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
-from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
-from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
+from embodia.agents.reinforcement.sb3.dqn import SB3DQN, SB3DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO, SB3PPOConfig
 from embodia.agents.training import checkpoint
 from embodia.agents.training.checkpoint import CheckpointError
 from embodia.agents.training.loop import Schedule, train
@@ -26,15 +28,17 @@ from embodia.tests.fakes import CountingEnv, IdentityEnv
 
 SMALL = {"hidden": (16,), "device": "cpu"}
 LEARNERS = {
-    "ppo": lambda encoder, actions: PPO(encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24)),
-    "ppo-annealed": lambda encoder, actions: PPO(
-        encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24, anneal_rows=400)
+    "own-ppo": lambda encoder, actions: PPO(encoder, actions, PPOConfig(**SMALL, n_steps=16, batch_size=24, memory=8)),
+    "own-dqn": lambda encoder, actions: DQN(encoder, actions, DQNConfig(**SMALL, learning_starts=50, buffer_size=200)),
+    "ppo": lambda encoder, actions: SB3PPO(encoder, actions, SB3PPOConfig(**SMALL, n_steps=16, batch_size=24)),
+    "ppo-annealed": lambda encoder, actions: SB3PPO(
+        encoder, actions, SB3PPOConfig(**SMALL, n_steps=16, batch_size=24, anneal_rows=400)
     ),
     "a2c": lambda encoder, actions: A2C(encoder, actions, A2CConfig(**SMALL)),
-    "dqn": lambda encoder, actions: DQN(
+    "dqn": lambda encoder, actions: SB3DQN(
         encoder,
         actions,
-        DQNConfig(**SMALL, learning_starts=50, train_freq=1, target_update_interval=60, buffer_size=200),
+        SB3DQNConfig(**SMALL, learning_starts=50, train_freq=1, target_update_interval=60, buffer_size=200),
     ),
 }
 
@@ -130,7 +134,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     train(*build("a2c"), Schedule(steps=12), tmp_path)
 
     agent, env = build("ppo")
-    with pytest.raises(CheckpointError, match=r"meta\.json: written by A2C, but this agent is PPO"):
+    with pytest.raises(CheckpointError, match=r"meta\.json: written by A2C, but this agent is SB3PPO"):
         train(agent, env, Schedule(steps=24), tmp_path, resume=True)
 
     agent, _ = build("a2c")

@@ -12,7 +12,10 @@ from torch import nn
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.dqn import DQNConfig
+from embodia.agents.reinforcement.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.dqn import SB3DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.envs.driving.learning.manoeuvre import action_space
 from embodia.envs.driving.learning.observation import observation_space
 from embodia.envs.driving.options import RoadOptions
@@ -52,6 +55,18 @@ def test_fields_under_their_old_names_are_read(tmp_path):
         data = {"kind": name, **{back.get(field, field): plain(getattr(new, field)) for field in fields}}
         path.write_text(json.dumps({"config": data}))
         assert stored.read(path, kinds[name]) == new
+
+
+def test_ppo_and_dqn_of_earlier_versions_were_those_of_sb3(tmp_path):
+    path = tmp_path / "config.json"
+    for kind, field, now in (
+        ("PPOConfig", {"n_steps": 7}, SB3PPOConfig(n_steps=7)),
+        ("PPOConfig", {"n_steps": 7, "precision": "float32"}, PPOConfig(n_steps=7)),
+        ("DQNConfig", {"every": 3}, SB3DQNConfig(train_freq=3)),
+        ("DQNConfig", {"train_freq": 3, "double": True}, DQNConfig(train_freq=3)),
+    ):
+        path.write_text(json.dumps({"config": {"kind": kind, **field}}))
+        assert stored.read(path, type(now)) == now
 
 
 def test_preset_names_are_unique_and_misspellings_are_met():
@@ -123,14 +138,14 @@ def test_short_flags_reach_every_seed():
     ("change", "says"),
     [
         (lambda data: data["config"]["agent"].update(kind="PPPOConfig"), "Did you mean PPOConfig"),
-        (lambda data: data["config"]["agent"].update(wings=2), "config.agent: PPOConfig has no wings"),
+        (lambda data: data["config"]["agent"].update(wings=2), "config.agent: SB3PPOConfig has no wings"),
         (lambda data: data["config"].pop("env"), "missing 1 required positional argument: 'env'"),
         (lambda data: data.pop("config"), "cannot be read"),
     ],
 )
 def test_a_config_of_another_version_is_named(change, says, tmp_path):
     path = tmp_path / "config.json"
-    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), PPOConfig()), path)
+    stored.write(Config(EnvConfig("MiniGrid-Empty-5x5-v0"), SB3PPOConfig()), path)
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from embodia.agents.imitation.bc import BCConfig
 from embodia.agents.imitation.dagger import DAggerConfig
-from embodia.agents.reinforcement.sb3.ppo import PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPOConfig
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rows import EpisodeWriter, read_episode
 from embodia.envs.grid.options import GridOptions
@@ -38,7 +38,7 @@ SMALL = [
 NARROW = ["--encoder.width", "8"]
 ENV = EnvConfig("embodia/MiniGrid-Empty-5x5-v0", GridOptions("rgb", tile_size=8), 2)
 AGENTS = {
-    "ppo": PPOConfig(n_steps=8, batch_size=8, hidden=(16,), device="cpu"),
+    "ppo": SB3PPOConfig(n_steps=8, batch_size=8, hidden=(16,), device="cpu"),
     "bc": BCConfig(
         hidden=(16,), learning_starts=8, train_freq=8, gradient_steps=2, batch_size=8, warmup=0, device="cpu"
     ),

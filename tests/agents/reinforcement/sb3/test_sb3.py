@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import nn
 
 from embodia.agents.reinforcement.sb3.a2c import A2C, A2CConfig
-from embodia.agents.reinforcement.sb3.dqn import DQN, DQNConfig
-from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
+from embodia.agents.reinforcement.sb3.dqn import SB3DQN, SB3DQNConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO, SB3PPOConfig
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.loop import Schedule, train
 from embodia.agents.training.rng import seed_all
@@ -46,9 +46,9 @@ def mean_return(agent, env, seeds=range(1000, 1020)):
 @pytest.mark.parametrize(
     ("agent", "config", "steps"),
     [
-        (PPO, PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=3e-3), 3000),
+        (SB3PPO, SB3PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=3e-3), 3000),
         (A2C, A2CConfig(**CPU, learning_rate=3e-3), 3000),
-        (DQN, DQNConfig(**CPU, **EAGER), 3000),
+        (SB3DQN, SB3DQNConfig(**CPU, **EAGER), 3000),
     ],
 )
 def test_discrete_identity_is_solved(agent, config, steps):
@@ -63,8 +63,8 @@ def test_discrete_identity_is_solved(agent, config, steps):
 def test_continuous_identity_is_learned_and_actions_stay_inside():
     seed_all(0)
     env = worlds(continuous=True)
-    config = PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=3e-3, ent_coef=0.0)
-    learner = PPO(encoder_of(env), env.single_action_space, config)
+    config = SB3PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=3e-3, ent_coef=0.0)
+    learner = SB3PPO(encoder_of(env), env.single_action_space, config)
     before = mean_return(learner, env)
     train(learner, env, Schedule(steps=4000))
     assert mean_return(learner, env) > 0.3 * before
@@ -86,12 +86,12 @@ def test_ppo_learns_as_plain_sb3_does():
         def observation(self, obs):
             return obs["shown"]
 
-    config = PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=1e-3)
+    config = SB3PPOConfig(**CPU, n_steps=32, batch_size=64, learning_rate=1e-3)
     curves = {"ours": [], "plain": []}
     for seed in range(3):
         seed_all(seed)
         env = SyncVector([lambda: IdentityEnv(n=6)] * 8)
-        ours = PPO(MLPEncoder(env.single_observation_space, hidden=(), dim=64), env.single_action_space, config)
+        ours = SB3PPO(MLPEncoder(env.single_observation_space, hidden=(), dim=64), env.single_action_space, config)
         train(ours, env, Schedule(steps=2500, seed=seed))
         curves["ours"].append(mean_return(ours, env))
         plain = stable_baselines3.PPO(
@@ -113,7 +113,7 @@ def test_ppo_learns_as_plain_sb3_does():
 def test_minibatches_are_the_transitions_of_the_rollout_once_each():
     seed_all(0)
     env = worlds(3, length=3)
-    agent = PPO(encoder_of(env), env.single_action_space, PPOConfig(**CPU, n_steps=14, batch_size=5, gamma=0.9))
+    agent = SB3PPO(encoder_of(env), env.single_action_space, SB3PPOConfig(**CPU, n_steps=14, batch_size=5, gamma=0.9))
     rollouts, learn = [], agent._learn
 
     def keep():
@@ -149,9 +149,9 @@ def test_every_observation_and_action_space_goes_round(actions):
     env = SyncVector([lambda: EverySpaceEnv(actions, pair=False)] * 2)
     flat = spaces.Dict({key: env.single_observation_space[key] for key in ("vector", "tokens", "one_of", "bits")})
     encoder = CombinedEncoder(flat, dim=8)
-    algorithms = [(PPO, PPOConfig(**CPU, n_steps=6, batch_size=4)), (A2C, A2CConfig(**CPU))]
+    algorithms = [(SB3PPO, SB3PPOConfig(**CPU, n_steps=6, batch_size=4)), (A2C, A2CConfig(**CPU))]
     if isinstance(actions, spaces.Discrete):
-        algorithms = [(DQN, DQNConfig(**CPU, learning_starts=4, train_freq=1))] if actions.start else algorithms
+        algorithms = [(SB3DQN, SB3DQNConfig(**CPU, learning_starts=4, train_freq=1))] if actions.start else algorithms
     for algorithm, config in algorithms:
         agent = algorithm(encoder, actions, config)
         assert train(agent, env, Schedule(steps=30)).step >= 30
@@ -160,31 +160,31 @@ def test_every_observation_and_action_space_goes_round(actions):
 
 def test_an_encoder_comes_with_what_it_has_learned_and_goes_on_learning():
     env = worlds()
-    for algorithm in (PPO, A2C, DQN):
+    for algorithm in (SB3PPO, A2C, SB3DQN):
         encoder = encoder_of(env)
         before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
         agent = algorithm(encoder, env.single_action_space)
         assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
         optimized = {id(p) for group in agent.policy.optimizer.param_groups for p in group["params"]}
-        networks = [agent.model.q_net] if algorithm is DQN else [agent.policy]
+        networks = [agent.model.q_net] if algorithm is SB3DQN else [agent.policy]
         mine = [module for net in networks for module in net.modules() if isinstance(module, MLPEncoder)]
         assert mine
         assert all(id(parameter) in optimized for module in mine for parameter in module.parameters())
         assert all(torch.equal(t, before[n]) for module in mine for n, t in module.state_dict().items())
 
 
-@pytest.mark.parametrize("agent", [PPO, A2C, DQN])
+@pytest.mark.parametrize("agent", [SB3PPO, A2C, SB3DQN])
 def test_an_encoder_of_channels_last_kernels_and_running_statistics_comes_as_it_is(agent):
     encoder = ConvNet(spaces.Dict(image=spaces.Box(0, 255, (16, 16, 3), np.uint8)), (4, 4), (2, 2))
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    configs = {PPO: PPOConfig(**CPU), A2C: A2CConfig(**CPU), DQN: DQNConfig(**CPU)}
+    configs = {SB3PPO: SB3PPOConfig(**CPU), A2C: A2CConfig(**CPU), SB3DQN: SB3DQNConfig(**CPU)}
     agent(encoder, spaces.Discrete(2), configs[agent])
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_the_target_network_follows_at_its_pace():
     env = worlds(2)
-    agent = DQN(encoder_of(env), env.single_action_space, DQNConfig(**CPU, target_update_interval=10, tau=0.5))
+    agent = SB3DQN(encoder_of(env), env.single_action_space, SB3DQNConfig(**CPU, target_update_interval=10, tau=0.5))
     with torch.no_grad():
         for parameter in agent.model.q_net.parameters():
             parameter.fill_(1.0)
@@ -206,15 +206,15 @@ def test_the_target_network_follows_at_its_pace():
 
 def test_the_learning_rate_falls_where_it_is_told_to():
     env = worlds(2)
-    config = PPOConfig(**CPU, n_steps=10, batch_size=8, anneal_rows=40, learning_rate=1e-3)
-    agent = PPO(encoder_of(env), env.single_action_space, config)
+    config = SB3PPOConfig(**CPU, n_steps=10, batch_size=8, anneal_rows=40, learning_rate=1e-3)
+    agent = SB3PPO(encoder_of(env), env.single_action_space, config)
     train(agent, env, Schedule(steps=20))  # one update, after 11 rows of two worlds
     assert agent.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 22 / 40))
 
 
 def test_the_ecosystem_can_call_it():
     env = worlds(2)
-    agent = PPO(encoder_of(env), env.single_action_space, PPOConfig(**CPU))
+    agent = SB3PPO(encoder_of(env), env.single_action_space, SB3PPOConfig(**CPU))
     obs, _ = env.reset(seed=0)
     action, state = agent.predict(obs, None, np.ones(2, bool), deterministic=True)
     assert action.shape == (2,)
@@ -223,15 +223,15 @@ def test_the_ecosystem_can_call_it():
 
 def test_what_it_cannot_do_is_said_before_anything_is_built():
     env = worlds(1, continuous=True)
-    with pytest.raises(ValueError, match=r"DQN supports Discrete action spaces, not Box"):
-        DQN(encoder_of(env), env.single_action_space)
-    with pytest.raises(ValueError, match="PPO supports Discrete, MultiDiscrete, MultiBinary, Box"):
-        PPO(encoder_of(env), spaces.Tuple([]))
+    with pytest.raises(ValueError, match=r"SB3DQN supports Discrete action spaces, not Box"):
+        SB3DQN(encoder_of(env), env.single_action_space)
+    with pytest.raises(ValueError, match="SB3PPO supports Discrete, MultiDiscrete, MultiBinary, Box"):
+        SB3PPO(encoder_of(env), spaces.Tuple([]))
     with pytest.raises(ValueError, match="batch_size must be at least 2"):
-        PPO(encoder_of(env), env.single_action_space, PPOConfig(batch_size=1))
+        SB3PPO(encoder_of(env), env.single_action_space, SB3PPOConfig(batch_size=1))
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='torch finds no CUDA device; use "auto" or "cpu"'):
-            PPO(encoder_of(env), env.single_action_space, PPOConfig(device="cuda"))
+            SB3PPO(encoder_of(env), env.single_action_space, SB3PPOConfig(device="cuda"))
 
 
 def test_an_encoder_that_does_not_keep_its_promise_is_named():
@@ -248,4 +248,4 @@ def test_an_encoder_that_does_not_keep_its_promise_is_named():
 
     env = worlds(1)
     with pytest.raises(ValueError, match=r"Wrong returns shape \(2, 8\) for two observations, expected \(2, 1, 8\)"):
-        PPO(Wrong(env.single_observation_space), env.single_action_space)
+        SB3PPO(Wrong(env.single_observation_space), env.single_action_space)
