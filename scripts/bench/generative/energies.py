@@ -34,8 +34,8 @@ BOX = 4.0
 """Chains on the eight Gaussians start uniformly within this distance of the origin, on each axis."""
 PATTERNS = bars_and_stripes(4)
 RBM_UPDATES, RBM_RATE = 6000, 0.01
-DBM_UPDATES, DBM_RATE = 4000, 0.01
-EBM_UPDATES, DIGIT_UPDATES = 600, 1500
+DBM_UPDATES, DBM_RATE = 3000, 0.01
+EBM_UPDATES, DIGIT_UPDATES = 1000, 1000
 
 
 def rows_of(table: Tensor, label: Tensor | None = None) -> Draw:
@@ -149,9 +149,9 @@ def rings(seed: int, budget: Budget) -> Numbers:
     for name, restart in (("ebm", 0.05), ("no buffer", 1.0)):
         torch.manual_seed(seed)
         body = energy_network((2,), 1, "mlp", 128, 3)
-        model = NeuralEnergy(body, (2,), 0, (-BOX, BOX), 0.01, 40, restart=restart, penalty=0.001)
-        trained(model, drawing(LAW), budget.steps(EBM_UPDATES), seed)
-        x = model.sample(len(data), generator=seeded(200 + seed), steps=budget.steps(400))
+        model = NeuralEnergy(body, (2,), 0, (-BOX, BOX), 0.01, 20, restart=restart, penalty=0.0005)
+        trained(model, drawing(LAW), budget.steps(EBM_UPDATES), seed, 128, 3e-3, 0.99)
+        x = model.sample(len(data), generator=seeded(200 + seed), steps=budget.steps(200))
         with torch.no_grad():
             energy = model.energy(grid)
             gap = model.energy(torch.zeros(1, 2)) - model.energy(LAW.means).max()
