@@ -96,7 +96,7 @@ def mixing(seed: int, budget: Budget) -> Numbers:
     kernels: dict[str, Kernel] = {
         "metropolis": MetropolisHastings(correlated, random_walk(0.5)),
         "gibbs": Gibbs([one_axis(0), one_axis(1)]),
-        "mala": MALA(correlated, 0.08),
+        "mala": MALA(correlated, 0.15),
         "hmc": HMC(correlated, 0.25, 8),
     }
     start, draws = torch.zeros(20, 2) + 1.5, budget.steps(1000)

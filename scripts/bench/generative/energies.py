@@ -33,7 +33,9 @@ LAW = eight_gaussians()
 BOX = 4.0
 """Chains on the eight Gaussians start uniformly within this distance of the origin, on each axis."""
 PATTERNS = bars_and_stripes(4)
-RBM_UPDATES, RBM_RATE = 6000, 0.01
+CHAINS = 300
+"""Chains of each Boltzmann machine on bars and stripes; a batch holds each pattern ten times."""
+RBM_UPDATES, RBM_RATE = 5000, 0.03
 DBM_UPDATES, DBM_RATE = 3000, 0.01
 EBM_UPDATES, DIGIT_UPDATES = 1000, 1000
 
@@ -48,6 +50,11 @@ def rows_of(table: Tensor, label: Tensor | None = None) -> Draw:
     return draw
 
 
+def all_patterns(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
+    """All bars and stripes equally often."""
+    return {"x": PATTERNS.repeat(n // len(PATTERNS), 1)}
+
+
 # Boltzmann machines -----------------------------------------------------------------------------------------------
 
 
@@ -56,10 +63,10 @@ def rbm(seed: int, budget: Budget) -> Numbers:
     base = data_bias(PATTERNS)
     independent = torch.distributions.Bernoulli(logits=base).log_prob(PATTERNS).sum(1).mean().item()
     numbers: Numbers = {"entropy": -math.log(len(PATTERNS)), "independent pixels": independent}
-    for name, gibbs_steps, chains in (("cd-1", 1, 0), ("cd-10", 10, 0), ("pcd-10", 10, 100)):
+    for name, gibbs_steps, chains in (("cd-1", 1, 0), ("cd-10", 10, 0), ("pcd-10", 10, CHAINS)):
         torch.manual_seed(seed)
         model = RBM(16, 16, gibbs_steps=gibbs_steps, persistent=chains)
-        trained(model, rows_of(PATTERNS), budget.steps(RBM_UPDATES), seed, 30, RBM_RATE)
+        trained(model, all_patterns, budget.steps(RBM_UPDATES), seed, CHAINS, RBM_RATE)
         x = model.sample(budget.samples(1000), generator=seeded(seed), steps=budget.steps(1000))
         found = rbm_log_partition(model, base, budget.samples(100), 1000, seeded(100 + seed))
         numbers |= {
@@ -95,9 +102,9 @@ def ais(seed: int, budget: Budget) -> Numbers:
 def deep_boltzmann(seed: int, budget: Budget) -> Numbers:
     """A deep machine on bars and stripes: exact likelihood, and posterior marginals by mean field beside exact ones."""
     torch.manual_seed(seed)
-    model = DeepBoltzmannMachine(16, (12, 8))
+    model = DeepBoltzmannMachine(16, (12, 8), CHAINS)
     numbers: Numbers = {"untrained nats": model.log_likelihood(PATTERNS).mean().item()}
-    trained(model, rows_of(PATTERNS), budget.steps(DBM_UPDATES), seed, 30, DBM_RATE)
+    trained(model, all_patterns, budget.steps(DBM_UPDATES), seed, CHAINS, DBM_RATE)
     exact = torch.cat(model.posterior(PATTERNS), 1)
     for sweeps in (1, 10, 50):
         q = model.mean_field(PATTERNS, sweeps)
@@ -194,7 +201,7 @@ def energy_digits(seed: int, budget: Budget) -> Numbers:
         return energy_network((1, 8, 8), 10, "mlp", 256, 2)
 
     steps = budget.steps(DIGIT_UPDATES)
-    model = NeuralEnergy(network(), (1, 8, 8), 10, temperature=0.1, data_noise=0.05, replay=5000)
+    model = NeuralEnergy(network(), (1, 8, 8), 10, temperature=0.1, data_noise=0.05, replay=1000)
     trained(model, rows_of(x, label), steps, seed, 64, 1e-3)
     judge("energy", model.network)
     control = Classifier(network())
