@@ -12,7 +12,7 @@ from embodia.perception.generative.conditions import check_rows
 from embodia.perception.generative.energies import EnergyModel
 from embodia.perception.generative.mcmc.density import check_step_size, score_of
 from embodia.perception.generative.mcmc.langevin import langevin
-from embodia.perception.generative.noise import uniform
+from embodia.perception.generative.noise import per_sample, uniform
 
 
 class NeuralEnergy(EnergyModel):
@@ -91,17 +91,17 @@ class NeuralEnergy(EnergyModel):
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch["x"] + self.data_noise * torch.randn_like(batch["x"])
         label = self.checked(batch.get("condition"), len(x))
+        if self.classes and label is None:
+            raise ValueError("this energy has classes; give the labels of the data as the condition")
         negative, negative_label = self.negatives(len(x))
-        both = self.logits(torch.cat([x, negative]))
-        logits = both[: len(x)]
+        logits = self.logits(torch.cat([x, negative]))
         labels = torch.cat([torch.zeros_like(negative_label) if label is None else label, negative_label])
-        true, false = (-both.gather(1, labels[:, None])[:, 0]).chunk(2)
+        true, false = (-logits.gather(1, labels[:, None])[:, 0]).chunk(2)
         loss = true.mean() - false.mean() + self.penalty * (true.square() + false.square()).mean()
         numbers = {"energy_gap": (false.mean() - true.mean()).detach()}
-        if label is not None and self.classes > 1:
-            cross_entropy = F.cross_entropy(logits, label)
-            numbers["accuracy"] = (logits.argmax(1) == label).float().mean()
-            loss = loss + self.classify * cross_entropy
+        if label is not None:
+            loss = loss + self.classify * F.cross_entropy(logits[: len(x)], label)
+            numbers["accuracy"] = (logits[: len(x)].argmax(1) == label).float().mean()
         return loss, numbers
 
     def negatives(self, n: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +109,7 @@ class NeuralEnergy(EnergyModel):
         which = torch.randint(len(self.replay), (n,), device=self.replay.device)
         x, label = self.replay[which], self.replay_labels[which]
         anew = torch.rand(n, device=x.device) < self.restart
-        x = torch.where(anew.view(-1, *[1] * len(self.event)), self.noise(n), x)
+        x = torch.where(per_sample(anew, x), self.noise(n), x)
         x = self.moved(x, label if self.classes else None, self.steps)
         if self.training:
             self.replay[which] = x

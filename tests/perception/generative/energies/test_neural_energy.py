@@ -69,9 +69,10 @@ def test_the_buffer_moves_in_training_only_and_starts_anew_now_and_then():
     torch.manual_seed(0)
     model = two_classes(restart=0.0)
     before = model.replay.clone()
-    model.eval().loss({"x": torch.zeros(10, 2)})
+    batch = {"x": torch.zeros(10, 2), "condition": torch.arange(10) % 2}
+    model.eval().loss(batch)
     assert torch.equal(model.replay, before)
-    model.train().loss({"x": torch.zeros(10, 2)})
+    model.train().loss(batch)
     changed = (model.replay != before).any(1)
     assert 5 <= changed.sum() <= 10
     assert model.replay.abs().max() <= 6
@@ -158,6 +159,7 @@ def test_a_spectral_network_has_slopes_of_at_most_one():
         (lambda: NeuralEnergy(nn.Linear(2, 1), (2,), bounds=(1.0, -1.0)), "the bounds must rise"),
         (lambda: NeuralEnergy(nn.Linear(2, 3), (2,)).energy(torch.zeros(4, 2)), r"gave the shape \(4, 3\); \(4, 1\)"),
         (lambda: NeuralEnergy(nn.Linear(2, 1), (2,)).sample(2, torch.zeros(2).long()), "takes no condition"),
+        (lambda: two_classes().loss({"x": torch.zeros(2, 2)}), "this energy has classes; give the labels"),
         (lambda: two_classes().sample(3, torch.tensor([0, 1])), "there are 3 samples"),
         (lambda: two_classes().sample(2, torch.tensor([0, 2])), "labels reach 2; the model knows classes 0 to 1"),
         (lambda: energy_network((3, 4, 4), network="conv", depth=3), "3 convolutions do not fit"),
@@ -172,6 +174,6 @@ def test_energies_that_are_not_finite_stop_with_the_step():
     model = two_classes()
     model.network.means.data.fill_(math.nan)
     with pytest.raises(NonFinite, match="at step 20;"):
-        model.loss({"x": torch.zeros(4, 2)})
+        model.loss({"x": torch.zeros(4, 2), "condition": torch.zeros(4).long()})
     with pytest.raises(NonFinite, match="at step 1;"):
         model.sample(4)
