@@ -35,7 +35,7 @@ BOX = 4.0
 PATTERNS = bars_and_stripes(4)
 CHAINS = 300
 """Chains of each Boltzmann machine on bars and stripes; a batch holds each pattern ten times."""
-RBM_UPDATES, RBM_RATE = 5000, 0.03
+RBM_UPDATES, RBM_RATE = 8000, 0.03
 DBM_UPDATES, DBM_RATE = 3000, 0.01
 EBM_UPDATES, DIGIT_UPDATES = 1000, 1000
 
