@@ -38,7 +38,8 @@ def make(
         env_id: Id as for `gymnasium.make`, for example "embodia:embodia/MiniGrid-Empty-8x8-v0".
         num_envs: Number of environments.
         vectorization: "native" uses the environment's own batched simulator, "sync" steps environments in sequence in
-            this process, "subprocess" distributes them over processes. "auto" is native if available, otherwise sync.
+            this process, "subprocess" distributes them over processes. "auto" is native if there is a batched
+            simulator with a dict of observations, otherwise sync.
         workers: Number of processes for "subprocess"; by default one per environment.
         kwargs: Options of the environment.
 
@@ -51,14 +52,15 @@ def make(
     if vectorization not in ("auto", "native", "sync", "subprocess"):
         raise ValueError(f'vectorization is "{vectorization}"; choose auto, native, sync or subprocess')
     spec = _find_spec(env_id)
-    if vectorization == "auto":
-        vectorization = "native" if spec.vector_entry_point is not None else "sync"
-    if vectorization == "native":
-        if spec.vector_entry_point is None:
-            raise ValueError(f'{env_id} has no batched simulator of its own; use vectorization "sync"')
-        return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
+    if vectorization == "native" and spec.vector_entry_point is None:
+        raise ValueError(f'{env_id} has no batched simulator of its own; use vectorization "sync"')
+    if vectorization == "native" or (vectorization == "auto" and spec.vector_entry_point is not None):
+        native = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
+        if vectorization == "native" or isinstance(native.single_observation_space, gym.spaces.Dict):
+            return native
+        native.close()  # Gymnasium's own batches, such as CartPole's, give bare arrays
     makers = [partial(make_named, env_id, **kwargs)] * num_envs
-    vector = SyncVector(makers) if vectorization == "sync" else SubprocessVector(makers, workers)
+    vector = SubprocessVector(makers, workers) if vectorization == "subprocess" else SyncVector(makers)
     vector.spec = spec
     return vector
 

@@ -1,4 +1,4 @@
-"""Parser of the README's table "Beside the papers", and rows of result files by name and unit."""
+"""README and docs as text, the table of docs/papers.md, and rows of result files by name and unit."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,11 @@ from embodia.scripts.bench.harness import results
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
+EXTENDING = (ROOT / "docs/extending.md").read_text()
+PAPERS = (ROOT / "docs/papers.md").read_text()
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+}
 
 
 class Row(NamedTuple):
@@ -39,9 +44,8 @@ class Said(NamedTuple):
 
 def rows() -> list[Row]:
     """Return all rows; a cell "the same" has the content of the cell above."""
-    section = TEXT.split("## Beside the papers")[1].split("\n## ")[0]
     found: list[Row] = []
-    for line in section.splitlines():
+    for line in PAPERS.splitlines():
         if line.startswith("| `embodia "):
             cells = line.strip("| ").split(" | ")
             found.append(Row(*(found[-1][i] if cell == "the same" else cell for i, cell in enumerate(cells))))

@@ -37,7 +37,7 @@ MOST_KEPT = 512  # default number of generated homes that stay loaded (about 1 M
 class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     """N homes; the spec sheet is `HomesEnv`'s, whose every option this takes.
 
-    Next-step autoreset. With `engine="habitat-sim"` all worlds share one simulator; see `habitat_sim_engine`.
+    Next-step autoreset. With `engine="habitat-sim"` all worlds of a scene share a simulator; see `habitat_sim_engine`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012

@@ -35,7 +35,7 @@ class PicturesConfig:
     labels: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Take the sub-folders of a folder of pictures as classes, where every picture lies in one."""
     key: str | None = None
-    """Of episodes: the picture to read; None for the first."""
+    """Of episodes: the picture to read; None for the first colour image, else the first."""
     fps: float = 5.0
     """Of videos: frames taken per second."""
     pool: int = 8192

@@ -58,10 +58,6 @@ OPTIONAL = {
     "pyarrow": ("embodia collect --to lerobot", "pip install 'pyarrow>=15'"),
     "transformers": ("pretrained vision transformers as encoders", "pip install 'transformers>=4.45'"),
     "rerun": ("the interactive viewer", "pip install 'rerun-sdk>=0.20'"),
-    "habitat_sim": (
-        "homes in habitat-sim, with its scanned scenes",
-        "habitat-sim 0.3.4 with numpy 2.0 to 2.3, built for Python 3.11 (conda's 0.3.3 is for Python 3.9)",
-    ),
 }
 
 
@@ -81,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         writable_home(),
     ]
     findings += [optional(name, *OPTIONAL[name]) for name in OPTIONAL]
+    findings.append(habitat_sim())
     findings.append(nuplan(args.logs, args.maps))
     for finding in findings:
         print(line(finding))
@@ -205,10 +202,24 @@ def optional(name: str, enables: str, mend: str) -> Finding:
     if importlib.util.find_spec(name) is None:
         return Finding(name, False, f"not installed; would enable {enables}", mend, needed=False)
     try:
-        version = metadata.version({"rerun": "rerun-sdk", "habitat_sim": "habitat-sim"}.get(name, name))
+        version = metadata.version({"rerun": "rerun-sdk"}.get(name, name))
     except metadata.PackageNotFoundError:
         version = "unknown version"
     return Finding(name, True, f"{version}; enables {enables}", needed=False)
+
+
+def habitat_sim() -> Finding:
+    """Import habitat_sim, and say which version it is: 0.3.4 calls itself 0.3.3."""
+    enables = "homes in habitat-sim, with its scanned scenes"
+    mend = "habitat-sim 0.3.4 with numpy 2.0 to 2.3, built for Python 3.11 (conda's 0.3.3 is for Python 3.9)"
+    if importlib.util.find_spec("habitat_sim") is None:
+        return Finding("habitat_sim", False, f"not installed; would enable {enables}", mend, needed=False)
+    from embodia.envs.homes.engines.habitat_sim_install import describe, import_habitat_sim
+
+    try:
+        return Finding("habitat_sim", True, f"{describe(import_habitat_sim())}; enables {enables}", needed=False)
+    except Exception as error:
+        return Finding("habitat_sim", False, f"cannot be imported: {error.__cause__ or error}", mend, needed=False)
 
 
 def nuplan(logs: str | None, maps: str | None) -> Finding:

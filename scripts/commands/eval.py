@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from embodia.agents import Agent
+from embodia.agents.references.sb3_file import Algorithm, SB3FileConfig
 from embodia.agents.references.untrained import Untrained
 from embodia.agents.training.device import choose_device
 from embodia.envs import Split
@@ -30,7 +31,8 @@ class Homes:
     """Options of homes. Options that are not given are those of the run or the task."""
 
     engine: Literal["embodia", "habitat-sim"] | None = None
-    """Simulator: embodia, or habitat-sim if it is installed. Both run the same episodes."""
+    """Simulator: embodia, or habitat-sim if it is installed. Both run the same episodes of an episode file; generated
+    episodes differ."""
     episode_file: str | None = None
     """Habitat episode file (.json.gz) to use instead of generated episodes."""
     scenes: tuple[str, ...] | None = None
@@ -69,10 +71,13 @@ class Policy:
 
     policy: tyro.conf.Positional[str]
     """A run (its folder, its name, or the preset it was trained from); a preset that needs no training (idm); a
-    non-learning baseline such as random or expert; or your own baseline or driving planner as module:Class. If a run
-    uses your own classes, repeat the flags that name them: --agent module:Class."""
+    non-learning baseline such as random or expert; a .zip of Stable-Baselines3 (with --algo and --env); or your own
+    baseline or driving planner as module:Class. If a run uses your own classes, repeat the flags that name them:
+    --agent module:Class."""
     env: str | None = None
-    """Environment, by id or preset, instead of the run's. Required for non-learning baselines."""
+    """Environment, by id or preset, instead of the run's. Required for non-learning baselines and .zip files."""
+    algo: Algorithm | None = None
+    """Of a .zip that Stable-Baselines3 wrote: the algorithm. Reading it runs code in it; use files that you trust."""
     checkpoint: str = "best"
     """Checkpoint of the run: best, last, or a step."""
     runs: Path = Path("runs")
@@ -164,6 +169,10 @@ def untrained(who: Policy) -> Config | None:
     """Return the configuration of a policy that needs no training: a preset, a non-learning baseline in the requested
     environment, or a driving planner. None for any other policy, which must then be a run."""
     name = who.policy
+    if name.endswith(".zip"):
+        return idle(sb3_file(who), who)
+    if who.algo is not None:
+        raise Mistake(f"--algo is of a .zip that Stable-Baselines3 wrote, and {name} is none; omit it")
     found = next((each.config for each in PRESETS if each.name == name), None)
     if found is not None:
         return driving(found, who) if AGENT.name(found.agent) == "expert" else None
@@ -173,6 +182,15 @@ def untrained(who: Policy) -> Config | None:
             return driving(put(preset("idm"), "env.options.expert", planner), who)
         return idle(own.configuration(AGENT, name, "POLICY"), who)
     return idle(name, who) if name in AGENT.table and issubclass(AGENT.made(name), Untrained) else None
+
+
+def sb3_file(who: Policy) -> SB3FileConfig:
+    """The configuration of a policy of Stable-Baselines3. Raises Mistake if the file or --algo is missing."""
+    if not Path(who.policy).is_file():
+        raise Mistake(f"there is no file {who.policy}")
+    if who.algo is None:
+        raise Mistake(f"{who.policy}: name the algorithm that wrote it, such as --algo ppo")
+    return SB3FileConfig(who.policy, who.algo)
 
 
 def idle(agent: Any, who: Policy) -> Config:
@@ -211,4 +229,4 @@ def load(who: Policy, config: Config, run: Path | None, env: object) -> tuple[Ag
 def place(args: Args, run: Path | None, config: Config) -> Path:
     if run is not None:
         return run / f"eval-{args.split}-{args.who.checkpoint}"
-    return args.who.runs / f"{args.who.policy}-{config.env.id.split('/')[-1]}-{args.split}"
+    return args.who.runs / f"{Path(args.who.policy).stem}-{config.env.id.split('/')[-1]}-{args.split}"

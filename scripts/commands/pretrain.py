@@ -61,7 +61,7 @@ class DataConfig:
     path: Annotated[str, tyro.conf.Suppress] = ""
     """Recorded episodes, images, videos, or an Ego-Exo4D release."""
     key: str | None = None
-    """Observation key of the image in recorded episodes; None for the first image."""
+    """Observation key of the image in recorded episodes; None for the first colour image, else the first."""
     size: int = 64
     """Side of the square that images and videos are scaled to [pixels]."""
     episode_size: int | None = None

@@ -16,7 +16,7 @@ PRESETS = (
     *("ppo-driving", "dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
     *("mpc-rssm-empty", "mpc-simulator-empty"),
 )
-UNTRAINED = ("random", "wander", "expert")
+UNTRAINED = ("random", "sb3-file", "wander", "expert")
 """Agents that need no training."""
 PLAYS = ("eval", "record", "collect", "imagine")
 """Commands whose first argument is a run, a preset or an agent."""
@@ -27,7 +27,7 @@ def check(command: str, arguments: Sequence[str]) -> None:
     first = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if command == "train" and first is not None:
         check_preset(first)
-    if command in PLAYS and first is not None and "--runs" not in arguments:
+    if command in PLAYS and first is not None and "--runs" not in arguments and not first.endswith(".zip"):
         check_policy(first)
     for flag, value in pairwise(arguments):
         if flag in ("--env", "--env.id") and value not in PRESETS and not value.startswith("-"):

@@ -64,7 +64,8 @@ class Episodes:
         if not pictures or key not in (None, *pictures):
             hint = nearest(key or "", pictures) if pictures else "Record episodes with a camera."
             raise Mistake(f"{folder}: {key or 'an image'} is not among the recorded images. {hint}")
-        self.key = key or pictures[0]
+        colour = (name for name in pictures if (space[name].shape or ())[-1:] == (3,))
+        self.key = key or next(colour, pictures[0])
         self.recorded = space[self.key]
         self.space = spaces.Dict({self.key: self.recorded if size is None else resized(self.recorded, size)})
 

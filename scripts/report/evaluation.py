@@ -125,8 +125,12 @@ def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, 
         vector = build.worlds(env, split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
         try:
             found[name] = evaluate(build.reference(name, vector), vector, seeds, Ticker(name, len(seeds)))
-        except (NoExpert, AttributeError) as error:
+        except NoExpert as error:
             print(f"no expert: {error}", file=sys.stderr)
+        except AttributeError as error:
+            if "expert_action" not in str(error):
+                raise
+            print(f"no expert to compare with: {env.id} has no method expert_action()", file=sys.stderr)
         finally:
             vector.close()
     return found
@@ -248,8 +252,17 @@ def provenance(config: Config, minutes: float | None = None, **more: Any) -> dic
         **more,
         "cpu_minutes": round(cpu_minutes() if minutes is None else minutes, 2),
         "hardware": hardware(str(choose_device(getattr(config.agent, "device", "cpu")))),
-        "versions": versions(),
+        "versions": versions() | simulator(config),
     }
+
+
+def simulator(config: Config) -> dict[str, str]:
+    """Return the version of habitat-sim if the environment uses it."""
+    if getattr(config.env.options, "engine", None) != "habitat-sim":
+        return {}
+    from embodia.envs.homes.engines.habitat_sim_install import describe, import_habitat_sim
+
+    return {"habitat_sim": describe(import_habitat_sim())}
 
 
 def judge(

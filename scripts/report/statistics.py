@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-    method: Literal["wilson", "bca", "newcombe"]
+    method: Literal["wilson", "bca", "newcombe", "hierarchical"]
 
     def disjoint(self, other: "Interval") -> bool:
         """Return whether the intervals do not overlap."""

@@ -270,9 +270,12 @@ def test_make_chooses_and_refuses():
     env = make("CartPole-v1", 2, "sync")
     assert isinstance(env, SyncVector)
     assert env.spec.id == "CartPole-v1"
-    native = make("CartPole-v1", 3)
+    native = make("CartPole-v1", 3, "native")
     assert native.num_envs == 3
     assert not isinstance(native, SyncVector), "CartPole has a simulator of N worlds"
+    named = make("CartPole-v1", 3)
+    assert isinstance(named, SyncVector), "whose observations have no names"
+    assert list(named.single_observation_space) == ["state"]
     assert isinstance(make("Acrobot-v1"), SyncVector), "and Acrobot has none"
     with pytest.raises(ValueError, match="no batched simulator"):
         make("Acrobot-v1", 2, "native")

@@ -1,4 +1,4 @@
-"""The README: its code runs, its commands exist, and its numbers of commands and files are correct."""
+"""README and docs: their code runs, their commands exist, and their numbers of commands and files are correct."""
 
 import ast
 import json
@@ -15,10 +15,11 @@ from gymnasium.utils.env_checker import check_env
 
 from embodia.scripts.main import VERBS, main
 from embodia.scripts.presets.table import PRESETS
-from embodia.tests.readme import ROOT, TEXT, Said, row, rows, said
+from embodia.tests.readme import EXTENDING, PAGES, ROOT, TEXT, Said, row, rows, said
 
-BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)[^\n]*\n(.*?)```", TEXT, re.S))
-COMMANDS = re.findall(r"(?:^|`)(embodia [a-z]+[^`\n|]*)", TEXT, re.M)
+BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)[^\n]*\n(.*?)```", EXTENDING, re.S))
+COMMAND = re.compile(r"(?:^|`)(embodia [a-z]+[^`\n|]*)", re.M)
+COMMANDS = COMMAND.findall(EXTENDING)
 
 
 def run(name):
@@ -30,7 +31,7 @@ def run(name):
 
 def test_every_code_block_is_tried_here():
     assert set(BLOCKS) == {"corridor.py", "flat.py", "habit.py"}
-    assert TEXT.count("```python") == len(BLOCKS)
+    assert EXTENDING.count("```python") == len(BLOCKS)
     for name, code in BLOCKS.items():
         lines = [line for line in code.splitlines() if line.strip()]
         assert len(lines) <= 24, f"{name}: ten lines or so, not {len(lines)}"
@@ -78,14 +79,31 @@ def test_the_agent_forms_a_habit_and_keeps_it(beside):
     assert typed("eval", "habit:Habit", "corridor:") == 1.0
 
 
-def test_every_command_names_a_verb_and_a_preset_that_exist():
-    assert {command.split()[1] for command in COMMANDS} <= {*VERBS, "VERB"}
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_names_a_verb_and_a_preset_that_exist(page):
+    commands = COMMAND.findall(PAGES[page])
+    assert {command.split()[1] for command in commands} <= {*VERBS, "VERB"}
     presets = {each.name for each in PRESETS}
-    for command in COMMANDS:
-        words = command.split()
+    for command in commands:
+        words = command.split("#")[0].split()
         if words[1] == "train" and len(words) > 2 and words[2][0].islower():
             assert words[2] in presets, command
-    assert {command.split()[1] for command in COMMANDS} >= set(VERBS), "the README shows every verb"
+
+
+def test_the_readme_is_short_and_shows_every_verb():
+    assert len(TEXT.splitlines()) <= 120
+    assert {command.split()[1] for command in COMMAND.findall(TEXT)} >= set(VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", PAGES[page]):
+        name, _, heading = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 def test_every_row_beside_the_papers_is_reproduced_by_a_claim():
@@ -104,7 +122,8 @@ def test_numbers_are_read_with_their_intervals():
     assert not said(cell, "gradient").meets(0.56, 0.9)
 
 
-def test_the_picture_is_there_and_small():
-    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT):
-        size = (ROOT / name).stat().st_size
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_are_there_and_small(page):
+    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", PAGES[page]):
+        size = ((ROOT / page).parent / name).stat().st_size
         assert 1_000 < size < 300_000, name

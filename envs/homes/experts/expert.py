@@ -129,36 +129,47 @@ def _command(control: VelocityControl, linear: float, angular: float) -> Array:
 
 
 class ExplorationGoals:
-    """The floor to look at next. It is kept until it has been seen, so that the expert does not switch goals."""
+    """The floor to look at next. It is kept until it has been seen, so that the expert does not switch goals.
+
+    Some corners never come into view. One that was approached in vain is given up, or the expert would go to and fro
+    between two of them.
+    """
 
     def __init__(self) -> None:
         self.target: Array | None = None
+        self.given_up: list[Array] = []
 
     def reset(self) -> None:
-        self.target = None
+        self.target, self.given_up = None, []
 
     def goal_set(self, navigator: Navigator, position: Array, area: AreaSeen) -> Any:
         """Return goals for the follower; None if no unseen floor can be reached."""
         if area.coverage >= min(DONE + 0.08, 1.0):
             return None
-        if self.target is None or self._done_with(self.target, position, area):
+        if self.target is not None and not _seen(self.target, area) and _near(self.target, position):
+            self.given_up.append(self.target)
+            self.target = None
+        if self.target is None or _seen(self.target, area):
             self.target = self._nearest_unseen(navigator, position, area)
         return None if self.target is None else navigator.goal_set(self.target)
 
-    @staticmethod
-    def _nearest_unseen(navigator: Navigator, position: Array, area: AreaSeen) -> Array | None:
+    def _nearest_unseen(self, navigator: Navigator, position: Array, area: AreaSeen) -> Array | None:
         unseen = area.unseen()
-        unseen = unseen[np.linalg.norm((unseen - position)[:, [0, 2]], axis=1) > ARRIVED]
+        for place in (position, *self.given_up):
+            unseen = unseen[~_near(unseen, place)]
         if not len(unseen):
             return None
         path = navigator.shortest_path(position, navigator.goal_set(unseen))
         return None if path.closest_end == -1 else unseen[path.closest_end]
 
-    @staticmethod
-    def _done_with(target: Array, position: Array, area: AreaSeen) -> bool:
-        """Whether the target has been seen or approached; some corners never come into view."""
-        near = np.hypot(target[0] - position[0], target[2] - position[2]) <= ARRIVED
-        return bool(near or area.mask[area.grid.to_grid(target[0], target[2])])
+
+def _near(places: Array, place: Array) -> Array:
+    """Whether places (..., 3) lie within ARRIVED of a place (3,) in plan."""
+    return np.asarray(np.linalg.norm((places - place)[..., [0, 2]], axis=-1) <= ARRIVED)
+
+
+def _seen(target: Array, area: AreaSeen) -> bool:
+    return bool(area.mask[area.grid.to_grid(target[0], target[2])])
 
 
 class Experts:
@@ -200,11 +211,12 @@ class Experts:
         targets = [frontier.target for frontier in self.frontiers]
         return {
             "frontiers": [None if target is None else target.copy() for target in targets],
+            "given_up": [list(frontier.given_up) for frontier in self.frontiers],
             "experts": [follower.get_state() for follower in self.followers],
         }
 
     def set_state(self, state: State) -> None:
-        for frontier, target in zip(self.frontiers, state["frontiers"], strict=True):
-            frontier.target = None if target is None else target.copy()
+        for frontier, target, given_up in zip(self.frontiers, state["frontiers"], state["given_up"], strict=True):
+            frontier.target, frontier.given_up = None if target is None else target.copy(), list(given_up)
         for follower, memory in zip(self.followers, state["experts"], strict=True):
             follower.set_state(memory)

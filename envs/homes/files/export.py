@@ -9,8 +9,9 @@ In one folder, for a home called `<name>`:
     scenes/<name>.scene_instance.json   the stage and its semantics, unlit
 
 habitat-sim takes the first handle that contains the name it looks for, so that "home-7" finds "home-7-high" if one data
-set holds both: each home has a data set of its own. It also reads a scene instance that lies beside a .glb, without
-the data set that knows the stage, and ends the process: hence the folder `scenes`.
+set holds both: configs name each other by their whole file names, and each home has a data set of its own. It also
+reads a scene instance that lies beside a .glb, without the data set that knows the stage, and ends the process: hence
+the folder `scenes`.
 """
 
 import json
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 import trimesh
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from embodia.envs.drawing.atlas import packed, samples
 from embodia.envs.drawing.scene import LIGHT_ONE, Array, Scene, SceneError
@@ -35,8 +38,9 @@ Z_UP_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 def export_scene(scene: Scene, folder: str | Path, name: str | None = None) -> Path:
     """Write `scene` into `folder` and return the path of its .glb.
 
-    Load it with `load.load_scene(path)`; in habitat-sim with the .glb as `scene_id`, or with `scene_id = name` and
-    `<name>.scene_dataset_config.json`. Raises SceneError if the folder cannot be written.
+    Load it with `load.load_scene(path)`; in habitat-sim with the .glb as `scene_id`, or with
+    `<name>.scene_instance.json` as `scene_id` and `<name>.scene_dataset_config.json` as data set. Raises SceneError if
+    the folder cannot be written.
     """
     name = name or scene.scene_id.replace("/", "_")
     folder = Path(folder)
@@ -77,9 +81,9 @@ def _configs(name: str) -> dict[str, dict[str, Any]]:
         },
         semantics: labels,
         instance: {
-            "stage_instance": {"template_name": name, "translation": [0, 0, 0], "rotation": [1, 0, 0, 0]},
+            "stage_instance": {"template_name": stage, "translation": [0, 0, 0], "rotation": [1, 0, 0, 0]},
             "default_lighting": "no_lights",
-            "semantic_scene_instance": name,
+            "semantic_scene_instance": semantics,
             "object_instances": [],
         },
         f"{name}.scene_dataset_config.json": {
@@ -113,7 +117,9 @@ def _glb(scene: Scene) -> bytes:
 
 def _picture(scene: Scene) -> tuple[Array, Array]:
     """Texture times light of every face on one sheet (h, w, 3) uint8, and the faces' (F, 3, 2) uv on it, v upwards."""
-    triangles = scene.triangles.astype(np.float64)
+    turn = _widest_corner_first(scene.triangles)
+    triangles = np.take_along_axis(scene.triangles.astype(np.float64), turn, axis=1)
+    picture_uv, light_uv = (np.take_along_axis(each, turn, axis=1) for each in (scene.uv, scene.light_uv))
     sides = [np.linalg.norm(triangles[:, k] - triangles[:, 0], axis=1) for k in (1, 2)]
     columns, rows = (np.clip(np.ceil(side / TEXEL).astype(int) + 1, 2, MOST) for side in sides)
     width = max(2 * MOST, int(2 ** np.ceil(np.log2(np.sqrt((columns * rows).sum())))))
@@ -121,15 +127,27 @@ def _picture(scene: Scene) -> tuple[Array, Array]:
     height = int(2 ** np.ceil(np.log2(height)))
     face, across, down = samples(columns, rows)
     share = np.stack([1 - across - down, across, down], axis=1)[..., None]
-    colour = _sampled(scene, face, (scene.uv[face] * share).sum(axis=1))
-    colour = colour * _lit(scene.light, (scene.light_uv[face] * share).sum(axis=1))
+    colour = _sampled(scene, face, (picture_uv[face] * share).sum(axis=1))
+    colour = colour * _lit(scene.light, (light_uv[face] * share).sum(axis=1))
     sheet = np.zeros((height, width, 3), np.uint8)
     row = top[face] + np.round(down * (rows[face] - 1)).astype(int)
     column = left[face] + np.round(across * (columns[face] - 1)).astype(int)
     sheet[row, column] = np.round(colour.clip(0, 255)).astype(np.uint8)
     u = (left[:, None] + np.array([0, 1, 0]) * (columns[:, None] - 1) + 0.5) / width
     v = 1 - (top[:, None] + np.array([0, 0, 1]) * (rows[:, None] - 1) + 0.5) / height
-    return sheet, np.stack([u, v], axis=-1)
+    uv = np.empty((len(triangles), 3, 2))
+    np.put_along_axis(uv, turn, np.stack([u, v], axis=-1), axis=1)
+    return sheet, uv
+
+
+def _widest_corner_first(triangles: Array) -> Array:
+    """(F, 3, 1) corners of each triangle in turn, the one with the widest angle first.
+
+    Texels lie along the two sides at the first corner. Where these meet at a sharp angle, texels are long and thin.
+    """
+    opposite = [np.linalg.norm(triangles[:, (k + 1) % 3] - triangles[:, (k + 2) % 3], axis=1) for k in range(3)]
+    first = np.argmax(np.round(opposite, 6), axis=0)
+    return (first[:, None, None] + np.arange(3)[:, None]) % 3
 
 
 def _sampled(scene: Scene, face: Array, uv: Array) -> Array:
@@ -165,16 +183,34 @@ def _colour_of(label: int) -> int:
 
 
 def _semantic_ply(scene: Scene) -> bytes:
-    """Faces in the colours of their objects; corners shared within an object, as habitat-sim wants for its boxes."""
+    """Faces in the colours of their objects. Every object is one connected component; see `_joints`."""
     keyed = np.column_stack([np.repeat(scene.semantic_id, 3), scene.triangles.reshape(-1, 3)])
     unique, index = np.unique(keyed, axis=0, return_inverse=True)
+    faces = index.reshape(-1, 3)
     key = np.array([_colour_of(int(label)) for label in unique[:, 0]])
     colours = np.stack([key >> 16, key >> 8 & 255, key & 255, np.full(len(key), 255)], axis=1).astype(np.uint8)
     mesh = trimesh.Trimesh(
-        unique[:, 1:] @ Z_UP_FROM_WORLD.T, index.reshape(-1, 3), vertex_colors=colours, process=False
+        unique[:, 1:] @ Z_UP_FROM_WORLD.T,
+        np.concatenate([faces, _joints(unique[:, 0], faces)]),
+        vertex_colors=colours,
+        process=False,
     )
     data: bytes = mesh.export(file_type="ply", encoding="binary", vertex_normal=False)  # type: ignore[assignment]
     return data
+
+
+def _joints(label: Array, faces: Array) -> Array:
+    """(J, 3) triangles without area between the parts of objects, from labels (V,) and faces (F, 3) of vertices.
+
+    habitat-sim boxes the largest connected component of an object, so a chair would be boxed without its legs.
+    """
+    sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    graph = coo_array((np.ones(len(sides), bool), tuple(sides.T)), shape=(len(label), len(label)))
+    part = connected_components(graph, directed=False)[1]
+    first = np.unique(part, return_index=True)[1]  # a vertex of each part
+    _, whole, number = np.unique(label[first], return_index=True, return_inverse=True)
+    ends = np.column_stack([first[whole][number], first, first])
+    return ends[ends[:, 0] != ends[:, 1]]
 
 
 def _legend(scene: Scene) -> str:

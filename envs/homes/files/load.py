@@ -14,7 +14,7 @@ import numpy as np
 from embodia.envs.drawing.scene import LIGHT_ONE, Array, Scene, SceneError
 from embodia.envs.homes.files.fields import Fields, read_object, reading
 from embodia.envs.homes.files.memory import refuse_if_too_large
-from embodia.envs.homes.files.meshes import placed_meshes
+from embodia.envs.homes.files.meshes import picture_of, placed_meshes
 from embodia.envs.homes.files.semantics import Annotation, find_annotation
 
 Up = Literal["y", "z"]
@@ -87,9 +87,12 @@ def _stage(path: Path, up: Up | None) -> _Stage:
     if config_path.exists():
         config = Fields(read_object(config_path, SceneError), str(config_path), SceneError)
     if path == config_path:
-        asset = path.parent / (config.text("render_asset") or "")
+        name = config.text("render_asset")
+        if not name:
+            raise SceneError(f'{path}: field "render_asset" is missing; it names the scene file.')
+        asset = path.parent / name
         if not asset.is_file():
-            raise SceneError(f"{path}: render_asset {asset.name!r} does not exist beside it.")
+            raise SceneError(f"{path}: render_asset {name!r} does not exist beside it.")
     if asset.suffix.lower() not in FORMATS:
         raise SceneError(f"{asset}: format {asset.suffix!r} is not read; use one of {', '.join(FORMATS)}.")
     if not asset.is_file():
@@ -181,7 +184,7 @@ def _part(mesh: Any, matrix: Array) -> _Part:
     visual = mesh.visual
     if visual.kind == "texture":
         material = visual.material
-        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        image = picture_of(visual)
         factor = material.main_color if image is None else getattr(material, "baseColorFactor", None)
         if factor is not None:
             colour = colour * np.asarray(factor, float)[:3] / 255.0

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from embodia.envs.drawing.scene import Array, SceneError, SceneObject, oriented_boxes
 from embodia.envs.homes.files.fields import Fields, reading
 from embodia.envs.homes.files.memory import refuse_if_too_large
-from embodia.envs.homes.files.meshes import placed_meshes
+from embodia.envs.homes.files.meshes import picture_of, placed_meshes
 
 HEADER = "HM3D Semantic Annotations"
 MOST_IDS = 2**24
@@ -34,7 +34,8 @@ class Annotation:
         """Semantic id (F,) int32 of each triangle (F, 3, 3), and the objects.
 
         A triangle takes the label of the semantic triangle whose centre is nearest to its own: exact where both meshes
-        are cut alike, as they are in HM3D. Boxes are measured on the semantic mesh, as habitat-sim does.
+        are cut alike, as they are in HM3D. Boxes are measured on the semantic mesh and hold all parts of an object;
+        habitat-sim boxes its largest connected component only.
         """
         colours, labels = read_descriptor(self.descriptor)
         painted, ids = _painted_triangles(self.mesh, colours)
@@ -61,7 +62,7 @@ def find_annotation(asset: Path, config: Fields, turn: Array, z_up: Array) -> An
 def read_descriptor(path: Path) -> tuple[dict[int, int], dict[int, tuple[str, int]]]:
     """{0xRRGGBB: id} and {id: (category, region)}; raises SceneError naming file and line."""
     with reading(path, "the annotation", SceneError):
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
     if not lines or lines[0].strip() != HEADER:
         raise SceneError(f"{path}: line 1 is not {HEADER!r}; this is no HM3D semantic annotation.")
     colours, labels = {}, {}
@@ -91,7 +92,9 @@ def _painted_triangles(path: Path, colours: dict[int, int]) -> tuple[Array, Arra
     corners = np.concatenate(triangles)
     if not np.isfinite(corners).all():
         raise SceneError(f"{path}: the semantic mesh has vertices that are NaN or infinite.")
-    return corners, np.concatenate(ids)
+    # Exports join the parts of an object by triangles of two corners, which label nothing.
+    real = ~(corners == np.roll(corners, 1, axis=1)).all(axis=2).any(axis=1)
+    return (corners[real], np.concatenate(ids)[real]) if real.any() else (corners, np.concatenate(ids))
 
 
 def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
@@ -105,12 +108,15 @@ def _face_ids(mesh: Any, colours: dict[int, int]) -> Array:
                 raise ValueError(f"{key} of its faces must lie between 0 and {MOST_IDS}, one for each face")
             return ids
     visual = mesh.visual
-    if visual.kind == "texture" and visual.uv is not None:
-        image = np.asarray((getattr(visual.material, "baseColorTexture", None) or visual.material.image).convert("RGB"))
-        uv = np.asarray(visual.uv)[mesh.faces].mean(axis=1) % 1.0
+    texture = picture_of(visual) if visual.kind == "texture" else None
+    if texture is not None and visual.uv is not None:
+        image = np.asarray(texture.convert("RGB"))
+        uv = np.nan_to_num(np.asarray(visual.uv)[mesh.faces].mean(axis=1) % 1.0)
         height, width = image.shape[:2]
         rows = ((1 - uv[:, 1]) * height).astype(int).clip(0, height - 1)
         rgb = image[rows, (uv[:, 0] * width).astype(int).clip(0, width - 1)].astype(np.int64)
+    elif visual.kind == "texture":  # one colour for the whole mesh
+        rgb = np.tile(np.asarray(visual.material.main_color)[:3].astype(np.int64), (len(mesh.faces), 1))
     elif visual.kind == "vertex":
         rgb = np.asarray(visual.vertex_colors)[mesh.faces[:, 0], :3].astype(np.int64)
     else:

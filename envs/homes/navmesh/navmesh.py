@@ -66,6 +66,7 @@ class NavMeshSettings:
     filter_low_hanging_obstacles: bool = True
     filter_ledge_spans: bool = True
     filter_walkable_low_height_spans: bool = True
+    filter_exact_height_spans: bool = True  # floor with just the body's height above it; kept by habitat-sim 0.3.4
 
     def __post_init__(self) -> None:
         for name in ("cell_size", "cell_height", "agent_height"):
@@ -131,6 +132,14 @@ class Surface(NamedTuple):
     bounds: Array  # (2, 3) float32 [m]
 
 
+class Index(NamedTuple):
+    """Where the polygons of a navmesh are; see `tree`."""
+
+    tree: Array  # (2 P, 7) int64
+    tile: Array  # (2, 3) float32 [m], the box that polygons are searched in
+    cells_per_metre: float  # of the tree, float32
+
+
 def build_navmesh(
     vertices: ArrayLike, faces: ArrayLike, settings: NavMeshSettings | None = None, name: str = "scene"
 ) -> NavMesh:
@@ -166,13 +175,32 @@ def walkable_surface(vertices: ArrayLike, faces: ArrayLike, settings: NavMeshSet
 def assemble(surface: Surface, settings: NavMeshSettings) -> NavMesh:
     """Positions, neighbours, islands and index of a surface. Raises IndexError if it names corners it has not."""
     size, height = single(settings.cell_size), single(settings.cell_height)
-    low, polygons, sides = surface.bounds[0], surface.polygons, (surface.polygons >= 0).sum(axis=1)
+    low = surface.bounds[0]
     corners = surface.corners.astype(np.float32) * np.array([size, height, size])
     # Recast lifts details by a cell and polygons not; the index has boxes of the lifted corners.
-    vertices, lifted = low + corners, np.array([low[0], low[1] + height, low[2]])
+    lifted = np.array([low[0], low[1] + height, low[2]])
+    top = np.array([[0, 0, 0], [0, single(settings.body_cells) * height, 0]], np.float32)
+    tree = _tree(corners + lifted, surface.points + lifted, surface, ONE / size)
+    index = Index(tree, surface.bounds + top, ONE / size)
+    climb = single(settings.agent_max_climb)
+    return connect(surface, low + corners, surface.points + lifted, neighbours(surface.polygons), index, climb)
+
+
+def connect(surface: Surface, vertices: Array, points: Array, beyond: Array, index: Index, climb: float) -> NavMesh:
+    """The navmesh of a surface.
+
+    Args:
+        surface: its polygons and triangles.
+        vertices: corners of the polygons, (V, 3) float32 [m].
+        points: further corners of the triangles, (D, 3) float32 [m].
+        beyond: polygon beyond each edge, (P, 6), -1 = none.
+        index: where polygons are.
+        climb: step that a body can climb [m].
+    """
+    polygons, sides = surface.polygons, (surface.polygons >= 0).sum(axis=1)
     rings = vertices[polygons[np.arange(len(polygons))[:, None], np.arange(MOST_CORNERS + 1) % sides[:, None]]]
-    triangles = _triangles(surface, vertices, surface.points + lifted, sides)
-    areas, beyond = triangle_areas(triangles), neighbours(polygons)
+    triangles = _triangles(surface, vertices, points, sides)
+    areas = triangle_areas(triangles)
     area = np.bincount(_owners(surface), areas, minlength=len(polygons))
     usable = area >= NO_AREA
     floor = Floor(
@@ -185,10 +213,10 @@ def assemble(surface: Surface, settings: NavMeshSettings) -> NavMesh:
         triangles=triangles,
         edges=_edges(surface.triangles),
         first_triangle=surface.first_triangle,
-        tree=_tree(corners + lifted, surface.points + lifted, surface, ONE / size),
-        tile=surface.bounds + np.array([[0, 0, 0], [0, single(settings.body_cells) * height, 0]], np.float32),
-        cells_per_metre=ONE / size,
-        climb=single(settings.agent_max_climb),
+        tree=index.tree,
+        tile=index.tile,
+        cells_per_metre=index.cells_per_metre,
+        climb=climb,
     )
     return NavMesh(vertices, polygons, areas * usable[_owners(surface)], surface.bounds, floor)
 
@@ -225,7 +253,7 @@ def _walkable_cells(
     if settings.filter_ledge_spans:
         remove_ledges(spans, settings.body_cells, settings.climb_cells)
     if settings.filter_walkable_low_height_spans:
-        remove_low_ceilings(spans, settings.body_cells)
+        remove_low_ceilings(spans, settings.body_cells - (not settings.filter_exact_height_spans))
     cells = open_cells(spans, settings.body_cells, settings.climb_cells)
     erode(cells, settings.radius_cells)
     if not cells.walkable.any():
@@ -326,7 +354,7 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
         values = {name: type(defaults[name])(v) for name, v in zip(defaults, data["settings"], strict=True)}
         settings = NavMeshSettings(**values)
         surface = Surface(*(data[name] for name in Surface._fields))
-        _check_surface(surface)
+        check_surface(surface)
         return assemble(surface, settings), settings, str(data["source"])
     except FileNotFoundError:
         raise NavMeshError(f"No navmesh at {path}.") from None
@@ -336,7 +364,7 @@ def load_navmesh(path: Path) -> tuple[NavMesh, NavMeshSettings, str]:
         ) from None
 
 
-def _check_surface(surface: Surface) -> None:
+def check_surface(surface: Surface) -> None:
     """Kernels trust their numbers, so a file's are looked at before they are used. Raises ValueError."""
     polygons, triangles = surface.polygons, surface.triangles
     for name, array in surface._asdict().items():

@@ -83,11 +83,12 @@ class PathFinder:
     def navigable_area(self) -> float:
         return float(self.mesh.areas.sum())
 
-    @property
+    @cached_property
     def num_islands(self) -> int:
         return int(self.mesh.floor.island.max()) + 1
 
     def island_area(self, island: int) -> float:
+        check_island(island, self.num_islands)
         return float(self.mesh.areas[self._triangle_island == island].sum())
 
     @cached_property
@@ -114,6 +115,7 @@ class PathFinder:
 
     def snap_point(self, point: ArrayLike, island_index: int = -1) -> Array:
         """The nearest place on the navmesh (of one island if asked), NaN if there is none within reach."""
+        check_island(island_index, self.num_islands)
         return self._project(point, island_index)[1]
 
     def is_navigable(self, point: ArrayLike, max_y_delta: float = 0.5) -> bool:
@@ -121,10 +123,9 @@ class PathFinder:
 
     def get_random_navigable_point(self, rng: np.random.Generator, island_index: int = -1) -> Array:
         """A point spread evenly over the area of the navmesh, or of one island."""
+        check_island(island_index, self.num_islands)
         areas, island = self.mesh.areas, self._triangle_island
         where = np.arange(len(areas)) if island_index == -1 else np.flatnonzero(island == island_index)
-        if not len(where):
-            raise ValueError(f"There is no island {island_index}; this navmesh has {self.num_islands}, counted from 0.")
         cumulative, (place, aside, along) = np.cumsum(areas[where]), rng.random(3)
         t = where[min(np.searchsorted(cumulative, place * cumulative[-1], "right"), len(where) - 1)]
         a, b, c = self.mesh.floor.triangles[t].astype(np.float64)
@@ -259,10 +260,22 @@ class PathFinder:
 
     def free_cells(self, bounds: Array, shape: tuple[int, int], height: float) -> Array:
         """The base grid of a top-down map: `shape` cells over `bounds` (2, 3), sampled at their lower corners."""
-        low, high = bounds
-        zs = low[2] + np.arange(shape[0]) * (high[2] - low[2]) / shape[0]
-        xs = low[0] + np.arange(shape[1]) * (high[0] - low[0]) / shape[1]
-        return navigable_grid(self.mesh.floor, xs.astype(np.float32), height, zs.astype(np.float32), 0.5)
+        xs, zs = cell_corners(bounds, shape)
+        return navigable_grid(self.mesh.floor, xs, height, zs, 0.5)
+
+
+def check_island(island: int, count: int) -> None:
+    """Raise ValueError if a navmesh of `count` islands has no such island; -1 is any."""
+    if not -1 <= island < count:
+        raise ValueError(f"There is no island {island}; this navmesh has {count}, counted from 0.")
+
+
+def cell_corners(bounds: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """x of the columns and z of the rows of a top-down map with `shape` cells over `bounds` (2, 3), float32 [m]."""
+    low, high = bounds
+    zs = low[2] + np.arange(shape[0]) * (high[2] - low[2]) / shape[0]
+    xs = low[0] + np.arange(shape[1]) * (high[0] - low[0]) / shape[1]
+    return xs.astype(np.float32), zs.astype(np.float32)
 
 
 def _point(point: ArrayLike) -> Array:

@@ -8,6 +8,7 @@ from embodia.agents.imitation.dagger import DAgger
 from embodia.agents.imitation.driver import Driver
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
+from embodia.agents.references.sb3_file import SB3File
 from embodia.agents.references.wander import Wander
 from embodia.agents.reinforcement.dqn import DQN
 from embodia.agents.reinforcement.dreamer import Dreamer
@@ -31,6 +32,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "mpc": MPC,
     "td-mpc2": TDMPC2,
     "random": Random,
+    "sb3-file": SB3File,
     "wander": Wander,
     "expert": Expert,
 }

@@ -15,7 +15,8 @@ from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import hardware
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.report import replace
-from embodia.scripts.report.statistics import bootstrap, interval
+from embodia.scripts.report.seeds import over_seeds
+from embodia.scripts.report.statistics import bootstrap
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout, if the package runs from one."""
@@ -51,14 +52,15 @@ def row(
     cpu_minutes: float | None = None,
     controls: Sequence[Row] = (),
 ) -> Row:
-    """Make a row from values per seed and episode: their mean, and the interval of all episodes together.
+    """Make a row from values per seed and episode: their mean, and an interval over seeds and episodes.
 
     Args:
         values: the episodes' values for each seed. A seed may have a single value, such as a share of its own
             samples: then the interval is that of a mean over seeds.
     """
-    all_values = np.concatenate([np.asarray(each, float).ravel() for each in values])
-    found = interval(all_values) if len(all_values) > len(values) else bootstrap(all_values)
+    seeds = [np.asarray(each, float).ravel() for each in values]
+    alone = all(len(each) == 1 for each in seeds) and len(seeds) > 1
+    found = bootstrap(np.concatenate(seeds)) if alone else over_seeds(seeds)
     means = tuple(float(np.mean(each)) for each in values)
     return Row(name, found.value, found.low, found.high, len(values), paper, cpu_minutes, tuple(controls), unit, means)
 

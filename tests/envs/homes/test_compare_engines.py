@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from embodia.envs.homes import compare_engines as compare
-from embodia.envs.homes.engines.habitat_sim_engine import HabitatSimEngine
 from embodia.tests.envs.homes.engines import fake_habitat_sim
 
 DATA = Path(__file__).parent / "data"
@@ -44,23 +43,31 @@ def test_without_habitat_sim_one_line_says_what_is_missing(monkeypatch, capsys):
     assert compare.main(["episodes", "home-7-low"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "needs habitat_sim 0.3.3" in error
+    assert "needs habitat_sim 0.3.4" in error
 
 
 def test_the_same_episodes_in_both_engines(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "habitat_sim", fake_habitat_sim)
-    monkeypatch.setattr(compare, "SPEED_STEPS", 3)
+    monkeypatch.setattr(compare, "SPEED_CALLS", 1)
     for file in (DATA / "apartment").glob("apartment*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
+    scene = str(tmp_path / "apartment.glb")
     try:
-        assert compare.main(["episodes", str(tmp_path / "apartment.glb"), "--episodes", "1", "--size", "24"]) == 0
+        assert compare.main(["episodes", scene, "--episodes", "2", "--size", "24", "--task", "ObjectNav"]) == 0
+        assert fake_habitat_sim.simulators == []
     finally:
-        for engine in reversed(list(HabitatSimEngine._open)):
-            engine.close()
-        fake_habitat_sim.simulators.clear()
-    table = dict(line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
-    assert float(table["steps"]) > 5
-    for name in ("position [m]", "distance to goal [m]", "reward", "sensors", "expert's actions"):
-        assert float(table[name]) < 1e-5
+        fake_habitat_sim.forget()
+    first, agreement, speeds = capsys.readouterr().out.split("\n\n")
+    assert first.startswith("embodia and habitat-sim 0.3.4, steps without sliding as in 0.3.3, ")
+    table = dict(line.strip("| ").split(" | ") for line in agreement.splitlines()[2:])
+    for name in ("position [m]", "distance to goal [m]", "reward", "gps", "compass", "proximity", "expert's actions"):
+        assert float(table[name]) < 1e-5, name
     assert float(table["depth within 1 cm, share"]) == 1
-    assert float(table["speed as a ratio to habitat-sim"]) > 0
+    assert float(table["semantic ids equal, share"]) == 1
+    rows = [line.strip("| ").split(" | ") for line in speeds.splitlines()[2:]]
+    assert [row[0] for row in rows] == [
+        *(f"frames, {name}, cameras a call: {count}" for count in (1, 8) for name in ("depth", "RGB", "all three")),
+        "geodesic distances",
+        "steps of ObjectNav, depth",
+    ]
+    assert all(float(row[3]) > 0 for row in rows)

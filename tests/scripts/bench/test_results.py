@@ -19,11 +19,20 @@ from embodia.scripts.report.statistics import wilson
 ROWS = [Row("a", 1.0, 0.5, 1.5, 3, 0.9, 2.0, (Row("control", 0.1, 0.0, 0.2, 1),), "success", (1.0, 1.0, 1.0))]
 
 
-def test_a_row_pools_the_episodes_of_its_seeds():
+def test_a_row_has_the_interval_over_its_seeds_and_their_episodes():
     found = row("x", [[1, 1, 0, 1], [1, 0, 0, 1]], paper=0.9)
-    assert (found.value, found.low, found.high) == pytest.approx(wilson(5, 8)[:3])
+    assert found.value == 5 / 8
+    pooled = wilson(5, 8)
+    assert found.low < pooled.low < pooled.high < found.high, "it covers the luck of training too"
     assert found.by_seed == (0.75, 0.5)
     assert found.seeds == 2
+
+
+def test_seeds_that_all_succeed_have_wilsons_interval_and_single_values_that_of_a_mean():
+    found = row("x", [[1, 1, 1], [1, 1, 1]])
+    assert (found.value, found.low, found.high) == pytest.approx(wilson(6, 6)[:3])
+    shares = row("x", [[1.0], [1.0], [1.0]])
+    assert (shares.low, shares.high) == (1, 1), "a share of each seed's own samples is not an episode"
 
 
 def test_timings_are_medians_with_their_range(capsys):

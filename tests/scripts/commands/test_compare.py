@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from embodia.scripts.main import main
+from embodia.scripts.report.curves import mean_curve
+from embodia.scripts.report.seeds import over_seeds
 
 N = 12
 
@@ -76,3 +80,69 @@ def test_repeats_of_a_level_are_one_pair(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("(3 distinct levels; repeats count once)" in line for line in lines)
     assert json.loads(lines[-1])["scores"]["distance_to_goal"]["n"] == 3
+
+
+def seeds(under, name, distances):
+    """Evaluations of several seeds of one training, with learning curves."""
+    for seed, values in enumerate(distances):
+        folder = under / f"{name}-seed{seed}"
+        evaluation(folder, values, better={"distance_to_goal": "lower"})
+        lines = [{"step": step, "eval/distance_to_goal": 10 - step / 100 + seed} for step in (100, 200, 300)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_all_seeds_of_a_preset_are_one_line_with_an_interval_over_seeds(tmp_path, capsys):
+    seeds(tmp_path, "near", [[1.0, 1.2], [1.4, 1.6], [2.0, 2.2]])
+    seeds(tmp_path, "near-not", [[9.0, 9.0]])
+    assert main(["compare", "near", "--runs", str(tmp_path), "--json"]) == 0
+    group = json.loads(capsys.readouterr().out.splitlines()[-1])["groups"]["near"]
+    assert group["seeds"] == 3
+    found = group["scores"]["distance_to_goal"]
+    assert found["value"] == pytest.approx((1.1 + 1.5 + 2.1) / 3)
+    assert found["low"] < 1.4
+    assert found["high"] > 1.8, "seeds differ by more than the episodes of one"
+
+
+def test_several_runs_are_drawn_by_group(tmp_path, capsys):
+    seeds(tmp_path, "near", [[1.0, 1.2], [1.4, 1.6]])
+    seeds(tmp_path, "far", [[3.0, 3.2]])
+    folders = [str(path) for path in sorted(tmp_path.iterdir())]
+    picture = tmp_path / "pictures" / "curves.png"
+    assert main(["compare", *folders, "--plot", str(picture)]) == 0
+    said = capsys.readouterr().out
+    assert "near: 2 seeds, 4 episodes" in said
+    assert "far: 1 seed, 2 episodes" in said
+    assert Image.open(picture).size > (500, 300)
+
+
+def test_two_runs_are_drawn_too_and_one_without_a_curve_is_named(tmp_path, capsys):
+    seeds(tmp_path, "near", [[1.0, 1.2]])
+    alone = evaluation(tmp_path / "alone", [1.0, 1.3])
+    assert main(["compare", str(tmp_path / "near-seed0"), alone, "--plot", str(tmp_path / "x.svg")]) == 0
+    assert f"no curve of distance_to_goal in {alone}" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_none_and_no_run_at_all_are_said(tmp_path, capsys):
+    a = evaluation(tmp_path / "a", [1.0, 1.3])
+    assert main(["compare", a, a, "--plot", "curves.txt"]) == 2
+    assert "curves.txt is no picture" in capsys.readouterr().err
+    assert main(["compare"]) == 2
+    assert "name the runs to compare" in capsys.readouterr().err
+
+
+def test_the_mean_curve_is_where_all_seeds_have_been():
+    steps = np.array([0.0, 10.0, 20.0])
+    (at, mean), half = mean_curve([(steps, steps), (steps[:2], steps[:2] + 2)])
+    np.testing.assert_allclose(at, [0, 10])
+    np.testing.assert_allclose(mean, [1, 11])
+    np.testing.assert_allclose(half, 12.706204736 * np.sqrt(2) / np.sqrt(2), rtol=1e-6)  # Student's t, one degree
+
+
+def test_an_interval_over_seeds_covers_the_mean_of_trainings():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        trained = rng.normal(0.0, 1.0, 8)
+        found = over_seeds([rng.normal(mean, 0.5, 20) for mean in trained], resamples=500)
+        covered += found.low <= 0.0 <= found.high
+    assert 84 <= covered <= 99  # a bootstrap over eight seeds is a little too narrow

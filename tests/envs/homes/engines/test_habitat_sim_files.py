@@ -53,13 +53,25 @@ def test_each_data_set_holds_one_home(homes):
     ]
     assert all((homes / file).is_file() for file in files)
     instance = json.loads((homes / "scenes/home-7.scene_instance.json").read_text())
-    assert (instance["stage_instance"]["template_name"], instance["semantic_scene_instance"]) == ("home-7", "home-7")
+    named = instance["stage_instance"]["template_name"], instance["semantic_scene_instance"]
+    assert named == ("home-7.stage_config.json", "home-7.semantic_config.json")
+
+
+def test_homes_in_one_data_set_are_told_apart_by_their_whole_names(homes):
+    """As when a user lists a folder of exports; habitat-sim takes the first handle that contains a name."""
+    kinds = {"stages": ".", "scene_instances": "scenes", "semantic_scene_descriptor_instances": "."}
+    all_of_them = homes / "all.scene_dataset_config.json"
+    all_of_them.write_text(json.dumps({cell: {"paths": {".json": [place]}} for cell, place in kinds.items()}))
+    for name in ("home-7", "home-7-high"):
+        check_scene(f"{name}.scene_instance.json", str(all_of_them))
+    refuse("scene 'home-7' matches several scene instances", "home-7", all_of_them)
 
 
 def test_a_scene_instance_beside_the_file_names_a_stage_that_nobody_knows(homes):
     """Exports of older versions: habitat-sim reads the instance and looks for its stage in an empty data set."""
     (homes / "scenes/home-7.scene_instance.json").rename(homes / "home-7.scene_instance.json")
-    refuse(r"home-7\.scene_instance\.json: stage_instance\.template_name 'home-7' is no stage", homes / "home-7.glb")
+    said = r"home-7\.scene_instance\.json: stage_instance\.template_name 'home-7\.stage_config\.json' is no stage"
+    refuse(said, homes / "home-7.glb")
 
 
 def test_names_that_match_twice_are_refused(homes):

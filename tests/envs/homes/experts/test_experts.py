@@ -1,11 +1,14 @@
 """The experts over many unseen homes: what the tasks can be solved with."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from embodia.envs.homes.episodes.dataset import EpisodeDataset
+from embodia.envs.homes.experts.expert import Experts, ExplorationGoals
+from embodia.envs.homes.tasks.navigation import TASKS
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
 
@@ -75,6 +78,49 @@ def test_a_place_that_greedy_steps_circle_is_reached():
         state = env.get_state() if not env.over.any() else None
     assert success.all()
     assert (steps < 150).all()
+
+
+class NothingComesIntoView:
+    """An `AreaSeen` with three places that are never seen, and a navigator that knows the nearest of some places."""
+
+    def __init__(self):
+        self.places = np.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
+        self.coverage, self.mask, self.grid = 0.5, np.zeros((9, 9)), self
+
+    def to_grid(self, x, z):
+        return round(x), round(z)
+
+    def unseen(self):
+        return self.places
+
+    def goal_set(self, goals):
+        return np.atleast_2d(goals)
+
+    def shortest_path(self, position, goals):
+        return SimpleNamespace(closest_end=int(np.argmin(np.linalg.norm(goals - position, axis=1))))
+
+
+def test_the_explorer_gives_up_places_that_never_come_into_view():
+    """It went to and fro between the two nearest ones until the steps ran out."""
+    area, goals, position, visited = NothingComesIntoView(), ExplorationGoals(), np.array([0.4, 0, 0]), []
+    while (aim := goals.goal_set(area, position, area)) is not None:
+        position = aim[0]
+        visited.append(position[0])
+        assert len(visited) <= 3
+    assert visited == [0, 1, 5]
+    goals.reset()
+    assert goals.goal_set(area, position, area) is not None
+
+
+def test_the_explorers_memory_is_part_of_the_snapshot():
+    area, experts = NothingComesIntoView(), Experts(1, TASKS["Exploration"], None)
+    (goals,) = experts.frontiers
+    for place in (0.4, 0.0, 1.0):
+        goals.goal_set(area, np.array([place, 0, 0]), area)
+    other = Experts(1, TASKS["Exploration"], None)
+    other.set_state(experts.get_state())
+    assert [place[0] for place in other.frontiers[0].given_up] == [0, 1]
+    assert other.frontiers[0].goal_set(area, np.array([1.0, 0, 0]), area)[0, 0] == 5
 
 
 def _again(env, state):

@@ -110,6 +110,18 @@ def test_annotation_by_face_ids(tmp_path):
     assert [(o.category, o.room) for o in scene.objects] == [("sofa", 0), ("bed, small", 2)]
 
 
+def test_annotation_by_the_materials_of_a_mesh(tmp_path):
+    """One colour a mesh and no texture, and a legend that begins with a byte order mark."""
+    write_box(tmp_path / "a.glb")
+    painted = trimesh.Scene(trimesh.creation.box((1, 2, 3)))
+    (mesh,) = painted.geometry.values()
+    material = trimesh.visual.material.PBRMaterial(baseColorFactor=[0x11, 0x22, 0x33, 255])
+    mesh.visual = trimesh.visual.TextureVisuals(uv=np.full((8, 2), np.nan), material=material)
+    (tmp_path / "a.semantic.glb").write_bytes(painted.export(file_type="glb"))
+    (tmp_path / "a.semantic.txt").write_text('HM3D Semantic Annotations\n7,112233,"sofa",0\n', encoding="utf-8-sig")
+    assert (load_scene(tmp_path / "a.glb").semantic_id == 7).all()
+
+
 def refuse(path, match, **options):
     with pytest.raises(SceneError, match=match) as caught:
         load_scene(path, **options)
@@ -150,6 +162,31 @@ def test_scene_without_faces_is_named(tmp_path):
 def test_nan_vertices_are_named(tmp_path):
     (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv nan 1 0\nf 1 2 3\n")
     refuse(tmp_path / "a.obj", "1 of 3 vertices are NaN or infinite")
+
+
+def test_a_face_of_vertex_0_is_named(tmp_path):
+    """It would stand for the last vertex."""
+    for face in ("f 0 1 2", "f 1 2 0", "f 3/1 0/2 1/3"):
+        (tmp_path / "a.obj").write_text(f"v 0 0 0\nv 1 0 0\nv 0 0 1\nvt 0 0\nvt 1 0\nvt 0 1\n{face}\n")
+        refuse(tmp_path / "a.obj", "a face names vertex 0")
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 10 0 0\nv 0 0 10\nf 1 2 3\n")
+    assert len(load_scene(tmp_path / "a.obj").faces) == 1
+
+
+def test_a_ply_that_is_cut_short_is_named(tmp_path):
+    """trimesh would return the faces that are there."""
+    mesh = trimesh.creation.box((1, 2, 3))
+    text = mesh.export(file_type="ply", encoding="ascii")
+    text = text if isinstance(text, str) else text.decode()
+    (tmp_path / "a.ply").write_text(text)
+    assert len(load_scene(tmp_path / "a.ply").faces) == 12
+    (tmp_path / "a.ply").write_text("\n".join(text.splitlines()[:-3]))
+    refuse(tmp_path / "a.ply", "is cut short, with 17 of the 20 lines that its header announces")
+
+
+def test_a_stage_config_without_a_scene_file_is_named(tmp_path):
+    (tmp_path / "a.stage_config.json").write_text('{"up": [0, 1, 0]}')
+    refuse(tmp_path / "a.stage_config.json", 'field "render_asset" is missing')
 
 
 def test_wrong_annotation_names_file_and_line(tmp_path):
