@@ -33,9 +33,7 @@ LAW = eight_gaussians()
 BOX = 4.0
 """Chains on the eight Gaussians start uniformly within this distance of the origin, on each axis."""
 PATTERNS = bars_and_stripes(4)
-CHAINS = 300
-"""Chains of each Boltzmann machine on bars and stripes; a batch holds each pattern ten times."""
-RBM_UPDATES, RBM_RATE = 8000, 0.03
+RBM_UPDATES, RBM_RATE = 12_000, 0.03
 DBM_UPDATES, DBM_RATE = 3000, 0.01
 EBM_UPDATES, DIGIT_UPDATES = 1000, 1000
 
@@ -63,10 +61,10 @@ def rbm(seed: int, budget: Budget) -> Numbers:
     base = data_bias(PATTERNS)
     independent = torch.distributions.Bernoulli(logits=base).log_prob(PATTERNS).sum(1).mean().item()
     numbers: Numbers = {"entropy": -math.log(len(PATTERNS)), "independent pixels": independent}
-    for name, gibbs_steps, chains in (("cd-1", 1, 0), ("cd-10", 10, 0), ("pcd-10", 10, CHAINS)):
+    for name, gibbs_steps, chains in (("cd-1", 1, 0), ("cd-10", 10, 0), ("pcd-10", 10, 100)):
         torch.manual_seed(seed)
         model = RBM(16, 16, gibbs_steps=gibbs_steps, persistent=chains)
-        trained(model, all_patterns, budget.steps(RBM_UPDATES), seed, CHAINS, RBM_RATE)
+        trained(model, rows_of(PATTERNS), budget.steps(RBM_UPDATES), seed, 30, RBM_RATE)
         x = model.sample(budget.samples(1000), generator=seeded(seed), steps=budget.steps(1000))
         found = rbm_log_partition(model, base, budget.samples(100), 1000, seeded(100 + seed))
         numbers |= {
@@ -102,9 +100,9 @@ def ais(seed: int, budget: Budget) -> Numbers:
 def deep_boltzmann(seed: int, budget: Budget) -> Numbers:
     """A deep machine on bars and stripes: exact likelihood, and posterior marginals by mean field beside exact ones."""
     torch.manual_seed(seed)
-    model = DeepBoltzmannMachine(16, (12, 8), CHAINS)
+    model = DeepBoltzmannMachine(16, (12, 8), 300)
     numbers: Numbers = {"untrained nats": model.log_likelihood(PATTERNS).mean().item()}
-    trained(model, all_patterns, budget.steps(DBM_UPDATES), seed, CHAINS, DBM_RATE)
+    trained(model, all_patterns, budget.steps(DBM_UPDATES), seed, 300, DBM_RATE)
     exact = torch.cat(model.posterior(PATTERNS), 1)
     for sweeps in (1, 10, 50):
         q = model.mean_field(PATTERNS, sweeps)
