@@ -1,4 +1,4 @@
-"""A race track for imitation: a small error of the driver grows unless it is corrected (Ross, Gordon & Bagnell 2011)."""
+"""A race track for imitation: the expert never errs, so its drives do not show how to correct an error."""
 
 from typing import Any
 
@@ -16,9 +16,8 @@ HALF_WIDTH = 0.6  # [m]
 POINTS = 400  # points of the centre line
 SPEED, TURN = 2.0, 3.0  # [m/s], highest turn rate [rad/s]
 STEP = 0.1  # [s]
-LOOKAHEAD = 1.0  # of the expert [m]
+LOOKAHEAD = 0.6  # of the expert [m]
 PREVIEW = np.array([0.0, 0.5, 1.0, 1.5, 2.0])  # distances ahead at which the curvature is observed [m]
-OFF_START, HEADING_START = 0.3, 0.3  # largest offset [m] and heading error [rad] at the start
 PIXELS = 40  # per metre in images
 
 Points = NDArray[np.float64]
@@ -28,8 +27,10 @@ class RaceTrackEnv(gym.Env[Observation, NDArray[Any]]):
     """A car at constant speed on a closed track; it must stay between the edges.
 
     Task: drive along the track for `max_steps` steps. A car that leaves the track stands still for the rest of the
-    episode, so all episodes have the same length, and no reward is needed to survive. Each level has its own track and
-    start. `reset(seed=s)` plays level `envs.level_seed(split, s)`.
+    episode, so all episodes have the same length, and a learned reward cannot favour long ones. Each level has its own
+    track and start, on the centre line. The expert stays within a few centimetres of it, so a clone of its drives does
+    not learn to correct the errors that it makes (Ross, Gordon & Bagnell 2011). `reset(seed=s)` plays level
+    `envs.level_seed(split, s)`.
 
     Actions: Box(-1, 1, (1,)): turn rate in units of 3 rad/s, positive to the left. The speed is 2 m/s, a step 0.1 s.
 
@@ -93,10 +94,7 @@ class RaceTrackEnv(gym.Env[Observation, NDArray[Any]]):
         rng = np.random.default_rng(level_seed(self.split, number))
         self._drive_on(draw_track(rng))
         at = int(rng.integers(POINTS))
-        towards = self.direction[at]
-        left = np.array([-np.sin(towards), np.cos(towards)])
-        position = self.line[at] + rng.uniform(-OFF_START, OFF_START) * left
-        self._place(position, float(towards + rng.uniform(-HEADING_START, HEADING_START)))
+        self._place(self.line[at], float(self.direction[at]))
         self.steps, self.crashed, self.progress = 0, False, 0.0
         return self._observe(), {"level": f"RaceTrack/{content_digest(self.line, self.position, self.heading)}"}
 

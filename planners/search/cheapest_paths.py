@@ -45,10 +45,10 @@ class CheapestPaths:
         found: Array = dijkstra(backwards, indices=np.atleast_1d(goal), min_only=True)
         return found
 
-    def best(self, cost: Array, to_go: Array, state: int) -> int:
-        """Return the action that starts the cheapest path from a state."""
+    def best(self, prices: Array, to_go: Array, state: int) -> int:
+        """Return the action that starts the cheapest path from a state, for the costs (A,) of its moves."""
         after = self.outcome[state]
-        return int(np.where(after == state, np.inf, cost[state] + to_go[after]).argmin())
+        return int(np.where(after == state, np.inf, prices + to_go[after]).argmin())
 
     def path(self, cost: Array, to_go: Array, start: int) -> tuple[Array, Array]:
         """Return the states (T,) and actions (T,) of the cheapest path from `start`, without the goal.
@@ -61,6 +61,6 @@ class CheapestPaths:
         states, actions = [], []
         while to_go[start] > 0:
             states.append(start)
-            actions.append(self.best(cost, to_go, start))
+            actions.append(self.best(cost[start], to_go, start))
             start = int(self.outcome[start, actions[-1]])
         return np.array(states, np.int64), np.array(actions, np.int64)

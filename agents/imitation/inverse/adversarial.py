@@ -123,7 +123,7 @@ class DemonstrationsThenRollouts(RolloutBuffer):
 
 
 class Adversarial(PPO):
-    """PPO whose reward is a discriminator between the expert's transitions and its own; it never sees the task's reward.
+    """PPO whose reward is a discriminator between the expert's transitions and its own, not the task's reward.
 
     Args:
         encoder: reads the observations, for policy and value. The discriminator reads the same keys.
