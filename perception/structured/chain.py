@@ -21,8 +21,8 @@ def viterbi(unary: Array, transition: Array) -> Array:
 class ChainProblem:
     """Sequences x (T, D) of vectors with labels y (T,) of K classes, as a structured output.
 
-    The loss is the number of wrong labels, as a share of the sequence. Weights: class by class for the vectors (K, D),
-    then the transitions (K, K).
+    Features and loss are means over the sequence; the loss is the share of wrong labels. Weights: those of the vectors,
+    class by class (K, D), then the transitions (K, K).
 
     Args:
         dimensions: D.
@@ -36,11 +36,9 @@ class ChainProblem:
         self.nonnegative = np.zeros(self.size, bool)
 
     def features(self, x: Array, y: Array) -> Array:
-        unary, transition = np.zeros((self.classes, self.dimensions)), np.zeros((self.classes, self.classes))
-        np.add.at(unary, y, x)
-        if self.linked:
-            np.add.at(transition, (y[:-1], y[1:]), 1.0)
-        return np.concatenate([unary.ravel(), transition.ravel()])
+        chosen = np.eye(self.classes)[y]
+        unary, transition = chosen.T @ x, self.linked * (chosen[:-1].T @ chosen[1:])
+        return np.concatenate([unary.ravel(), transition.ravel()]) / len(y)
 
     def distance(self, y: Array, other: Array) -> float:
         return float(np.mean(y != other))
@@ -49,7 +47,7 @@ class ChainProblem:
         split = self.classes * self.dimensions
         scores = x @ weights[:split].reshape(self.classes, self.dimensions).T
         if truth is not None:
-            scores = scores + (np.arange(self.classes) != truth[:, None]) / len(x)
+            scores = scores + (np.arange(self.classes) != truth[:, None])
         if not self.linked:
             return scores.argmax(1)
         return viterbi(scores, weights[split:].reshape(self.classes, self.classes))

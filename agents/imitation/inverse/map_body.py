@@ -67,7 +67,8 @@ class GridBody:
 
     def features(self, obs: Mapping[str, Array]) -> Array:
         kinds = np.where(obs["symbolic"][..., 0] == AGENT, EMPTY, obs["symbolic"][..., 0])
-        return np.eye(KINDS, dtype=np.float32)[kinds].transpose(0, 3, 1, 2)
+        one_hot = np.eye(KINDS, dtype=np.float32)[kinds].transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(one_hot)
 
     def state(self, obs: Mapping[str, Array]) -> Array:
         here = (obs["symbolic"][..., 0] == AGENT).reshape(len(obs["symbolic"]), -1).argmax(1)

@@ -41,12 +41,18 @@ def soft_plan(reward: Tensor, dynamics: Dynamics, horizon: int, ends: Tensor | N
     value = reward.new_zeros(reward.shape[:2]) if ends is None else torch.where(ends, 0.0, reward.new_tensor(NEVER))
     steps = []
     for _ in range(horizon):
-        q = reward + (value[:, dynamics.outcome] * probability).sum(-1)
+        q = reward + expected_value(value, dynamics.outcome, probability)
         value = q.logsumexp(-1)
         steps.append(q - value[..., None])
         if ends is not None:
             value = torch.where(ends, 0.0, value)
     return value, torch.stack(steps[::-1])
+
+
+def expected_value(value: Tensor, outcome: Tensor, probability: Tensor) -> Tensor:
+    """Return the expected value after each state and action, (W, S, A), for values (W, S)."""
+    following = value.index_select(1, outcome.flatten()).view(len(value), *outcome.shape)
+    return following[..., 0] if outcome.shape[-1] == 1 else torch.einsum("wsak,sak->wsa", following, probability)
 
 
 def greedy_plan(reward: Tensor, dynamics: Dynamics, horizon: int) -> Tensor:
@@ -55,7 +61,7 @@ def greedy_plan(reward: Tensor, dynamics: Dynamics, horizon: int) -> Tensor:
     probability = dynamics.probability.to(reward.dtype)
     value, steps = reward.new_zeros(reward.shape[:2]), []
     for _ in range(horizon):
-        q = reward + (value[:, dynamics.outcome] * probability).sum(-1)
+        q = reward + expected_value(value, dynamics.outcome, probability)
         value, action = q.max(-1)
         steps.append(action)
     return torch.stack(steps[::-1])
@@ -79,7 +85,7 @@ def expected_visits(policy: Tensor, dynamics: Dynamics, start: Tensor, ends: Ten
             here = here * ~ends
         visit = here[..., None] * step
         visits += visit
-        flow = (visit[..., None] * probability).reshape(worlds, -1)
+        flow = (visit[..., None] * probability).view(worlds, -1)
         here = policy.new_zeros(worlds, states).index_add_(1, target, flow)
     return visits
 

@@ -1,7 +1,8 @@
 """The true top-down map as an observation: which share of each cell of the floor can be walked on.
 
 Rows run along +z and columns along +x, from the home's lower corner, as in Habitat's `top_down_map`. All homes have
-maps of the same number of cells; a cell is 0.25 m, or larger in a home that is longer than 16 m.
+maps of the same number of cells; a cell is 0.3 m, so that a step of 0.25 m leads at most to the next
+cell; it is larger in a home that is longer than 19.2 m.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from embodia.envs.homes.navmesh.navigator import Navigator
 Array = NDArray[Any]
 
 MAP_SIDE = 64  # cells
-CELL = 0.25  # smallest side of a cell [m]
+CELL = 0.3  # smallest side of a cell [m]
 SAMPLES = 4  # places along each side of a cell that are tried
 
 

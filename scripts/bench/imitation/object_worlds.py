@@ -36,7 +36,7 @@ def max_ent(seed: int, budget: Budget) -> Numbers:
     repeated = features.repeat(len(DEMONSTRATIONS), 1, 1)
     learner = MaxEntIRL(LinearReward(len(repeated), TERRAINS), DYNAMICS, HORIZON)
     batch = {"features": repeated, "visits": visits, "start": start}
-    config = FitConfig(steps=budget.steps(200), learning_rate=0.1, warmup=1, weight_decay=0.0, clip=None, device="cpu")
+    config = FitConfig(steps=budget.steps(100), learning_rate=0.1, warmup=1, weight_decay=0.0, clip=None, device="cpu")
     fit(learner, RandomBatches(lambda rng, n: batch), config, logger=Logger(console=False))
     with torch.no_grad():
         found = learner.reward(repeated)

@@ -23,7 +23,7 @@ from embodia.scripts.bench.generative.training import Budget, Numbers
 from embodia.scripts.presets.inverse import DRIVER
 
 DRIVES = (1, 5, 20)
-STEPS, LEVELS, EPISODE = 40_000, 20, 150
+STEPS, LEVELS, EPISODE = 24_000, 20, 150
 HIDDEN = (64,)
 
 

@@ -17,9 +17,9 @@ from embodia.perception.structured.structured_svm import Solution, fit_structure
 from embodia.scripts.bench.generative.training import Budget, Numbers
 
 Array = NDArray[Any]
-DIGITS, LENGTH, NOISE, FOLLOWERS = 10, 6, 0.5, 3
+DIGITS, LENGTH, NOISE, FOLLOWERS = 10, 6, 0.5, 2
 TRAIN, TEST = 100, 300
-REGULARIZATION = 0.003
+REGULARIZATION = 0.01
 SIDE, IMAGES, SPECKLE = 16, 40, 1.2
 
 
@@ -45,7 +45,7 @@ def words(seed: int, budget: Budget) -> Numbers:
 def spelled(rng: np.random.Generator, *counts: int) -> list[tuple[Array, Array]]:
     """Sample sets of words: noisy pictures (n, LENGTH, 65) with a constant, and digits (n, LENGTH).
 
-    Each digit is followed by one of three others, with probabilities from a Dirichlet distribution. Sets use different
+    Each digit is followed by one of two others, with probabilities from a Dirichlet distribution. Sets use different
     handwriting.
     """
     from sklearn.datasets import load_digits
