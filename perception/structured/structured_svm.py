@@ -54,14 +54,14 @@ def fit_structured_svm(
     """
     if not examples:
         raise ValueError("there are no examples; a structured SVM needs at least one pair (x, y)")
-    truths = [checked(problem.features(x, y), number) for number, (x, y) in enumerate(examples)]
+    work = [(x, y, checked(problem.features(x, y), number)) for number, (x, y) in enumerate(examples)]
     dual = Dual(problem, len(examples), regularization)
     rng = np.random.default_rng(seed)
     for done in range(1, passes + 1):
         for i in rng.permutation(len(examples)):
-            dual.step(int(i), *corner(problem, dual.weights, *examples[i], truths[i]))
+            dual.step(int(i), *corner(problem, dual.weights, *work[i]))
         if done % every == 0 or done == passes:
-            corners = [corner(problem, dual.weights, *pair, truth) for pair, truth in zip(examples, truths)]
+            corners = [corner(problem, dual.weights, *each) for each in work]
             hinge = float(np.mean([loss - dual.weights @ psi for psi, loss in corners]))
             objective = regularization / 2 * float(dual.weights @ dual.weights) + hinge
             if objective - dual.value() <= tolerance:

@@ -155,9 +155,9 @@ class Adversarial(PPO):
         """The expert's action until the demonstrations are complete, then as PPO."""
         if mode == "train" and not self.demonstrations.complete:
             return np.asarray(obs["expert_action"]), carry, {}
-        self.needs_expert = ()  # the expert is not asked again
-        action, carry, extras = super().act(obs, carry, first, mode)
-        return action, carry, extras
+        if mode == "train":
+            self.needs_expert = ()  # the expert is not asked again
+        return super().act(obs, carry, first, mode)
 
     def buffer(self) -> DemonstrationsThenRollouts:
         return DemonstrationsThenRollouts(self.demonstrations, self.config.n_steps, tuple(self.encoder_keys))

@@ -139,7 +139,9 @@ class CostLoopAgent(Agent):
 
     def path(self, carry: Carry, i: int, state: int, steps: int = 3) -> tuple[Array, Array]:
         """Return the next states (T,) of world i's path, from the present one on, and the moves (T,) in them."""
-        planner, states, moves = self.body.planner, [], []
+        planner = self.body.planner
+        states: list[int] = []
+        moves: list[int] = []
         to_go = carry["to_go"][i]
         while to_go[state] > 0 and len(states) < steps:
             prices = planner.lengths * carry["cost"][i][planner.after[state]]

@@ -49,7 +49,8 @@ def rows(lines: dict[str, list[Line]]) -> list[Row]:
     """The rows of the result file, each from the lines of its part, one line a seed."""
 
     def of(part: str, name: str, unit: str = "", label: str | None = None, **more: Any) -> Row:
-        return row(label or name, [np.atleast_1d(line[name]) for line in lines[part]], unit, **more)
+        values = [np.atleast_1d(line[name]).tolist() for line in lines[part]]
+        return row(label or name, values, unit, **more)
 
     def main(label: str, part: str, name: str, unit: str, controls: Sequence[str]) -> Row:
         minutes = round(sum(line["cpu_minutes"] for line in lines[part]), 2)

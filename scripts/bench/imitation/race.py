@@ -9,7 +9,6 @@ from embodia.agents import Agent
 from embodia.agents.imitation.bc import BC, BCConfig
 from embodia.agents.imitation.dagger import DAgger, DAggerConfig
 from embodia.agents.imitation.inverse.adversarial import Adversarial
-from embodia.agents.references.expert import Expert
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
@@ -19,6 +18,7 @@ from embodia.agents.training.rng import seed_all
 from embodia.envs.vector import make
 from embodia.perception.encoders.mlp import MLPEncoder
 from embodia.planners.trees import index
+from embodia.scripts.assembly import build
 from embodia.scripts.bench.generative.training import Budget, Numbers
 from embodia.scripts.presets.inverse import DRIVER
 
@@ -30,7 +30,7 @@ HIDDEN = (64,)
 def race(seed: int, budget: Budget) -> Numbers:
     """Progress on unseen tracks, as a share of the expert's, by number of demonstrations."""
     test = make("embodia/RaceTrack-v0", LEVELS // 2, "sync", split="test")
-    best = score(Expert(test.single_observation_space, test.single_action_space), test)
+    best = score(build.reference("expert", test), test)
     numbers: Numbers = {}
     for drives in DRIVES[:1] if budget.smoke else DRIVES:
         agent, pairs = adversarial(seed, drives, budget)

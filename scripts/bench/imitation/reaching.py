@@ -56,13 +56,14 @@ def reaching(seed: int, budget: Budget) -> Numbers:
     paths = {"expert": shown[:50].cumsum(1)}
     for name, guided in (("guided", True), ("fixed proposal", False)):
         torch.manual_seed(seed)
-        learner = SampledIRL(WeightedCost(), GaussianProposal(HORIZON, 2, 0.5), 1000, guided)
+        cost = WeightedCost()
+        learner = SampledIRL(cost, GaussianProposal(HORIZON, 2, 0.5), 1000, guided)
         config = FitConfig(
             steps=budget.steps(500), learning_rate=0.05, warmup=1, weight_decay=0.0, clip=None, device="cpu"
         )
         fit(learner, RandomBatches(lambda rng, n: {"actions": shown}), config, logger=Logger(console=False))
         with torch.no_grad():
-            found = learner.cost.log_weight.exp()
+            found = cost.log_weight.exp()
             samples, log_weights = learner.log_weights(1000)
         numbers[name] = ((found - TRUTH).norm() / TRUTH.norm()).item()
         numbers[f"effective samples, {name}"] = (1 / log_weights.softmax(0).square().sum() / 1000).item()

@@ -28,7 +28,8 @@ def words(seed: int, budget: Budget) -> Numbers:
     rng = np.random.default_rng(seed)
     n = (20, 20) if budget.smoke else (TRAIN, TEST)
     (x, y), (held_x, held_y) = spelled(rng, *n)
-    wrong, numbers = {}, {}
+    wrong: dict[str, float] = {}
+    numbers: Numbers = {}
     for name, linked in (("chain SVM", True), ("unary SVM", False)):
         problem = ChainProblem(x.shape[-1], DIGITS, linked)
         solution = fit_structured_svm(

@@ -16,7 +16,6 @@ from embodia.agents.imitation.inverse.map_agent import (
     MaxMarginAgent,
     MaxMarginConfig,
 )
-from embodia.agents.references.expert import Expert
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Schedule, train
@@ -75,7 +74,7 @@ def compared(name: str, config: Config, rules: dict[str, Any], seed: int, budget
         else:
             found[rule] = AGENTS[type(each)](observed, actions, each)
         train(found[rule], env, Schedule(steps=steps, seed=1000 * seed), logger=Logger(console=False))
-    found |= {"uniform costs": CostLoopAgent(observed, actions), "expert": Expert(observed, actions)}
+    found |= {"uniform costs": CostLoopAgent(observed, actions), "expert": build.reference("expert", env)}
     numbers: Numbers = {}
     levels = range(seed * 1000, seed * 1000 + (4 if budget.smoke else LEVELS))
     for rule, agent in found.items():

@@ -22,6 +22,9 @@ SMALL = {
     "batch_size": 64,
     "n_epochs": 6,
     "learning_rate": 3e-3,
+    "discriminator_learning_rate": 3e-3,
+    "discriminator_steps": 16,
+    "gradient_penalty": 0.1,
     "ent_coef": 0.0,
     "gamma": 0.0,
 }
@@ -48,7 +51,7 @@ def success(agent):
 def test_learns_from_demonstrations_without_the_tasks_reward():
     agent = built(worlds())
     assert success(agent) < 0.6
-    learn(agent, 4000)
+    learn(agent, 5000)
     assert success(agent) > 0.9
     assert len(agent.demonstrations.episodes) == 8
     assert agent.needs_expert == ()
