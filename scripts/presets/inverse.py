@@ -15,6 +15,8 @@ ROOMS = EnvConfig("embodia/MiniGrid-FourRooms-v0", WHOLE)
 MAPPED = EnvConfig(
     "embodia/PointNav-v0", HomesOptions(("map", "map_pose", "map_goal"), num_scenes=64, detail="low"), num_envs=8
 )
+AT_HOME = MaxMarginConfig(demonstrations=64, margin=0.01)
+"""A small margin: on open floor many paths are as good as the expert's."""
 TRACK = EnvConfig("embodia/RaceTrack-v0", RaceTrackOptions())
 DRIVER = AdversarialConfig(
     n_steps=150, batch_size=200, n_epochs=8, ent_coef=0.0, gamma=0.95, learning_rate=1e-3, discriminator_steps=16
@@ -36,7 +38,7 @@ INVERSE: tuple[Preset, ...] = (
         "max-margin planning on the top-down maps of homes",
         Config(
             MAPPED,
-            MaxMarginConfig(demonstrations=64),
+            AT_HOME,
             schedule=Schedule(steps=10_000, log_every=1_000),
             evaluation=EvaluationConfig(episodes=100, during=20),
         ),

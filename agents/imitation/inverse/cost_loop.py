@@ -1,7 +1,7 @@
 """Learning costs with a planner in the loop: push down the cost of the expert's path, and up that of the planner's.
 
-The plain loop is a structured perceptron (Collins 2002): the loss is the expert's regret under the learned costs. A
-planner is any function from costs to visits, so the loop works with every planner.
+The plain loop is a structured perceptron (Collins 2002): the loss is the expert's relative regret under the learned
+costs. A planner is any function from costs to visits, so the loop works with every planner.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,9 +60,10 @@ class MapPlanner:
 
 
 class CostLoop(nn.Module):
-    """The plain loop as a learner: (cost of the expert's path) - (cost of the planner's), per cell passed.
+    """The plain loop as a learner: log of the expert's path's cost over that of the planner's.
 
-    Costs are divided by their mean, because the loss of costs near zero would be small for any path.
+    The ratio does not depend on the scale of the costs, whereas their difference would be small for any path if all
+    costs were near zero.
 
     Args:
         cost: maps features to costs of cells (W, cells).
@@ -77,8 +78,8 @@ class CostLoop(nn.Module):
         """Take {"features", "visits" (W, cells) of the expert's path, "start" (W,), "goal" (W,)}."""
         cost = self.cost(batch["features"])
         planned = self.plan(cost, batch)
-        regret = (cost * (batch["visits"] - planned)).sum(-1) / cost.mean(-1)
-        return (regret / batch["visits"].sum(-1)).mean(), {"overlap": overlap(planned, batch["visits"]).mean()}
+        ratio = (cost * batch["visits"]).sum(-1) / (cost * planned).sum(-1)
+        return ratio.log().mean(), {"overlap": overlap(planned, batch["visits"]).mean()}
 
 
 def overlap(planned: Tensor, visits: Tensor) -> Tensor:

@@ -85,16 +85,15 @@ class GridBody:
 class HomeBody:
     """Habitat's body on the top-down map: it turns towards a cell a little ahead on the path, then steps forward.
 
-    A cell's features are the share of its floor that can be walked on, and that share's squared distance from 1/2, so
-    that also a linear cost can tell a border from floor and wall.
+    A cell's feature is the share of its floor that can be walked on.
 
     Args:
         space: observation space with `map`, `map_pose` and `map_goal`.
     """
 
-    channels = 2
-    ahead = 2
-    """Number of cells that the body looks ahead on its path."""
+    channels = 1
+    ahead = 1
+    """Number of moves that the body looks ahead on its path."""
 
     def __init__(self, space: spaces.Dict):
         rows, columns, _ = space["map"].shape or ()
@@ -103,8 +102,7 @@ class HomeBody:
         self.planner = MapPlanner(self.dynamics, lengths=torch.tensor([1.0] * 4 + [2**0.5] * 4))
 
     def features(self, obs: Mapping[str, Array]) -> Array:
-        share = np.asarray(obs["map"][..., 0], np.float32)
-        return np.stack([share, (2 * share - 1) ** 2], 1)
+        return np.ascontiguousarray(np.moveaxis(obs["map"], -1, 1), np.float32)
 
     def state(self, obs: Mapping[str, Array]) -> Array:
         return self._cell(obs["map_pose"][..., :2])

@@ -117,7 +117,7 @@ def world(kept: Any) -> Any:
     figure, axes = grid_of(len(kept["features"]), ["map", *(f"{rule.replace('_', ' ')}: log cost" for rule in rules)])
     for number, line in enumerate(axes):
         features = kept["features"][number]
-        picture = OBJECTS[features.argmax(0)] if len(features) > 2 else np.repeat(features[0][..., None], 3, -1)
+        picture = OBJECTS[features.argmax(0)] if len(features) > 1 else np.repeat(features[0][..., None], 3, -1)
         line[0].imshow(picture, vmin=0, vmax=1)
         for axis, rule in zip(line[1:], rules):
             axis.imshow(np.log(kept[f"cost_{rule}"][number]), cmap="viridis")

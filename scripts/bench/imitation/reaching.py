@@ -27,14 +27,18 @@ def features(actions: Tensor) -> Tensor:
 
 
 class WeightedCost(nn.Module):
-    """Cost linear in the features; log weights keep it bounded below."""
+    """Cost linear in the features, with weights from 0.05 to 150."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log_weight = nn.Parameter(torch.zeros(3))
 
+    @property
+    def weight(self) -> Tensor:
+        return self.log_weight.clamp(-3, 5).exp()
+
     def forward(self, actions: Tensor) -> Tensor:
-        return features(actions) @ self.log_weight.exp()
+        return features(actions) @ self.weight
 
 
 def demonstrate(n: int, generator: torch.Generator, draws: int = 200_000) -> Tensor:
@@ -63,7 +67,7 @@ def reaching(seed: int, budget: Budget) -> Numbers:
         )
         fit(learner, RandomBatches(lambda rng, n: {"actions": shown}), config, logger=Logger(console=False))
         with torch.no_grad():
-            found = cost.log_weight.exp()
+            found = cost.weight
             samples, log_weights = learner.log_weights(1000)
         numbers[name] = ((found - TRUTH).norm() / TRUTH.norm()).item()
         numbers[f"effective samples, {name}"] = (1 / log_weights.softmax(0).square().sum() / 1000).item()

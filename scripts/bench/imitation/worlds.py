@@ -23,6 +23,7 @@ from embodia.agents.training.rng import seed_all
 from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import Config, EncoderConfig
 from embodia.scripts.bench.generative.training import Budget, Numbers
+from embodia.scripts.presets.inverse import AT_HOME
 from embodia.scripts.presets.table import preset
 
 DEMONSTRATIONS = 64
@@ -54,7 +55,7 @@ def rooms(seed: int, budget: Budget) -> Numbers:
 
 def homes(seed: int, budget: Budget) -> Numbers:
     """PointNav on the top-down map."""
-    rules = {"max-margin": MaxMarginConfig(seed, DEMONSTRATIONS)}
+    rules = {"max-margin": replace(AT_HOME, seed=seed)}
     return compared("homes", preset("max-margin-pointnav"), rules, seed, budget, budget.steps(6000))
 
 
