@@ -29,7 +29,7 @@ from embodia.scripts.presets.table import preset
 DEMONSTRATIONS = 64
 LEVELS = 32
 NETWORK = EncoderConfig(keys=("symbolic", "carrying"), channels=16, depth=4)
-CLONE = BCConfig(device="cpu", train_freq=64, gradient_steps=20)
+CLONE = BCConfig(device="cpu", train_freq=64, gradient_steps=100)
 BEST = {"success": "success", "path ratio": "path_efficiency"}
 
 
