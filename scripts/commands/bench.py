@@ -24,6 +24,7 @@ BENCHES = (
     | o.HomesProbe
     | o.Discovery
     | o.Generative
+    | o.Irl
     | o.Chain
     | o.Matrix
     | o.Presets

@@ -147,6 +147,12 @@ class Generative(Options):
     module = "generative.generative"
 
 
+class Irl(Options):
+    """Rewards and costs learned from experts, beside their controls, and the plans that follow them."""
+
+    module = "imitation.irl"
+
+
 class Chain(Options):
     """Encoder and world model learned from an agent's own video, then plans in unseen homes."""
 
