@@ -17,7 +17,7 @@ from torch import Tensor
 from embodia.agents import Array, Batch, Carry, Mode, Numbers, Row
 from embodia.agents.imitation.inverse.demonstrations import DemonstrationError
 from embodia.agents.imitation.inverse.discriminator import Discriminator
-from embodia.agents.reinforcement.sb3.ppo import PPO, PPOConfig
+from embodia.agents.reinforcement.sb3.ppo import SB3PPO, SB3PPOConfig
 from embodia.agents.training.buffers.rollout import RolloutBuffer, advantages
 from embodia.agents.training.optimization import Optimization, OptimizationConfig
 from embodia.agents.training.rows import copy, stack, to_torch
@@ -26,7 +26,7 @@ from embodia.planners.trees import index
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(PPOConfig):
+class AdversarialConfig(SB3PPOConfig):
     """Adversarial imitation: PPO on the reward of a discriminator. First the expert acts for a few episodes."""
 
     demonstrations: int = 5
@@ -122,7 +122,7 @@ class DemonstrationsThenRollouts(RolloutBuffer):
         self.open = {world: list(rows) for world, rows in state["open"].items()}
 
 
-class Adversarial(PPO):
+class Adversarial(SB3PPO):
     """PPO whose reward is a discriminator between the expert's transitions and its own, not the task's reward.
 
     Args:
