@@ -148,11 +148,7 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         worlds, chosen = self._started("step"), self._checked(actions)
         fresh = np.flatnonzero(self.over)
         self.characters.before_step(chosen, self.over)
-        reward = np.empty(self.num_envs)
-        terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
-        rules.step(
-            worlds, self.board.row, self.board.margin, self.rule, chosen, self.over, reward, terminated, truncated
-        )
+        reward, terminated, truncated = rules.step(worlds, self.board, self.rule, chosen, self.over)
         self.returns += reward
         self.success = terminated & (reward > 0)
         self.over = terminated | truncated

@@ -10,7 +10,7 @@ from typing import Any
 
 from minigrid.envs.babyai.core import verifier
 
-from embodia.envs.compiled import compiled_exactly
+from embodia.envs.compiled import compiled_exactly, inlined
 from embodia.envs.grid.native.arrays import Array, Levels
 from embodia.envs.grid.native.cells import DOOR, TYPE
 from embodia.envs.grid.search import DROP, PICKUP, TOGGLE
@@ -156,7 +156,7 @@ def part_status(worlds: Levels, i: int, row: int, front: int, action: int, part:
     return SUCCESS if pair[0, DONE] and pair[1, DONE] else CONTINUE
 
 
-@compiled_exactly
+@inlined
 def verify(worlds: Levels, i: int, row: int, front: int, action: int) -> int:
     """Return the status of world i's instruction after an action: CONTINUE, SUCCESS or FAILURE."""
     order = worlds.order[i]

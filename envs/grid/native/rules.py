@@ -7,13 +7,28 @@ each environment that overrides it.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from minigrid import envs as tasks
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
 from embodia.envs.compiled import compiled_exactly, inlined
 from embodia.envs.grid.native.arrays import Array, Levels
-from embodia.envs.grid.native.cells import BALL, BOX, DOOR, EMPTY, FLOOR, GOAL, HELD, KEY, LAVA, LOCKED, SHUT, TYPE
+from embodia.envs.grid.native.cells import (
+    BALL,
+    BOX,
+    DOOR,
+    EMPTY,
+    FLOOR,
+    GOAL,
+    HELD,
+    KEY,
+    LAVA,
+    LOCKED,
+    SHUT,
+    TYPE,
+    Board,
+)
 from embodia.envs.grid.native.instructions import FAILURE, SUCCESS, beside, look_again, verify
 from embodia.envs.grid.native.pcg64 import integer
 from embodia.envs.grid.search import DONE, DROP, FORWARD, LEFT, PICKUP, RIGHT, TOGGLE
@@ -167,7 +182,7 @@ def red_blue(worlds: Levels, i: int, red_before: bool, blue_before: bool) -> tup
     return False, is_open(worlds, i, worlds.target[i, 0]) and blue_before
 
 
-@compiled_exactly
+@inlined
 def instructed(worlds: Levels, i: int, row: int, action: int) -> tuple[bool, bool]:
     """BabyAI: return (success, end) after the base rule."""
     if action == DROP:
@@ -177,46 +192,78 @@ def instructed(worlds: Levels, i: int, row: int, action: int) -> tuple[bool, boo
 
 
 @compiled_exactly
-def task_step(worlds: Levels, i: int, row: int, margin: int, rule: int, action: int) -> tuple[bool, bool, bool]:
-    """Run one step of world i: return (success, end, collision)."""
-    target = worlds.target[i]
-    if rule == DODGE:
-        kind = worlds.codes[i, ahead(worlds, i, row)] & TYPE
-        crash = action == FORWARD and kind != EMPTY and kind != GOAL
-        move_obstacles(worlds, i, row, margin)
-        won, ended = base_step(worlds, i, row, action)
-        return won, ended or crash, crash
-    if rule == REMEMBER:
-        base_step(worlds, i, row, TOGGLE if action == PICKUP else action)
-        won = worlds.at[i] == target[0]
-        return won, won or worlds.at[i] == target[1], False
+def runs_into(worlds: Levels, i: int, row: int, action: int) -> bool:
+    """Dynamic-Obstacles: return whether the agent walks into what is in front of it before the obstacles move."""
+    kind = worlds.codes[i, ahead(worlds, i, row)] & TYPE
+    return action == FORWARD and kind not in (EMPTY, GOAL)
+
+
+@inlined
+def judged(
+    worlds: Levels, i: int, row: int, rule: int, action: int, before: int, red: bool, blue: bool
+) -> tuple[bool, bool]:
+    """Return (success, end) of a task that adds to the base rule, after it.
+
+    `before` is what was carried before the step, `red` and `blue` whether these doors were open.
+    """
+    target, carried = worlds.target[i], worlds.carried[i]
+    if rule == INSTRUCTED:
+        return instructed(worlds, i, row, action)
+    if rule == PUT_NEAR:
+        return put_near(worlds, i, row, action, before)
     if rule == RED_BLUE:
-        red, blue = is_open(worlds, i, target[0]), is_open(worlds, i, target[1])
-        base_step(worlds, i, row, action)
-        won, ended = red_blue(worlds, i, red, blue)
-        return won, ended, False
-    before = worlds.carried[i]
+        return red_blue(worlds, i, red, blue)
+    if rule == REMEMBER:
+        return worlds.at[i] == target[0], worlds.at[i] in (target[0], target[1])
+    if rule == FETCH:
+        return carried >= 0 and worlds.kinds[i, carried] & 127 == target[0], carried >= 0
+    if rule == GO_BESIDE:
+        return action == DONE and beside(row, worlds.at[i], target[0]), action in (TOGGLE, DONE)
+    if rule == UNLOCK:
+        won = action == TOGGLE and is_open(worlds, i, target[0])
+    else:
+        won = action == PICKUP and carried >= 0 and carried == target[0]  # TAKE
+    return won, won
+
+
+@inlined
+def task_step(worlds: Levels, i: int, row: int, margin: int, rule: int, action: int) -> tuple[bool, bool, bool]:
+    """Run one step of a task that adds to the base rule: return (success, end, collision)."""
+    before, crash, red, blue = worlds.carried[i], False, False, False
+    if rule == DODGE:
+        crash = runs_into(worlds, i, row, action)
+        move_obstacles(worlds, i, row, margin)
+    elif rule == RED_BLUE:
+        red, blue = is_open(worlds, i, worlds.target[i, 0]), is_open(worlds, i, worlds.target[i, 1])
+    elif rule == REMEMBER and action == PICKUP:
+        action = TOGGLE
     won, ended = base_step(worlds, i, row, action)
-    carried = worlds.carried[i]
-    if rule == TAKE:
-        won = ended = action == PICKUP and carried >= 0 and carried == target[0]
-    elif rule == FETCH:
-        ended = carried >= 0
-        won = ended and worlds.kinds[i, carried] & 127 == target[0]
-    elif rule == GO_BESIDE:
-        ended = action in (TOGGLE, DONE)
-        won = action == DONE and beside(row, worlds.at[i], target[0])
-    elif rule == PUT_NEAR:
-        won, ended = put_near(worlds, i, row, action, before)
-    elif rule == UNLOCK:
-        won = ended = action == TOGGLE and is_open(worlds, i, target[0])
-    elif rule == INSTRUCTED:
-        won, ended = instructed(worlds, i, row, action)
-    return won, ended, False
+    if rule != DODGE:
+        won, ended = judged(worlds, i, row, rule, action, before, red, blue)
+    return won, ended or crash, crash
+
+
+@inlined
+def reward_of(worlds: Levels, i: int, won: bool) -> float:
+    """Return minigrid's reward: less for later success."""
+    return 1 - 0.9 * (worlds.steps[i] / worlds.max_steps[i]) if won else 0.0
 
 
 @compiled_exactly
-def step(
+def step_plain(
+    worlds: Levels, row: int, actions: Array, over: Array, reward: Array, terminated: Array, truncated: Array
+) -> None:
+    """Run one step under the base rule in every world that is not over; write the results (N,) of all."""
+    for i in range(len(actions)):
+        reward[i], terminated[i], truncated[i] = 0.0, False, False
+        if not over[i]:
+            won, terminated[i] = base_step(worlds, i, row, actions[i])
+            reward[i] = reward_of(worlds, i, won)
+            truncated[i] = worlds.steps[i] >= worlds.max_steps[i]
+
+
+@compiled_exactly
+def step_task(
     worlds: Levels,
     row: int,
     margin: int,
@@ -227,19 +274,21 @@ def step(
     terminated: Array,
     truncated: Array,
 ) -> None:
-    """Run one step of every world that is not over; write reward, terminated and truncated (N,) of all."""
+    """As `step_plain`, under the rule of a task."""
     for i in range(len(actions)):
         reward[i], terminated[i], truncated[i] = 0.0, False, False
-        if over[i]:
-            continue
-        if rule == PLAIN:
-            won, ended = base_step(worlds, i, row, actions[i])
-            crash = False
-        else:
-            won, ended, crash = task_step(worlds, i, row, margin, rule, actions[i])
-        if won:
-            reward[i] = 1 - 0.9 * (worlds.steps[i] / worlds.max_steps[i])
-        if crash:
-            reward[i] = -1.0
-        terminated[i] = ended
-        truncated[i] = worlds.steps[i] >= worlds.max_steps[i]
+        if not over[i]:
+            won, terminated[i], crash = task_step(worlds, i, row, margin, rule, actions[i])
+            reward[i] = -1.0 if crash else reward_of(worlds, i, won)
+            truncated[i] = worlds.steps[i] >= worlds.max_steps[i]
+
+
+def step(worlds: Levels, board: Board, rule: int, actions: Array, over: Array) -> tuple[Array, Array, Array]:
+    """Run one step of every world that is not over. Returns reward, terminated and truncated (N,)."""
+    count = len(actions)
+    reward, terminated, truncated = np.empty(count), np.empty(count, bool), np.empty(count, bool)
+    if rule == PLAIN:
+        step_plain(worlds, board.row, actions, over, reward, terminated, truncated)
+    else:
+        step_task(worlds, board.row, board.margin, rule, actions, over, reward, terminated, truncated)
+    return reward, terminated, truncated
