@@ -275,7 +275,7 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
             self.mirrors.forget(i, entirely=True)
             self._restore(i, each)
             self.level_seeds[i], self.names[i] = each["level"], None
-            self.returns[i], self.success[i], self.over[i] = each["return"], each["success"], around["over"]
+            self.returns[i], self.success[i], self.over[i] = each["return"], each.get("success", False), around["over"]
         return self._observe()
 
     def snapshots(self) -> list[State | None]:
@@ -293,7 +293,7 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
             "over": bool(self.over[i]),
             "world": save_world(world, None if expert is None else expert.bot()),
             "expert": None if expert is None else expert.memory(),
-            "generator": self.draws.states()[i],
+            "generator": self.draws.state(i),
         }
 
     def _restore(self, i: int, state: State) -> None:

@@ -46,7 +46,12 @@ class Draws:
 
     def states(self) -> list[State]:
         """Return the states of all generators."""
-        return [self._state(i) if ahead is None else ahead[0] for i, ahead in enumerate(self.drawn)]
+        return [self.state(i) for i in range(len(self.generators))]
+
+    def state(self, i: int) -> State:
+        """Return the state of world i's generator, before any level that was drawn ahead."""
+        ahead = self.drawn[i]
+        return self._state(i) if ahead is None else ahead[0]
 
     def _state(self, i: int) -> State:
         return dict(copy.deepcopy(self.generators[i].bit_generator.state))
