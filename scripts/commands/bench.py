@@ -16,6 +16,7 @@ BENCHES = (
     | o.Video
     | o.Homes
     | o.Driving
+    | o.Grids
     | o.Planners
     | o.Planning
     | o.SwingUp

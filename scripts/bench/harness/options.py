@@ -70,6 +70,19 @@ class Driving(Timed):
 
 
 @dataclass(frozen=True)
+class Grids(Timed):
+    """Steps per second of 1,024 grids, beside minigrid in the same run."""
+
+    module = "speed.grids"
+    levels: int = 10_000
+    """Number of levels in the pool."""
+    workers: int = 2
+    """Number of processes that make the pool, if it is not in the cache folder."""
+    xland: bool = False
+    """Also measure XLand-MiniGrid: install it and jax into an environment of their own in the bench's folder."""
+
+
+@dataclass(frozen=True)
 class Planners(Options):
     """Closed-loop scores of the driving planners on generated test scenarios."""
 
