@@ -1,4 +1,4 @@
-"""Encoder of grids of symbols by one learned vector for each code in each cell: the first layer of an MLP, as a table."""
+"""Encoder of grids of symbols by one learned vector for each code in each cell: an MLP's first layer, as a table."""
 
 import torch
 import torch.nn.functional as F
