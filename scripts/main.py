@@ -58,6 +58,7 @@ ELSEWHERE = (
     ("embodia.envs.worlds", "ObservationError"),
     ("gymnasium.error", "Error"),
     ("embodia.perception.generative", "NonFinite"),
+    ("embodia.perception.generative.autoencoders.likelihoods", "OutOfRange"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
 )
 """Exceptions that are user errors, so only their message is shown: bad files, bad values, unknown names, ..."""

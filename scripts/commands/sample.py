@@ -20,6 +20,7 @@ from embodia.perception.generative.diffusion.samplers import DDIM, DDPM, DPMSolv
 from embodia.perception.scores.frechet import copies_ratio, frechet_distance, principal_features
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import Trained, load
+from embodia.scripts.commands import sample_autoencoder
 from embodia.scripts.data.examples import as_pictures, held_out
 from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
@@ -34,6 +35,8 @@ FRAMES = 60
 @dataclass(frozen=True)
 class Args:
     """Sample a model of `embodia pretrain ddpm`: a picture grid, a video of the denoising, and a measure of quality.
+
+    A run of `embodia pretrain vae` or `autoencoder` also gives reconstructions beside their originals.
 
     The measure is the Frechet distance between samples and held-out pictures, in principal components of their pixels;
     beside it, that of as many real training pictures. Lower is better; the real pictures' is the best to hope for.
@@ -71,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia sample")
     if args.n < 1:
         raise Mistake(f"--n {args.n}: ask for at least one sample")
+    if sample_autoencoder.is_encoder(args.run):
+        return autoencoder(args)
     trained = load(args.run)
     model = trained.model.to(choose_device(args.device))
     generator = torch.Generator().manual_seed(args.seed)
@@ -88,6 +93,18 @@ def main(arguments: Sequence[str]) -> int:
     found = quality(x.cpu(), trained, None if args.class_ is None or condition is None else int(condition[0]))
     say(found)
     (folder / "quality.json").write_text(json.dumps(found, indent=2))
+    if args.json:
+        print(json.dumps({"folder": str(folder), **found}))
+    return 0
+
+
+def autoencoder(args: Args) -> int:
+    """Sample a run of `vae` or `autoencoder`."""
+    if args.class_ is not None or args.steps is not None or args.guidance != 1 or args.eta:
+        raise Mistake(f"{args.run} is an autoencoder; omit --class, --steps, --eta and --guidance")
+    with runs.filled(args.out, args.run / "samples") as folder:
+        found = sample_autoencoder.sample(args.run, args.n, args.seed, args.scale, args.device, folder)
+        (folder / "quality.json").write_text(json.dumps(found, indent=2))
     if args.json:
         print(json.dumps({"folder": str(folder), **found}))
     return 0

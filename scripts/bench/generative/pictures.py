@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodia.scripts.report.picture_grid import picture_grid
+
 Array = NDArray[Any]
 
 
@@ -21,6 +23,11 @@ def draw_pictures(arrays: Path, out: Path, seed: int = 0) -> Iterator[Path]:
         "consistency": ([f"consistency-{seed}"], consistency),
         "neighbours": ([f"neighbours-{seed}"], neighbours),
         "digits": ([f"digits-{seed}-w{scale}" for scale in (1, 2, 4)], digits),
+        "vae": ([f"vae-{seed}"], grids),
+        "deep-autoencoder": ([f"deep-{seed}"], grids),
+        "sampling-the-code": ([f"code-{seed}"], grids),
+        "denoising-autoencoder": ([f"denoising-{seed}"], grids),
+        "conv-autoencoder": ([f"conv-{seed}"], grids),
         "glyphs": ([f"glyphs-{seed}-plain", f"glyphs-{seed}-scheduled"], glyphs),
     }
     for name, (needs, draw) in drawings.items():
@@ -107,6 +114,15 @@ def digits(*kept: Any) -> Any:
     for axis, each in zip(axes, kept):
         rows = each["x"][: len(each["x"]) // 10 * 10, 0].reshape(-1, 10, 8, 8)
         axis.imshow(rows.transpose(0, 2, 1, 3).reshape(-1, 80), cmap="gray", vmin=-1, vmax=1)
+    return figure
+
+
+def grids(kept: Any) -> Any:
+    """One panel of pictures (n, C, H, W) of 0 to 1 for each array."""
+    figure, axes = panels([name.replace("_", " ") for name in kept], 3)
+    for axis, pictures in zip(axes, kept.values()):
+        grid = picture_grid((255 * pictures.clip(0, 1)).round().astype(np.uint8).transpose(0, 2, 3, 1))
+        axis.imshow(grid.repeat(3 // grid.shape[2], 2))
     return figure
 
 
