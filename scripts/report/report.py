@@ -243,7 +243,7 @@ def of_levels(report: Mapping[str, Any]) -> str:
 
 def trained_on(report: Mapping[str, Any]) -> str:
     """Return a sentence: whether training plays a new level in every episode, if the environment lets one choose."""
-    options = (report["config"].get("env") or {}).get("options")
+    options = report["config"].get("env", {}).get("options")
     if not isinstance(options, Mapping) or "levels" not in options:
         return ""
     levels = options["levels"]

@@ -57,6 +57,10 @@ FILL = {"codes": cells.EDGE, "things": -1, "places": cells.UNPLACED, "inside": -
 """What fills new entries of an array; 0 where nothing is given."""
 
 
+VARYING = ("kinds", "described")
+"""Arrays whose last lengths, K and P, differ between levels of a task."""
+
+
 def stack(rows: Sequence[dict[str, Array]], at_least: Levels | None = None) -> Levels:
     """Stack rows of different lengths, each array at least as long as that of `at_least`."""
     arrays = []
@@ -74,7 +78,7 @@ def stack(rows: Sequence[dict[str, Array]], at_least: Levels | None = None) -> L
 
 def widen(worlds: Levels, other: Levels) -> Levels:
     """Return `worlds` with arrays at least as long as those of `other`."""
-    if all(mine.shape[1:] == theirs.shape[1:] for mine, theirs in zip(worlds, other)):
+    if all(getattr(worlds, name).shape[-1] == getattr(other, name).shape[-1] for name in VARYING):
         return worlds
     return stack([dict(zip(Levels._fields, row)) for row in zip(*worlds)], other)
 

@@ -75,6 +75,13 @@ def rule_of(world: Any) -> int | None:
     return rules.RULES.get(type(world).step)
 
 
+def known_rule(world: Any) -> int:
+    """Return the rule of an environment whose rule is known."""
+    rule = rule_of(world)
+    assert rule is not None
+    return rule
+
+
 def board_of(world: Any) -> Board:
     """Return the size of an environment's map."""
     return Board(world.height, world.width, world.agent_view_size - 1)

@@ -1,15 +1,20 @@
-"""A world of the batch as minigrid's own environment: for experts, pictures and snapshots."""
+"""Worlds of a batch as minigrid's own environments: for experts, pictures and snapshots."""
 
 from typing import Any
 
 import numpy as np
 from minigrid.core.world_object import Door
 
+from embodia.envs import State
+from embodia.envs.grid.expert import Expert, make_expert
+from embodia.envs.grid.mission import mission_length
 from embodia.envs.grid.native import instructions, pcg64, rules
-from embodia.envs.grid.native.arrays import Levels
+from embodia.envs.grid.native.arrays import Array, Levels
 from embodia.envs.grid.native.cells import HELD, LOCKED
 from embodia.envs.grid.native.instructions import BEFORE, FIRST_DONE
-from embodia.envs.grid.native.levels import Level, board_of, rule_of
+from embodia.envs.grid.native.levels import Level, board_of, compile_level, rule_of
+from embodia.envs.grid.snapshot import load_world
+from embodia.envs.grid.world import make_world, start_level
 
 
 class Mirror:
@@ -65,3 +70,75 @@ class Mirror:
             for d, description in enumerate(instructions.descriptions(clause), start=2 * k):
                 seen = worlds.seen[i, d]
                 description.obj_poss = [self.board.place(cell) for cell in seen[seen >= 0].tolist()]
+
+
+class Mirrors:
+    """minigrid's environments and the experts of those worlds that need them.
+
+    Args:
+        num_envs: Number of worlds.
+        task: minigrid's id.
+        options: Options of minigrid's environment.
+    """
+
+    def __init__(self, num_envs: int, task: str, options: dict[str, Any]):
+        self.task, self.options, self.length = task, options, mission_length(task)
+        self.own: list[Any] = [None] * num_envs  # minigrid's environment of each world
+        self.mirrors: list[Mirror | None] = [None] * num_envs  # it, if it plays the present level
+        self.experts: list[Expert | None] = [None] * num_envs
+        self.playing = False  # whether there is an expert
+        self.loaded = [False] * num_envs  # the level began elsewhere, so that its things are numbered otherwise
+
+    def forget(self, i: int, entirely: bool = False) -> None:
+        """Forget world i's episode, and with `entirely` its expert."""
+        self.mirrors[i], self.loaded[i] = None, False
+        expert = self.experts[i]
+        if entirely:
+            self.experts[i] = None
+        elif expert is not None:
+            expert.forget()
+
+    def is_needed(self, i: int) -> bool:
+        """Return whether world i's state is more than its arrays."""
+        return self.loaded[i] or self.experts[i] is not None
+
+    def mirror(self, i: int, seed: int) -> Mirror:
+        """Return the mirror of world i, which plays the level of a generator seed."""
+        mirror = self.mirrors[i]
+        if mirror is None:
+            world = self._world(i)
+            start_level(world, seed)
+            mirror = self.mirrors[i] = Mirror(world, compile_level(self.task, world, seed, self.length))
+        return mirror
+
+    def _world(self, i: int) -> Any:
+        if self.own[i] is None:
+            self.own[i] = make_world(self.task, **self.options)
+        return self.own[i]
+
+    def expert(self, i: int) -> Expert:
+        """Return the expert of world i. Raises NoExpert if the task has none."""
+        expert = self.experts[i]
+        if expert is None:
+            expert = self.experts[i] = make_expert(self.task, self._world(i))
+            self.playing = True
+        return expert
+
+    def before_step(self, actions: Array, over: Array) -> None:
+        """Tell the experts which actions are about to be taken."""
+        if not self.playing:
+            return
+        for expert, action, ended in zip(self.experts, actions, over):
+            if expert is not None and not ended:
+                expert.before_step(int(action))
+
+    def restore(self, i: int, state: State) -> Level:
+        """Restore world i from what `GridEnv.get_state` returned; return it as a level."""
+        world = self._world(i)
+        start_level(world, state["level"])
+        bot = load_world(world, state["world"])
+        level = compile_level(self.task, world, state["level"], self.length)
+        self.mirrors[i], self.loaded[i] = Mirror(world, level), True
+        if state["expert"] is not None:
+            self.expert(i).restore(state["expert"], bot)
+        return level

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if hasattr(os, "sched_setaffinity"):
@@ -16,13 +17,11 @@ STEPS = 200
 
 
 def main(task: str, worlds: int, repetitions: int) -> None:
-    import jax
     import numpy as np
-    import xminigrid
-    from xminigrid.wrappers import GymAutoResetWrapper
 
+    jax, xminigrid, wrappers = map(import_module, ("jax", "xminigrid", "xminigrid.wrappers"))
     env, params = xminigrid.make(task)
-    env = GymAutoResetWrapper(env)
+    env = wrappers.GymAutoResetWrapper(env)
     reset = jax.jit(jax.vmap(env.reset, in_axes=(None, 0)))
     step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))
     timestep = reset(params, jax.random.split(jax.random.key(0), worlds))
