@@ -27,6 +27,7 @@ BENCHES = (
     | o.Generative
     | o.Chain
     | o.Matrix
+    | o.Ppo
     | o.Presets
 )
 
