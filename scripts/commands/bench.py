@@ -28,6 +28,7 @@ BENCHES = (
     | o.Irl
     | o.Chain
     | o.Matrix
+    | o.Ppo
     | o.Presets
 )
 
