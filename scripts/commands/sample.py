@@ -69,13 +69,12 @@ class Args:
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia sample")
-    if args.n < 1:
-        raise Mistake(f"--n {args.n}: ask for at least one sample")
+    check(args)
     trained = load(args.run)
-    model = trained.model.to(choose_device(args.device))
     generator = torch.Generator().manual_seed(args.seed)
     condition = labels(args, trained)
     try:
+        model = trained.model.to(choose_device(args.device))
         x, frames = drawn(args, model, condition, generator)
     except ValueError as error:
         raise Mistake(f"{args.run}: {error}") from error
@@ -91,6 +90,15 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         print(json.dumps({"folder": str(folder), **found}))
     return 0
+
+
+def check(args: Args) -> None:
+    """Raise Mistake for numbers that cannot be."""
+    for name in ("n", "steps", "scale", "fps"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise Mistake(f"--{name} is {value}; it must be at least 1")
+    if not 0 <= args.seed < 2**63:
+        raise Mistake(f"--seed is {args.seed}; it must be from 0 to {2**63 - 1}")
 
 
 def labels(args: Args, trained: Trained) -> Tensor | None:
