@@ -254,6 +254,11 @@ def test_two_processes_do_not_train_one_run(tmp_path):
         (["train", "ppo-empty", "--encoder.keys", "smell"], "encoder.keys: smell is not observed"),
         (["train", "ppo-empty", "--agent.batch-size", "4000"], "a rollout is agent.n_steps x env.num_envs = 1024"),
         (["train", "ppo-empty", "--device", "cuda:7"], "no CUDA device"),
+        (
+            ["eval", "random", "--env", "MiniGrid-Empty-5x5-v0", "--device", "gpu"],
+            'device is "gpu", which torch cannot use',
+        ),
+        (["eval", "random", "--env", "MiniGrid-Empty-5x5-v0", "--device", "meta"], 'device is "meta", which torch'),
         (["train", "--resume", "no-such-run"], "no-such-run is not a run"),
         (["eval", "no-such-run"], "no-such-run is not a run"),
         (["eval", "random", "--env", "CartPole-v1"], "agents here need a gymnasium.spaces.Dict"),
@@ -340,6 +345,9 @@ def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, caps
     for part in ('"x" is NaN', "Sick-v0", "seed 3", "step 5"):
         assert part in told
     assert not (tmp_path / "runs").exists(), "an evaluation that failed leaves nothing"
+    assert main(["collect", "random", "--env", "sick_world:Sick-v0", "--out", "a/data"]) == 2
+    assert not (tmp_path / "a").exists(), "and so does a collection"
+    capsys.readouterr()
     arguments = ["--env.id", "sick_world:Sick-v0", "--encoder.keys", "x", "--steps", "50", "--seed", "11"]
     assert main(["train", "ppo-empty", *arguments, "--env.num-envs", "2"]) == 2
     told = capsys.readouterr().err
@@ -356,7 +364,7 @@ def test_collect_to_minari_from_a_relative_folder(tmp_path, monkeypatch):
     assert minari.load_dataset("embodia/minigrid-empty-5x5-random-v0").total_episodes == 2
 
 
-@pytest.mark.parametrize("name", ["../../x", "a/../../b-v0", "/tmp/x-v0", "spaced name-v0", "no-version"])
+@pytest.mark.parametrize("name", ["../../x", "a/../../b-v0", "/tmp/x-v0", "x/toy-v0", "spaced name-v0", "no-version"])
 def test_a_data_set_name_that_leads_elsewhere_is_refused_before_anything_is_recorded(name, tmp_path, capsys):
     flags = ("--env", "MiniGrid-Empty-5x5-v0", "--to", "minari", "--out", str(tmp_path / "data"))
     assert main(["collect", "random", *flags, "--name", name]) == 2
