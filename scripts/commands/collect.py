@@ -17,6 +17,7 @@ from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, number, resolve
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import check_name, dataset_name, need, to_minari
+from embodia.scripts.mistake import at_least_one
 from embodia.scripts.report.evaluation import Ticker
 
 
@@ -44,6 +45,7 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     rest, named = names(arguments)
     args = tyro.cli(Args, args=rest, prog="embodia collect")
+    at_least_one(episodes=args.episodes, fps=args.fps)
     config, run = resolve(args.who, named)
     check(config)
     for each in args.to:  # check before recording, which may take an hour

@@ -21,7 +21,7 @@ from embodia.perception.scores.frechet import copies_ratio, frechet_distance, pr
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import Trained, load
 from embodia.scripts.data.examples import as_pictures, held_out
-from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.mistake import Mistake, at_least_one, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
 from embodia.scripts.report.video import Video
 
@@ -94,9 +94,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def check(args: Args) -> None:
     """Raise Mistake for numbers that cannot be."""
-    for name in ("n", "steps", "scale", "fps"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise Mistake(f"--{name} is {value}; it must be at least 1")
+    at_least_one(n=args.n, steps=args.steps, scale=args.scale, fps=args.fps)
     if not 0 <= args.seed < 2**63:
         raise Mistake(f"--seed is {args.seed}; it must be from 0 to {2**63 - 1}")
 

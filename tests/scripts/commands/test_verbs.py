@@ -259,9 +259,12 @@ def test_two_processes_do_not_train_one_run(tmp_path):
             'device is "gpu", which torch cannot use',
         ),
         (["eval", "random", "--env", "MiniGrid-Empty-5x5-v0", "--device", "meta"], 'device is "meta", which torch'),
+        (["collect", "random", "--env", "MiniGrid-Empty-5x5-v0", "--episodes", "0"], "--episodes is 0; it must be at"),
+        (["collect", "random", "--env", "MiniGrid-Empty-5x5-v0", "--fps", "0"], "--fps is 0"),
+        (["record", "random", "--env", "MiniGrid-Empty-5x5-v0", "--fps", "-2"], "--fps is -2"),
+        (["imagine", "random", "--context", "0"], "--context is 0"),
         (["train", "--resume", "no-such-run"], "no-such-run is not a run"),
         (["eval", "no-such-run"], "no-such-run is not a run"),
-        (["eval", "random", "--env", "CartPole-v1"], "agents here need a gymnasium.spaces.Dict"),
         (["eval", "expert"], "expert needs an environment: --env ID"),
         (["eval", "expert", "--env", "MiniGrid-Playground-v0", "--episodes", "2"], "Playground"),
         (["compare", "a", "b"], "a is not a run"),
@@ -334,6 +337,17 @@ class Sick(gym.Env):
         return {"x": x}, 0.0, self.t == 9, False, {"metrics": {"success": 0.0}}
 gym.register("Sick-v0", Sick)
 """
+
+
+def test_an_observation_without_names_is_refused_by_its_environment(tmp_path, monkeypatch, capsys):
+    paired = "spaces.Dict(x=spaces.Box(-9, 9, (2,), np.float32), two=spaces.Tuple([spaces.Discrete(3)]))"
+    (tmp_path / "paired_world.py").write_text(
+        SICK.replace("spaces.Dict(x=spaces.Box(-9, 9, (2,), np.float32))", paired).replace("Sick", "Paired")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["eval", "random", "--env", "paired_world:Paired-v0", "--episodes", "1"]) == 2
+    assert "paired_world:Paired-v0: its observation space has a Tuple" in capsys.readouterr().err
 
 
 def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, capsys):
