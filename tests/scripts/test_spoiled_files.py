@@ -28,7 +28,7 @@ from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import preset
 
 COUNTS = [100, pytest.param(1000, marks=pytest.mark.slow)]
-WRONG = (None, True, -1, 10**30, 0.5, float("nan"), "", "x", [], {}, [[]], {"kind": "Config"}, ["a"] * 3)
+WRONG = (None, True, -1, 10**30, 0.5, float("nan"), float("inf"), "", "x", [], {}, [[]], {"kind": "Config"}, ["a"] * 3)
 
 
 def spoiled_bytes(rng, content):
