@@ -14,6 +14,7 @@ from embodia.agents.training import checkpoint
 from embodia.agents.training.rng import seed_all
 from embodia.envs import Split
 from embodia.envs.vector import make
+from embodia.envs.worlds import leaves
 from embodia.perception import Encoder
 from embodia.perception.encoders.combined import CombinedEncoder
 from embodia.perception.encoders.deep_sets import DeepSets
@@ -60,6 +61,10 @@ def worlds(
         made.close()
         raise Mistake(f"{env.id} has the observation space {made.single_observation_space}; agents here need a "
                       "gymnasium.spaces.Dict, so wrap the environment and name its observation")  # fmt: skip
+    if any(isinstance(number, int) for path, _ in leaves(made.single_observation_space) for number in path):
+        made.close()
+        raise Mistake(f"{env.id}: its observation space has a Tuple, {made.single_observation_space}; agents here need "
+                      "names, so wrap the environment and use gymnasium.spaces.Dict")  # fmt: skip
     return made
 
 

@@ -83,8 +83,9 @@ def main(name: str, arguments: Sequence[str]) -> int:
     built = build(config)  # what cannot be is refused before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
-    write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(config, *built, run)
+    with runs.discarded_on_failure(run):
+        write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+        return carry_out(config, *built, run)
 
 
 def settled(args: Args) -> GenerativeConfig:

@@ -23,7 +23,7 @@ from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import Trained, load
 from embodia.scripts.commands import sample_autoencoder
 from embodia.scripts.data.examples import as_pictures, held_out
-from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.mistake import Mistake, at_least_one, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
 from embodia.scripts.report.video import Video
 
@@ -74,15 +74,14 @@ class Args:
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia sample")
-    if args.n < 1:
-        raise Mistake(f"--n {args.n}: ask for at least one sample")
+    check(args)
     if sample_autoencoder.is_encoder(args.run):
         return autoencoder(args)
     trained = load(args.run)
-    model = trained.model.to(choose_device(args.device))
     generator = torch.Generator().manual_seed(args.seed)
     condition = labels(args, trained)
     try:
+        model = trained.model.to(choose_device(args.device))
         x, frames = drawn(args, model, condition, generator)
     except ValueError as error:
         raise Mistake(f"{args.run}: {error}") from error
@@ -105,11 +104,21 @@ def autoencoder(args: Args) -> int:
     if args.class_ is not None or args.steps is not None or args.guidance != 1 or args.eta:
         raise Mistake(f"{args.run} is an autoencoder; omit --class, --steps, --eta and --guidance")
     with runs.filled(args.out, args.run / "samples") as folder:
-        found = sample_autoencoder.sample(args.run, args.n, args.seed, args.scale, args.device, folder)
+        try:
+            found = sample_autoencoder.sample(args.run, args.n, args.seed, args.scale, args.device, folder)
+        except ValueError as error:
+            raise Mistake(f"{args.run}: {error}") from error
         (folder / "quality.json").write_text(json.dumps(found, indent=2))
     if args.json:
         print(json.dumps({"folder": str(folder), **found}))
     return 0
+
+
+def check(args: Args) -> None:
+    """Raise Mistake for numbers that cannot be."""
+    at_least_one(n=args.n, steps=args.steps, scale=args.scale, fps=args.fps)
+    if not 0 <= args.seed < 2**63:
+        raise Mistake(f"--seed is {args.seed}; it must be from 0 to {2**63 - 1}")
 
 
 def labels(args: Args, trained: Trained) -> Tensor | None:

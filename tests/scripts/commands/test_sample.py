@@ -1,6 +1,7 @@
 """From a folder of pictures to samples: training, resuming, sampling by class, and what is refused."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from embodia.agents.training.checkpoint import CheckpointError
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly.generative import PicturesConfig, load
+from embodia.scripts.commands import pretrain_generative
 from embodia.scripts.data.examples import Examples, as_pictures, held_out, scaled
 from embodia.scripts.main import main
 from embodia.scripts.report import video
@@ -154,12 +157,42 @@ def test_an_energy_learns_classes_resumes_and_samples_one_of_them(pictures, tmp_
         (["--class", "2"], "knows classes 0 to 1"),
         (["--steps", "5000"], "choose 1 to 1000"),
         (["--sampler", "ddpm", "--eta", "1"], "--eta belongs to ddim"),
-        (["--n", "0"], "at least one"),
+        (["--n", "0"], "--n is 0; it must be at least 1"),
+        (["--steps", "-1"], "--steps is -1"),
+        (["--scale", "0"], "--scale is 0"),
+        (["--fps", "0"], "--fps is 0"),
+        (["--seed", str(2**64)], "--seed is"),
+        (["--device", "cuda:7"], "no CUDA device"),
     ],
 )
 def test_what_cannot_be_sampled_is_one_message(run, capsys, flags, said):
     assert main(["sample", str(run), *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_and_links_do_not_end_a_comparison(pictures, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    for path in list((folder / "disc").iterdir())[::2]:
+        path.write_bytes(b"spoiled")
+    elsewhere = tmp_path / "elsewhere.png"
+    (folder / "square" / "0.png").rename(elsewhere)
+    (folder / "square" / "0.png").symlink_to(elsewhere)
+    config = PicturesConfig(str(folder), size=8)
+    assert sum(map(len, held_out(config))) == 30
+    assert Examples(config, seed=0).classes == ["disc", "square"], "a linked picture is of the folder that links it"
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"spoiled")
+    assert held_out(config) is None
+
+
+def test_a_pretraining_that_fails_before_its_first_update_leaves_no_run(pictures, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(pretrain_generative, "fit", full)
+    assert main(["pretrain", "ddpm", "--data", str(pictures), *SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_without_classes_is_not_guided(pictures, tmp_path, capsys):

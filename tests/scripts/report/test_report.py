@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from embodia.agents.training.evaluate import Episode
 from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware
 from embodia.scripts.report import report, video
 from embodia.scripts.report.chart import Curve, Whisker, curve, number, whiskers
+from embodia.scripts.report.evaluation import LEVELS, levels_met
 from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import interval, wilson
 
@@ -208,3 +210,11 @@ def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
     made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
     assert made["missing"] == {"spl": 7}
     assert "spl: 7 of 40 episodes ended without it, so no average is given" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x93NUMPY"])
+def test_levels_of_training_that_cannot_be_read_are_not_known(tmp_path, content):
+    """The evaluation is not lost with them."""
+    (tmp_path / LEVELS).write_bytes(content)
+    with pytest.warns(UserWarning, match="training's levels are not known"):
+        assert levels_met(tmp_path, [Episode(0, 1, 0.0, level="home-1")]) is None
