@@ -69,11 +69,11 @@ GRIDS: tuple[Preset, ...] = (
                 learning_rate=1e-3,
                 gamma=0.995,
                 gae_lambda=0.97,
-                ent_coef=0.002,
+                ent_coef=3e-4,
                 normalize_advantage=False,
             ),
             FAST,
-            Schedule(steps=3_600_000, log_every=100_000, eval_every=900_000),
+            Schedule(steps=2_400_000, log_every=100_000, eval_every=600_000),
         ),
     ),
     Preset(
