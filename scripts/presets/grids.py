@@ -73,7 +73,7 @@ GRIDS: tuple[Preset, ...] = (
                 normalize_advantage=False,
             ),
             FAST,
-            Schedule(steps=2_400_000, log_every=100_000, eval_every=600_000),
+            Schedule(steps=3_600_000, log_every=100_000, eval_every=600_000),
         ),
     ),
     Preset(
