@@ -50,7 +50,8 @@ episodes.jsonl, videos and report.html. Ctrl-C saves a checkpoint; --resume cont
 
 Replace parts of a preset by name (`embodia list agents`), or by your own class as module:Class; the module is also
 searched in the current folder. Repeat such a flag with --resume, eval, record and collect: loading a run never imports
-code that you do not name.
+code that you do not name. --wrap module:Wrapper puts your own wrapper (another reward, other observations) around the
+environments; --stack 4 stacks observations.
 
 With --data an agent learns from recorded rows, without stepping an environment. It is evaluated in the environment of
 the preset. PATH is a folder of `embodia collect`, a Minari data set (or its name), or a LeRobotDataset v3 folder. A
@@ -97,6 +98,8 @@ class Resume:
     """Evaluate the trained agent and write the report card."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """New paths of the run's recorded data, if they were moved; give all of them, in the same order."""
+    wrap: str | None = None
+    """The run's wrapper, if it has one: module:Wrapper."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -206,7 +209,7 @@ def drives(config: Config, run: Path) -> Remembered:
 
 def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
-    config = runs.config(run, named)
+    config = runs.config(run, {**named, **({"wrap": args.wrap} if args.wrap else {})})
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     if args.data:
