@@ -23,6 +23,7 @@ from embodia.scripts.assembly.generative import Trained, load
 from embodia.scripts.data.examples import as_pictures, held_out
 from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
+from embodia.scripts.report.progress import over
 from embodia.scripts.report.video import Video
 
 FEATURES = 16
@@ -125,7 +126,7 @@ def drawn(
     visited = len(sampler.levels(model.schedule))
     shown = set(np.linspace(1, visited, min(FRAMES, visited)).round().astype(int).tolist())
     path = model.path(args.n, condition, generator, sampler=sampler, guidance=args.guidance)
-    return watched(path, shown, args.scale)
+    return watched(over(path, "sampling", "steps", visited), shown, args.scale)
 
 
 def sampler_of(args: Args, model: Diffusion) -> Sampler:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from embodia.agents.training.scores import Label
 from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware
 from embodia.scripts.report import report, video
@@ -192,3 +193,28 @@ def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
     made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
     assert made["missing"] == {"spl": 7}
     assert "spl: 7 of 40 episodes ended without it, so no average is given" in (tmp_path / "report.html").read_text()
+
+
+def test_labels_and_units_of_scores_are_on_the_page(card, tmp_path):
+    scores = {name: {**each, "collisions/count": [2.0] * N} for name, each in card.policies.items()}
+    labels = {"success": Label("success"), "collisions/count": Label("collisions", "per episode")}
+    card = dataclasses.replace(card, policies=scores, labels=labels)
+    made = report.write(card, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert made["labels"]["collisions/count"] == {"text": "collisions", "unit": "per episode"}
+    assert "<h3>collisions (per episode)" in page
+    assert "<button>collisions (per episode)</button>" in page
+    assert "collisions/count" not in page
+    assert "<h3>return" in page, "a score without a label has its name"
+
+
+def test_skipped_episodes_are_counted_and_named(card, tmp_path):
+    skipped = {f"episode {i}": "no path" for i in range(7)}
+    made = report.write(dataclasses.replace(card, skipped=skipped), tmp_path)
+    (said,) = report.without(made)
+    assert said == (
+        "7 skipped, because their goal cannot be reached: episode 0, episode 1, episode 2, episode 3, episode 4 "
+        "and 2 more"
+    )
+    assert said in (tmp_path / "report.html").read_text()
+    assert made["skipped"] == skipped
