@@ -298,6 +298,7 @@ def judge(
     seeds: Sequence[int] | None = None,
     metrics: Path | None = None,
     run: Path | None = None,
+    more: Sequence[Clip] = (),
     **facts: Any,
 ) -> dict[str, Any]:
     """Evaluate an agent and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` to `folder`.
@@ -310,6 +311,8 @@ def judge(
         split: split of the levels.
         seeds: seeds of the episodes; by default those of `config`.
         metrics: a `metrics.jsonl` whose curves are shown.
+        run: run whose training levels are compared with those of the evaluation.
+        more: further videos to show, in `folder/videos`.
         facts: further entries of the provenance.
 
     Returns:
@@ -325,6 +328,7 @@ def judge(
     labels = {name: label_of(labels, name) for name in policies["agent"]}
     headline = deciding(better, policies["agent"]) or "return"
     lines = curves(metrics, headline) if metrics else []
+    recorded = clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher"), labels)
     card = Card(
         title=title,
         env=config.env.id,
@@ -340,7 +344,7 @@ def judge(
         missing=missing(mine),
         skipped=skipped,
         curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
-        clips=clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher"), labels),
+        clips=[*recorded, *more],
         config=plain(config),
         provenance=provenance(config, **facts),
         confidence=config.evaluation.confidence,

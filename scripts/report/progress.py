@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -65,3 +67,24 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def patience(text: str, after: float = 5.0, every: float = 20.0) -> Iterator[None]:
+    """A context that prints `text` if the work in it takes longer than `after` seconds, and the time every 20 s."""
+    done, began = Event(), time.monotonic()
+
+    def tell() -> None:
+        if done.wait(after):
+            return
+        print(text, file=sys.stderr, flush=True)
+        while not done.wait(every):
+            print(f"  ... {duration(time.monotonic() - began)}", file=sys.stderr, flush=True)
+
+    thread = Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -92,7 +92,7 @@ def frames(path: Path) -> Iterator[Frame]:
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} cannot be decoded as a video: {error}") from error
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from embodia.scripts.report.progress import Progress, duration, over
+from embodia.scripts.report.progress import Progress, duration, over, patience
 
 
 @pytest.fixture
@@ -49,3 +49,14 @@ def test_a_terminal_keeps_one_line_and_clears_it(clock, capsys, monkeypatch):
 
 def test_durations_have_a_unit_that_fits():
     assert [duration(each) for each in (8.4, 300, 9000)] == ["8 s", "5 min", "2.5 h"]
+
+
+def test_long_silence_is_explained(capsys):
+    with patience("kernels are compiled", after=5):
+        pass
+    assert capsys.readouterr().err == ""
+    with patience("kernels are compiled", after=0.01, every=0.05):
+        time.sleep(0.5)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "kernels are compiled"
+    assert said[1].startswith("  ... 0 s")
