@@ -22,6 +22,7 @@ from embodia.perception.encoders.frozen import Frozen
 from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.point_goal import PointGoalEncoder
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
+from embodia.perception.encoders.symbol_table import SymbolTable
 from embodia.scripts.assembly import wrapping
 from embodia.scripts.assembly.config import Config, EncoderConfig
 from embodia.scripts.assembly.env_ids import known_id
@@ -95,6 +96,8 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     for key in keys:
         if key in config.sets:
             chosen[key] = DeepSets
+        elif kind(space[key]) == "symbols" and config.symbols == "table":
+            chosen[key] = SymbolTable
         elif kind(space[key]) == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)

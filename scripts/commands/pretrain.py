@@ -51,7 +51,7 @@ Give your own learner or encoder as module:Class. With --resume, repeat it (--me
 module:Class): loading a run never imports code that you do not name.
 
 learners: {learners}
-generative models, sampled by `embodia sample RUN`: {generative}"""
+generative models, sampled by `embodia sample RUN` (which also samples vae): {generative}"""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run:
 
 def say(run: Path, clips: Pool) -> None:
     last = read_lines(run / "metrics.jsonl")[-1]
-    told = [name for name in ("loss", "effective_rank", "embedding_std") if name in last]
+    told = [name for name in ("loss", "effective_rank", "embedding_std", "active_units") if name in last]
     print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
     if clips.skipped:
         names = ", ".join(Path(path).name for path in clips.skipped)

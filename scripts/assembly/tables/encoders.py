@@ -9,6 +9,7 @@ from embodia.perception.encoders.nature_cnn import NatureCNN
 from embodia.perception.encoders.patch_cnn import PatchCNN
 from embodia.perception.encoders.resnet import ResNet
 from embodia.perception.encoders.vit import ViT
+from embodia.perception.generative.autoencoders.image_autoencoders import ImageAutoencoder, ImageVAE
 from embodia.perception.objects.complex_autoencoder import complex_net
 from embodia.perception.objects.slot_attention import SlotAutoEncoder
 from embodia.perception.self_supervision.slow_features import slow_net
@@ -21,6 +22,8 @@ ENCODERS: dict[str, Callable[..., ImageEncoder]] = {
     "conv": conv_net,
     "slot_attention": SlotAutoEncoder,
     "complex_autoencoder": complex_net,
+    "autoencoder": ImageAutoencoder,
+    "vae": ImageVAE,
 }
 
 PRETRAINED: dict[str, Callable[..., ImageEncoder]] = {

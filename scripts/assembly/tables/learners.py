@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from embodia.perception import SelfSupervised
+from embodia.perception.generative.autoencoders.image_autoencoders import autoencoder, denoising_autoencoder, vae
 from embodia.perception.objects.complex_autoencoder import complex_autoencoder
 from embodia.perception.objects.slot_attention import slot_attention
 from embodia.perception.self_supervision.barlow_twins import BarlowTwins
@@ -30,4 +31,7 @@ LEARNERS: dict[str, Callable[..., SelfSupervised]] = {
     "slot-attention": slot_attention,
     "complex-autoencoder": complex_autoencoder,
     "slow-features": slow_features,
+    "autoencoder": autoencoder,
+    "denoising-autoencoder": denoising_autoencoder,
+    "vae": vae,
 }

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+from embodia.scripts.bench.generative import autoencoders, energies
 from embodia.scripts.bench.generative.consistency_toy import consistency
 from embodia.scripts.bench.generative.diffusion_toy import diffusion, solver
 from embodia.scripts.bench.generative.glyphs import scheduled_sampling
@@ -13,7 +13,7 @@ from embodia.scripts.bench.generative.neighbours import neighbours
 from embodia.scripts.bench.generative.pictures import draw_pictures
 from embodia.scripts.bench.generative.scores import likelihood, matching, ncsn
 from embodia.scripts.bench.generative.speed import ddim_step
-from embodia.scripts.bench.generative.training import Budget, Numbers
+from embodia.scripts.bench.generative.training import Asked, Budget, Numbers
 from embodia.scripts.bench.harness.once import Line, once
 from embodia.scripts.bench.harness.options import Generative
 from embodia.scripts.bench.harness.results import Row, row
@@ -30,6 +30,8 @@ PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     "matching": matching,
     "neighbours": neighbours,
     "speed": ddim_step,
+    **autoencoders.PARTS,
+    **energies.PARTS,
 }
 
 
@@ -43,20 +45,7 @@ def measure(options: Generative) -> list[Row]:
     lines = once(out / "lines.jsonl", jobs)
     for path in draw_pictures(out / "arrays", out):
         print(path, file=sys.stderr)
-    return rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A row of the result file, and where its numbers come from."""
-
-    name: str
-    part: str
-    number: str
-    unit: str
-    controls: Mapping[str, Sequence[str]]
-    """Numbers of the same part by their unit."""
-    paper: float | None = None
+    return rows({name: [line for line in lines if line["name"].rpartition(" ")[0] == name] for name in PARTS})
 
 
 SHARE, SPREAD, NATS = "share in its class", "spread within a class", "nats"
@@ -182,6 +171,8 @@ ROWS = (
         "seconds of diffusers over ours",
         {"ms": ("ours", "diffusers"), "largest difference": ("difference",)},
     ),
+    *autoencoders.ROWS,
+    *energies.ROWS,
 )
 
 

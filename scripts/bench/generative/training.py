@@ -1,6 +1,6 @@
-"""What the parts of this bench share: training on drawn points, generators, kept arrays."""
+"""What the parts of this bench share: training on drawn points, generators, kept arrays, rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,19 @@ class Budget:
             self.arrays.mkdir(parents=True, exist_ok=True)
             kept: dict[str, Any] = {key: value.detach().numpy() for key, value in arrays.items()}
             np.savez_compressed(self.arrays / f"{name}.npz", **kept)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A row of the result file, and where its numbers come from."""
+
+    name: str
+    part: str
+    number: str
+    unit: str
+    controls: Mapping[str, Sequence[str]]
+    """Numbers of the same part by their unit."""
+    paper: float | None = None
 
 
 def seeded(seed: int) -> torch.Generator:

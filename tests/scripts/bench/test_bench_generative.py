@@ -21,7 +21,9 @@ def test_the_rows_are_those_that_are_asked_for():
     lines = {name: [Line(cpu_minutes=1.0), Line(cpu_minutes=2.0)] for name in generative.PARTS}
     found = {row.name: row for row in generative.rows(lines)}
     asked = "ncsn toy, ddpm, ddim consistency, dpm-solver, cfg, steering, consistency, likelihood, ddim step"
-    assert {*asked.split(", "), "scheduled sampling"} <= set(found)
+    asked += ", linear autoencoder, conv autoencoder, denoising autoencoder, vae, deep autoencoder, sampling the code"
+    energies = "rbm, ais, deep boltzmann machine, mean field, hmc, mala, ebm rings, energy digits"
+    assert {*asked.split(", "), *energies.split(", "), "scheduled sampling"} <= set(found)
     assert all(row.controls for row in found.values())
     assert found["ncsn toy"].paper == 0.2
     assert found["ddpm"].cpu_minutes == 3
@@ -42,7 +44,7 @@ def test_measures_of_guidance():
 @pytest.mark.slow
 def test_the_whole_bench_runs_at_a_tiny_size(tmp_path, monkeypatch):
     measured = generative.measure(seeds=1, smoke=True, out=tmp_path)
-    assert len(measured["rows"]) == 14
+    assert len(measured["rows"]) == 29
     assert all(np.isfinite(row["value"]) for row in measured["rows"])
-    assert len(list((tmp_path / "smoke").glob("*.png"))) == 8
+    assert len(list((tmp_path / "smoke").glob("*.png"))) == 18
     assert Budget(smoke=True).steps(3000) == 20

@@ -148,6 +148,7 @@ def test_every_method_pretrains_from_its_name(name, pictures, tmp_path):
     if name in ("time-contrastive", "patch-vicreg", "slow-features"):
         pictures = episodes(tmp_path / "episodes")
     networks = {"mae": "vit", "slot-attention": "slot_attention", "complex-autoencoder": "complex_autoencoder"}
+    networks |= {"autoencoder": "autoencoder", "denoising-autoencoder": "autoencoder", "vae": "vae"}
     run = pretrain(name, pictures, tmp_path / name, "--steps", "2", net=networks.get(name, "conv"))
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert line.get("embedding_std", line.get("loss")) > 0

@@ -113,6 +113,40 @@ def test_flow_matching_learns_and_samples_too(pictures, tmp_path, capsys):
     assert "guidance works on diffusion models" in capsys.readouterr().err
 
 
+TINY = ["--data.size", "8", "--training.batch-size", "8", "--training.warmup", "2", "--method.sampling-steps", "12"]
+ENERGY = [*TINY, "--method.network", "mlp", "--method.width", "8", "--method.depth", "1", "--method.steps", "2"]
+
+
+def test_an_rbm_learns_without_classes_and_shows_its_chain(pictures, tmp_path, capsys):
+    out = tmp_path / "rbm"
+    flags = ["--data", str(pictures), *TINY, "--method.hidden", "8", "--out", str(out)]
+    assert main(["pretrain", "rbm", *flags, "--steps", "4"]) == 0
+    assert "no classes" in capsys.readouterr().out
+    assert load(out).classes == ()
+    assert main(["sample", str(out), "--n", "4", "--out", str(tmp_path / "s")]) == 0
+    assert len(video.read(tmp_path / "s" / "chain.mp4")) == 12 + 15
+    assert main(["sample", str(out), "--class", "disc"]) == 2
+    assert "was trained without classes" in capsys.readouterr().err
+
+
+def test_an_energy_learns_classes_resumes_and_samples_one_of_them(pictures, tmp_path, capsys):
+    part, whole = tmp_path / "part", tmp_path / "whole"
+    for out, steps in ((part, "3"), (whole, "6")):
+        flags = ["--data", str(pictures), *ENERGY, "--method.replay", "20", "--steps", steps, "--out", str(out)]
+        assert main(["pretrain", "energy", *flags]) == 0
+    assert main(["pretrain", "--resume", str(part), "--steps", "6"]) == 0
+    one, two = (load_file(each / "checkpoints/000000006/model.safetensors") for each in (part, whole))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert load(whole).classes == ("disc", "square")
+    out = tmp_path / "s"
+    assert main(["sample", str(whole), "--n", "4", "--class", "square", "--steps", "5", "--out", str(out)]) == 0
+    assert len(video.read(out / "chain.mp4")) == 5 + 15
+    assert main(["sample", str(whole), "--guidance", "2"]) == 2
+    assert "guidance works on diffusion models" in capsys.readouterr().err
+    assert main(["pretrain", "energy", "--data", str(pictures), "--method.step-size", "0"]) == 2
+    assert "the step size is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -189,6 +189,22 @@ def test_levels_are_counted_named_and_told_apart_from_training(card, tmp_path):
     assert made(levels=four)[0]["levels"]["fingerprint"] == repeated["levels"]["fingerprint"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"levels": None}, "Training plays a new level in every episode."),
+        ({"levels": 10_000}, "Training plays 10,000 levels again and again."),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_page_says_which_levels_training_plays(card, tmp_path, options, said):
+    card = dataclasses.replace(card, config={"env": {"options": options}})
+    report.write(card, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert said in page if said else "Training plays" not in page
+
+
 def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
     made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
     assert made["missing"] == {"spl": 7}
