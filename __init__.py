@@ -67,8 +67,8 @@ def load(
         run: run folder, name of a run under `runs`, or name of a preset (loads its newest run).
         checkpoint: `best`, `last`, or a step.
         device: `cpu`, `cuda` or `auto`; by default the device the run was trained with.
-        named: your own classes that the run uses, by flag: `{"agent": "habit:Habit"}`. Loading a run never imports
-            code that is not named here.
+        named: your own classes that the run uses, by flag: `{"agent": "habit:Habit", "wrap": "shaped:Shaped"}`.
+            Loading a run never imports code that is not named here.
 
     Raises:
         Mistake: if there is no such run or checkpoint, or if the run uses a class that `named` lacks.

@@ -9,7 +9,7 @@ Its interfaces exchange dicts of arrays, `gymnasium.Space`s and images.
 """
 
 import hashlib
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -31,8 +31,21 @@ report the scores so far on earlier steps.
 
 Better = Literal["higher", "lower"]
 """Whether higher or lower values of a score are better."""
-Scores = dict[str, Better]
-"""`metadata["scores"]`: the name of every score in `info["metrics"]`, and whether higher or lower is better.
+
+
+class Score(TypedDict, total=False):
+    """What an environment says about a score; only `better` is required."""
+
+    better: Better
+    label: str
+    """Its name in prose, for reports and videos: "distance to goal"."""
+    unit: str
+    """Its unit: "m"."""
+
+
+Scores = dict[str, Better | Score]
+"""`metadata["scores"]`: the name of every score in `info["metrics"]`, and whether higher or lower is better, or a dict
+that adds a label and a unit: `{"success": "higher", "distance": {"better": "lower", "unit": "m"}}`.
 
 The first one heads reports and selects checkpoints. `return`, the undiscounted sum of rewards, is available for every
 environment; an environment without scores is evaluated by its return.
@@ -201,6 +214,7 @@ __all__ = [
     "Info",
     "NoExpert",
     "Observation",
+    "Score",
     "Scores",
     "Split",
     "State",

@@ -1,5 +1,6 @@
 """Wrapper for environments with a single array as observation: it gives the array a key."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -34,9 +35,15 @@ def name_of(space: spaces.Space[Any]) -> str:
     return "rgb" if is_picture else "state"
 
 
-def make_named(env_id: str, **kwargs: Any) -> gym.Env:
-    """Call `gymnasium.make` and ensure that observations are a dict (or tuple)."""
+Wrap = Callable[[gym.Env], gym.Env]
+"""A `gymnasium.Wrapper` class, or a function that wraps an environment."""
+
+
+def make_named(env_id: str, wrappers: Sequence[Wrap] = (), **kwargs: Any) -> gym.Env:
+    """Call `gymnasium.make`, wrap the environment, and ensure that observations are a dict (or tuple)."""
     env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    for wrap in wrappers:
+        env = wrap(env)
     if isinstance(env.observation_space, spaces.Dict | spaces.Tuple):
         return env
     return NamedObservation(env)

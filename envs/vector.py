@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from embodia.envs.named import make_named
+from embodia.envs.named import Wrap, make_named
 from embodia.envs.workers import Workers
 from embodia.envs.worlds import Worlds, describe, leaves, nest
 
@@ -28,6 +28,7 @@ def make(
     num_envs: int = 1,
     vectorization: Vectorization = "auto",
     workers: int | None = None,
+    wrappers: Sequence[Wrap] = (),
     **kwargs: Any,
 ) -> VectorEnv:
     """Create N environments of a registered id, as an `envs.VectorEnvironment`.
@@ -41,6 +42,8 @@ def make(
             this process, "subprocess" distributes them over processes. "auto" is native if there is a batched
             simulator with a dict of observations, otherwise sync.
         workers: Number of processes for "subprocess"; by default one per environment.
+        wrappers: Wrappers of each environment, the innermost first. A batched simulator cannot be wrapped in parts, so
+            "auto" is then sync.
         kwargs: Options of the environment.
 
     Raises:
@@ -54,12 +57,15 @@ def make(
     spec = _find_spec(env_id)
     if vectorization == "native" and spec.vector_entry_point is None:
         raise ValueError(f'{env_id} has no batched simulator of its own; use vectorization "sync"')
-    if vectorization == "native" or (vectorization == "auto" and spec.vector_entry_point is not None):
+    if vectorization == "native" and wrappers:
+        raise ValueError('a gymnasium.Wrapper is for one environment; use vectorization "sync" or "subprocess"')
+    batched = spec.vector_entry_point is not None and not wrappers
+    if vectorization == "native" or (vectorization == "auto" and batched):
         native = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
         if vectorization == "native" or isinstance(native.single_observation_space, gym.spaces.Dict):
             return native
         native.close()  # Gymnasium's own batches, such as CartPole's, give bare arrays
-    makers = [partial(make_named, env_id, **kwargs)] * num_envs
+    makers = [partial(make_named, env_id, wrappers, **kwargs)] * num_envs
     vector = SubprocessVector(makers, workers) if vectorization == "subprocess" else SyncVector(makers)
     vector.spec = spec
     return vector

@@ -8,6 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from embodia.envs.wrapping import attributes, layers, set_attributes
+
 Leaf = tuple[tuple[str | int, ...], spaces.Space[Any]]
 
 
@@ -91,7 +93,7 @@ class Worlds:
         return [zero[i] if over else self._call(i, "expert_action") for i, over in enumerate(self.over)]
 
     def get_state(self) -> list[Any]:
-        """Return a snapshot of each environment, with its time limit and counters."""
+        """Return a snapshot of each environment, with its time limit, counters and the attributes of its wrappers."""
         return [
             {
                 "world": self._call(i, "get_state"),
@@ -100,16 +102,29 @@ class Worlds:
                 "seed": self.seeds[i],
                 "episodes": self.episodes[i],
                 "steps": self.steps[i],
+                **self._of_wrappers(i),
             }
             for i, env in enumerate(self.envs)
         ]
+
+    def _of_wrappers(self, i: int) -> dict[str, Any]:
+        """Return the attributes of the user's wrappers, and the last observation, which only they can make."""
+        own = [attributes(layer) for layer in layers(self.envs[i])]
+        return {"wrappers": own, "obs": [np.array(array[i]) for array in self.obs]} if own else {}
 
     def set_state(self, states: Sequence[Any]) -> None:
         """Restore snapshots of `get_state`."""
         for i, (env, state) in enumerate(zip(self.envs, states, strict=True)):
             if not self.started[i]:  # Gymnasium's wrappers require a reset before the first step
                 self._reset(i, 0, None)
-            self._write(i, self._call(i, "set_state", state["world"]))
+            obs = self._call(i, "set_state", state["world"])
+            if "wrappers" in state:
+                for layer, own in zip(layers(env), state["wrappers"], strict=True):
+                    set_attributes(layer, own)
+                for array, value in zip(self.obs, state["obs"], strict=True):
+                    array[i] = value
+            else:
+                self._write(i, obs)
             for layer, elapsed in zip(_time_limits(env), state["elapsed"], strict=True):
                 layer._elapsed_steps = elapsed
             self.over[i], self.seeds[i] = state["over"], state["seed"]

@@ -172,12 +172,13 @@ class Console:
 
     def __init__(self, seconds: float):
         self.seconds, self.total = seconds, 0
+        self._first, self._began = 0, time.perf_counter()
         self._said = time.perf_counter()
         self._shown: dict[str, float] = {}
         self._bar: Any = None
 
     def start(self, step: int, total: int) -> None:
-        self.total = total
+        self.total, self._first, self._began = total, step, time.perf_counter()
         if not sys.stderr.isatty():
             return
         from rich.console import Console as RichConsole
@@ -196,7 +197,7 @@ class Console:
         if self._bar:
             self._bar.update(self._task, completed=step, description=self._text())
         else:
-            print(f"step {step:,} of {self.total:,}  {self._text()}", file=sys.stderr, flush=True)
+            print(f"step {step:,} of {self.total:,}{self._left(step)}  {self._text()}", file=sys.stderr, flush=True)
 
     def show(self, step: int, numbers: Mapping[str, float]) -> None:
         self._shown.update(numbers)
@@ -207,6 +208,13 @@ class Console:
             self._bar.console.print(text)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    def _left(self, step: int) -> str:
+        """The remaining time, from the steps so far."""
+        if not self._first < step < self.total:
+            return ""
+        seconds = (time.perf_counter() - self._began) / (step - self._first) * (self.total - step)
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
     def _text(self) -> str:
         """The most important metrics in one line."""

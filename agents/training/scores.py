@@ -1,12 +1,13 @@
 """The scores of finished episodes, and what an environment declares about them.
 
-An environment declares its scores in `metadata["scores"]`, a dict of name -> "higher" or "lower". The first is the main
-score: it comes first in reports and selects the best checkpoint. Without a declaration, the return is used.
+An environment declares its scores in `metadata["scores"]`, a dict of name -> "higher" or "lower", or of name -> a dict
+with `better` and, for reports, a `label` in prose and a `unit`. The first is the main score: it comes first in reports
+and selects the best checkpoint. Without a declaration, the return is used.
 """
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,19 +24,54 @@ class ScoreError(ValueError):
     """An environment's score declaration is invalid; the message says what is wrong and what to write."""
 
 
+class Label(NamedTuple):
+    """How a score is called in reports and videos."""
+
+    text: str
+    """Its name in prose."""
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.unit})" if self.unit else self.text
+
+
 def declared_scores(env: Any) -> dict[str, Better]:
     """Return the scores that an environment or vector environment declares, the main score first.
 
     Raises:
-        ScoreError: if `metadata["scores"]` is not a dict with values "higher" and "lower".
+        ScoreError: if `metadata["scores"]` is not a dict with values "higher", "lower", or dicts with `better`.
     """
+    return {name: said["better"] for name, said in _declared(env).items()}
+
+
+def score_labels(env: Any) -> dict[str, Label]:
+    """Return the label of every declared score; without one, its name with spaces. Raises ScoreError."""
+    return {
+        name: Label(said.get("label") or in_words(name), said.get("unit", "")) for name, said in _declared(env).items()
+    }
+
+
+def in_words(name: str) -> str:
+    """Return the name of a score that has no label, as prose."""
+    return name.replace("_", " ").replace("/", " ")
+
+
+def _declared(env: Any) -> dict[str, Mapping[str, Any]]:
     said = (getattr(env, "metadata", None) or {}).get("scores") or {"return": "higher"}
-    if not isinstance(said, Mapping) or not all(isinstance(n, str) and str(way) in SIGN for n, way in said.items()):
+    full = said.items() if isinstance(said, Mapping) else ()
+    found = {name: each if isinstance(each, Mapping) else {"better": each} for name, each in full}
+    if not found or not all(isinstance(name, str) and _is_valid(each) for name, each in found.items()):
         raise ScoreError(
             f'{env_id(env)}: metadata["scores"] is {said!r}; write a dict of names and "higher" or "lower", such as '
-            '{"success": "higher", "distance": "lower"}, with the main score first'
+            '{"success": "higher", "distance": "lower"}, with the main score first; a label and a unit are given as '
+            '{"better": "lower", "label": "distance to goal", "unit": "m"}'
         )
-    return dict(said)
+    return found
+
+
+def _is_valid(said: Mapping[str, Any]) -> bool:
+    text = all(isinstance(said.get(name, ""), str) for name in ("better", "label", "unit"))
+    return text and said.get("better") in SIGN and set(said) <= {"better", "label", "unit"}
 
 
 def deciding(declared: Iterable[str], reported: Iterable[str]) -> str | None:

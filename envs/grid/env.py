@@ -21,6 +21,14 @@ from embodia.envs.grid.world import level_name, make_world, start_level
 VIEWS: tuple[View, ...] = get_args(View)
 
 
+class Keys(dict[str, spaces.Space[Any]]):
+    """Spaces by key. For `image`, which minigrid's wrappers read, it says which option provides it."""
+
+    def __missing__(self, key: str) -> Any:
+        hint = '; minigrid\'s wrappers need the option observation="minigrid"' if key == "image" else ""
+        raise KeyError(f"no observation {key!r}, only {', '.join(self)}{hint}")
+
+
 class GridEnv(gym.Env[Observation, int]):
     """One MiniGrid or BabyAI task, with minigrid's dynamics (Chevalier-Boisvert et al., NeurIPS 2023; ICLR 2019).
 
@@ -40,8 +48,13 @@ class GridEnv(gym.Env[Observation, int]):
                      what is under it (of importance only for an open door).
       rgb            `rgb` uint8 (7 tile_size, 7 tile_size, 3): the egocentric view as an image.
       rgb_full       `rgb` uint8 (H tile_size, W tile_size, 3): the whole grid as an image.
-    All of them also have `direction`, 0 right, 1 down, 2 left, 3 up, and `mission`, int64 tokens of
+    These also have `direction`, 0 right, 1 down, 2 left, 3 up, and `mission`, int64 tokens of
     `embodia.envs.grid.mission`.
+      minigrid       minigrid's own, for its wrappers and for code written for it: `image` uint8 (7, 7, 3), columns
+                     first, `direction`, and `mission` as text (which agents of this project cannot read).
+
+    Minigrid's attributes (`grid`, `agent_pos`, `get_frame`, ...) are available on the environment, as its wrappers
+    expect.
 
     Reward: 1 - 0.9 steps / max_steps on success, else 0. Dynamic-Obstacles gives -1 for a collision.
 
@@ -99,12 +112,19 @@ class GridEnv(gym.Env[Observation, int]):
         self._views = SymbolicViews(self.world)
         self._mission_length = mission_length(task)
         self.observation_space: spaces.Dict = self._make_observation_space()  # type: ignore[assignment]
+        self.observation_space.spaces = Keys(self.observation_space.spaces)
         self.action_space: spaces.Discrete = spaces.Discrete(int(self.world.action_space.n))  # type: ignore[assignment]
         self._expert: Expert | None = None
         self._solutions = Solutions(task, self._options)
         self._level: int | None = None  # seed of the level's generator; None before the first reset
         self._return = 0.0
         self._success = self._over = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of minigrid's environment, which its wrappers read from `env.unwrapped`."""
+        if name.startswith("_") or "world" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.world, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Start level `seed` of the split. Without a seed, sample a level with the environment's own generator."""
@@ -195,6 +215,8 @@ class GridEnv(gym.Env[Observation, int]):
         return draw.beside(self._views)
 
     def _observe(self) -> Observation:
+        if self.observation == "minigrid":
+            return type(self.world).gen_obs(self.world)
         observation: Observation = {
             "direction": np.int64(self.world.agent_dir),  # type: ignore[dict-item]
             "mission": encode_mission(self.world.mission, self._mission_length),
@@ -211,6 +233,8 @@ class GridEnv(gym.Env[Observation, int]):
         return observation
 
     def _make_observation_space(self) -> spaces.Dict:
+        if self.observation == "minigrid":
+            return spaces.Dict(dict(self.world.observation_space.spaces))
         size = self.world.agent_view_size
         height, width = (self.world.height, self.world.width) if self.observation.endswith("full") else (size, size)
         parts: dict[str, spaces.Space[Any]] = {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EngineName = Literal["native", "official"]
-View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full"]
+View = Literal["symbolic", "symbolic_full", "rgb", "rgb_full", "minigrid"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class GridOptions:
     """Options of MiniGrid and BabyAI."""
 
     observation: View = "symbolic"
-    """Agent's view or whole grid, as symbols or as an image."""
+    """Agent's view or whole grid, as symbols or as an image; minigrid for minigrid's own wrappers."""
     max_steps: int | None = None
     """Time limit in steps. None uses the task's default."""
     tile_size: int = 8

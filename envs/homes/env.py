@@ -23,7 +23,8 @@ class HomesEnv(gym.Env[Observation, Any]):
     Scenes: generated homes (`num_scenes` per split, of low, medium or high `detail`; splits share none), or scene files
     (`scenes`; `up` says which axis points up, `island` where episodes start), or the episodes of a Habitat data set
     (`episodes`, a `{split}.json.gz`; its scenes are in `scenes_dir`, or generated ones by name). `reset(seed=s)` plays
-    level s of the split, or episode s of the file.
+    level s of the split, or episode s of the file. An episode whose goal cannot be reached is an error; with
+    `skip_unreachable`, the next one that can be solved is played instead, and `unreachable` lists what was skipped.
 
     Actions, discrete: 0 stop, 1 forward 0.25 m, 2 turn left, 3 turn right, by 10 deg (ObjectNav and InstanceImageNav:
     30 deg, and 4 look up, 5 look down by 30 deg). Velocity: (2,) in [-1, 1], speed in 0..0.25 m/s and turning in
@@ -56,6 +57,11 @@ class HomesEnv(gym.Env[Observation, Any]):
         self.observation_space: spaces.Dict = self.vector.single_observation_space  # type: ignore[assignment]
         self.action_space: spaces.Space[Any] = self.vector.single_action_space
         self.render_mode = self.vector.render_mode
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """Episodes (or levels of scene files) that were skipped so far, with the reason."""
+        return self.vector.unreachable
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Start level `seed` of the split (or episode of the file); without a seed, the next level."""

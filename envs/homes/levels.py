@@ -12,8 +12,8 @@ from embodia.envs.homes.engines.engine import GENERATED, Engine, Home
 from embodia.envs.homes.episodes.dataset import (
     Episode,
     EpisodeDataset,
-    EpisodeError,
     EpisodeIterator,
+    Unreachable,
     read_episodes,
     resolve_scene,
 )
@@ -94,10 +94,21 @@ class Levels:
             return self.scenes[number % len(self.scenes)]
         return f"home-{level_seed(self.split, number % self.num_scenes)}-{self.detail}"
 
+    def describe(self, number: int) -> str:
+        """Name a level in a list of skipped ones: its episode in the file, or its scene."""
+        if self.dataset is not None:
+            index = number % len(self.dataset)
+            return f"episode {index} ({self.dataset.episodes[index].episode_id!r})"
+        return f"level {number} ({self._scene_of(number)})"
+
+    def __len__(self) -> int:
+        """Number of consecutive levels that use every episode of the data set, or every scene, once."""
+        return len(self.dataset) if self.dataset is not None else len(self.scenes or range(self.num_scenes))
+
     def goal_set(self, episode: Episode, home: Home) -> Any:
         """Return the goal set of an episode for distance queries; None without goals.
 
-        Raises EpisodeError if its objects have no view points.
+        Raises Unreachable if its objects have no view points.
         """
         if not episode.goals:
             return None
@@ -105,7 +116,7 @@ class Levels:
             return home.pathfinder.goal_set([goal.position for goal in episode.goals])
         views = [view.position for goal in episode.goals for view in goal.view_points]
         if not views:
-            raise EpisodeError(f"{self.source} {episode.episode_id!r}: its goals have no view points.")
+            raise Unreachable(f"{self.source} {episode.episode_id!r}: its goals have no view points.")
         key = "goal set", np.asarray(views, np.float32).tobytes()
         if key not in home.memory:
             home.memory[key] = home.pathfinder.goal_set(views)

@@ -32,6 +32,8 @@ class HomesOptions:
     """Habitat episode file of the test split, if it is another one."""
     scenes_dir: str | None = None
     """Folder of the scenes that episodes name."""
+    skip_unreachable: bool = False
+    """Skip episodes whose goal cannot be reached, and scenes that offer no episode; by default they are errors."""
     engine: Literal["embodia", "habitat-sim"] = "embodia"
     """Simulator: this project's own, or habitat-sim where it is installed."""
     geodesics: Literal["detour", "exact"] = "detour"

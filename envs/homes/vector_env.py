@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, Split, State, content_digest
 from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home
-from embodia.envs.homes.episodes.dataset import Episode, EpisodeError
+from embodia.envs.homes.episodes.dataset import Episode, Unreachable
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE
 from embodia.envs.homes.experts.expert import Experts
 from embodia.envs.homes.files.load import Up
@@ -65,6 +65,7 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         episodes: Episodes | None = None,
         test_episodes: Episodes | None = None,
         scenes_dir: str | Path | None = None,
+        skip_unreachable: bool = False,
         engine: EngineName | Engine = "embodia",
         geodesics: Measure = "detour",
         cache_size: int | None = None,
@@ -86,6 +87,9 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
         )
         if split == "test":
             scenes, episodes = test_scenes or scenes, test_episodes or episodes
+        self.skip_unreachable = skip_unreachable
+        self.unreachable: dict[str, str] = {}
+        """Episodes (or levels of scene files) that were skipped, with the reason."""
         self.levels = Levels(num_envs, self.task, split, episodes, scenes, num_scenes, detail, scenes_dir)
         self.dataset = self.levels.dataset
         if self.dataset is not None and self.dataset.category_ids:
@@ -162,9 +166,25 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def _begin(self, mask: Array, seeds: Sequence[int | None]) -> None:
         for i in np.flatnonzero(mask).tolist():
             given = seeds[i]
-            self._load_level(i, self.levels.draw(i) if given is None else int(given))
-            self._place(i)
+            self._start_level(i, self.levels.draw(i) if given is None else int(given))
         self._open_measures(mask)
+
+    def _start_level(self, i: int, number: int) -> None:
+        """Start level `number` in world i; with `skip_unreachable`, the next level whose goal can be reached.
+
+        Raises Unreachable if there is none.
+        """
+        last = number + (len(self.levels) - 1 if self.skip_unreachable else 0)
+        while True:
+            try:
+                self._load_level(i, number)
+                self._place(i)
+                return self._check_reachable(i, self._distance(i))
+            except Unreachable as error:
+                if number == last:
+                    raise
+                self.unreachable[self.levels.describe(number)] = str(error)
+                number += 1
 
     def _load_level(self, i: int, number: int) -> None:
         """Load level `number` into world i: its home, goals and fixed readings."""
@@ -188,27 +208,33 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
             self.explorations.begin(i, home, poses.position[i], poses.rotation[i])
 
     def _open_measures(self, mask: Array) -> None:
-        distance = self._distances(mask)
-        for i in np.flatnonzero(mask & ~np.isfinite(distance)).tolist():
-            episode = self._episode(i)
-            raise EpisodeError(
-                f"{self.levels.source} {episode.episode_id!r} (scene {episode.scene_id!r}): no path leads from its "
-                f"start {np.round(episode.start_position, 3).tolist()} to a goal, so it cannot be solved. Drop it, or "
-                "check that its scene and the body's size are those it was made for."
-            )
-        self.measures.reset(mask, self.poses.position, distance)
+        self.measures.reset(mask, self.poses.position, self._distances(mask))
         worlds = np.flatnonzero(mask)
         self.trails.follow(worlds, 0 * worlds, self.poses)
+
+    def _check_reachable(self, i: int, distance: float) -> None:
+        if np.isfinite(distance):
+            return
+        episode = self._episode(i)
+        raise Unreachable(
+            f"{self.levels.source} {episode.episode_id!r} (scene {episode.scene_id!r}): no path leads from its "
+            f"start {np.round(episode.start_position, 3).tolist()} to a goal, so it cannot be solved. Drop it, skip "
+            "such episodes with skip_unreachable, or check that its scene and the body's size are those it was made "
+            "for."
+        )
 
     def _distances(self, mask: Array) -> Array:
         """(N,) geodesic distance to the goal where `mask`, the last known elsewhere [m]."""
         distance = self.measures.distance_to_goal.copy()
-        for i in np.flatnonzero(mask):
-            if self.task.goal == "none":
-                distance[i] = 0.0
-            else:
-                distance[i] = self.homes[i].pathfinder.distance(self.poses.position[i], self.goal_sets[i])
+        for i in np.flatnonzero(mask).tolist():
+            distance[i] = self._distance(i)
         return distance
+
+    def _distance(self, i: int) -> float:
+        """World i's geodesic distance to the goal [m], inf if there is no path."""
+        if self.task.goal == "none":
+            return 0.0
+        return self.homes[i].pathfinder.distance(self.poses.position[i], self.goal_sets[i])
 
     # --- steps
 

@@ -1,7 +1,6 @@
 """Walks through generated homes with labels of every frame: room, visible objects, distance, own motion."""
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,19 @@ class WalksError(ValueError):
 
 
 def walks(
-    split: Split, homes: int, each: int, steps: int, size: int = 64, kept: Path | None = None, at_a_time: int = 16
+    split: Split,
+    homes: int,
+    each: int,
+    steps: int,
+    size: int = 64,
+    kept: Path | None = None,
+    at_a_time: int = 16,
+    tell: Callable[[int], None] = lambda done: None,
 ) -> Walks:
     """`each` walks of `steps` steps in homes 0..homes-1 of a split, from one random place towards another.
 
-    Walk i is in home i % homes. Kept on disk in the folder `kept`, and not walked twice.
+    Walk i is in home i % homes. Kept on disk in the folder `kept`, and not walked twice. `tell` is called with the
+    number of finished walks.
     """
     path = None if kept is None else kept / f"walks-{split}-{homes}x{each}x{steps}-{size}.npz"
     if path is not None and path.exists():
@@ -65,7 +72,7 @@ def walks(
     for begin in range(0, homes * each, at_a_time):
         levels = range(begin, min(begin + at_a_time, homes * each))
         parts.append(_walk(split, levels, homes, steps, size))
-        print(f"{levels.stop} of {homes * each} walks through {split} homes", file=sys.stderr, flush=True)
+        tell(levels.stop)
     joined = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

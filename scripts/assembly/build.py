@@ -13,6 +13,7 @@ from embodia.agents import Agent
 from embodia.agents.training import checkpoint
 from embodia.agents.training.rng import seed_all
 from embodia.envs import Split
+from embodia.envs.frame_stack import VectorFrameStack
 from embodia.envs.vector import make
 from embodia.envs.worlds import leaves
 from embodia.perception import Encoder
@@ -23,6 +24,7 @@ from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.point_goal import PointGoalEncoder
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
 from embodia.perception.encoders.symbol_table import SymbolTable
+from embodia.scripts.assembly import wrapping
 from embodia.scripts.assembly.config import Config, EncoderConfig
 from embodia.scripts.assembly.env_ids import known_id
 from embodia.scripts.assembly.environments import EnvConfig, arguments
@@ -54,7 +56,11 @@ def worlds(
             raise Mistake(f"{type(planner).__name__} needs a driving environment, not {env.id}")
         options["expert"] = lambda scenario: planner
     try:
-        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, **options)
+        wraps = wrapping.singly(env.wrap)
+        made = make(known_id(env.id), num_envs or env.num_envs, vectorization, workers, wraps, **options)
+        made = wrapping.around(env.wrap, made)
+    except wrapping.WrapperError as error:
+        raise Mistake(str(error)) from error  # without the notes about the environment's seed and step
     except (TypeError, ValueError) as error:
         raise Mistake(f"{env.id} cannot be made with these options: {error}") from error
     if not isinstance(made.single_observation_space, spaces.Dict):
@@ -65,7 +71,13 @@ def worlds(
         made.close()
         raise Mistake(f"{env.id}: its observation space has a Tuple, {made.single_observation_space}; agents here need "
                       "names, so wrap the environment and use gymnasium.spaces.Dict")  # fmt: skip
-    return made
+    if env.stack == 1 and env.stack_keys is None:
+        return made
+    try:
+        return VectorFrameStack(made, env.stack, env.stack_keys)
+    except ValueError as error:
+        made.close()
+        raise Mistake(f"env.stack, env.stack_keys: {error}") from error
 
 
 def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
@@ -140,7 +152,9 @@ def number_of(actions: spaces.Space[Any]) -> int:
 
 
 def simulator(env: EnvConfig) -> Any:
-    """Make an environment to plan in. Raises Mistake if it has no snapshots."""
+    """Make an environment to plan in. Raises Mistake if it is wrapped or has no snapshots."""
+    if env.wrap is not None:
+        raise Mistake(f"agent.model simulator plans in {env.id} itself, without --wrap {env.wrap}; omit it")
     world = gym.make(known_id(env.id), **arguments(env, "train")).unwrapped
     if not hasattr(world, "set_state"):
         raise Mistake(f"agent.model simulator needs get_state and set_state, which {env.id} does not have")

@@ -15,6 +15,7 @@ from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.image_encoders import configuration
 from embodia.scripts.assembly.kinds import AGENT, ENCODER
 from embodia.scripts.assembly.parts import settled
+from embodia.scripts.assembly.wrapping import classes
 from embodia.scripts.mistake import Mistake
 
 
@@ -104,6 +105,7 @@ def problems(config: Config, learns: bool = False) -> Iterator[str]:
     known_id(config.env.id)
     at_least = {
         "env.num_envs": (config.env.num_envs, 1),
+        "env.stack": (config.env.stack, 1),
         "schedule.steps": (config.schedule.steps, 1),
         "evaluation.episodes": (config.evaluation.episodes, 1),
         "evaluation.during": (config.evaluation.during, 1),
@@ -117,6 +119,7 @@ def problems(config: Config, learns: bool = False) -> Iterator[str]:
         yield f"evaluation.confidence is {config.evaluation.confidence}; give a number between 0 and 1, such as 0.95"
     if config.env.workers is not None and config.env.vectorization != "subprocess":
         yield f"env.workers needs env.vectorization subprocess, but it is {config.env.vectorization}"
+    classes(config.env.wrap)
     if config.encoder.pretrained is not None:
         configuration(config.encoder.pretrained, ("encoder.image", ENCODER.name(config.encoder.image)))
     yield from agent_problems(config, learns)

@@ -12,6 +12,8 @@ from embodia.scripts.assembly.renamed import renamed as renamed_fields
 Data = dict[str, Any]
 
 TRAIN = {
+    "--wrap": "--env.wrap",
+    "--stack": "--env.stack",
     "--encoder.width": "--encoder.image.width",
     "--agent.search.": "--agent.planner.",
     "--agent.rssm.": "--agent.model.",
@@ -20,7 +22,7 @@ TRAIN = {
     "--agent.quadratic.": "--agent.objective.",
     "--agent.discount": "--agent.objective.discount",
 }
-"""Old prefixes of flags of `train`, and the present ones."""
+"""Old prefixes and short names of flags of `train`, and the present ones."""
 PRETRAIN = {"--encoder.net": "--encoder"}
 
 

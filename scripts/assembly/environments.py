@@ -37,6 +37,14 @@ class EnvConfig:
     simulator (native). auto uses native if available."""
     workers: int | None = None
     """Number of processes for subprocess; None for one per environment."""
+    wrap: str | None = None
+    """Your own wrapper as module:Wrapper (several with commas, the innermost first): a gymnasium.Wrapper around each
+    environment, which are then stepped one by one, or a gymnasium.vector.VectorWrapper around the batch. Its class is
+    called with the environment only."""
+    stack: int = 1
+    """Number of consecutive observations to stack along the last axis, the newest last."""
+    stack_keys: tuple[str, ...] | None = None
+    """Observation keys to stack. None stacks images, or vectors if there are no images."""
 
 
 def is_own(name: str) -> bool:

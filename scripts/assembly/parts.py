@@ -110,6 +110,8 @@ def names(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def flag(path: str) -> str:
+    if path == "env.wrap":
+        return "--wrap"
     return "--" + path.replace("_", "-")
 
 

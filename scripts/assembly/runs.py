@@ -143,8 +143,8 @@ def config(run: Path, named: Named | None = None, env: str | None = None) -> Con
     Raises:
         Mistake: if it cannot be read, or contains a user-defined class that is not named.
     """
-    named = dict(named or {})
-    found = read(run / CONFIG, Config, {**named, "env.id": env} if env else named)
+    named = {"env.wrap" if path == "wrap" else path: name for path, name in (named or {}).items()}
+    found = read(run / CONFIG, Config, {**named, "env.id": env, "env.wrap": ""} if env else named)
     if named.get("env.id", found.env.id) != found.env.id:
         raise Mistake(f"--env.id {named['env.id']}: {run} was trained in {found.env.id}; omit it")
     if found.encoder.pretrained is None:

@@ -20,7 +20,7 @@ from embodia.scripts.mistake import Mistake, nearest
 
 Root = TypeVar("Root")
 Named = Mapping[str, str]
-"""Path of a part -> its module:Class on the command line; `env.id` -> the id."""
+"""Path of a part -> its module:Class on the command line; `env.id` -> the id, `env.wrap` -> the wrappers."""
 
 
 def write(config: Any, path: Path, **more: Any) -> None:
@@ -72,20 +72,25 @@ def check_named(path: Path, data: Any, named: Named) -> None:
     theirs = dict(of_users(data))
     if missing := [f"{flag(where)} {name}" for where, name in theirs.items() if where not in named]:
         refuse(path, missing)
+    if named.get("env.wrap") and "env.wrap" not in theirs:
+        wrap = named["env.wrap"]
+        raise Mistake(f"--wrap {wrap}: {path} has no wrapper; to evaluate in a wrapped environment, add --env ID")
     for where, name in named.items():
-        if where != "env.id" and name != theirs.get(where):
+        if where != "env.id" and name and name != theirs.get(where):
             there = f"has {flag(where)} {theirs[where]}" if where in theirs else f"has no user-defined {where}"
             raise Mistake(f"{flag(where)} {name}: {path} {there}")
 
 
 def of_users(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (path, module:Class) of every user-defined part, and (env.id, id) of a user-defined environment."""
+    """Yield (path, module:Class) of every user-defined part and wrapper, and (env.id, id) of a user's environment."""
     if isinstance(data, dict):
         kind, name = str(data.get("kind")), str(data.get("id"))
         if own.is_own(kind):
             yield path, kind
         if kind == EnvConfig.__name__ and environments.is_own(name):
             yield f"{path}.id", name
+        if kind == EnvConfig.__name__ and data.get("wrap"):
+            yield f"{path}.wrap", str(data["wrap"])
         for field, value in data.items():
             yield from of_users(value, f"{path}.{field}" if path else field)
 

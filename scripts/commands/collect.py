@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     options = environments.arguments(config.env, args.split)
     options = {name: value for name, value in options.items() if not callable(value)}
     header = {"agent": policy, "split": args.split, "env_options": options}
+    if config.env.wrap is not None:
+        header["wrap"] = config.env.wrap
     env_id = env.spec.id if env.spec else config.env.id
     with runs.filled(args.out, Path("datasets") / f"{policy}-{task}") as folder:
         writer = EpisodeWriter(folder / "rows", env_id, env.single_observation_space, env.single_action_space, **header)

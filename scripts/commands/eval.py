@@ -45,6 +45,8 @@ class Homes:
     """How distances are measured: by habitat-sim's own search (detour), or as exact shortest paths."""
     scenes_dir: str | None = None
     """Folder of the scenes that the episode file refers to."""
+    skip_unreachable: bool = False
+    """Skip and count episodes whose goal cannot be reached, and scenes that offer no episode."""
     detail: Literal["low", "medium", "high"] | None = None
     """Level of detail (number of triangles) of generated homes."""
     num_scenes: int | None = None
@@ -52,7 +54,7 @@ class Homes:
 
     def into(self, env: EnvConfig) -> EnvConfig:
         """Return the environment with these options. Raises Mistake if it is not a home."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value not in (None, False)}
         if not given:
             return env
         if not isinstance(env.options, HomesOptions):
@@ -84,6 +86,10 @@ class Policy:
     """Folder that contains the run folders."""
     device: str | None = None
     """cpu, cuda or auto; by default as the run was trained."""
+    wrap: str | None = None
+    """Your own wrapper as module:Wrapper: that of the run, which must be named again, or one around --env."""
+    stack: int | None = None
+    """Number of observations to stack; by default as the run was trained."""
     homes: Annotated[Homes, tyro.conf.arg(name="")] = Homes()
     roads: Annotated[Roads, tyro.conf.arg(name="")] = Roads()  # noqa: RUF009 (frozen)
 
@@ -141,11 +147,15 @@ def resolve(who: Policy, named: Named | None = None) -> tuple[Config, Path | Non
         config = with_parts(config, named or {}, who.policy)
     else:
         run = runs.find(who.policy, who.runs)
+        named = {**(named or {}), **({"wrap": who.wrap} if who.wrap and not who.env else {})}
         config = runs.config(run, named, who.env)
         config = moved(config, who.env) if who.env else config
         if who.device and hasattr(config.agent, "device"):
             config = replace(config, agent=replace(config.agent, device=who.device))
-    return replace(config, env=who.roads.into(who.homes.into(config.env))), run
+    env = who.roads.into(who.homes.into(config.env))
+    if run is None or who.env:
+        env = replace(env, wrap=who.wrap)
+    return replace(config, env=replace(env, stack=who.stack or config.env.stack)), run
 
 
 def number(episodes: int | None, config: Config, usual: int) -> int:
@@ -213,7 +223,8 @@ def driving(config: Config, who: Policy) -> Config:
 def moved(config: Config, env: str) -> Config:
     """Return the configuration with another environment: that of a preset, or an id."""
     if any(each.name == env for each in PRESETS):
-        return replace(config, env=preset(env).env)
+        seen = {name: getattr(config.env, name) for name in ("stack", "stack_keys")}  # as the agent was trained
+        return replace(config, env=replace(preset(env).env, **seen))
     return replace(config, env=fitting(replace(config.env, id=env)))
 
 

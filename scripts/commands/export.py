@@ -9,6 +9,7 @@ import tyro
 from embodia.envs.homes.engines.engine import GENERATED, generated_scene
 from embodia.envs.homes.files.export import export_scene
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.progress import over
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia export")
     check(args.homes, args.out)
-    for i, home in enumerate(args.homes, start=1):
+    for i, home in enumerate(over(args.homes, "exporting", "homes"), start=1):
         path = export_scene(generated_scene(home), args.out, home)
-        print(f"{i} of {len(args.homes)}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        print(f"{i} of {len(args.homes)}: {path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
     print(f"to use one: embodia record expert --env embodia/PointNav-v0 --scenes {path}")
     return 0
 

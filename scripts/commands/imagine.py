@@ -25,6 +25,7 @@ from embodia.scripts.assembly.config import check
 from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
 from embodia.scripts.mistake import Mistake, at_least_one
+from embodia.scripts.report.evaluation import Ticker
 
 Array = NDArray[Any]
 TILE = 12  # side of a symbol [pixels]
@@ -94,6 +95,7 @@ def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
     """Record the first `length` rows (length, B, ...) of episodes. Raises Mistake if all episodes are shorter."""
     open_: dict[int, list[Row]] = {}
     whole: list[Row] = []
+    ticker = Ticker("recording", episodes)
 
     def watch(world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
         rows = open_.setdefault(seed, [])
@@ -101,6 +103,7 @@ def recorded(agent: Agent, env: Any, episodes: int, length: int) -> Row:
             rows.append(copy(row))
             if len(rows) == length:
                 whole.append(stack(rows))
+        ticker(world, seed, row, info, frame)
 
     evaluate(agent, env, range(episodes), watch)
     if not whole:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -16,6 +16,7 @@ import embodia  # noqa: F401 (registers the ids)
 from embodia.envs.grid.expert import NO_EXPERT
 from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, GENERATIVE, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
 from embodia.scripts.assembly.options import Method, config_of, plain, summary
+from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.presets.table import PRESETS
 
 Methods = Literal["agents", "encoders", "learners", "generative", "models", "planners", "objectives", "drivers"]
@@ -28,8 +29,8 @@ class Args:
 
     what: tyro.conf.Positional[What] = "all"
     """What to list."""
-    match: str = ""
-    """Only list names that contain this text."""
+    search: Annotated[str, tyro.conf.arg(aliases=("--match",))] = ""
+    """Only list what has this text in its name or description."""
     json: bool = False
     """Print the lists as one JSON object at the end."""
 
@@ -39,11 +40,16 @@ def main(arguments: Sequence[str]) -> int:
     kinds = tuple(LISTS) if args.what == "all" else (args.what,)
     found: dict[str, dict[str, str]] = {}
     for kind in kinds:
-        names = {name: says for name, says in LISTS[kind]().items() if args.match.lower() in name.lower()}
+        names = {name: says for name, says in LISTS[kind]().items() if args.search.lower() in f"{name} {says}".lower()}
         found[kind] = names
+        if args.search and not names and args.what == "all":
+            continue
         width = max(map(len, names), default=0)
         print(f"{kind} ({len(names)})")
         print("\n".join(f"  {name:<{width}}  {says}".rstrip() for name, says in names.items()) + "\n")
+    if args.search and not any(found.values()):
+        known = [name for kind in kinds for name in LISTS[kind]()]
+        raise Mistake(f"nothing has {args.search!r} in its name or description. {nearest(args.search, known)}".strip())
     if args.json:
         print(json.dumps(found))
     return 0

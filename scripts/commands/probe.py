@@ -21,6 +21,7 @@ from embodia.scripts.assembly.image_encoders import OWN, configuration, image_en
 from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
 from embodia.scripts.data.frames import PICTURES, BadFile, read_picture
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.progress import Progress, over
 
 Array = NDArray[Any]
 KEPT = Path("runs/walks")
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def home_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dict[str, float]]:
     """Probe on homes of the test split, which are not used by `embodia collect` with the train split."""
-    seen = walks("test", args.homes, args.walks, args.steps, size, kept=KEPT)
+    walked = Progress("walking through homes", args.homes * args.walks, "walks")
+    seen = walks("test", args.homes, args.walks, args.steps, size, KEPT, tell=walked.reach)
     readers["pixels"] = pixels(seen, args.homes)
     room = seen.room[seen.room >= 0]
     said = f"share of the most common room {np.bincount(room).max() / len(room):.3f}, chance AUC 0.5"
@@ -80,8 +82,7 @@ def home_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dict
 
 
 def scored(readers: dict[str, Read], seen: Any, homes: int) -> Any:
-    for who, read in readers.items():
-        print(f"probing {who}", file=sys.stderr, flush=True)
+    for who, read in over(list(readers.items()), "probing", "encoders"):
         yield who, scores(read, seen, homes)
 
 
@@ -92,7 +93,8 @@ def class_rows(args: Args, readers: dict[str, Read], size: int) -> dict[str, dic
     fit, test = order[: len(order) // 2], order[len(order) // 2 :]
     halved = F.avg_pool2d(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, 2)
     mean, axes = principal_axes(halved[fit], min(64, len(fit)))
-    found: dict[str, Tensor] = {who: read(pictures)[0] for who, read in readers.items()}
+    reading = over(list(readers.items()), "probing", "encoders")
+    found: dict[str, Tensor] = {who: read(pictures)[0] for who, read in reading}
     found["pixels"] = (halved.flatten(1) - mean) @ axes
     classes = torch.from_numpy(labels)
     print(f"{len(labels):,} images of {labels.max() + 1} classes, half of them for fitting")

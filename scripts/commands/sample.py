@@ -25,6 +25,7 @@ from embodia.scripts.commands import sample_autoencoder
 from embodia.scripts.data.examples import as_pictures, held_out
 from embodia.scripts.mistake import Mistake, at_least_one, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
+from embodia.scripts.report.progress import over
 from embodia.scripts.report.video import Video
 
 FEATURES = 16
@@ -156,7 +157,8 @@ def drawn(
     sampler = sampler_of(args, model)
     visited = len(sampler.levels(model.schedule))
     path = model.path(args.n, condition, generator, sampler=sampler, guidance=args.guidance)
-    return watched(((state.x, state.x0) for state in path), spaced(visited), args.scale)
+    states = over(path, "sampling", "steps", visited)
+    return watched(((state.x, state.x0) for state in states), spaced(visited), args.scale)
 
 
 def spaced(steps: int) -> set[int]:

@@ -38,6 +38,7 @@ from embodia.scripts.data.offline import DataOptions, Remembered
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
 from embodia.scripts.report.evaluation import LEVELS, Ticker, judge, say, scores
+from embodia.scripts.report.report import Clip
 
 HELP = """usage: embodia train PRESET [--flags]      (embodia train PRESET --help lists all flags)
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
@@ -50,7 +51,8 @@ episodes.jsonl, videos and report.html. Ctrl-C saves a checkpoint; --resume cont
 
 Replace parts of a preset by name (`embodia list agents`), or by your own class as module:Class; the module is also
 searched in the current folder. Repeat such a flag with --resume, eval, record and collect: loading a run never imports
-code that you do not name.
+code that you do not name. --wrap module:Wrapper puts your own wrapper (another reward, other observations) around the
+environments; --stack 4 stacks observations.
 
 With --data an agent learns from recorded rows, without stepping an environment. It is evaluated in the environment of
 the preset. PATH is a folder of `embodia collect`, a Minari data set (or its name), or a LeRobotDataset v3 folder. A
@@ -97,6 +99,8 @@ class Resume:
     """Evaluate the trained agent and write the report card."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """New paths of the run's recorded data, if they were moved; give all of them, in the same order."""
+    wrap: str | None = None
+    """The run's wrapper, if it has one: module:Wrapper."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -206,7 +210,7 @@ def drives(config: Config, run: Path) -> Remembered:
 
 def resume(args: Resume, named: Named) -> int:
     run = runs.find(args.resume, args.runs)
-    config = runs.config(run, named)
+    config = runs.config(run, {**named, **({"wrap": args.wrap} if args.wrap else {})})
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     if args.data:
@@ -215,8 +219,13 @@ def resume(args: Resume, named: Named) -> int:
     return carry_out(config, run, run.name, args.report, again=True)
 
 
-def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again: bool = False) -> int:
-    """Train into `run`, then evaluate; return the exit code, 130 if training was interrupted."""
+def carry_out(
+    config: Config, run: Path, title: str, wanted: bool = True, again: bool = False, more: Sequence[Clip] = ()
+) -> int:
+    """Train into `run`, then evaluate; return the exit code, 130 if training was interrupted.
+
+    The report, if it is wanted, also shows `more` videos.
+    """
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     with locked(run, "trained"):
         data = offline.remembered(run) or (drives(config, run) if collects(config) else None)
@@ -231,7 +240,7 @@ def carry_out(config: Config, run: Path, title: str, wanted: bool = True, again:
             print(f"stopped at step {steps:,}; to continue: embodia train --resume {run}", file=sys.stderr)
             return 130
         if wanted:
-            report(agent, config, run, title)
+            report(agent, config, run, title, more)
     return 0
 
 
@@ -270,7 +279,7 @@ VALIDATION = 2**29
 """First seed of the validation levels, which select the best checkpoint."""
 
 
-def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any]:
+def report(agent: Agent, config: Config, run: Path, title: str, more: Sequence[Clip] = ()) -> dict[str, Any]:
     """Evaluate the best checkpoint on test levels and write the report."""
     chosen = runs.weights(run, "best")
     agent.load(chosen)
@@ -278,7 +287,7 @@ def report(agent: Agent, config: Config, run: Path, title: str) -> dict[str, Any
     facts: dict[str, Any] = {"checkpoint": f"best, step {int(chosen.name):,}", **wall(run)}
     facts |= offline.facts(run)
     name = f"{title}, seed {config.schedule.seed}"
-    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, minutes=spent, **facts)
+    made = judge(agent, config, run, name, metrics=run / "metrics.jsonl", run=run, more=more, minutes=spent, **facts)
     print(f"{title}: step {int(chosen.name):,}, {spent:.1f} CPU minutes of training")
     say(made, run)
     return made

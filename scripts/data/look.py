@@ -15,6 +15,7 @@ from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.image_encoders import OWN, pictures_of, pretrained
 from embodia.scripts.data.frames import BadFile, Source, source
+from embodia.scripts.report.progress import Progress
 from embodia.scripts.report.video import Video
 
 Frame = NDArray[np.uint8]
@@ -78,7 +79,7 @@ def draw_all(args: Look, name: str, files: Source, draw: Draw) -> None:
         frames, stem = list(islice(clips_of(files, i), args.frames)), files.files[i].stem
         if not frames:
             continue
-        film = drawn(draw, np.concatenate(frames), args.scale)
+        film = drawn(draw, np.concatenate(frames), args.scale, f"drawing {stem}")
         with Video(folder / f"{stem}.mp4", round(args.fps)) as video:
             for frame in film:
                 video.add(frame)
@@ -93,8 +94,11 @@ def clips_of(files: Source, i: int) -> Iterator[Frame]:
         print(f"skipped: {error}", file=sys.stderr)
 
 
-def drawn(draw: Draw, frames: Frame, scale: int) -> Frame:
-    pieces = [draw(np.array(frames[i : i + PIECE])) for i in range(0, len(frames), PIECE)]
+def drawn(draw: Draw, frames: Frame, scale: int, what: str = "drawing") -> Frame:
+    pieces, progress = [], Progress(what, len(frames), "images")
+    for i in range(0, len(frames), PIECE):
+        pieces.append(draw(np.array(frames[i : i + PIECE])))
+        progress.reach(min(i + PIECE, len(frames)))
     return np.concatenate(pieces).repeat(scale, 1).repeat(scale, 2)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from embodia.agents.training.rows import StoredEpisode, flatten, read_episode
 from embodia.scripts.data.to_minari import need
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.progress import over
 from embodia.scripts.report.video import Video
 
 Array = NDArray[Any]
@@ -63,7 +64,7 @@ def to_lerobot(files: Sequence[Path], folder: Path, fps: int = 10) -> Path:
             key: stack.enter_context(Video(folder / FILM.format(video_key=key, **FIRST), fps, crf=18))
             for key in cameras
         }
-        for number, file in enumerate(files):
+        for number, file in enumerate(over(files, "LeRobotDataset", "episodes")):
             episode = read_episode(file)
             start = metas[-1]["dataset_to_index"] if metas else 0
             index = tasks.setdefault(task(episode), len(tasks))

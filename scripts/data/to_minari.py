@@ -15,6 +15,7 @@ from typing import Any
 
 from embodia.agents.training.rows import StoredEpisode, flatten, read_episode
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.progress import over
 
 EXTRAS = "embodia_extras"
 """Metadata key for the shapes of the rows' extras, which are stored flattened in the infos."""
@@ -59,7 +60,7 @@ def to_minari(files: Sequence[Path], folder: Path, name: str) -> Path:
     need("pyarrow", "15")
     if (folder / name).exists():
         raise Mistake(f"{folder / name} already exists, and data sets are never overwritten; choose another name")
-    episodes = [read_episode(file) for file in files]
+    episodes = [read_episode(file) for file in over(files, "Minari", "episodes")]
     head = episodes[0]
     with dataset_root(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # warns that there is no separate environment for evaluation

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from embodia.agents import Agent, Row
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.evaluate import Episode, Watch, evaluate
 from embodia.agents.training.levels import num_met
-from embodia.agents.training.scores import SUCCESS, Better, deciding, declared_scores
+from embodia.agents.training.scores import SUCCESS, Better, Label, deciding, declared_scores, in_words, score_labels
 from embodia.agents.training.versions import versions
 from embodia.envs import NoExpert, Split
 from embodia.scripts.assembly import build
@@ -28,6 +27,7 @@ from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardwa
 from embodia.scripts.report import report
 from embodia.scripts.report.chart import Curve
 from embodia.scripts.report.overlay import Caption, draw, words
+from embodia.scripts.report.progress import Progress, over
 from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import wilson
 from embodia.scripts.report.video import Video
@@ -38,32 +38,22 @@ CURVES = ("eval/", "episode/return", "loss", "accuracy", "entropy")
 
 
 class Ticker:
-    """A `Watch` that prints the number of finished episodes, at most every two seconds."""
+    """A `Watch` that prints the number of finished episodes and the remaining time, at most every two seconds."""
 
     def __init__(self, what: str, total: int):
-        self.what, self.total, self.done = what, total, 0
-        self.said, self.shown = time.monotonic(), False
+        self.progress = Progress(what, total, "episodes")
 
     def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
-        if not row["last"]:
-            return
-        self.done += 1
-        if time.monotonic() - self.said > 2:
-            self.said, self.shown = time.monotonic(), True
-            self.print(f"{self.what}: {self.done} of {self.total} episodes")
-        elif self.shown and self.done == self.total and sys.stderr.isatty():
-            self.print("")
-
-    def print(self, text: str) -> None:
-        end = "\r" if sys.stderr.isatty() else "\n"
-        print(f"{text:<40}".rstrip() if end == "\n" else f"{text:<40}", file=sys.stderr, end=end, flush=True)
+        if row["last"]:
+            self.progress.advance()
 
 
 class Film:
     """A `Watch` of one environment that draws each row with its caption and writes one video per episode."""
 
-    def __init__(self, folder: Path, name: str, actions: Mapping[int, str] | None = None, fps: int = 8):
-        self.folder, self.name, self.actions, self.fps = folder, name, actions, fps
+    def __init__(self, folder: Path, name: str, env: Any, fps: int = 8):
+        self.folder, self.name, self.fps = folder, name, fps
+        self.actions, self.labels = action_names(env), score_labels(env)
         self.video: Video | None = None
         self.paths: list[Path] = []
         self.step, self.total = 0, 0.0
@@ -75,6 +65,7 @@ class Film:
         self.total += float(row["reward"])
         last = bool(row["last"])
         done = "terminated" if row["terminal"] else "truncated (time limit)"
+        scored = [(label_of(self.labels, name), score) for name, score in info.get("metrics", {}).items()]
         caption = Caption(
             action=f"episode over: {done}" if last else words(row["action"], self.actions),
             reward=float(row["reward"]),
@@ -82,7 +73,8 @@ class Film:
             step=self.step,
             seed=seed,
             title=str(info.get("title", "")),
-            scores=info.get("metrics", {}),
+            scores={label.text: score for label, score in scored},
+            units={label.text: label.unit for label, _ in scored},
         )
         self.video.add(draw(frame(), caption))
         self.step += 1
@@ -99,6 +91,11 @@ class Film:
             self.video.__exit__(KeyboardInterrupt, None, None)
 
 
+def label_of(labels: Mapping[str, Label], score: str) -> Label:
+    """Return the label of a score, made from its name if the environment declares none."""
+    return labels.get(score) or Label(in_words(score))
+
+
 def action_names(env: Any) -> Mapping[int, str] | None:
     """Return the names of an environment's discrete actions from its metadata, or None."""
     names = env.metadata.get("action_names")
@@ -106,14 +103,33 @@ def action_names(env: Any) -> Mapping[int, str] | None:
 
 
 def play(
-    agent: Agent, env: EnvConfig, seeds: Sequence[int], split: Split, num_envs: int = 16, watch: Watch | None = None
+    agent: Agent,
+    env: EnvConfig,
+    seeds: Sequence[int],
+    split: Split,
+    num_envs: int = 16,
+    watch: Watch | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> list[Episode]:
-    """Make environments and evaluate the agent on one episode per seed."""
+    """Make environments and evaluate the agent on one episode per seed; add what they skipped to `skipped`."""
     vector = build.worlds(env, split, min(num_envs, len(seeds)), evaluation=True, agent=agent)
     try:
-        return evaluate(agent, vector, seeds, watch)
+        episodes = evaluate(agent, vector, seeds, watch)
+        if skipped is not None:
+            skipped |= unreachable(vector)
+        return episodes
     finally:
         vector.close()
+
+
+def unreachable(vector: Any) -> dict[str, str]:
+    """Return the episodes that an environment skipped because their goal cannot be reached, with the reason."""
+    if hasattr(vector, "unreachable"):
+        return dict(vector.unreachable)
+    try:
+        return {name: why for each in vector.get_attr("unreachable") for name, why in each.items()}
+    except AttributeError:  # an environment that skips nothing
+        return {}
 
 
 def references(config: Config, seeds: Sequence[int], split: Split) -> dict[str, list[Episode]]:
@@ -156,11 +172,11 @@ def missing(episodes: Sequence[Episode]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def declared(env: EnvConfig, split: Split) -> dict[str, Better]:
-    """Return the scores that an environment declares, the main score first, and which direction is better."""
+def declared(env: EnvConfig, split: Split) -> tuple[dict[str, Better], dict[str, Label]]:
+    """Return which direction is better in each score that an environment declares, the main one first, and labels."""
     vector = build.worlds(env, split, 1, evaluation=True)
     try:
-        return declared_scores(vector)
+        return declared_scores(vector), score_labels(vector)
     finally:
         vector.close()
 
@@ -170,7 +186,7 @@ def film(
 ) -> tuple[list[Path], list[Episode]]:
     """Run one episode per seed and record its video; return the paths and the episodes."""
     vector = build.worlds(env, split, 1, evaluation=True, agent=agent)
-    watch = Film(folder, name, action_names(vector), fps)
+    watch = Film(folder, name, vector, fps)
     try:
         return watch.paths, evaluate(agent, vector, seeds, watch)
     finally:
@@ -189,16 +205,24 @@ def draws(env: EnvConfig, split: Split) -> bool:
 
 
 def clips(
-    agent: Agent, config: Config, episodes: Sequence[Episode], split: Split, folder: Path, headline: str, better: Better
+    agent: Agent,
+    config: Config,
+    episodes: Sequence[Episode],
+    split: Split,
+    folder: Path,
+    headline: str,
+    better: Better,
+    labels: Mapping[str, Label],
 ) -> list[Clip]:
     """Record videos of the worst and best episodes by the headline score."""
     films = config.evaluation.films if draws(config.env, split) else 0
     values = scores(episodes)[headline]
     chosen = report.worst_and_best(values, [episode.length for episode in episodes], films, better)
     found = []
-    for kind, i in chosen:
+    for kind, i in over(chosen, "recording", "videos"):
         (path,), (again,) = film(agent, config.env, [episodes[i].seed], split, folder, kind)
-        said = ", ".join(f"{score} {each[0]:.3g}" for score, each in scores([again]).items())
+        named = [(label_of(labels, score), each[0]) for score, each in scores([again]).items()]
+        said = ", ".join(f"{label.text} {value:.3g} {label.unit}".rstrip() for label, value in named)
         found.append(Clip(path, f"{kind}: seed {again.seed}, {again.length} steps, {said}", again.seed))
     return found
 
@@ -275,6 +299,7 @@ def judge(
     seeds: Sequence[int] | None = None,
     metrics: Path | None = None,
     run: Path | None = None,
+    more: Sequence[Clip] = (),
     **facts: Any,
 ) -> dict[str, Any]:
     """Evaluate an agent and write `episodes.jsonl`, `videos/`, `report.json` and `report.html` to `folder`.
@@ -287,19 +312,24 @@ def judge(
         split: split of the levels.
         seeds: seeds of the episodes; by default those of `config`.
         metrics: a `metrics.jsonl` whose curves are shown.
+        run: run whose training levels are compared with those of the evaluation.
+        more: further videos to show, in `folder/videos`.
         facts: further entries of the provenance.
 
     Returns:
         The contents of `report.json`.
     """
     seeds = list(range(config.evaluation.episodes)) if seeds is None else list(seeds)
-    mine = play(agent, config.env, seeds, split, config.evaluation.num_envs, Ticker("agent", len(seeds)))
+    skipped: dict[str, str] = {}
+    mine = play(agent, config.env, seeds, split, config.evaluation.num_envs, Ticker("agent", len(seeds)), skipped)
     episodes = {"agent": mine, **references(config, seeds, split)}
     write_episodes(folder / "episodes.jsonl", episodes, split)
     policies = {name: scores(each) for name, each in episodes.items()}
-    better = declared(config.env, split)
+    better, labels = declared(config.env, split)
+    labels = {name: label_of(labels, name) for name in policies["agent"]}
     headline = deciding(better, policies["agent"]) or "return"
     lines = curves(metrics, headline) if metrics else []
+    recorded = clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher"), labels)
     card = Card(
         title=title,
         env=config.env.id,
@@ -309,11 +339,13 @@ def judge(
         lengths=[episode.length for episode in mine],
         headline=headline,
         better={name: better.get(name, "higher") for name in policies["agent"]},
+        labels=labels,
         levels=[episode.level for episode in mine],
         met=levels_met(run, mine),
         missing=missing(mine),
+        skipped=skipped,
         curves=[with_interval(line, config.evaluation.during, config.evaluation.confidence) for line in lines],
-        clips=clips(agent, config, mine, split, folder / "videos", headline, better.get(headline, "higher")),
+        clips=[*recorded, *more],
         config=plain(config),
         provenance=provenance(config, **facts),
         confidence=config.evaluation.confidence,

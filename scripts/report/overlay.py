@@ -29,7 +29,8 @@ class Caption:
     step: int
     seed: int | None
     title: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)  # by label
+    units: Mapping[str, str] = field(default_factory=dict)  # of scores, by label
 
 
 def enlarge(frame: Frame) -> Frame:
@@ -47,7 +48,7 @@ def draw(frame: Frame, caption: Caption) -> Frame:
     strip.left(0, caption.action, ACCENT, taken)
     strip.left(1, f"reward {caption.reward:+.3g}" if caption.reward else "reward 0", INK)
     strip.right(1, f"return {caption.total:.4g}", INK)
-    rows = strip.wrap(caption.scores)[:2]
+    rows = strip.wrap(caption.scores, caption.units)[:2]
     for i, text in enumerate(rows):
         strip.left(2 + i, text, INK)
     if len(rows) < 2:
@@ -76,11 +77,11 @@ class Strip:
         self.pen.text((self.width - self.pad - length, self.pad + line * self.line), text, colour, self.font)
         return length
 
-    def wrap(self, scores: Mapping[str, float]) -> list[str]:
-        """Break `name value` pairs into lines."""
+    def wrap(self, scores: Mapping[str, float], units: Mapping[str, str]) -> list[str]:
+        """Break `name value unit` into lines."""
         rows: list[str] = []
         for name, value in scores.items():
-            pair = f"{name} {value:.3g}"
+            pair = f"{name} {value:.3g} {units.get(name, '')}".rstrip()
             if rows and self.font.getlength(f"{rows[-1]}   {pair}") <= self.width - 3 * self.pad:
                 rows[-1] += f"   {pair}"
             else:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from embodia.agents.training.scores import SIGN, Better
+from embodia.agents.training.scores import SIGN, Better, Label, in_words
 from embodia.scripts.report.chart import Curve, Whisker, curve, span, whiskers
 from embodia.scripts.report.statistics import Comparison, binary, by_level, compare, interval
 
 EMBED = 8_000_000
 """Maximum number of bytes of videos embedded in the page; further videos are linked."""
+SHOWN = 5
+"""Number of skipped episodes that are named in a report."""
 STYLE = Path(__file__).with_name("report.css")
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -70,9 +72,11 @@ class Card:
     lengths: Sequence[int]
     headline: str
     better: Mapping[str, Better] = field(default_factory=dict)  # of a score that is not named, higher is better
+    labels: Mapping[str, Label] = field(default_factory=dict)  # of a score that is not named, its name with spaces
     levels: Sequence[str] = ()  # name of each seed's level; empty if the environment names none
     met: int | None = None  # how many of the distinct levels occurred in training; None if not known
     missing: Mapping[str, int] = field(default_factory=dict)  # score -> episodes of the agent that ended without it
+    skipped: Mapping[str, str] = field(default_factory=dict)  # episodes whose goal cannot be reached -> reason
     curves: Sequence[Curve] = ()
     clips: Sequence[Clip] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -119,6 +123,7 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
         "split": card.split,
         "headline": card.headline,
         "better": dict(card.better),
+        "labels": {name: label._asdict() for name, label in card.labels.items()},
         "confidence": card.confidence,
         "scores": {
             name: {
@@ -133,6 +138,7 @@ def summary(card: Card, folder: Path) -> dict[str, Any]:
             if other != "agent" and card.headline in scores
         },
         "missing": dict(card.missing),
+        "skipped": dict(card.skipped),
         "levels": levels(card),
         "seeds": [int(seed) for seed in card.seeds],
         "episodes": episodes(card),
@@ -205,8 +211,8 @@ def verdict(report: Mapping[str, Any]) -> str:
     """State the headline score in one sentence, and whether the agent is better than random."""
     headline, scores = report["headline"], report["scores"]
     said = [f"{name} <b>{spell(each[headline])}</b>" for name, each in scores.items() if headline in each]
-    name = escape(headline.replace("_", " ")).capitalize()
-    text = f"{name}{lower(report, headline)} over {len(report['seeds'])} episodes: {', '.join(said)}."
+    name = escape(label(report, headline)) + lower(report, headline)
+    text = f"{name[:1].upper()}{name[1:]} over {len(report['seeds'])} episodes: {', '.join(said)}."
     text += f" {escape(of_levels(report))}{trained_on(report)}"
     if "random" in report["against"]:
         mine, random = scores["agent"][headline], scores["random"][headline]
@@ -252,12 +258,23 @@ def trained_on(report: Mapping[str, Any]) -> str:
 
 
 def without(report: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each score that has no average because some episodes lack it."""
-    total = len(report["seeds"])
+    """Return a sentence about skipped episodes, and one for each score that has no average because some lack it."""
+    total, skipped = len(report["seeds"]), list(report.get("skipped", {}))
+    more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
+    said = f"{len(skipped)} skipped, because their goal cannot be reached: {', '.join(skipped[:SHOWN])}{more}"
     return [
-        f"{name}: {count} of {total} episodes ended without it, so no average is given"
-        for name, count in report.get("missing", {}).items()
+        *([said] if skipped else []),
+        *(
+            f"{label(report, name)}: {count} of {total} episodes ended without it, so no average is given"
+            for name, count in report.get("missing", {}).items()
+        ),
     ]
+
+
+def label(report: Mapping[str, Any], score: str) -> str:
+    """Return the name of a score in prose, with its unit."""
+    said = report.get("labels", {}).get(score)
+    return str(Label(**said)) if said else in_words(score)
 
 
 def lower(report: Mapping[str, Any], score: str) -> str:
@@ -280,7 +297,7 @@ def page(card: Card, report: Mapping[str, Any]) -> str:
         section("Scores", score_charts(report) + "".join(f"<p>{escape(line)}</p>" for line in without(report))),
         section("Training", f'<div class="curves">{"".join(curve(line) for line in card.curves)}</div>', card.curves),
         section("Videos of episodes", f'<div class="clips">{films(card)}</div>', card.clips),
-        section("All episodes", table(report["episodes"])),
+        section("All episodes", table(report["episodes"], report)),
         section("Provenance", facts(card.provenance)),
         section("Configuration", f"<pre>{escape(json.dumps(report['config'], indent=2))}</pre>", card.config),
     ]
@@ -310,7 +327,7 @@ def score_charts(report: Mapping[str, Any]) -> str:
             for name, each in report["scores"].items()
             if score in each
         ]
-        charts.append(f"<div><h3>{escape(score.replace('_', ' '))}{lower(report, score)}</h3>{whiskers(rows)}</div>")
+        charts.append(f"<div><h3>{escape(label(report, score))}{lower(report, score)}</h3>{whiskers(rows)}</div>")
     return f'<div class="scores">{"".join(charts)}</div>'
 
 
@@ -331,10 +348,10 @@ def films(card: Card) -> str:
     return "".join(parts)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> str:
     """Return a table with one row per episode; a click on a column head sorts it."""
     names = list(rows[0])
-    head = "".join(f'<th scope="col"><button>{escape(name.replace("_", " "))}</button></th>' for name in names)
+    head = "".join(f'<th scope="col"><button>{escape(label(report, name))}</button></th>' for name in names)
     body = "".join(
         "<tr>" + "".join(f'<td data-v="{row[name]:.9g}">{cell(row[name])}</td>' for name in names) + "</tr>"
         for row in rows

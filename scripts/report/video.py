@@ -1,7 +1,7 @@
 """H.264 videos that play in any browser."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -87,10 +87,23 @@ def write(path: Path, frames: Iterable[Frame], fps: int = 10) -> Path:
     return Path(path)
 
 
-def read(path: Path) -> NDArray[np.uint8]:
-    """Read the frames (T, H, W, 3) of a video. Raises ValueError if it cannot be decoded."""
+def frames(path: Path) -> Iterator[Frame]:
+    """Yield the frames (H, W, 3) of a video. Raises ValueError if it cannot be decoded."""
     try:
         with av.open(str(path)) as container:
-            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+            for frame in container.decode(video=0):
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise ValueError(f"{path} cannot be decoded as a video: {error}") from error
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    """Read the frames (T, H, W, 3) of a video. Raises ValueError if it cannot be decoded."""
+    return np.stack(list(frames(path)))
+
+
+def size(path: Path) -> tuple[int, int, int]:
+    """Return the number of frames of a video, its height and its width."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.frames, stream.height, stream.width

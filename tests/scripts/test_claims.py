@@ -79,6 +79,8 @@ def test_the_command_of_a_result_file_gives_its_numbers(path, bench):
 def test_the_demo_keeps_its_promise(tmp_path, capsys):
     assert main(["demo", "--runs", str(tmp_path)]) == 0
     assert "the agent is better than random" in capsys.readouterr().out
+    shown = json.loads((tmp_path / "demo" / "report.json").read_text())["videos"]
+    assert [each["path"] for each in shown[-2:]] == ["videos/home-seed-1.mp4", "videos/road-seed-0.mp4"]
 
 
 def test_ppo_solves_empty(trained):

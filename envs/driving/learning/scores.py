@@ -13,6 +13,20 @@ from embodia.envs.driving.metrics.closed_loop_scores import MULTIPLIERS, WEIGHTS
 Rules = Literal["learning", "nuplan"]
 
 
+LABELS = {
+    "score": "nuPlan score",
+    "no_ego_at_fault_collisions": "no collision at fault",
+    "drivable_area_compliance": "on the drivable area",
+    "ego_is_making_progress": "makes progress",
+    "driving_direction_compliance": "driving direction",
+    "ego_progress_along_expert_route": "progress along the expert's route",
+    "time_to_collision_within_bound": "time to collision in bounds",
+    "speed_limit_compliance": "speed limit",
+    "ego_is_comfortable": "comfort",
+}
+"""Names of nuPlan's scores in prose."""
+
+
 def declared(rules: Rules | None) -> Scores:
     """Return the declared scores; higher is better in all, and the first decides: `score`.
 
@@ -20,7 +34,8 @@ def declared(rules: Rules | None) -> Scores:
     failure, which tells early policies apart too little.
     """
     decides = "ego_progress_along_expert_route" if rules == "learning" else "score"
-    return dict.fromkeys((decides, "score", "success", *MULTIPLIERS, *WEIGHTS), "higher")
+    names = dict.fromkeys((decides, "score", "success", *MULTIPLIERS, *WEIGHTS))
+    return {name: {"better": "higher", "label": LABELS.get(name, name)} for name in names}
 
 
 def infos_at_the_end(drives: Drives, sums: Sums, over: NDArray[np.bool_]) -> Info:

@@ -33,9 +33,9 @@ def make_grids(num_envs: int = 1, *, task: str, engine: EngineName = "native", *
     """Create N environments of one task; the options are `GridEnv`'s.
 
     The native engine steps them if it knows the task's rules. If not, one warning says why, and minigrid's own
-    environments are stepped one after another.
+    environments are stepped one after another; so they are for minigrid's own observation.
     """
-    if engine == "native":
+    if engine == "native" and options.get("observation") != "minigrid":
         single = GridEnv(task, **options)
         reason = why_official(single.world)
         if reason is None:

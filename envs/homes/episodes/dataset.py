@@ -29,6 +29,10 @@ class EpisodeError(ValueError):
     """An episode file that cannot be used; the message names file, episode and field, and what to do."""
 
 
+class Unreachable(EpisodeError):
+    """An episode whose goal cannot be reached, or a scene that offers no episode."""
+
+
 @dataclass(frozen=True)
 class ViewPoint:
     """A place from which an object can be seen, and the share of the image it fills."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from embodia.envs.drawing.rotations import from_yaw, multiply
 from embodia.envs.drawing.scene import SceneObject
 from embodia.envs.homes.engines.engine import Engine, Home
-from embodia.envs.homes.episodes.dataset import HM3D_CATEGORIES, Episode, EpisodeError, Goal, ImageGoal, ViewPoint
+from embodia.envs.homes.episodes.dataset import HM3D_CATEGORIES, Episode, Goal, ImageGoal, Unreachable, ViewPoint
 from embodia.envs.homes.episodes.islands import MIN_RADIUS, indoor_island
 from embodia.envs.homes.tasks.navigation import Camera, Task
 from embodia.envs.homes.tasks.sensors import image_goal_rotation
@@ -53,7 +53,7 @@ def _point(home: Home, rng: Rng) -> Array | None:
 
 
 def point_episode(home: Home, rng: Rng, episode_id: str, task: Task) -> Episode:
-    """A PointNav episode. Raises EpisodeError if the home offers none."""
+    """A PointNav episode. Raises Unreachable if the home offers none."""
     for _ in range(MAX_TARGETS):
         target = _point(home, rng)
         if target is None:
@@ -69,16 +69,16 @@ def point_episode(home: Home, rng: Rng, episode_id: str, task: Task) -> Episode:
             if is_straight_enough(geodesic, float(np.linalg.norm(source - target)), rng):
                 goal = Goal(_vector(target), radius=task.success_distance)
                 return _episode(home, rng, episode_id, source, (goal,), geodesic)
-    raise EpisodeError(
+    raise Unreachable(
         f"scene {home.scene_id!r} offers no episode: no two points of one island lie {NEAREST} to {FURTHEST} m apart."
     )
 
 
 def free_episode(home: Home, rng: Rng, episode_id: str, task: Task) -> Episode:
-    """A start without a goal, for exploration. Raises EpisodeError if the home offers none."""
+    """A start without a goal, for exploration. Raises Unreachable if the home offers none."""
     source = _point(home, rng)
     if source is None:
-        raise EpisodeError(f"scene {home.scene_id!r} has no island of {MIN_RADIUS} m radius to explore.")
+        raise Unreachable(f"scene {home.scene_id!r} has no island of {MIN_RADIUS} m radius to explore.")
     return _episode(home, rng, episode_id, source, (), 0.0)
 
 
@@ -169,21 +169,21 @@ def _object_goal(thing: SceneObject, views: tuple[ViewPoint, ...]) -> Goal:
 
 
 def _drawn_goals(home: Home, engine: Engine, rng: Rng) -> tuple[Goal, ...]:
-    """The goals of one of HM3D's categories that the home has. Raises EpisodeError if none can be seen."""
+    """The goals of one of HM3D's categories that the home has. Raises Unreachable if none can be seen."""
     present = {thing.category for thing in home.objects}
     left = [name for name in HM3D_CATEGORIES if name in present]
     while left:
         goals = category_goals(home, engine, left.pop(rng.integers(len(left))))
         if goals:
             return goals
-    raise EpisodeError(
+    raise Unreachable(
         f"scene {home.scene_id!r} has no object of {list(HM3D_CATEGORIES)} that can be seen from its floor; "
         "ObjectNav and InstanceImageNav need a scene with semantic annotation."
     )
 
 
 def object_episode(home: Home, engine: Engine, rng: Rng, episode_id: str, task: Task) -> Episode:
-    """An ObjectNav episode of one of HM3D's six categories. Raises EpisodeError if the home offers none."""
+    """An ObjectNav episode of one of HM3D's six categories. Raises Unreachable if the home offers none."""
     for _ in range(MAX_DRAWS):
         goals = _drawn_goals(home, engine, rng)
         category = goals[0].object_category
@@ -196,7 +196,7 @@ def object_episode(home: Home, engine: Engine, rng: Rng, episode_id: str, task: 
         return _episode(
             home, rng, episode_id, source, goals, path.geodesic_distance, info=info, object_category=category
         )
-    raise EpisodeError(f"scene {home.scene_id!r}: no start lies {NEAREST} to {FURTHEST} m from any goal object.")
+    raise Unreachable(f"scene {home.scene_id!r}: no start lies {NEAREST} to {FURTHEST} m from any goal object.")
 
 
 def _start_for(home: Home, rng: Rng, goals: tuple[Goal, ...], key: Any) -> tuple[Array, Any] | None:
@@ -222,7 +222,7 @@ def _goal_at(goals: tuple[Goal, ...], end: int, source: Array) -> tuple[Goal, fl
 
 
 def instance_episode(home: Home, engine: Engine, rng: Rng, episode_id: str, task: Task) -> Episode:
-    """An InstanceImageNav episode: one object and one picture of it. Raises EpisodeError if the home offers none."""
+    """An InstanceImageNav episode: one object and one picture of it. Raises Unreachable if the home offers none."""
     for _ in range(MAX_DRAWS):
         goals = _drawn_goals(home, engine, rng)
         goal = goals[rng.integers(len(goals))]
@@ -247,7 +247,7 @@ def instance_episode(home: Home, engine: Engine, rng: Rng, episode_id: str, task
             goal_object_id=goal.object_id,
             goal_image_id=0,
         )
-    raise EpisodeError(f"scene {home.scene_id!r} has no object that a goal picture could show and a start could reach.")
+    raise Unreachable(f"scene {home.scene_id!r} has no object that a goal picture could show and a start could reach.")
 
 
 def _goal_picture(home: Home, engine: Engine, rng: Rng, goal: Goal) -> ImageGoal | None:
@@ -272,7 +272,7 @@ def image_goal_pose(episode: Episode, camera: Camera) -> tuple[Array, Array]:
 
 
 def generate_episode(home: Home, engine: Engine, rng: Rng, episode_id: str, task: Task) -> Episode:
-    """A new episode of a task in a home; the generator decides everything. Raises EpisodeError."""
+    """A new episode of a task in a home; the generator decides everything. Raises Unreachable."""
     plain: dict[str, Callable[[Home, Rng, str, Task], Episode]] = {
         "point": point_episode,
         "image": point_episode,

@@ -18,12 +18,12 @@ VISIBILITY = 5.0  # [m]
 REWARD = 0.1  # per m2 newly seen
 DONE = 0.9  # share of the floor that must be seen for success
 EXPLORATION_SCORES: Scores = {
-    "coverage": "higher",
+    "coverage": {"better": "higher", "label": "share of the floor seen"},
     "success": "higher",
-    "area_seen": "higher",
-    "num_steps": "lower",
-    "collisions/count": "lower",
-    "collisions/is_collision": "lower",
+    "area_seen": {"better": "higher", "unit": "m²"},
+    "num_steps": {"better": "lower", "label": "steps"},
+    "collisions/count": {"better": "lower", "label": "collisions"},
+    "collisions/is_collision": {"better": "lower", "label": "collision in the last step"},
 }
 """Scores of an exploration; the first is the main one."""
 

@@ -18,13 +18,13 @@ SLACK_REWARD = -0.01
 SUCCESS_REWARD = 2.5
 NAVIGATION_SCORES: Scores = {
     "success": "higher",
-    "spl": "higher",
-    "soft_spl": "higher",
-    "distance_to_goal": "lower",
-    "num_steps": "lower",
-    "collisions/count": "lower",
-    "collisions/is_collision": "lower",
-    "distance_to_goal_reward": "higher",
+    "spl": {"better": "higher", "label": "SPL"},
+    "soft_spl": {"better": "higher", "label": "soft SPL"},
+    "distance_to_goal": {"better": "lower", "unit": "m"},
+    "num_steps": {"better": "lower", "label": "steps"},
+    "collisions/count": {"better": "lower", "label": "collisions"},
+    "collisions/is_collision": {"better": "lower", "label": "collision in the last step"},
+    "distance_to_goal_reward": {"better": "higher", "label": "progress in the last step", "unit": "m"},
 }
 """Scores of `NavigationMeasures.metrics`; the first is the main one."""
 

@@ -28,6 +28,7 @@ from embodia.scripts.bench.discovery.slots import TETROMINOES, paper_slots, slot
 from embodia.scripts.bench.harness.options import Discovery
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.report.progress import Progress
 
 PAPER = {
     ("2Shapes", "complex autoencoder", "ARI-BG"): 0.9994,
@@ -56,13 +57,15 @@ def measure(options: Discovery) -> list[Row]:
         if not any(part.startswith(word) for part in known):
             raise Mistake(f"no part of this bench begins with {word!r}. {nearest(word, known)}")
     chosen = {name: part for name, part in known.items() if not options.only or name.startswith(options.only)}
+    progress = Progress("bench", len(chosen), "parts", sum((out / f"{name}.json").exists() for name in chosen))
     for name, part in chosen.items():
         if not (path := out / f"{name}.json").exists():
-            print(name, file=sys.stderr)
+            print(f"{progress.done + 1} of {len(chosen)}: {name}{progress.left()}", file=sys.stderr)
             torch.manual_seed(0)
             started = process_time()
             records = part(out)
             path.write_text(json.dumps({"records": records, "cpu_s": round(process_time() - started, 1)}, indent=1))
+            progress.done += 1
     return rows(json.loads((out / f"{name}.json").read_text()) for name in chosen)
 
 

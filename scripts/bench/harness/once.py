@@ -8,6 +8,7 @@ from typing import Any
 
 from embodia.scripts.assembly.json_lines import read_lines
 from embodia.scripts.assembly.provenance import cpu_minutes
+from embodia.scripts.report.progress import Progress
 
 Line = dict[str, Any]
 
@@ -29,13 +30,16 @@ def once(path: Path, work: Iterable[tuple[str, Callable[[], Line]]]) -> list[Lin
     """
     jobs = list(work)
     known = {line["name"]: line for line in lines_of(path)}
-    for done, (name, job) in enumerate(jobs, start=1):
+    missing = [name for name, _ in jobs if name not in known]
+    progress = Progress("bench", len(jobs), "jobs", done=len(jobs) - len(missing))
+    for name, job in jobs:
         if name not in known:
-            print(f"{done} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
+            print(f"{progress.done + 1} of {len(jobs)}: {name}{progress.left()}", file=sys.stderr, flush=True)
             used = cpu_minutes()
             known[name] = {"name": name, **job(), "cpu_minutes": round(cpu_minutes() - used, 2)}
             with path.open("a") as file:
                 file.write(json.dumps(known[name]) + "\n")
+            progress.done += 1
     return [known[name] for name, _ in jobs]
 
 

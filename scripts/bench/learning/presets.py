@@ -13,6 +13,7 @@ from embodia.scripts.assembly import runs
 from embodia.scripts.bench.harness.options import Presets
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.commands.train import main as train
+from embodia.scripts.report.progress import over
 
 HEADLINE = (
     "ppo-empty",
@@ -33,7 +34,9 @@ def measure(options: Presets) -> list[Row]:
     """Train and evaluate what is missing; one row per preset."""
     out, flags = options.folder(), TINY if options.smoke else ()
     presets = options.only or HEADLINE
-    return [preset_row(name, [judged(name, seed, out, flags) for seed in range(options.seeds)]) for name in presets]
+    jobs = over([(name, seed) for name in presets for seed in range(options.seeds)], "presets", "runs")
+    found = {job: judged(*job, out, flags) for job in jobs}
+    return [preset_row(name, [found[name, seed] for seed in range(options.seeds)]) for name in presets]
 
 
 def judged(preset: str, seed: int, out: Path, flags: Sequence[str]) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def judged(one: Combination, budget: Budget, out: Path, seed: int) -> Line:
 
 def scored(agent: Agent, world: str, budget: Budget) -> Line:
     """The score that heads the environment's reports, of each test level."""
-    name, better = next(iter(declared(WORLDS[world], "test").items()))
+    name, better = next(iter(declared(WORLDS[world], "test")[0].items()))
     values = scores(play(agent, WORLDS[world], range(budget.episodes), "test"))[name]
     return {"metric": name, "better": better, "values": [float(value) for value in values]}
 

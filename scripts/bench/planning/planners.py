@@ -28,6 +28,7 @@ from embodia.scripts.assembly.roads import Roads, chosen
 from embodia.scripts.bench.harness.once import Line, lines_of
 from embodia.scripts.bench.harness.options import Planners
 from embodia.scripts.bench.harness.results import Row, row
+from embodia.scripts.report.progress import over
 
 PLANNERS: dict[str, Callable[[Scenario], Any]] = {
     "constant velocity": lambda scenario: ConstantVelocity(),
@@ -65,9 +66,8 @@ def measure(options: Planners, workers: int = 2) -> list[Row]:
             file.writelines(json.dumps({**line, "source": source}) + "\n" for line in lines)
             file.flush()
 
-        for done, lines in enumerate(pool.imap_unordered(drive_all, jobs), start=1):
+        for lines in over(pool.imap_unordered(drive_all, jobs), "driving", "scenarios", len(jobs)):
             keep(lines)
-            print(f"{done} of {len(jobs)} scenarios", file=sys.stderr)
         for run, traffic in itertools.product(options.trained, TRAFFIC):
             left = [seed for seed in seeds if (seed, f"{run.name}, {traffic}") not in known]
             keep(drive_trained(run, traffic, left, roads))

@@ -30,6 +30,7 @@ from embodia.scripts.bench.harness.once import Line, by_seed, minutes, once
 from embodia.scripts.bench.harness.options import HomesProbe
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.self_supervision.home_probe import SCORES, Read, pixels, reader, scores
+from embodia.scripts.report.progress import Progress
 
 TRAIN_HOMES, TEST_HOMES, EACH, STEPS = 64, 32, 4, 30  # homes, walks in each, steps per walk
 SPACE = picture_space((64, 64, 3))
@@ -53,7 +54,11 @@ def measure(options: HomesProbe) -> list[Row]:
     torch.set_num_threads(1)
     out = options.folder()
     size = (4, 4, 1, 8) if options.smoke else (TRAIN_HOMES, TEST_HOMES, EACH, STEPS)
-    seen = walks("train", size[0], *size[2:], kept=out), walks("test", size[1], *size[2:], kept=out)
+    walked = [Progress(f"{split} homes", n * size[2], "walks") for split, n in (("train", size[0]), ("test", size[1]))]
+    seen = (
+        walks("train", size[0], *size[2:], kept=out, tell=walked[0].reach),
+        walks("test", size[1], *size[2:], kept=out, tell=walked[1].reach),
+    )
     training = replace(TRAINING, steps=3, batch_size=16) if options.smoke else TRAINING
     work = jobs(options.seeds, training, *seen, size[1])
     lines = once(out / "homes.jsonl", ((name, partial(scored, job, seen[1], size[1])) for name, job in work))

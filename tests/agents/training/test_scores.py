@@ -12,7 +12,7 @@ from embodia.agents.references.random import Random
 from embodia.agents.training import checkpoint
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.loop import Schedule, train
-from embodia.agents.training.scores import EpisodeScores, ScoreError, deciding, declared_scores
+from embodia.agents.training.scores import EpisodeScores, Label, ScoreError, deciding, declared_scores, score_labels
 from embodia.envs.vector import SyncVector
 from embodia.tests.fakes import CountingAgent, CountingEnv, IdentityEnv
 
@@ -147,3 +147,24 @@ def test_running_out_of_time_without_scores_counts_as_failure(tmp_path, declared
 def test_a_score_that_is_no_number_is_named(value):
     with pytest.raises(ScoreError, match=r"""seed 7: info\["metrics"\]\['spl'\] is .*; a score is one finite number"""):
         EpisodeScores(declaring({"success": "higher"})).read({"success": 1, "spl": value}, 7)
+
+
+def test_a_score_may_have_a_label_and_a_unit():
+    env = declaring({"success": "higher", "to_goal": {"better": "lower", "label": "distance to goal", "unit": "m"},
+                     "hits/count": {"better": "lower"}})  # fmt: skip
+    assert declared_scores(env) == {"success": "higher", "to_goal": "lower", "hits/count": "lower"}
+    labels = score_labels(env)
+    assert labels == {
+        "success": Label("success"),
+        "to_goal": Label("distance to goal", "m"),
+        "hits/count": Label("hits count"),
+    }
+    assert str(labels["to_goal"]) == "distance to goal (m)"
+
+
+@pytest.mark.parametrize(
+    "said", [{"label": "speed"}, {"better": "more"}, {"better": "lower", "unit": 3}, {"better": "lower", "in": "m"}]
+)
+def test_a_declaration_that_is_invalid_says_what_to_write(said):
+    with pytest.raises(ScoreError, match=r'a label and a unit are given as \{"better": "lower"'):
+        declared_scores(declaring({"speed": said}))

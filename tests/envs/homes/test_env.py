@@ -252,6 +252,25 @@ class TestOwnScenes:
         with pytest.raises(EpisodeError, match=r"'e1' \(scene .*no path leads from its start"):
             env.reset(seed=0)
 
+    def test_unreachable_goals_are_skipped_and_listed_on_request(self, tmp_path):
+        scene = str(copied(APARTMENT, tmp_path))
+        reachable = []
+        for seed in range(2):
+            source = HomesVectorEnv(1, scenes=[scene], **LIGHT)
+            source.reset(seed=seed)
+            reachable.append(Episode(**{**vars(source.episodes[0]), "scene_id": scene, "episode_id": f"ok{seed}"}))
+        far = Goal((50.0, 0.1, 1.0))
+        lost = [Episode(f"lost{i}", scene, (5.0, 0.1, 7.5), (0, 0, 0, 1), goals=(far,)) for i in range(2)]
+        dataset = EpisodeDataset((lost[0], reachable[0], lost[1], reachable[1]))
+        env = HomesVectorEnv(4, episodes=dataset, skip_unreachable=True, **LIGHT)
+        _, info = env.reset(seed=[0, 1, 2, 3])
+        assert info["episode_id"].tolist() == ["ok0", "ok0", "ok1", "ok1"]
+        assert list(env.unreachable) == ["episode 0 ('lost0')", "episode 2 ('lost1')"]
+        assert "no path leads from its start" in env.unreachable["episode 0 ('lost0')"]
+        assert {env.reset()[1]["episode_id"][0] for _ in range(4)} == {"ok0", "ok1"}
+        with pytest.raises(EpisodeError, match="no path leads"):
+            HomesVectorEnv(1, episodes=EpisodeDataset(tuple(lost)), skip_unreachable=True, **LIGHT).reset(seed=0)
+
     def test_a_missing_scene_is_one_clear_error(self, tmp_path):
         lost = Episode("e1", "gibson/Lost.glb", (0, 0, 0), (0, 0, 0, 1), goals=(Goal((1, 0, 0)),))
         write_episodes(tmp_path / "val.json.gz", EpisodeDataset((lost,)))

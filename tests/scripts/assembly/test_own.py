@@ -260,3 +260,83 @@ def test_a_planner_without_weights_has_nothing_to_learn(beside, capsys):
     assert "IdmPlanner has no weights to train" in capsys.readouterr().err
     assert main(["train", "bc-doorkey", "--agent", "driver", "--agent.planner", "toy_driver:Rushing"]) == 2
     assert "Rushing needs a driving environment, not embodia/MiniGrid-DoorKey-8x8-v0" in capsys.readouterr().err
+
+
+# Wrappers ----------------------------------------------------------------------------------------------------------
+
+HABIT = ["ppo-empty", *WORLD, *AGENT, "--env.num-envs", "2"]
+
+
+@pytest.mark.parametrize("wrap", ["Fading", "Counted"])
+def test_a_changed_reward_keeps_scores_expert_and_resume(wrap, beside, capsys):
+    shaped = ["--wrap", f"toy_wrapper:{wrap}"]
+    run, again = beside / "run", [*WORLD, *AGENT, *shaped]
+    flags = [*HABIT, *SHORT, *shaped, "--steps", "80", "--no-report"]
+    assert main(["train", *flags, "--out", str(run)]) == 0
+    assert main(["train", "--resume", str(run), *again, "--steps", "160"]) == 0
+    scores = json.loads((run / "report.json").read_text())["scores"]
+    assert scores["expert"]["success"]["value"] == 1.0
+    assert scores["expert"]["return"]["value"] > 1.0, "the wrapper's reward"
+    data = beside / "data"
+    assert main(["collect", str(run), *again, "--episodes", "2", "--out", str(data)]) == 0
+    assert main(["record", str(run), *again, "--seeds", "1", "--out", str(beside / "films")]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(run), *WORLD, *AGENT]) == 2
+    assert f"only if you name them; add --wrap toy_wrapper:{wrap}" in capsys.readouterr().err
+    true = ["--env", "toy_world:Toy-v0", *AGENT, "--episodes", "2", "--films", "0", "--out", str(beside / "true")]
+    assert main(["eval", str(run), *true]) == 0, "--env without --wrap evaluates without the wrapper"
+    assert json.loads((beside / "true" / "report.json").read_text())["scores"]["expert"]["return"]["value"] == 1.0
+
+
+def test_changed_observations_reach_the_agent_and_baselines(beside):
+    run, halved = beside / "run", ["--wrap", "toy_wrapper:Fading,toy_wrapper:Halved"]
+    flags = [*SHORT, *halved, "--encoder.keys", "halved", "--steps", "80", "--no-report"]
+    assert main(["train", "ppo-empty", *WORLD, *flags, "--out", str(run)]) == 0
+    loaded = embodia.load(run, named={"env.id": "toy_world:Toy-v0", "wrap": halved[1]})
+    assert list(loaded.observation_space) == ["halved"]
+    out = ["--episodes", "2", "--films", "0", "--out", str(beside / "random")]
+    assert main(["eval", "random", "--env", "toy_world:Toy-v0", *halved, *out]) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        ("nowhere:Wrap", "--wrap nowhere:Wrap: there is no module nowhere"),
+        ("toy_wrapper:Fadding", "toy_wrapper.py has no class Fadding. Did you mean Fading"),
+        ("toy_wrapper", "--wrap toy_wrapper: name a wrapper as module:Wrapper"),
+        ("toy_wrapper:NoWrapper", "NoWrapper is neither a gymnasium.Wrapper (of one environment) nor"),
+        ("toy_wrapper:NeedsMore", "missing 1 required positional argument: 'scale'. It is called with the environment"),
+    ],
+)
+def test_a_wrapper_that_cannot_be_used_is_one_line(wrap, says, beside, capsys):
+    assert main(["eval", "random", "--env", "toy_world:Toy-v0", "--wrap", wrap, "--episodes", "1"]) == 2
+    assert says in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    assert main(["train", *HABIT, *SHORT, "--wrap", wrap, "--steps", "40", "--out", str(beside / "run")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (beside / "run").exists()
+
+
+def test_a_run_without_a_wrapper_says_how_to_evaluate_in_a_wrapped_environment(beside, capsys):
+    run = beside / "run"
+    assert main(["train", *HABIT, *SHORT, "--steps", "40", "--no-report", "--out", str(run)]) == 0
+    named = [*AGENT, "--wrap", "toy_wrapper:Fading"]
+    assert main(["eval", str(run), *WORLD, *named]) == 2
+    assert "has no wrapper; to evaluate in a wrapped environment, add --env ID" in capsys.readouterr().err
+    inside = ["--env", "toy_world:Toy-v0", *named, "--episodes", "2", "--films", "0"]
+    assert main(["eval", str(run), *inside, "--out", str(beside / "eval")]) == 0
+
+
+def test_stacked_observations_train_resume_and_evaluate(beside, capsys):
+    run = beside / "run"
+    flags = ["--stack", "3", "--encoder.keys", "rgb", "place", "--encoder.image", "conv", *SHORT, "--no-report"]
+    assert main(["train", "ppo-empty", *WORLD, *flags, "--steps", "60", "--out", str(run)]) == 0
+    assert main(["train", "--resume", str(run), *WORLD, "--steps", "90"]) == 0
+    assert main(["eval", str(run), *WORLD, "--episodes", "2", "--out", str(beside / "eval")]) == 0
+    loaded = embodia.load(run, named={"env.id": "toy_world:Toy-v0"})
+    assert loaded.observation_space["rgb"].shape == (16, 16, 9)
+    assert loaded.observation_space["place"].shape == (1,), "only images are stacked"
+    capsys.readouterr()
+    wrong = ["--env.stack-keys", "depth"]
+    assert main(["train", "ppo-empty", *WORLD, *flags, *wrong, "--steps", "60", "--out", str(beside / "no")]) == 2
+    assert "env.stack, env.stack_keys: cannot stack depth; choose from" in capsys.readouterr().err

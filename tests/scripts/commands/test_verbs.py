@@ -395,3 +395,16 @@ def test_a_device_that_does_not_exist_is_named_for_random_too(tmp_path, capsys):
     flags = ("--env", "MiniGrid-Empty-5x5-v0", "--episodes", "1", "--device", "cuda:7", "--out", str(tmp_path / "out"))
     assert main(["eval", "random", *flags]) == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_lists_are_searched_by_name_and_description(capsys):
+    assert main(["list", "--search", "PDM-Closed"]) == 0
+    said = capsys.readouterr().out
+    assert "presets (1)" in said
+    assert "pdm-closed" in said
+    assert "ppo-empty" not in said
+    assert "envs (" not in said, "lists without a match are omitted"
+    assert main(["list", "presets", "--match", "cloning"]) == 0, "a word of the descriptions only"
+    assert "bc-doorkey" in capsys.readouterr().out
+    assert main(["list", "--search", "pdm-clothed"]) == 2
+    assert "nothing has 'pdm-clothed' in its name or description. Did you mean pdm-closed" in capsys.readouterr().err

@@ -40,9 +40,9 @@ def test_small_frames_grow_and_letters_grow_with_large_ones():
 
 
 def test_scores_wrap_over_two_lines():
-    rows = Strip(480).wrap({f"score_{i}": 0.123 for i in range(8)})
+    rows = Strip(480).wrap({f"score_{i}": 0.123 for i in range(8)}, {"score_0": "m"})
     assert len(rows) == 2
-    assert rows[0].startswith("score_0 0.123   score_1")
+    assert rows[0].startswith("score_0 0.123 m   score_1 0.123   score_2")
 
 
 def test_actions_in_words():

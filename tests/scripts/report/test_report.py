@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embodia.agents.training.evaluate import Episode
+from embodia.agents.training.scores import Label
 from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware
 from embodia.scripts.report import report, video
@@ -218,3 +219,28 @@ def test_levels_of_training_that_cannot_be_read_are_not_known(tmp_path, content)
     (tmp_path / LEVELS).write_bytes(content)
     with pytest.warns(UserWarning, match="training's levels are not known"):
         assert levels_met(tmp_path, [Episode(0, 1, 0.0, level="home-1")]) is None
+
+
+def test_labels_and_units_of_scores_are_on_the_page(card, tmp_path):
+    scores = {name: {**each, "collisions/count": [2.0] * N} for name, each in card.policies.items()}
+    labels = {"success": Label("success"), "collisions/count": Label("collisions", "per episode")}
+    card = dataclasses.replace(card, policies=scores, labels=labels)
+    made = report.write(card, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert made["labels"]["collisions/count"] == {"text": "collisions", "unit": "per episode"}
+    assert "<h3>collisions (per episode)" in page
+    assert "<button>collisions (per episode)</button>" in page
+    assert "collisions/count" not in page
+    assert "<h3>return" in page, "a score without a label has its name"
+
+
+def test_skipped_episodes_are_counted_and_named(card, tmp_path):
+    skipped = {f"episode {i}": "no path" for i in range(7)}
+    made = report.write(dataclasses.replace(card, skipped=skipped), tmp_path)
+    (said,) = report.without(made)
+    assert said == (
+        "7 skipped, because their goal cannot be reached: episode 0, episode 1, episode 2, episode 3, episode 4 "
+        "and 2 more"
+    )
+    assert said in (tmp_path / "report.html").read_text()
+    assert made["skipped"] == skipped
