@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, State
+from embodia.envs.drawing.labels import LabelledImage
 from embodia.envs.homes.options import HomesOptions
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
@@ -94,6 +95,10 @@ class HomesEnv(gym.Env[Observation, Any]):
     def render(self) -> NDArray[np.uint8]:
         """Return an image (H, W, 3): RGB, depth, semantic ids and the map with fog of war, paths and goal."""
         return self.vector.render()[0]
+
+    def labels(self, camera_to_world: NDArray[Any] | None = None) -> LabelledImage:
+        """Return the labelled view of the agent's camera, or of one at a pose (4, 4)."""
+        return self.vector.labels(camera_to_world=None if camera_to_world is None else camera_to_world[None])[0]
 
     def top_down_map(self, resolution: int = 1024) -> dict[str, Any]:
         """Return Habitat's top_down_map measure of the episode so far."""

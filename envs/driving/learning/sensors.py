@@ -8,12 +8,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from embodia.envs import Observation
+from embodia.envs.drawing.camera_geometry import intrinsics
+from embodia.envs.drawing.labels import LabelledImage, upright_object
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.pool import Recent
 from embodia.envs.driving.sensors.camera import FAR, RoadCamera, RoadPainter, Traffic
 from embodia.envs.driving.sensors.laser import LaserScanner, scan
 from embodia.envs.driving.sensors.roadside import Roadside
-from embodia.envs.driving.sensors.solids import CATEGORIES, FIRST_TRACK, track_categories, track_solids
+from embodia.envs.driving.sensors.solids import CATEGORIES, FIRST_TRACK, Category, track_categories, track_solids
 
 CAMERA_KEYS = ("rgb", "depth", "semantic", "instance")
 LASER_KEYS = ("laser", "laser_id")
@@ -90,6 +92,53 @@ class RoadSensors:
     def roadside(self, drives: Drives, i: int) -> Roadside:
         """Return the static surroundings of world i, made once for a scenario."""
         return self.roadsides.get(drives.number_of(i), lambda: Roadside(drives.scenario_of(i)))
+
+    def labels(
+        self, drives: Drives, worlds: Sequence[int], camera_to_world: NDArray[Any] | None = None
+    ) -> list[LabelledImage]:
+        """Draw and label the view of each of the chosen worlds.
+
+        Args:
+            drives: The drives.
+            worlds: Numbers of n worlds.
+            camera_to_world: Poses (n, 4, 4) in map coordinates, z up; None for the camera on the ego.
+
+        Raises:
+            ValueError: If poses are not finite or have another shape.
+        """
+        traffic = traffic_of(drives)
+        shown, roadsides = [traffic[i] for i in worlds], [self.roadside(drives, i) for i in worlds]
+        origins = np.array([roadside.origin for roadside in roadsides]).reshape(-1, 2)
+        if camera_to_world is None:
+            local = self.camera.mounted(drives.worlds.ego.cpu().double().numpy()[list(worlds)])
+        else:
+            local = np.array(camera_to_world, np.float64)
+            if local.shape != (len(worlds), 4, 4) or not np.isfinite(local).all():
+                raise ValueError(f"labels: {len(worlds)} worlds need finite poses ({len(worlds)}, 4, 4)")
+            local[:, :2, 3] -= origins
+        images = self.painter.draw(roadsides, shown, local)
+        return [
+            self._labelled({name: image[k] for name, image in images.items()}, roadsides[k], shown[k], pose)
+            for k, pose in enumerate(local)
+        ]
+
+    def _labelled(self, images: Observation, roadside: Roadside, traffic: Traffic, pose: NDArray[Any]) -> LabelledImage:
+        solids = np.concatenate([traffic.solids, roadside.solids])
+        solids[:, :2] += roadside.origin
+        kinds = [*traffic.categories.tolist(), *[Category.BUILDING] * len(roadside.solids)]
+        ids = [*traffic.ids.tolist(), *roadside.solid_ids.tolist()]
+        in_map = pose.copy()
+        in_map[:2, 3] += roadside.origin
+        return LabelledImage(
+            rgb=images["rgb"],
+            depth=images["depth"][..., 0],
+            instance=images["instance"][..., 0],
+            category=images["semantic"][..., 0],
+            categories=CATEGORIES,
+            objects=tuple(upright_object(i, CATEGORIES[kind], each) for i, kind, each in zip(ids, kinds, solids)),
+            intrinsics=intrinsics(self.camera.height, self.camera.width, self.camera.hfov),
+            camera_to_world=in_map,
+        )
 
     def _scan(
         self, egos: NDArray[Any], roadsides: Sequence[Roadside], traffic: Sequence[Traffic]

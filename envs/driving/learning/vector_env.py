@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from embodia.envs import Info, NoExpert, Observation, Split, State, content_digest, level_seed
+from embodia.envs.drawing.labels import LabelledImage
 from embodia.envs.driving.learning.commands import Commands, Plans
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.expert import MakePlanner, make_expert
@@ -227,6 +228,13 @@ class DrivingVectorEnv(VectorEnv):
         """Return one bird's-eye image (512, 512, 3) per world: road, lights, traffic, route, the way driven."""
         drives = self._under_way("drawing them")
         return tuple(self.pictures.draw(drives, i, self.commands.tracked.get(i)) for i in range(self.num_envs))
+
+    def labels(
+        self, worlds: Sequence[int] | None = None, camera_to_world: NDArray[Any] | None = None
+    ) -> list[LabelledImage]:
+        """Return the labelled view of the chosen worlds, by default of all; see `RoadSensors.labels`."""
+        chosen = range(self.num_envs) if worlds is None else worlds
+        return self.sensors.labels(self._under_way("labelling them"), chosen, camera_to_world)
 
     def _under_way(self, what: str) -> Drives:
         if self.drives is None:
