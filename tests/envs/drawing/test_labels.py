@@ -112,7 +112,7 @@ def test_flow_of_a_moving_object_follows_its_box():
     fields = {name: getattr(third, name) for name in LabelledImage.__dataclass_fields__}
     hits = []
     for later in (third, LabelledImage(**{**fields, "objects": first.objects})):
-        flow, known = optical_flow(first, later)
+        flow, _ = optical_flow(first, later)
         pixels = first.mask(FIRST_TRACK) & (flow != 0).any(-1)
         assert pixels.sum() > 20
         ours, theirs = warped(first, third, flow, pixels)
