@@ -38,7 +38,7 @@ class Args:
     name: str | None = None
     """Name of the Minari data set, such as grid/empty-v0; by default made from policy and environment."""
     labels: bool = False
-    """Write labelled images too, in homes and on roads: boxes, masks, 3-D boxes, depth, cameras, optical flow (COCO)."""
+    """Write labelled images too, in homes and on roads: COCO boxes and masks, 3-D boxes, depth, poses, optical flow."""
     labels_every: int = 1
     """Label every this many steps."""
     fps: int = 10
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         env.close()
         env = build.worlds(config.env, args.split, env.num_envs, evaluation=True, agent=agent)
     if args.labels and not hasattr(env.unwrapped, "labels"):
+        env.close()
         raise Mistake(f"--labels: {config.env.id} has no labelled images; use an environment of homes or roads")
     labels = Labels(env.unwrapped, CocoWriter(folder / "labels"), args.labels_every) if args.labels else None
     options = environments.arguments(config.env, args.split)

@@ -21,7 +21,7 @@ CAMERA_KEYS = ("rgb", "depth", "semantic", "instance")
 LASER_KEYS = ("laser", "laser_id")
 SENSOR_KEYS = (*CAMERA_KEYS, *LASER_KEYS)
 MAX_ID = 2**24
-KEPT = 32  # scenarios whose surroundings stay in memory
+KEPT = 8  # scenarios whose surroundings stay in memory (at least one per world), about 30 MB each
 
 
 class RoadSensors:

@@ -84,7 +84,7 @@ class Ground(BirdsEye):
         pixels = np.floor(apply(self.to_canvas, points) + 0.5)
         height, width = self.category.shape
         inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
-        column, row = np.where(inside[..., None], pixels, 0).astype(np.int64).swapaxes(0, -1).swapaxes(1, -1)
+        column, row = np.moveaxis(np.where(inside[..., None], pixels, 0).astype(np.int64), -1, 0)
         return np.where(inside, self.category[row, column], np.uint8(Category.TERRAIN))
 
     def tiles(self) -> Iterator[tuple[Floats, NDArray[np.uint8] | None]]:
@@ -101,7 +101,9 @@ class Ground(BirdsEye):
                 if (self.category[part] == Category.TERRAIN).all():
                     yield corners, None
                     continue
-                image = np.full((TILE, TILE, 3), TERRAIN, np.uint8)
-                painted = self.canvas[part]
-                image[: len(painted), : painted.shape[1]] = painted
+                image = self.canvas[part]  # a view, so that the colours are in memory once
+                if image.shape[:2] != (TILE, TILE):
+                    image = np.full((TILE, TILE, 3), TERRAIN, np.uint8)
+                    painted = self.canvas[part]
+                    image[: len(painted), : painted.shape[1]] = painted
                 yield corners, image

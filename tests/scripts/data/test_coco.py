@@ -203,6 +203,7 @@ def test_collect_writes_labelled_images(tmp_path, capsys):
     assert {record["step"] % 3 for record in found._images} == {0}
 
 
-def test_worlds_without_labels(capsys):
-    assert main(["collect", "random", "--env", "embodia/MiniGrid-Empty-5x5-v0", "--episodes", "1", "--labels"]) == 2
+def test_worlds_without_labels(tmp_path, capsys):
+    flags = ["--env", "embodia/MiniGrid-Empty-5x5-v0", "--episodes", "1", "--out", str(tmp_path / "seen")]
+    assert main(["collect", "random", *flags, "--labels"]) == 2
     assert "--labels" in capsys.readouterr().err
