@@ -14,8 +14,7 @@ from scipy import ndimage
 from embodia.envs.drawing.camera_geometry import project, unproject
 from embodia.envs.drawing.scene import Array, SceneObject
 
-OCCLUSION = 0.02  # relative difference of depth beyond which a point counts as hidden
-OCCLUSION_FLOOR = 0.02  # [m] that is always allowed
+OCCLUSION = 0.02  # relative difference of inverse depth beyond which a point counts as hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +105,26 @@ def optical_flow(first: LabelledImage, second: LabelledImage) -> tuple[Array, Ar
 
 
 def _seen(pixels: Array, expected: Array, depth: Array) -> Array:
-    """Whether points at pixel coordinates (H, W, 2) are inside an image, and not behind its surfaces."""
+    """Whether points at pixel coordinates (H, W, 2) are inside an image, and not behind its surfaces.
+
+    A point lies up to half a pixel beside the pixel's centre, where the depth is known. Inverse depth is linear over a
+    plane, so its change towards the smoother neighbours says how much it may differ there.
+    """
     height, width = depth.shape
     inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
     column, row = (np.where(inside, np.floor(pixels[..., k]), 0).astype(np.int64) for k in range(2))
-    there = depth[row, column]
-    return inside & (there > 0) & (expected <= there * (1 + OCCLUSION) + OCCLUSION_FLOOR)
+    there = np.isfinite(depth) & (depth > 0)
+    inverse = np.where(there, 1 / np.where(there, depth, 1), 0)
+    nearest = inverse * (1 - OCCLUSION) - (_slope(inverse, 0) + _slope(inverse, 1)) / 2
+    return inside & there[row, column] & (1 / np.where(expected > 0, expected, np.inf) >= nearest[row, column])
+
+
+def _slope(values: Array, axis: int) -> Array:
+    """Absolute difference (H, W) to the neighbour along an axis that differs less."""
+    change = np.abs(np.diff(values, axis=axis))
+    edge = np.full_like(values.take([0], axis), np.inf)
+    smaller = np.minimum(np.concatenate([edge, change], axis), np.concatenate([change, edge], axis))
+    return np.where(np.isfinite(smaller), smaller, 0.0)
 
 
 def upright_object(semantic_id: int, category: str, solid: Array) -> SceneObject:

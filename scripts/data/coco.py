@@ -219,10 +219,11 @@ def read_coco(path: Path) -> CocoSet:
         raise Mistake(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise Mistake(f"{path}: expected an object with images, annotations and categories")
-    lists = {}
+    lists: dict[str, list[Any]] = {}
     for name in ("images", "annotations", "categories"):
-        lists[name] = content.get(name)
-        if not isinstance(lists[name], list):
+        if isinstance(found := content.get(name), list):
+            lists[name] = found
+        else:
             raise Mistake(f"{path}: `{name}` is missing or not a list; COCO instances need it")
     categories = {row["id"]: row["name"] for row in _checked(path, "categories", lists["categories"], CATEGORY)}
     images = {row["id"]: row for row in _checked(path, "images", lists["images"], IMAGE)}

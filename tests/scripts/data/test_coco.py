@@ -191,14 +191,13 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_collect_writes_labelled_images(tmp_path, capsys):
     out = tmp_path / "seen"
-    flags = ["--env", "embodia/PointNav-v0", "--episodes", "2", "--env.options.num-scenes", "1"]
-    flags += ["--env.options.detail", "low", "--env.options.height", "24", "--env.options.width", "32"]
-    flags += ["--env.options.max-steps", "6", "--labels", "--labels-every", "3", "--out", str(out)]
+    flags = ["--env", "embodia/PointNav-v0", "--episodes", "2", "--num-scenes", "1", "--detail", "low"]
+    flags += ["--labels", "--labels-every", "3", "--out", str(out)]
     assert main(["collect", "random", *flags]) == 0
     assert "labelled images" in capsys.readouterr().out
     found = read_coco(out / "labels" / "instances.json")
     assert len(found) >= 2
-    assert found[0].pixels().shape == (24, 32, 3)
+    assert found[0].pixels().shape == (256, 256, 3)
     assert found[0].masks().any()
     assert {record["step"] % 3 for record in found._images} == {0}
 
