@@ -34,6 +34,7 @@ class HomesEnv(gym.Env[Observation, Any]):
     clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;
     semantic int32 (H, W, 1); pointgoal_with_gps_compass and pointgoal [m, rad], positive to the left; gps [m]; compass
     and heading [rad]; proximity [m]; objectgoal int64 (1,); imagegoal; instance_imagegoal, instance_imagegoal_hfov.
+    `labels()` returns the camera's view, or one from any pose, with boxes, masks and 3-D boxes (docs/sensors.md).
 
     Reward: -0.01 + metres nearer to the goal + 2.5 on success. Exploration: 0.1 per m2 newly seen - 0.01.
 
