@@ -18,6 +18,11 @@ def compiled_exactly(function: Callable[..., Any]) -> Any:
     return _compiled(function, fastmath=False)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Like `compiled_exactly`, and pasted into its callers, so that calls in tight loops cost nothing."""
+    return _njit(function, nogil=True, error_model="numpy", fastmath=False, inline="always")
+
+
 def cached(function: Callable[..., Any]) -> Any:
     """Compile with plain `numba.njit`, cached if a cache can be written."""
     return _njit(function)

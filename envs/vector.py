@@ -72,6 +72,25 @@ def _find_spec(env_id: str) -> Any:
     return gym.spec(name)
 
 
+def reset_arguments(
+    num_envs: int, seed: Any, options: dict[str, Any] | None
+) -> tuple[list[int | None], dict[str, Any] | None, list[bool]]:
+    """Return one seed per environment, the options without `reset_mask`, and that mask.
+
+    Raises:
+        ValueError: If there are not `num_envs` seeds or mask entries, or no environment is reset.
+    """
+    if seed is None or isinstance(seed, int | np.integer):
+        seed = [None if seed is None else int(seed) + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"{len(seed)} seeds for {num_envs} worlds")
+    options = dict(options) if options else {}
+    mask = np.asarray(options.pop("reset_mask", np.ones(num_envs, bool)))
+    if mask.shape != (num_envs,) or mask.dtype != bool or not mask.any():
+        raise ValueError(f"reset_mask is {mask!r}; give ({num_envs},) booleans, at least one of them True")
+    return [None if s is None else int(s) for s in seed], options or None, mask.tolist()
+
+
 class _Vector(VectorEnv):
     """Common parts: arrays of the last step, Gymnasium's methods, and their distribution over `Worlds`."""
 
@@ -101,21 +120,10 @@ class _Vector(VectorEnv):
                 gathered = self._add_info(gathered, info, i)
         return gathered
 
-    def _arguments(self, seed: Any, options: dict[str, Any] | None) -> tuple[list[int | None], Any, list[bool]]:
-        if seed is None or isinstance(seed, int | np.integer):
-            seed = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(f"{len(seed)} seeds for {self.num_envs} worlds")
-        options = dict(options) if options else {}
-        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(f"reset_mask is {mask!r}; give ({self.num_envs},) booleans, at least one of them True")
-        return [None if s is None else int(s) for s in seed], options or None, mask.tolist()
-
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        infos = self._scatter("reset", self._arguments(seed, options))
+        infos = self._scatter("reset", reset_arguments(self.num_envs, seed, options))
         return self._observation(), self._gather(infos)
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:

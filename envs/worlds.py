@@ -1,6 +1,6 @@
 """Environments stepped one after another: the content of a vector and of each of its worker processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -81,7 +81,7 @@ class Worlds:
         if metrics is None and self.envs[i].has_wrapper_attr("metrics"):
             metrics = self._call(i, "metrics")
         if metrics is not None:
-            info["metrics"] = self._guard(i, lambda: {key: _number(key, value) for key, value in metrics.items()})
+            info["metrics"] = self._guard(i, lambda: _numbers(metrics))
         return info
 
     def expert_action(self) -> list[Any]:
@@ -161,7 +161,11 @@ class Worlds:
                     value = value[key]
             except (KeyError, IndexError, TypeError) as error:
                 raise ObservationError(f"the observation lacks {_spelled(path)}, which its space has") from error
-            array[i] = as_space_says(np.asarray(value), array[i], path)
+            try:
+                given = np.asarray(value)
+            except ValueError as error:  # lists of unequal lengths
+                raise ObservationError(f"{_spelled(path)} is no array ({error})") from error
+            array[i] = as_space_says(given, array[i], path)
 
 
 class ObservationError(ValueError):
@@ -186,12 +190,19 @@ def as_space_says(value: NDArray[Any], like: NDArray[Any], path: Sequence[str | 
         raise ObservationError(f"{_spelled(path)} has dtype {value.dtype}; its space has {like.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = value.astype(like.dtype)
-    if like.dtype.kind != "f" and not np.array_equal(cast, value):
-        worst = value[np.asarray(cast != value)].ravel()[0]
+    wrong = np.isfinite(cast) != np.isfinite(value) if like.dtype.kind == "f" else cast != value
+    if np.any(wrong):
+        worst = value[np.asarray(wrong)].ravel()[0]
         raise ObservationError(
             f"{_spelled(path)} contains {worst}, which its space's dtype {like.dtype} cannot represent"
         )
     return cast
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    if not isinstance(metrics, Mapping) or not all(isinstance(name, str) for name in metrics):
+        raise MetricsError(f'info["metrics"] is {metrics!r}; it must be a dict of names and numbers')
+    return {name: _number(name, value) for name, value in metrics.items()}
 
 
 def _number(name: str, value: Any) -> float:

@@ -16,7 +16,7 @@ VERBS = {
     "imagine": "plot a world model's open-loop predictions beside the true observations",
     "collect": "record episodes to disk; export them to Minari and LeRobotDataset v3",
     "pretrain": "train an image encoder by self-supervision on episodes, images or videos",
-    "sample": "draw samples from a trained generative model: image grid, video of the denoising, quality",
+    "sample": "draw samples from a trained generative model: image grid, video of how they form, quality",
     "probe": "evaluate a pretrained encoder's features by linear probe, nearest neighbours and regression",
     "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
     "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",

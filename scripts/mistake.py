@@ -8,6 +8,13 @@ class Mistake(Exception):
     """A user error; the message says what is wrong, where, and what to do."""
 
 
+def at_least_one(**given: int | None) -> None:
+    """Raise Mistake if a number of the command line, named as its flag, is given and less than 1."""
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise Mistake(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+
+
 def nearest(name: str, names: Iterable[str], n: int = 3) -> str:
     """Return a hint with the names closest to `name`, or all names if there are few."""
     known = list(names)

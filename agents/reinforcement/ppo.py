@@ -54,6 +54,9 @@ class PPOConfig:
     """Discount factor."""
     gae_lambda: float = 0.95
     """Lambda of generalized advantage estimation."""
+    normalize_advantage: bool = True
+    """Normalize advantages over each minibatch. False suits rewards that are rare: while there are none, a normalized
+    advantage is the value network's noise at full strength, and the policy drifts."""
     clip_range: float = 0.2
     """Clipping range of the probability ratio."""
     ent_coef: float = 0.01
@@ -241,7 +244,8 @@ class PPO(Agent):
         log_ratio = (self.nets.distribution.log_prob(parameters, part["sampled"]) - part["log_prob"])[valid]
         ratio = log_ratio.exp()
         advantage = part["advantage"][valid]
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        if c.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         clipped = ratio.clamp(1 - c.clip_range, 1 + c.clip_range)
         policy_loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
         value_loss = (part["return"] - value)[valid].square().mean()

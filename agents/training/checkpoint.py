@@ -150,12 +150,12 @@ def load(path: Path | str) -> Checkpoint:
         stamps = {name: (int(stamp["bytes"]), str(stamp["sha256"])) for name, stamp in files.items()}
         if not isinstance(meta["agent"], str) or any(Path(name).name != name for name in files):
             raise ValueError("agent or files is malformed")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}/meta.json: incomplete checkpoint ({error}); use an earlier one") from error
     if meta.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}/meta.json: format {meta.get('format')}, but this version reads format {FORMAT}; "
-            f"it was written by embodia {meta.get('versions', {}).get('embodia')}"
+            f"it was written by {meta.get('versions')}"
         )
     for name, (size, digest) in stamps.items():
         if not (path / name).is_file():
@@ -171,7 +171,8 @@ def load(path: Path | str) -> Checkpoint:
 def list_steps(folder: Path | str) -> list[Path]:
     """Return the paths of all checkpoints in a folder, oldest first, intact or not."""
     folder = Path(folder)
-    return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in there if path.name.isascii() and path.name.isdigit() and path.is_dir())
 
 
 def latest(folder: Path | str) -> Path | None:

@@ -105,8 +105,7 @@ def resume_training(
         raise checkpoint.CheckpointError(f"{folder}: no checkpoint here is intact; start a new run")
     found = checkpoint.load(path)
     checkpoint.check_fits(found, agent)
-    if found.meta["num_envs"] != env.num_envs:
-        saved = found.meta["num_envs"]
+    if (saved := found.meta.get("num_envs")) != env.num_envs:
         raise checkpoint.CheckpointError(f"{path}/meta.json: num_envs was {saved}; resume with {saved} environments")
     training = found.training()
     agent.load(path)

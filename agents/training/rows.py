@@ -143,7 +143,6 @@ class EpisodeWriter:
         **header: Any,
     ):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.header = {
             "format": FORMAT,
             "env_id": env_id,
@@ -189,6 +188,7 @@ class EpisodeWriter:
         for name, value in members.items():
             if np.asarray(value).dtype.hasobject:
                 raise EpisodeError(f"{self.folder}: {name} holds Python objects; give arrays of numbers")
+        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / f".episode-{uuid.uuid4().hex}.tmp"
         try:
             with open(aside, "xb") as file:

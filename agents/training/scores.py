@@ -30,7 +30,7 @@ def declared_scores(env: Any) -> dict[str, Better]:
         ScoreError: if `metadata["scores"]` is not a dict with values "higher" and "lower".
     """
     said = (getattr(env, "metadata", None) or {}).get("scores") or {"return": "higher"}
-    if not isinstance(said, Mapping) or not set(said.values()) <= set(SIGN):
+    if not isinstance(said, Mapping) or not all(isinstance(n, str) and str(way) in SIGN for n, way in said.items()):
         raise ScoreError(
             f'{env_id(env)}: metadata["scores"] is {said!r}; write a dict of names and "higher" or "lower", such as '
             '{"success": "higher", "distance": "lower"}, with the main score first'
@@ -74,6 +74,8 @@ class EpisodeScores:
         Raises:
             ScoreError: if a score is not a finite number; the message names the environment, seed and score.
         """
+        if not isinstance(metrics, Mapping):
+            raise ScoreError(f'{env_id(self.env)}, seed {seed}: info["metrics"] is {metrics!r}; it must be a dict')
         scores = {name: self._number(name, value, seed) for name, value in metrics.items()}
         self.reported |= dict.fromkeys(scores)
         expected = [*(name for name in self.declared if name not in COUNTED), *self.reported]

@@ -1,1 +1,1 @@
-"""Small control tasks defined in papers: the Wall environment of DINO-WM."""
+"""Small control tasks that papers define: the Wall environment of DINO-WM, and a race track for imitation."""

@@ -2,7 +2,10 @@
 
 import gymnasium
 
-CONTROL_IDS = {"embodia/Wall-v0": "embodia.envs.control.wall:WallEnv"}
+CONTROL_IDS = {
+    "embodia/Wall-v0": "embodia.envs.control.wall:WallEnv",
+    "embodia/RaceTrack-v0": "embodia.envs.control.race_track:RaceTrackEnv",
+}
 
 
 def register_control() -> None:

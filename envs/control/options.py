@@ -14,3 +14,11 @@ class WallOptions:
     """Number of moves per action."""
     max_steps: int = 20
     """Time limit in steps."""
+
+
+@dataclass(frozen=True)
+class RaceTrackOptions:
+    """Options of the race track."""
+
+    max_steps: int = 150
+    """Length of an episode in steps."""

@@ -24,11 +24,15 @@ BACKGROUND = 24
 
 @lru_cache(maxsize=4096)
 def _tile(key: int, size: int) -> Picture:
+    kind, colour, state, lit, agent = (int(number) for number in np.unravel_index(key, TILE_KINDS))
+    return tile(kind, colour, state, lit, agent, size)
+
+
+def tile(kind: int, colour: int, state: int, lit: int, agent: int, size: int) -> Picture:
     """Return the tile (size, size, 3) of a cell: type, colour, state, lit, and 1 + direction of its agent, or 0."""
-    kind, colour, state, lit, agent = np.unravel_index(key, TILE_KINDS)
-    thing = WorldObj.decode(int(kind), int(colour), int(state))
-    tile = Grid.render_tile(thing, int(agent) - 1 if agent else None, bool(lit), size)
-    return np.asarray(tile).astype(np.uint8)  # minigrid averages subpixels and truncates
+    thing = WorldObj.decode(kind, colour, state)
+    picture = Grid.render_tile(thing, agent - 1 if agent else None, bool(lit), size)
+    return np.asarray(picture).astype(np.uint8)  # minigrid averages subpixels and truncates
 
 
 def _mosaic(codes: Symbols, lit: NDArray[np.bool_], size: int, agent: tuple[int, int], direction: int) -> Picture:

@@ -1,7 +1,5 @@
 """MiniGrid and BabyAI as environments of the contract."""
 
-import contextlib
-import io
 from typing import Any, get_args
 
 import gymnasium as gym
@@ -9,15 +7,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, content_digest, level_seed
+from embodia.envs import SPLIT_SIZE, Info, Observation, Split, State, level_seed
 from embodia.envs.grid import draw
 from embodia.envs.grid.expert import Expert, make_expert
 from embodia.envs.grid.ids import GRID_IDS, MINIGRID_IDS, nearest_ids
 from embodia.envs.grid.mission import WORDS, encode_mission, mission_length
-from embodia.envs.grid.options import GridOptions, View
+from embodia.envs.grid.options import EngineName, GridOptions, View
+from embodia.envs.grid.shortest import Solutions
 from embodia.envs.grid.snapshot import load_world, save_world
 from embodia.envs.grid.symbolic import HIGHEST_CODE, SymbolicViews, carried_code
-from embodia.envs.grid.world import make_world
+from embodia.envs.grid.world import level_name, make_world, start_level
 
 VIEWS: tuple[View, ...] = get_args(View)
 
@@ -60,6 +59,10 @@ class GridEnv(gym.Env[Observation, int]):
         split: Set of levels.
         max_steps: Time limit in steps. None uses the task's default.
         tile_size: Size of a cell in rgb observations [pixels].
+        levels: Number of levels of the train split that are played again and again: level s is level s modulo their
+            number. None plays a new level in every episode, and so does the test split.
+        engine: How N environments are stepped, see `embodia.envs.grid.native`. One environment is always minigrid's.
+        level_workers: Number of processes of the native engine that make levels ahead.
         render_mode: "rgb_array" or None.
 
     Raises:
@@ -81,19 +84,24 @@ class GridEnv(gym.Env[Observation, int]):
         split: Split = "train",
         max_steps: int | None = None,
         tile_size: int = 8,
+        levels: int | None = None,
+        engine: EngineName = "native",
+        level_workers: int = 0,
         render_mode: str | None = "rgb_array",
     ):
         _check_options(task, observation, split, max_steps, tile_size, render_mode)
+        _check_engine(task, levels, engine, level_workers)
         self.task, self.observation, self.split, self.tile_size = task, observation, split, tile_size
-        self.render_mode = render_mode
-        self._options = {} if max_steps is None else {"max_steps": int(max_steps)}
+        self.render_mode, self.max_steps = render_mode, None if max_steps is None else int(max_steps)
+        self.levels, self.level_workers = levels if split == "train" else None, level_workers
+        self._options = {} if self.max_steps is None else {"max_steps": self.max_steps}
         self.world = make_world(task, **self._options)
         self._views = SymbolicViews(self.world)
         self._mission_length = mission_length(task)
         self.observation_space: spaces.Dict = self._make_observation_space()  # type: ignore[assignment]
         self.action_space: spaces.Discrete = spaces.Discrete(int(self.world.action_space.n))  # type: ignore[assignment]
         self._expert: Expert | None = None
-        self._second: tuple[Any, Expert] | None = None  # a second instance, for the shortest solution
+        self._solutions = Solutions(task, self._options)
         self._level: int | None = None  # seed of the level's generator; None before the first reset
         self._return = 0.0
         self._success = self._over = False
@@ -102,8 +110,8 @@ class GridEnv(gym.Env[Observation, int]):
         """Start level `seed` of the split. Without a seed, sample a level with the environment's own generator."""
         super().reset(seed=seed)
         number = int(self.np_random.integers(SPLIT_SIZE)) if seed is None else seed
-        self._level = level_seed(self.split, number)
-        _start_level(self.world, self._level)
+        self._level = level_seed(self.split, number if self.levels is None else number % self.levels)
+        start_level(self.world, self._level)
         self._return, self._success, self._over = 0.0, False, False
         if self._expert is not None:
             self._expert.forget()
@@ -136,15 +144,14 @@ class GridEnv(gym.Env[Observation, int]):
 
     def _level_name(self) -> str:
         """Return the level's name, made from its content: a task with one layout has one level, whatever the seed."""
-        world = self.world
-        boxes = [(at, cell.contains.encode()) for at, cell in enumerate(world.grid.grid)
-                 if cell is not None and cell.type == "box" and cell.contains is not None]  # fmt: skip
-        moves = self._level if "Dynamic" in self.task else None  # the seed determines the obstacles' moves
-        return f"{self.task}/{content_digest(self._views.full(), world.mission, carried_code(world), boxes, moves)}"
+        return level_name(self.task, self.world, self._views.full(), self._level)
 
     def metrics(self) -> dict[str, float]:
         """Return the scores of the episode so far."""
-        efficiency = self._shortest() / self.world.step_count if self._success else 0.0
+        efficiency = 0.0
+        if self._success:
+            steps = self.world.step_count
+            efficiency = self._solutions.length(None, self._level, at_most=steps) / steps
         return {"success": float(self._success), "return": self._return, "path_efficiency": efficiency}
 
     def expert_action(self) -> int:
@@ -219,24 +226,18 @@ class GridEnv(gym.Env[Observation, int]):
             parts["carrying"] = spaces.Box(np.zeros(2, np.int64), np.array(HIGHEST_CODE[:2], np.int64), dtype=np.int64)
         return spaces.Dict(parts)
 
-    def _shortest(self) -> int:
-        """Return the length of the expert's solution of this level, at most the steps just taken."""
-        if self._second is None:
-            world = make_world(self.task, **self._options)
-            self._second = world, make_expert(self.task, world)
-        world, expert = self._second
-        _start_level(world, self._level)
-        expert.forget()
-        return expert.solution_length(at_most=self.world.step_count)
-
     def _need_level(self, what: str) -> None:
         if self._level is None:
             raise RuntimeError(f"embodia/{self.task}: {what} before reset; call reset first")
 
 
-def _start_level(world: Any, level: int | None) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # BabyAI prints every level its generator rejects
-        world.reset(seed=level)
+def _check_engine(task: str, levels: int | None, engine: str, level_workers: int) -> None:
+    if engine not in get_args(EngineName):
+        raise ValueError(f"embodia/{task}: engine={engine!r}; choose native or official")
+    if levels is not None and not 1 <= levels <= SPLIT_SIZE:
+        raise ValueError(f"embodia/{task}: levels={levels}; give 1 to {SPLIT_SIZE}, or None for a new level every time")
+    if level_workers < 0:
+        raise ValueError(f"embodia/{task}: level_workers={level_workers}; give 0 or more")
 
 
 def _check_options(

@@ -64,6 +64,7 @@ def register_grid() -> None:
         gymnasium.register(
             f"embodia/{name}",
             entry_point="embodia.envs.grid.env:GridEnv",
+            vector_entry_point="embodia.envs.grid.native.batch:make_grids",
             kwargs={"task": name},
             disable_env_checker=True,  # GridEnv validates actions itself, and the tests run the whole checker
         )

@@ -23,7 +23,7 @@ WALL = (OBJECT_TO_IDX["wall"], COLOR_TO_IDX["grey"], 0)
 
 
 @cache
-def _sight_along_row(lit: int, clear: int, size: int) -> tuple[int, int]:
+def sight_along_row(lit: int, clear: int, size: int) -> tuple[int, int]:
     """Return the visible bits of a row, after light has spread along it, and the bits that it lights in the next row.
 
     minigrid's rule: a lit transparent cell lights its neighbour in the row, the cell ahead, and the cell ahead of the
@@ -48,7 +48,7 @@ def line_of_sight(clear: NDArray[np.bool_]) -> NDArray[np.bool_]:
     lit = 1 << size // 2
     seen = [0] * size
     for row, bits in zip(range(size - 1, -1, -1), (clear @ weights)[::-1].tolist()):
-        seen[row], lit = _sight_along_row(lit, bits, size)
+        seen[row], lit = sight_along_row(lit, bits, size)
     return (np.array(seen)[:, None] & weights) != 0
 
 

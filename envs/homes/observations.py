@@ -12,6 +12,8 @@ from embodia.envs.drawing.rotations import multiply, rotate
 from embodia.envs.homes.engines.engine import Engine, Home
 from embodia.envs.homes.episodes.dataset import HM3D_CATEGORIES, Episode, EpisodeError
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE, image_goal_pose
+from embodia.envs.homes.measures.floor_map import MAP_SIDE, MapFrame, floor_map
+from embodia.envs.homes.measures.top_down_map import map_angle
 from embodia.envs.homes.tasks.navigation import CAMERA_SENSORS, Camera, Task
 from embodia.envs.homes.tasks.sensors import GoalFormat, compass, depth_reading, gps, heading, point_goal
 
@@ -58,6 +60,9 @@ class SensorSuite:
             "compass": spaces.Box(-np.pi, np.pi, (1,), np.float32),
             "heading": spaces.Box(-np.pi, np.pi, (1,), np.float32),
             "proximity": spaces.Box(0.0, PROXIMITY, (1,), np.float32),
+            "map": spaces.Box(0.0, 1.0, (MAP_SIDE, MAP_SIDE, 1), np.float32),
+            "map_pose": spaces.Box(-FAR, FAR, (4,), np.float32),
+            "map_goal": spaces.Box(-FAR, FAR, (2,), np.float32),
         }
         if name.startswith("pointgoal"):
             return spaces.Box(-FAR, FAR, (dimensions,), np.float32)
@@ -122,13 +127,23 @@ def _body_sense(name: str, suite: SensorSuite, homes: Sequence[Home], poses: Pos
         return compass(poses.rotation, poses.start_rotation)
     if name == "heading":
         return heading(poses.rotation)
+    if name.startswith("map"):
+        places = goals if name == "map_goal" else poses.position
+        frames = [MapFrame.of(home.pathfinder.bounds) for home in homes]
+        cells = np.stack([frame.cell_of(place) for frame, place in zip(frames, places)])
+        if name == "map_goal":
+            return cells.astype(np.float32)
+        turns = [[map_angle(rotation), frame.size] for rotation, frame in zip(poses.rotation, frames)]
+        return np.concatenate([cells, turns], 1).astype(np.float32)
     near = [home.pathfinder.distance_to_closest_obstacle(p, PROXIMITY) for home, p in zip(homes, poses.position)]
     return np.minimum(np.array(near, np.float32), np.float32(PROXIMITY))[:, None]  # off the navmesh it is infinite
 
 
 def goal_pictures(suite: SensorSuite, engine: Engine, home: Home, episode: Episode) -> dict[str, Array]:
-    """Return the readings that stay the same through an episode: image of the goal, its field of view, category id."""
+    """Return the readings that stay the same through an episode: the map; the goal's image, field of view, category."""
     fixed: dict[str, Array] = {}
+    if "map" in suite.sensors:
+        fixed["map"] = floor_map(home.pathfinder, float(episode.start_position[1]))
     if "objectgoal" in suite.sensors:
         ids = dict(suite.category_ids)
         if episode.object_category not in ids:

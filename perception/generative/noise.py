@@ -1,4 +1,4 @@
-"""Gaussian noise from a given generator, and numbers per sample beside tensors of any shape."""
+"""Random numbers from a given generator, and numbers per sample beside tensors of any shape."""
 
 from collections.abc import Sequence
 
@@ -14,6 +14,19 @@ def normal(
     """Standard normal noise. A CPU generator gives the same numbers whatever the device."""
     made_on = generator.device if generator is not None else device
     return torch.randn(tuple(shape), generator=generator, device=made_on).to(device or made_on or "cpu")
+
+
+def uniform(
+    shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """Numbers from 0 to 1. A CPU generator gives the same ones whatever the device."""
+    made_on = generator.device if generator is not None else device
+    return torch.rand(tuple(shape), generator=generator, device=made_on).to(device or made_on or "cpu")
+
+
+def bernoulli(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """1 with the given probability, else 0, in the same shape."""
+    return (uniform(probability.shape, generator, probability.device) < probability).to(probability.dtype)
 
 
 def noise_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:

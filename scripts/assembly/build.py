@@ -14,6 +14,7 @@ from embodia.agents.training import checkpoint
 from embodia.agents.training.rng import seed_all
 from embodia.envs import Split
 from embodia.envs.vector import make
+from embodia.envs.worlds import leaves
 from embodia.perception import Encoder
 from embodia.perception.encoders.combined import CombinedEncoder
 from embodia.perception.encoders.deep_sets import DeepSets
@@ -21,6 +22,7 @@ from embodia.perception.encoders.frozen import Frozen
 from embodia.perception.encoders.observation import kind
 from embodia.perception.encoders.point_goal import PointGoalEncoder
 from embodia.perception.encoders.symbol_grid import SymbolGridCNN
+from embodia.perception.encoders.symbol_table import SymbolTable
 from embodia.scripts.assembly.config import Config, EncoderConfig
 from embodia.scripts.assembly.env_ids import known_id
 from embodia.scripts.assembly.environments import EnvConfig, arguments
@@ -59,6 +61,10 @@ def worlds(
         made.close()
         raise Mistake(f"{env.id} has the observation space {made.single_observation_space}; agents here need a "
                       "gymnasium.spaces.Dict, so wrap the environment and name its observation")  # fmt: skip
+    if any(isinstance(number, int) for path, _ in leaves(made.single_observation_space) for number in path):
+        made.close()
+        raise Mistake(f"{env.id}: its observation space has a Tuple, {made.single_observation_space}; agents here need "
+                      "names, so wrap the environment and use gymnasium.spaces.Dict")  # fmt: skip
     return made
 
 
@@ -83,6 +89,8 @@ def encoder(config: EncoderConfig, space: spaces.Dict) -> Encoder:
     for key in keys:
         if key in config.sets:
             chosen[key] = DeepSets
+        elif kind(space[key]) == "symbols" and config.symbols == "table":
+            chosen[key] = SymbolTable
         elif kind(space[key]) == "symbols":
             dilations = [2 ** (i % 4) for i in range(config.depth)]
             chosen[key] = partial(SymbolGridCNN, channels=config.channels, dilations=dilations)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -32,8 +32,11 @@ class EncoderConfig:
     """Image encoder."""
     sets: tuple[str, ...] = ()
     """Keys whose rows are a set, encoded by Deep Sets."""
+    symbols: Literal["cnn", "table"] = "cnn"
+    """Encoder of symbolic grids: convolutions, or one learned vector for each code in each cell, which is a hundred
+    times cheaper and suits an agent's own view."""
     channels: int = 32
-    """Number of channels of the encoder of symbolic grids."""
+    """Number of channels of the convolutions on symbolic grids."""
     depth: int = 8
     """Number of residual blocks of the encoder of symbolic grids; 2 suit an agent's own view, 8 a whole grid."""
     pretrained: str | None = None

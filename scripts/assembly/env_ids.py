@@ -17,7 +17,9 @@ def known_id(name: str) -> str:
         imported(module, f"env.id {name}")
     for each in (rest, f"embodia/{rest}") if module not in OURS else (f"embodia/{rest}", rest):
         if each in gym.registry:
-            return f"embodia:{each}" if each.startswith("embodia/") else name
+            if each.startswith("embodia/"):
+                return f"embodia:{each}"
+            return each if module in OURS else name
     ours = [each.removeprefix("embodia/") for each in gym.registry if each.startswith("embodia/")]
     hint = nearest(rest.removeprefix("embodia/"), ours)
     raise Mistake(f"env.id {name} is not registered. {hint} `embodia list envs` lists environments.")

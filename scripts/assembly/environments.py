@@ -1,6 +1,7 @@
 """Environments by id: their options, and the arguments to make them."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +41,8 @@ class EnvConfig:
 
 def is_own(name: str) -> bool:
     """Return whether an id names a module outside this project that has not been imported yet."""
-    module, _, rest = name.rpartition(":")
-    return module not in OURS and rest not in gym.registry
+    module = name.rpartition(":")[0]
+    return module not in OURS and module not in sys.modules
 
 
 def driver(kind: Kind, planner: Any) -> Callable[[Any], Any] | None:

@@ -13,6 +13,7 @@ from embodia.agents.training.fit import FitConfig
 from embodia.agents.training.weights import load_weights
 from embodia.perception.generative import Generative
 from embodia.scripts.assembly.kinds import GENERATIVE
+from embodia.scripts.assembly.options import parameters
 from embodia.scripts.assembly.parts import build
 from embodia.scripts.assembly.runs import CONFIG
 from embodia.scripts.assembly.stored import read
@@ -68,6 +69,11 @@ def generative(method: Any, shape: Sequence[int], classes: int) -> Generative:
         return build(GENERATIVE, method, {"shape": lambda: tuple(shape), "classes": lambda: classes})
     except ValueError as error:
         raise Mistake(f"{GENERATIVE.name(method)}: {error}") from error
+
+
+def takes_classes(method: Any) -> bool:
+    """Whether a method's constructor takes the number of classes."""
+    return "classes" in parameters(GENERATIVE.method(method))
 
 
 def load(run: Path) -> Trained:

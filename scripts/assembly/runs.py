@@ -102,7 +102,7 @@ def is_finished(run: Path) -> bool:
     try:
         found = json.loads((run / CONFIG).read_text())["config"]
         wanted = int((found.get("schedule") or found["training"])["steps"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
     return trained_steps(run) >= wanted
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from embodia.agents.references.sb3_file import SB3FileConfig
 from embodia.scripts.assembly import environments, own
 from embodia.scripts.assembly.earlier import renewed
 from embodia.scripts.assembly.environments import EnvConfig
@@ -169,6 +170,11 @@ class Reader:
 
     def kind(self, name: str, where: str, hint: Any) -> Any:
         """Return the class of that name. Raises Mistake if there is none."""
+        if name == SB3FileConfig.__name__:
+            raise Mistake(
+                f"{self.path}: {where}: a .zip of Stable-Baselines3 runs code when it is read, so no configuration may "
+                "name one; give it on the command line: embodia eval FILE.zip --algo ppo --env ID"
+            )
         if own.is_own(name) and (kind := kind_of(hint)) is not None:
             part = where.removeprefix("config.")
             return type(own.configuration(kind, name, flag(part)))
@@ -182,7 +188,7 @@ class Reader:
     def world(self, env: dict[str, Any]) -> Any:
         """Return the options class of the environment; None if another environment will replace it."""
         name = str(env.get("id"))
-        if environments.is_own(name) and self.named["env.id"] != name:
+        if environments.is_own(name) and self.named.get("env.id") != name:
             env["options"] = None
             return None
         return environments.options_of(name) if "id" in env else None

@@ -16,6 +16,7 @@ BENCHES = (
     | o.Video
     | o.Homes
     | o.Driving
+    | o.Grids
     | o.Planners
     | o.Planning
     | o.SwingUp
@@ -24,8 +25,10 @@ BENCHES = (
     | o.HomesProbe
     | o.Discovery
     | o.Generative
+    | o.Irl
     | o.Chain
     | o.Matrix
+    | o.Ppo
     | o.Presets
 )
 

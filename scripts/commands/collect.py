@@ -18,7 +18,7 @@ from embodia.scripts.commands.eval import Policy, load, number, resolve
 from embodia.scripts.data.coco import CocoWriter
 from embodia.scripts.data.to_lerobot import to_lerobot
 from embodia.scripts.data.to_minari import check_name, dataset_name, need, to_minari
-from embodia.scripts.mistake import Mistake
+from embodia.scripts.mistake import Mistake, at_least_one
 from embodia.scripts.report.evaluation import Ticker
 
 
@@ -50,17 +50,15 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     rest, named = names(arguments)
     args = tyro.cli(Args, args=rest, prog="embodia collect")
+    at_least_one(episodes=args.episodes, fps=args.fps, labels_every=args.labels_every)
     config, run = resolve(args.who, named)
     check(config)
     for each in args.to:  # check before recording, which may take an hour
         need({"minari": "minari", "lerobot": "pyarrow"}[each], {"minari": "0.5.4", "lerobot": "15"}[each])
     name = args.name or dataset_name(args.who.policy, config.env.id)
     check_name(name)
-    if args.labels_every < 1:
-        raise Mistake(f"--labels-every is {args.labels_every}; use at least 1")
     task = config.env.id.split("/")[-1]
     policy = args.who.policy if run is None else run.name
-    folder = runs.exactly(args.out) if args.out else runs.fresh(Path("datasets") / f"{policy}-{task}")
     seeds = range(args.first_seed, args.first_seed + number(args.episodes, config, 100))
     env = build.worlds(config.env, args.split, min(config.evaluation.num_envs, len(seeds)), evaluation=True)
     agent, _ = load(args.who, config, run, env)
@@ -70,24 +68,25 @@ def main(arguments: Sequence[str]) -> int:
     if args.labels and not hasattr(env.unwrapped, "labels"):
         env.close()
         raise Mistake(f"--labels: {config.env.id} has no labelled images; use an environment of homes or roads")
-    labels = Labels(env.unwrapped, CocoWriter(folder / "labels"), args.labels_every) if args.labels else None
     options = environments.arguments(config.env, args.split)
     options = {name: value for name, value in options.items() if not callable(value)}
     header = {"agent": policy, "split": args.split, "env_options": options}
     env_id = env.spec.id if env.spec else config.env.id
-    writer = EpisodeWriter(folder / "rows", env_id, env.single_observation_space, env.single_action_space, **header)
-    try:
-        evaluate(agent, env, seeds, Keep(writer, Ticker(policy, len(seeds)), labels))
-    finally:
-        if labels is not None:
-            print(f"{labels.writer.num_images} labelled images: {labels.writer.close()}")
-        env.close()
-    files = episode_files(folder / "rows")
-    print(f"{len(files)} episodes of {env_id} in {folder / 'rows'}")
-    if "minari" in args.to:
-        print(f"Minari data set {name}: {to_minari(files, folder / 'minari', name)}")
-    if "lerobot" in args.to:
-        print(f"LeRobotDataset v3.0: {to_lerobot(files, folder / 'lerobot', args.fps)}")
+    with runs.filled(args.out, Path("datasets") / f"{policy}-{task}") as folder:
+        writer = EpisodeWriter(folder / "rows", env_id, env.single_observation_space, env.single_action_space, **header)
+        labels = Labels(env.unwrapped, CocoWriter(folder / "labels"), args.labels_every) if args.labels else None
+        try:
+            evaluate(agent, env, seeds, Keep(writer, Ticker(policy, len(seeds)), labels))
+        finally:
+            if labels is not None:
+                print(f"{labels.writer.num_images} labelled images: {labels.writer.close()}")
+            env.close()
+        files = episode_files(folder / "rows")
+        print(f"{len(files)} episodes of {env_id} in {folder / 'rows'}")
+        if "minari" in args.to:
+            print(f"Minari data set {name}: {to_minari(files, folder / 'minari', name)}")
+        if "lerobot" in args.to:
+            print(f"LeRobotDataset v3.0: {to_lerobot(files, folder / 'lerobot', args.fps)}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """`embodia compare A B ...`: compare evaluations: two paired on their common seeds, several by groups of seeds."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def seeds_of(target: str, under: Path) -> list[Path]:
     """All finished runs of the preset `target`; none if it names a single run."""
     if Path(target).exists() or (under / target).exists():
         return []
-    return sorted(path.parent for path in under.glob(f"{target}-seed*/episodes.jsonl"))
+    runs_of = (path for path in under.glob("*/episodes.jsonl") if path.parent.name.startswith(f"{target}-seed"))
+    return sorted(path.parent for path in runs_of)
 
 
 def in_pairs(
@@ -84,9 +86,9 @@ def in_pairs(
     played, levels = zip(*(episodes(folder) for folder in folders), strict=True)
     seeds = sorted(set(played[0]) & set(played[1]))
     same_levels(folders, levels, seeds)
-    names = [name for name in played[0][seeds[0]] if name in played[1][seeds[0]]] if seeds else []
-    if not names:
-        raise Mistake(f"{folders[0]} and {folders[1]} have no common seed and score; evaluate both on the same seeds")
+    if not seeds:
+        raise Mistake(f"{folders[0]} and {folders[1]} have no common seed; evaluate both on the same seeds")
+    names = common_scores([{seed: each[seed] for seed in seeds} for each in played])
     playing = [levels[0][seed] for seed in seeds]
     found = {}
     for name in names:
@@ -114,14 +116,22 @@ def by_group(
     folders: Sequence[Path], reports: Sequence[dict[str, Any]], better: dict[str, Better], confidence: float
 ) -> dict[str, Any]:
     """Print each group's scores over its seeds, and return them as plain values."""
-    groups = grouped(folders)
+    groups, read = grouped(folders), {folder: episodes(folder) for folder in folders}
+    for folder in folders[1:]:
+        (ours, theirs) = known = (read[folders[0]][1], read[folder][1])
+        same_levels((folders[0], folder), known, sorted(set(ours) & set(theirs)))
     print(f"{reports[0]['env']}, {reports[0]['split']} levels; intervals over seeds and episodes\n")
     found: dict[str, Any] = {}
     for group, members in groups.items():
-        played = [episodes(folder)[0] for folder in members]
-        common = set.intersection(*({name for each in one.values() for name in each} for one in played))
-        names = [name for name in next(iter(played[0].values())) if name in common]
-        values = {name: [[each[name] for each in one.values()] for one in played] for name in names}
+        played, levels = zip(*(read[folder] for folder in members), strict=True)
+        names = common_scores(played)
+        values = {
+            name: [
+                by_level(list(known.values()), [each[name] for each in one.values()])[0]
+                for one, known in zip(played, levels)
+            ]
+            for name in names
+        }
         scores = {name: over_seeds(each, confidence) for name, each in values.items()}
         found[group] = {"seeds": len(members), "scores": {name: each._asdict() for name, each in scores.items()}}
         print(f"{group}: {len(members)} seed{'s' * (len(members) > 1)}, {sum(map(len, played))} episodes")
@@ -134,12 +144,40 @@ def by_group(
     return {"groups": found, "headline": reports[0]["headline"], "better": better}
 
 
+def common_scores(played: Sequence[Played]) -> list[str]:
+    """Scores that every episode has; says which others there are."""
+    each = [scores for one in played for scores in one.values()]
+    names = dict.fromkeys(name for scores in each for name in scores)
+    whole = [name for name in names if all(name in scores for scores in each)]
+    for name in names:
+        if name not in whole:
+            lacking = sum(name not in scores for scores in each)
+            print(f"{name}: {lacking} of {len(each)} episodes lack it, so it is not compared", file=sys.stderr)
+    return whole
+
+
 def grouped(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """Folders by name without seed."""
-    groups: dict[str, list[Path]] = {}
+    """Folders by name without seed, and by the folder that they lie in where names alone are the same.
+
+    Raises:
+        Mistake: if a folder is named twice, since it would count as two seeds.
+    """
+    groups: dict[Path, list[Path]] = {}
     for folder in folders:
-        groups.setdefault(group_name(folder.name), []).append(folder)
-    return groups
+        own = folder.resolve()
+        inside = own.name if (own.parent / runs.CONFIG).is_file() else ""  # an evaluation in its run's folder
+        run = own.parent if inside else own
+        members = groups.setdefault(run.parent / group_name(run.name) / inside, [])
+        if own in (each.resolve() for each in members):
+            raise Mistake(f"{folder} is named twice; name each run once")
+        members.append(folder)
+    last = [path.name for path in groups]
+    return {path.name if last.count(path.name) == 1 else shortest(path): each for path, each in groups.items()}
+
+
+def shortest(path: Path) -> str:
+    """A path below the current folder if it is there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def draw(folders: Sequence[Path], headline: str, out: Path, confidence: float) -> None:
@@ -162,12 +200,7 @@ def find(target: str, under: Path) -> Path:
 
 def same_setting(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Read the reports. Raises Mistake if environment or split differ, because then equal seeds are other levels."""
-    reports = []
-    for folder in folders:
-        try:
-            reports.append(json.loads((folder / "report.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise Mistake(f"{folder}/report.json cannot be read ({error}); evaluate again") from error
+    reports = [report_of(folder) for folder in folders]
     for field in ("env", "split"):
         for made, folder in zip(reports, folders):
             if made[field] != reports[0][field]:
@@ -176,6 +209,21 @@ def same_setting(folders: Sequence[Path]) -> list[dict[str, Any]]:
                     f"{folder}; run embodia eval with the same --env and --split for all"
                 )
     return reports
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    """Read a report. Raises Mistake, naming the field, if it is not one."""
+    path = folder / "report.json"
+    try:
+        made = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Mistake(f"{path} cannot be read ({error}); evaluate again") from error
+    better = made.get("better", {}) if isinstance(made, dict) else None
+    known = isinstance(better, dict) and all(str(way) in SIGN for way in better.values())
+    bad = [name for name in ("env", "split", "headline") if known and not isinstance(made.get(name), str)]
+    if bad or not known:
+        raise Mistake(f"{path}: {bad[0] if bad else 'better'} is missing or of the wrong type; evaluate again")
+    return made
 
 
 def same_levels(folders: Sequence[Path], levels: Sequence[dict[int, str]], seeds: Sequence[int]) -> None:
@@ -196,19 +244,29 @@ def unnamed(seed: int) -> str:
 
 def episodes(folder: Path) -> tuple[Played, dict[int, str]]:
     """Read the agent's scores and the level's name, by seed. Raises Mistake, naming the line, if one cannot be read."""
+    path = folder / "episodes.jsonl"
     played: Played = {}
     levels: dict[int, str] = {}
-    for number, line in enumerate((folder / "episodes.jsonl").read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             each: dict[str, Any] = json.loads(line)
             if each["policy"] == "agent":
                 scores = {"return": each["return"], **each["metrics"], "length": each["length"]}
                 seed = int(each["seed"])
-                played[seed] = {name: float(value) for name, value in scores.items()}
+                played[seed] = {name: number_of(name, value) for name, value in scores.items()}
                 levels[seed] = str(each.get("level") or unnamed(seed))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Mistake(f"{folder}/episodes.jsonl line {number} is invalid ({error}); evaluate again") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise Mistake(f"{path} line {number} is invalid ({error}); evaluate again") from error
+    if not played:
+        raise Mistake(f"{path} has no episodes of an agent; evaluate again")
     return played, levels
+
+
+def number_of(name: str, value: Any) -> float:
+    """A score as a number. Raises ValueError if it is not a finite one."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}")
+    return float(value)
 
 
 def table(

@@ -24,7 +24,7 @@ from embodia.scripts.assembly import build
 from embodia.scripts.assembly.config import check
 from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
-from embodia.scripts.mistake import Mistake
+from embodia.scripts.mistake import Mistake, at_least_one
 
 Array = NDArray[Any]
 TILE = 12  # side of a symbol [pixels]
@@ -53,6 +53,7 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     rest, named = names(arguments)
     args = tyro.cli(Args, args=rest, prog="embodia imagine")
+    at_least_one(context=args.context, horizon=args.horizon, episodes=args.episodes)
     config, run = resolve(args.who, named)
     if run is None:
         raise Mistake(f"{args.who.policy} has no world model; give a run of dreamer or mpc")

@@ -1,4 +1,4 @@
-"""`embodia pretrain ddpm --data PATH`: a generative model of a user's own pictures."""
+"""`embodia pretrain ddpm --data PATH` (or rbm, energy, ...): a generative model of a user's own pictures."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from embodia.agents.training.rng import seed_all
 from embodia.agents.training.versions import versions
 from embodia.perception.generative import Generative
 from embodia.scripts.assembly import runs
-from embodia.scripts.assembly.generative import NAME, GenerativeConfig, generative
+from embodia.scripts.assembly.generative import NAME, GenerativeConfig, generative, takes_classes
 from embodia.scripts.assembly.kinds import GENERATIVE
 from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import configured
@@ -32,7 +32,7 @@ from embodia.scripts.mistake import Mistake
 class Args:
     """Train a generative model of pictures; `embodia sample RUN` samples it.
 
-    Sub-folders of a folder of pictures are classes, and the model is then conditional on them.
+    Sub-folders of a folder of pictures are classes. Models that can learn classes are then conditional on them.
     """
 
     config: Annotated[GenerativeConfig, tyro.conf.arg(name="")]
@@ -83,8 +83,9 @@ def main(name: str, arguments: Sequence[str]) -> int:
     built = build(config)  # what cannot be is refused before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
-    write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-    return carry_out(config, *built, run)
+    with runs.discarded_on_failure(run):
+        write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+        return carry_out(config, *built, run)
 
 
 def settled(args: Args) -> GenerativeConfig:
@@ -109,7 +110,8 @@ def build(config: GenerativeConfig) -> tuple[Generative, Examples]:
         choose_device(config.training.device)
     except ValueError as error:
         raise Mistake(f"this cannot be built: {error}") from error
-    examples = Examples(config.data, config.training.seed)
+    labels = config.data.labels and takes_classes(config.method)
+    examples = Examples(replace(config.data, labels=labels), config.training.seed)
     return generative(config.method, examples.shape, len(examples.classes)), examples
 
 

@@ -12,7 +12,7 @@ from embodia.scripts.assembly import build, runs
 from embodia.scripts.assembly.config import check
 from embodia.scripts.assembly.parts import names
 from embodia.scripts.commands.eval import Policy, load, resolve
-from embodia.scripts.mistake import Mistake
+from embodia.scripts.mistake import Mistake, at_least_one
 from embodia.scripts.report.evaluation import draws, film
 
 
@@ -34,6 +34,7 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     rest, named = names(arguments)
     args = tyro.cli(Args, args=rest, prog="embodia record")
+    at_least_one(fps=args.fps)
     config, run = resolve(args.who, named)
     check(config)
     env = build.worlds(config.env, args.split, 1, evaluation=True)

@@ -1,4 +1,4 @@
-"""`embodia sample RUN`: samples of a trained generative model as pictures, a video of the denoising, their quality."""
+"""`embodia sample RUN`: samples of a trained generative model as pictures, a video of how they form, their quality."""
 
 import json
 import sys
@@ -16,25 +16,26 @@ from torch import Tensor
 from embodia.agents.training.device import choose_device
 from embodia.perception.generative import Generative
 from embodia.perception.generative.diffusion.diffusion import Diffusion
-from embodia.perception.generative.diffusion.samplers import DDIM, DDPM, DPMSolver, Sampler, State
+from embodia.perception.generative.diffusion.samplers import DDIM, DDPM, DPMSolver, Sampler
+from embodia.perception.generative.energies import EnergyModel
 from embodia.perception.scores.frechet import copies_ratio, frechet_distance, principal_features
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import Trained, load
 from embodia.scripts.commands import sample_autoencoder
 from embodia.scripts.data.examples import as_pictures, held_out
-from embodia.scripts.mistake import Mistake, nearest
+from embodia.scripts.mistake import Mistake, at_least_one, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid
 from embodia.scripts.report.video import Video
 
 FEATURES = 16
 """Principal components of pixels in which samples are compared with held-out pictures."""
 FRAMES = 60
-"""Most frames of a video of the denoising; the last is then shown for a second more."""
+"""Most frames of a video; the last is then shown for a second more."""
 
 
 @dataclass(frozen=True)
 class Args:
-    """Sample a model of `embodia pretrain ddpm`: a picture grid, a video of the denoising, and a measure of quality.
+    """Sample a generative model: a picture grid, a video of the denoising or the Markov chain, a measure of quality.
 
     A run of `embodia pretrain vae` or `autoencoder` also gives reconstructions beside their originals.
 
@@ -51,7 +52,8 @@ class Args:
     sampler: Literal["ddim", "ddpm", "dpm-solver"] = "ddim"
     """Sampler of a diffusion model."""
     steps: int | None = None
-    """Sampling steps; by default 50 of ddim, 20 of dpm-solver, all levels of ddpm."""
+    """Sampling steps; by default 50 of ddim, 20 of dpm-solver, all levels of ddpm, and as many as the model was made
+    for otherwise."""
     eta: float = 0.0
     """Noise of ddim's steps: 0 deterministic, 1 as much as ddpm's."""
     guidance: float = 1.0
@@ -72,15 +74,14 @@ class Args:
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia sample")
-    if args.n < 1:
-        raise Mistake(f"--n {args.n}: ask for at least one sample")
+    check(args)
     if sample_autoencoder.is_encoder(args.run):
         return autoencoder(args)
     trained = load(args.run)
-    model = trained.model.to(choose_device(args.device))
     generator = torch.Generator().manual_seed(args.seed)
     condition = labels(args, trained)
     try:
+        model = trained.model.to(choose_device(args.device))
         x, frames = drawn(args, model, condition, generator)
     except ValueError as error:
         raise Mistake(f"{args.run}: {error}") from error
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     cv2.imwrite(str(folder / "samples.png"), picture[:, :, ::-1])
     print(folder / "samples.png", f"{len(x)} samples after {trained.step:,} updates")
     if frames:
-        print(film(folder / "denoising.mp4", frames, args.fps))
+        print(film(folder, frames, args.fps, isinstance(model, Diffusion)))
     found = quality(x.cpu(), trained, None if args.class_ is None or condition is None else int(condition[0]))
     say(found)
     (folder / "quality.json").write_text(json.dumps(found, indent=2))
@@ -103,11 +104,21 @@ def autoencoder(args: Args) -> int:
     if args.class_ is not None or args.steps is not None or args.guidance != 1 or args.eta:
         raise Mistake(f"{args.run} is an autoencoder; omit --class, --steps, --eta and --guidance")
     with runs.filled(args.out, args.run / "samples") as folder:
-        found = sample_autoencoder.sample(args.run, args.n, args.seed, args.scale, args.device, folder)
+        try:
+            found = sample_autoencoder.sample(args.run, args.n, args.seed, args.scale, args.device, folder)
+        except ValueError as error:
+            raise Mistake(f"{args.run}: {error}") from error
         (folder / "quality.json").write_text(json.dumps(found, indent=2))
     if args.json:
         print(json.dumps({"folder": str(folder), **found}))
     return 0
+
+
+def check(args: Args) -> None:
+    """Raise Mistake for numbers that cannot be."""
+    at_least_one(n=args.n, steps=args.steps, scale=args.scale, fps=args.fps)
+    if not 0 <= args.seed < 2**63:
+        raise Mistake(f"--seed is {args.seed}; it must be from 0 to {2**63 - 1}")
 
 
 def labels(args: Args, trained: Trained) -> Tensor | None:
@@ -131,18 +142,26 @@ def labels(args: Args, trained: Trained) -> Tensor | None:
 def drawn(
     args: Args, model: Generative, condition: Tensor | None, generator: torch.Generator
 ) -> tuple[Tensor, list[Frame]]:
-    """The samples, and the frames of the denoising, of which only diffusion has some."""
+    """The samples, and frames of the denoising or of the Markov chain; other models have none."""
     condition = None if condition is None else condition.to(next(model.parameters()).device)
+    if not isinstance(model, Diffusion) and args.guidance != 1:
+        raise ValueError("guidance works on diffusion models; leave --guidance out")
+    if isinstance(model, EnergyModel):
+        steps = args.steps or model.sampling_steps
+        chain = model.chain(args.n, condition, generator, steps)
+        return watched(((x,) for x in chain), spaced(steps), args.scale)
     if not isinstance(model, Diffusion):
-        if args.guidance != 1:
-            raise ValueError("guidance works on diffusion models; leave --guidance out")
         options: dict[str, Any] = {"steps": args.steps} if args.steps else {}
         return model.sample(args.n, condition, generator, **options), []
     sampler = sampler_of(args, model)
     visited = len(sampler.levels(model.schedule))
-    shown = set(np.linspace(1, visited, min(FRAMES, visited)).round().astype(int).tolist())
     path = model.path(args.n, condition, generator, sampler=sampler, guidance=args.guidance)
-    return watched(path, shown, args.scale)
+    return watched(((state.x, state.x0) for state in path), spaced(visited), args.scale)
+
+
+def spaced(steps: int) -> set[int]:
+    """The steps that are shown in a video, at most FRAMES of them."""
+    return set(np.linspace(1, steps, min(FRAMES, steps)).round().astype(int).tolist())
 
 
 def sampler_of(args: Args, model: Diffusion) -> Sampler:
@@ -155,22 +174,23 @@ def sampler_of(args: Args, model: Diffusion) -> Sampler:
     return DDIM(steps or few, args.eta) if args.sampler == "ddim" else DPMSolver(steps or few)
 
 
-def watched(path: Iterable[State], shown: set[int], scale: int) -> tuple[Tensor, list[Frame]]:
-    """The last state, and pictures of those whose number is in `shown`: the sample, beside the data predicted."""
+def watched(path: Iterable[tuple[Tensor, ...]], shown: set[int], scale: int) -> tuple[Tensor, list[Frame]]:
+    """The last sample, and a picture of each step whose number is in `shown`: the tensors of the step side by side."""
     frames, x = [], torch.empty(0)
-    for number, state in enumerate(path, start=1):
-        x = state.x
+    for number, step in enumerate(path, start=1):
+        x = step[0]
         if number in shown:
-            grids = [picture_grid(as_pictures(each), scale=scale) for each in (state.x, state.x0)]
-            frames.append(np.concatenate(grids, 1))
+            frames.append(np.concatenate([picture_grid(as_pictures(each), scale=scale) for each in step], 1))
     return x, frames
 
 
-def film(path: Path, frames: list[Frame], fps: int) -> str:
+def film(folder: Path, frames: list[Frame], fps: int, denoising: bool) -> str:
+    path = folder / ("denoising.mp4" if denoising else "chain.mp4")
     with Video(path, fps) as video:
         for frame in [*frames, *[frames[-1]] * fps]:
             video.add(frame)
-    return f"{path} the samples (left) and the pictures predicted (right), {len(frames)} of the steps"
+    seen = "the samples (left) and the pictures predicted (right)" if denoising else "the Markov chain of each sample"
+    return f"{path} {seen}, {len(frames)} of the steps"
 
 
 def quality(x: Tensor, trained: Trained, label: int | None) -> dict[str, float]:

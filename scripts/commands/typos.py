@@ -10,11 +10,13 @@ from pathlib import Path
 from embodia.scripts.mistake import Mistake, nearest
 
 PRESETS = (
-    *("ppo-empty", "a2c-empty", "dqn-empty", "bc-doorkey", "dagger-doorkey", "bc-fourrooms", "dagger-fourrooms"),
+    *("ppo-empty", "fast-ppo-empty", "fast-ppo-doorkey", "a2c-empty", "dqn-empty", "bc-doorkey", "dagger-doorkey"),
+    *("bc-fourrooms", "dagger-fourrooms"),
     *("dagger-fourrooms-view", "dagger-fourrooms-memory", "dagger-pointnav", "blind-pointnav", "ppo-pointnav"),
     *("bc-objectnav", "constant-velocity", "log-future", "idm", "pdm-closed", "bc-driving", "dagger-driving"),
     *("ppo-driving", "dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
-    *("mpc-rssm-empty", "mpc-simulator-empty"),
+    *("mpc-rssm-empty", "mpc-simulator-empty", "max-ent-lava", "max-margin-fourrooms", "max-margin-pointnav"),
+    *("gail-race-track",),
 )
 UNTRAINED = ("random", "sb3-file", "wander", "expert")
 """Agents that need no training."""

@@ -1,5 +1,6 @@
 """Pictures as a generative model takes them: of -1 to 1, channels first, with the class that their folder names."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from embodia.perception.encoders.observation import kind
 from embodia.scripts.assembly.generative import PicturesConfig
-from embodia.scripts.data.frames import Pictures, Pool, Source, read_picture, source
+from embodia.scripts.data.frames import BadFile, Pictures, Pool, Source, read_picture, source
 from embodia.scripts.mistake import Mistake
 
 HELD_OUT = 10
@@ -44,11 +45,17 @@ def held_out(config: PicturesConfig, only: str | None = None, limit: int = 2000)
     parts = [[path for path in files if only in (None, folder_of(path, config))] for files in split(found)]
     if len(parts[1]) < 3:
         return None
-    train, rest = (
-        torch.stack([scaled(read_picture(path, config.size)) for path in files[:: max(1, len(files) // limit)]])
-        for files in parts
-    )
-    return train, rest
+    train, rest = (readable(files[:: max(1, len(files) // limit)], config.size) for files in parts)
+    return None if len(rest) < 3 or not train else (torch.stack(train), torch.stack(rest))
+
+
+def readable(files: list[Path], size: int) -> list[Tensor]:
+    """The pictures of those files that can be read, (C, size, size) each."""
+    found = []
+    for path in files:
+        with suppress(BadFile):  # named when the model was trained
+            found.append(scaled(read_picture(path, size)))
+    return found
 
 
 def class_names(config: PicturesConfig, files: Source) -> list[str]:
@@ -61,7 +68,7 @@ def class_names(config: PicturesConfig, files: Source) -> list[str]:
 
 def folder_of(path: Path, config: PicturesConfig) -> str:
     """The sub-folder of the data that a picture lies in; "" for none."""
-    parts = path.resolve().relative_to(Path(config.path).resolve()).parts
+    parts = path.relative_to(config.path).parts  # not resolved: a link's picture belongs to the link's folder
     return parts[0] if len(parts) > 1 else ""
 
 

@@ -85,6 +85,8 @@ class LeRobot:
     def _opened(self, file: Path) -> Any:
         """Open a Parquet file. Raises EpisodeError."""
         try:
+            if not file.is_file():  # a pipe would be waited for
+                raise FileNotFoundError("no regular file")
             return self.parquet.ParquetFile(file)
         except (OSError, ValueError) as error:  # pyarrow's exceptions are subclasses of these
             raise EpisodeError(f"{file}: missing, truncated or corrupt ({error}); download it again") from error
@@ -237,6 +239,8 @@ def film(file: Path, since: float, n: int, fps: float) -> list[Array]:
     """Read at most n frames (H, W, 3) of a video from time `since` [s] on. Raises EpisodeError."""
     frames: list[Array] = []
     try:
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError("no regular file")
         with av.open(str(file)) as container:
             stream = container.streams.video[0]
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1

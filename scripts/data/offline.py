@@ -118,7 +118,7 @@ def remembered(run: Path) -> Remembered | None:
         data, memory, columns = (found["options"][name] for name in ("data", "data_memory", "columns"))
         options = DataOptions(tuple(data), float(memory), tuple(columns))
         return Remembered(options, tuple(Stamp(**each) for each in found["sets"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); restore it, or use another run") from error
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,20 +68,46 @@ def reader(name: str) -> Reader:
     for folder in (path, path / "rows"):
         if episode_files(folder):
             return Rows(folder)
-    if (path / "meta" / "info.json").is_file():
-        return LeRobot(path)
-    minari = Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / LOCAL))
-    for folder in (path, minari / name):
-        if (folder / "data" / "metadata.json").is_file():
-            return Minari(folder)
+    with read_as_errors(str(path)):
+        if (found := exported(name)) is not None:
+            return found
     if path.exists():
         kinds = "no episode-*.npz, no Minari data set (data/metadata.json) and no LeRobotDataset (meta/info.json)"
         raise Mistake(f"--data {name}: {kinds}")
+    minari = minari_root()
     known = [each.parent.parent.relative_to(minari).as_posix() for each in minari.rglob("data/metadata.json")]
     raise Mistake(
         f"--data {name}: there is no such path, and no Minari data set of that name in {minari}. "
         f"{nearest(name, known)} To download one: `minari download NAME`"
     )
+
+
+def exported(name: str) -> Reader | None:
+    """Open a LeRobotDataset or a Minari data set; None if it is neither."""
+    path = Path(name)
+    if (path / "meta" / "info.json").is_file():
+        return LeRobot(path)
+    for folder in (path, minari_root() / name):
+        if (folder / "data" / "metadata.json").is_file():
+            return Minari(folder)
+    return None
+
+
+def minari_root() -> Path:
+    return Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / LOCAL))
+
+
+@contextmanager
+def read_as_errors(where: str) -> Iterator[None]:
+    """A context in which whatever a library raises for a malformed file becomes an EpisodeError that says where."""
+    try:
+        yield
+    except (EpisodeError, Mistake):
+        raise
+    except Exception as error:
+        raise EpisodeError(
+            f"{where}: malformed ({type(error).__name__}: {error}); download or write it again"
+        ) from error
 
 
 class Matched:
@@ -126,7 +153,9 @@ class Matched:
         )
 
     def rows(self, number: int) -> Row:
-        found, where = self.reader.read(number, list(self.names.values())), self.reader.where(number)
+        where = self.reader.where(number)
+        with read_as_errors(where):
+            found = self.reader.read(number, list(self.names.values()))
         obs = {
             key: fitted(found["obs"][name], self.spaces[key], f"{where}: {name}") for key, name in self.names.items()
         }

@@ -41,7 +41,7 @@ def plain_word(text: str) -> str:
 
 def check_name(name: str) -> None:
     """Raise Mistake if Minari does not take a name; one that leaves the output folder is none."""
-    if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", name):
+    if not re.fullmatch(r"(?![\w-]/[^/]*$)([\w-]+/)*[\w-]+-v\d+", name):  # Minari takes no SPACE of one letter
         raise Mistake(
             f"--name {name}: a Minari data set is called NAME-vN or SPACE/NAME-vN (letters, digits, - and _), "
             "such as grid/empty-v0"

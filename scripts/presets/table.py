@@ -5,9 +5,10 @@ from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.presets.driving import DRIVING
 from embodia.scripts.presets.grids import GRIDS
 from embodia.scripts.presets.homes import HOMES
+from embodia.scripts.presets.inverse import INVERSE
 from embodia.scripts.presets.world_models import MODELS
 
-PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS)
+PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS, *INVERSE)
 
 
 def preset(name: str) -> Config:

@@ -1,6 +1,5 @@
 """Learning curves of several runs in one picture: a line a group of seeds, with the interval of their mean."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
+
+from embodia.scripts.assembly.json_lines import read_lines
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values."""
@@ -19,15 +20,18 @@ def curve(run: Path, score: str) -> Curve:
 
     Returns empty arrays if the run did not log it.
     """
-    lines: list[dict[str, Any]] = []
-    if (run / "metrics.jsonl").exists():
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.startswith("{")]
+    lines = read_lines(run / "metrics.jsonl")
     for name, least in ((f"eval/{score}", 2), (f"episode/{score}", 1)):
-        points = [(line["step"], line[name]) for line in lines if name in line]
+        points = sorted((line["step"], line[name]) for line in lines if number(line.get("step"), line.get(name)))
         if len(points) >= least:
             steps, values = np.array(points, float).T
             return steps, values
     return np.empty(0), np.empty(0)
+
+
+def number(*values: Any) -> bool:
+    """Whether all values are numbers: a score that was not finite is stored as null."""
+    return all(isinstance(value, int | float) for value in values)
 
 
 def mean_curve(curves: Sequence[Curve], confidence: float = 0.95) -> tuple[Curve, NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -325,7 +326,11 @@ def levels_met(run: Path | None, episodes: Sequence[Episode]) -> int | None:
     names = {episode.level for episode in episodes}
     if run is None or "" in names or not (run / LEVELS).is_file():
         return None
-    return num_met(names, np.load(run / LEVELS, allow_pickle=False))
+    try:
+        return num_met(names, np.load(run / LEVELS, allow_pickle=False))
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        warnings.warn(f"{run / LEVELS} cannot be read ({error}); training's levels are not known", stacklevel=2)
+        return None
 
 
 def say(made: Mapping[str, Any], folder: Path) -> None:

@@ -207,7 +207,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     said = [f"{name} <b>{spell(each[headline])}</b>" for name, each in scores.items() if headline in each]
     name = escape(headline.replace("_", " ")).capitalize()
     text = f"{name}{lower(report, headline)} over {len(report['seeds'])} episodes: {', '.join(said)}."
-    text += f" {escape(of_levels(report))}"
+    text += f" {escape(of_levels(report))}{trained_on(report)}"
     if "random" in report["against"]:
         mine, random = scores["agent"][headline], scores["random"][headline]
         p = report["against"]["random"]["p_value"]
@@ -239,6 +239,16 @@ def of_levels(report: Mapping[str, Any]) -> str:
     if met < number:
         return f"{count}; {met} of them occurred in training, {number - met} did not."
     return f"{count}, not held out: {'it' if number == 1 else 'all of them'} occurred in training."
+
+
+def trained_on(report: Mapping[str, Any]) -> str:
+    """Return a sentence: whether training plays a new level in every episode, if the environment lets one choose."""
+    options = report["config"].get("env", {}).get("options")
+    if not isinstance(options, Mapping) or "levels" not in options:
+        return ""
+    levels = options["levels"]
+    played = "a new level in every episode" if levels is None else f"{levels:,} levels again and again"
+    return f" Training plays {played}."
 
 
 def without(report: Mapping[str, Any]) -> list[str]:

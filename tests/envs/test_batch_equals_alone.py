@@ -240,9 +240,12 @@ def test_views_of_grids(observation):
 
 
 @pytest.mark.parametrize("env_id", CONTROL_IDS)
-@pytest.mark.parametrize("layout", ["fixed", "random"])
-def test_small_worlds(env_id, layout):
-    check(env_id, max_steps=8, layout=layout)
+def test_small_worlds(env_id):
+    check(env_id, max_steps=8)
+
+
+def test_walls_in_other_places():
+    check("embodia/Wall-v0", max_steps=8, layout="random")
 
 
 def test_worlds_in_other_processes():
@@ -253,8 +256,8 @@ def test_worlds_in_other_processes():
 
 
 HOMES: dict[str, Any] = {"width": 24, "height": 16, "num_scenes": 2, "detail": "low", "max_steps": 8}
-ANY_GOAL = ("pointgoal_with_gps_compass", "pointgoal")
-BODY = ("rgb", "depth", "semantic", "gps", "compass", "heading", "proximity")
+ANY_GOAL = ("pointgoal_with_gps_compass", "pointgoal", "map_goal")
+BODY = ("rgb", "depth", "semantic", "gps", "compass", "heading", "proximity", "map", "map_pose")
 SENSORS = {
     "PointNav": (*BODY, *ANY_GOAL, "imagegoal"),
     "ObjectNav": (*BODY, *ANY_GOAL, "objectgoal"),

@@ -19,6 +19,7 @@ FIRST = {
     "embodia/Exploration-Velocity-v0": "coverage",
     **dict.fromkeys(ROAD_IDS, "score"),
     **dict.fromkeys(CONTROL_IDS, "success"),
+    "embodia/RaceTrack-v0": "progress",
 }
 ONE_OF_EACH = ("embodia/MiniGrid-Empty-5x5-v0", "embodia/PointNav-v0", "embodia/Exploration-Velocity-v0",
                "embodia/DrivingManoeuvre-v0", "embodia/Wall-v0")  # fmt: skip

@@ -372,6 +372,8 @@ WRONG = {
     "bytes contains 0.5": {"bytes": np.array([0.5, 1, 2]), "x": 0.0},
     r"bytes has shape \(1,\); its space has \(3,\)": {"bytes": np.ones(1, np.uint8), "x": 0.0},
     r"x has shape \(1,\); its space has \(\)": {"bytes": np.zeros(3, np.uint8), "x": np.zeros(1)},
+    "x contains 1e": {"bytes": np.zeros(3, np.uint8), "x": 1e300},
+    "bytes is no array": {"bytes": [[1, 2], [3]], "x": 0.0},
     "x has dtype": {"bytes": np.zeros(3, np.uint8), "x": "far"},
     "the observation lacks x": {"bytes": np.zeros(3, np.uint8)},
 }
@@ -407,6 +409,19 @@ def test_a_score_that_is_no_number_is_named_with_world_and_seed(value):
     env = SyncVector([Scoring] * 2)
     env.reset(seed=3)
     with pytest.raises(MetricsError, match=r"""info\["metrics"\]\['spl'\] is""") as caught:
+        play(env, 5)
+    assert any("world 0, seed 3, step 5" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("metrics", [[1.0], 3, "yes", {1: 2.0}])
+def test_scores_that_are_no_dict_of_names_are_named_with_world_and_seed(metrics):
+    class Scoring(CountingEnv):
+        def step(self, action):
+            return (*super().step(action)[:-1], {"metrics": metrics})
+
+    env = SyncVector([Scoring] * 2)
+    env.reset(seed=3)
+    with pytest.raises(MetricsError, match=r"""info\["metrics"\] is .*dict of names and numbers""") as caught:
         play(env, 5)
     assert any("world 0, seed 3, step 5" in note for note in caught.value.__notes__)
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import zipfile
 
 import numpy as np
@@ -17,14 +18,17 @@ from PIL import Image
 from embodia.agents import Row
 from embodia.agents.training import checkpoint
 from embodia.agents.training.rows import EpisodeError, EpisodeWriter, read_episode, read_header
-from embodia.scripts.assembly import runs
+from embodia.scripts.assembly import build, runs
+from embodia.scripts.assembly.environments import EnvConfig
 from embodia.scripts.assembly.stored import write
+from embodia.scripts.data import recordings
 from embodia.scripts.data.frames import BadFile, Pictures, Pool, Together, read_picture, source
+from embodia.scripts.main import main
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import preset
 
 COUNTS = [100, pytest.param(1000, marks=pytest.mark.slow)]
-WRONG = (None, True, -1, 10**30, 0.5, float("nan"), "", "x", [], {}, [[]], {"kind": "Config"}, ["a"] * 3)
+WRONG = (None, True, -1, 10**30, 0.5, float("nan"), float("inf"), "", "x", [], {}, [[]], {"kind": "Config"}, ["a"] * 3)
 
 
 def spoiled_bytes(rng, content):
@@ -280,3 +284,45 @@ def test_images_beside_videos_are_read_too(tmp_path):
     assert [path.name for path in both.files] == ["moving.mp4", "still.png"]
     assert [len(list(both.clips(i))) for i in range(2)] == [8, 1]
     assert len(source(tmp_path, frames=2, size=16).files) == 1, "single images have no next frame"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The same episodes as LeRobotDataset and as Minari data set, and the spaces of their environment."""
+    out = tmp_path_factory.mktemp("exported") / "data"
+    flags = ["--episodes", "2", "--to", "minari", "lerobot", "--name", "toy-v0", "--out", str(out)]
+    assert main(["collect", "random", "--env", "MiniGrid-Empty-5x5-v0", *flags]) == 0
+    env = build.worlds(EnvConfig("embodia/MiniGrid-Empty-5x5-v0"), "train", 1)
+    return {"lerobot": out / "lerobot", "minari": out / "minari" / "toy-v0"}, env
+
+
+@pytest.mark.parametrize("kind", ["lerobot", "minari"])
+@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_spoiled_data_set_is_one_error(exported, tmp_path, kind, count):
+    rng = random.Random(5)
+    folders, env = exported
+    files = sorted(path for path in folders[kind].rglob("*") if path.is_file())
+    refused = 0
+    for number in range(count):
+        copy = tmp_path / str(number)
+        shutil.copytree(folders[kind], copy)
+        file = copy / rng.choice(files).relative_to(folders[kind])
+        how = rng.randrange(8)
+        if how == 0:
+            file.unlink()
+        elif how == 1:
+            file.unlink()
+            os.mkfifo(file)
+        elif file.suffix == ".json" and how < 7:
+            file.write_text(json.dumps(spoiled_json(rng, json.loads(file.read_text()))))
+        else:
+            file.write_bytes(spoiled_bytes(rng, file.read_bytes()))
+        try:
+            data = recordings.reader(str(copy))
+            matched = recordings.Matched(data, env.single_observation_space, env.single_action_space)
+            for episode in range(len(matched.lengths)):
+                matched.rows(episode)
+        except (EpisodeError, Mistake):
+            refused += 1
+        shutil.rmtree(copy)
+    assert refused > count / 5

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from embodia.envs import SPLIT_SIZE, Split
+from embodia.envs.cache import cache_folder
 from embodia.envs.driving.generator.generate import generate_scenario
 from embodia.envs.driving.scenarios.pack import load_pack, save_pack
 from embodia.envs.driving.scenarios.scenario import Scenario
@@ -19,15 +20,6 @@ KEPT = 64
 """Number of scenarios that stay in memory (at least one per world); the least recently used are dropped and read again.
 A generated scenario takes about 13 MB, nearly all of it for its map; scenarios of nuPlan logs share their maps."""
 Value = TypeVar("Value")
-
-
-def cache_folder() -> Path:
-    """$EMBODIA_CACHE, else the platform's cache folder of the user."""
-    if given := os.environ.get("EMBODIA_CACHE"):
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "embodia"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "embodia"
 
 
 class Recent(Generic[Value]):

@@ -26,6 +26,9 @@ TASK_SENSORS = (
     "imagegoal",
     "instance_imagegoal",
     "instance_imagegoal_hfov",
+    "map",
+    "map_pose",
+    "map_goal",
 )
 SENSORS = CAMERA_SENSORS + TASK_SENSORS
 
@@ -134,6 +137,7 @@ NEEDS_GOAL: dict[str, tuple[GoalKind, ...]] = {
     "imagegoal": ("image", "point"),
     "instance_imagegoal": ("instance",),
     "instance_imagegoal_hfov": ("instance",),
+    "map_goal": ("point", "image", "object", "instance"),
 }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from embodia.perception.generative import Condition, Denoiser, Generative
 from embodia.perception.generative.conditions import check_rows
 from embodia.perception.generative.noise import normal, per_sample
-from embodia.perception.generative.score_models.langevin import annealed_langevin
+from embodia.perception.generative.score_models.annealed_langevin import annealed_langevin
 
 
 def geometric(first: float, last: float, count: int) -> list[float]:

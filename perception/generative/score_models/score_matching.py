@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from embodia.perception.generative import Condition, Generative
+from embodia.perception.generative.mcmc.langevin import langevin
 from embodia.perception.generative.noise import flat_sum, normal
-from embodia.perception.generative.score_models.langevin import langevin
 
 Score = Callable[[Tensor], Tensor]
 """x (B, *event) -> the gradient of the log density, (B, *event)."""

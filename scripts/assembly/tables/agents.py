@@ -6,6 +6,8 @@ from embodia.agents import Agent
 from embodia.agents.imitation.bc import BC
 from embodia.agents.imitation.dagger import DAgger
 from embodia.agents.imitation.driver import Driver
+from embodia.agents.imitation.inverse.adversarial import Adversarial
+from embodia.agents.imitation.inverse.map_agent import CostLoopAgent, MaxEntAgent, MaxMarginAgent
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.references.sb3_file import SB3File
@@ -28,6 +30,10 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "bc": BC,
     "dagger": DAgger,
     "driver": Driver,
+    "max-ent-irl": MaxEntAgent,
+    "max-margin-planning": MaxMarginAgent,
+    "cost-loop": CostLoopAgent,
+    "adversarial": Adversarial,
     "dreamer": Dreamer,
     "mpc": MPC,
     "td-mpc2": TDMPC2,

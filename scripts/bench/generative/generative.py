@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from embodia.scripts.bench.generative import autoencoders
+from embodia.scripts.bench.generative import autoencoders, energies
 from embodia.scripts.bench.generative.consistency_toy import consistency
 from embodia.scripts.bench.generative.diffusion_toy import diffusion, solver
 from embodia.scripts.bench.generative.glyphs import scheduled_sampling
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     "neighbours": neighbours,
     "speed": ddim_step,
     **autoencoders.PARTS,
+    **energies.PARTS,
 }
 
 
@@ -44,7 +45,7 @@ def measure(options: Generative) -> list[Row]:
     lines = once(out / "lines.jsonl", jobs)
     for path in draw_pictures(out / "arrays", out):
         print(path, file=sys.stderr)
-    return rows({name: [line for line in lines if line["name"].startswith(f"{name} ")] for name in PARTS})
+    return rows({name: [line for line in lines if line["name"].rpartition(" ")[0] == name] for name in PARTS})
 
 
 SHARE, SPREAD, NATS = "share in its class", "spread within a class", "nats"
@@ -171,6 +172,7 @@ ROWS = (
         {"ms": ("ours", "diffusers"), "largest difference": ("difference",)},
     ),
     *autoencoders.ROWS,
+    *energies.ROWS,
 )
 
 

@@ -28,6 +28,11 @@ def draw_pictures(arrays: Path, out: Path, seed: int = 0) -> Iterator[Path]:
         "sampling-the-code": ([f"code-{seed}"], grids),
         "denoising-autoencoder": ([f"denoising-{seed}"], grids),
         "conv-autoencoder": ([f"conv-{seed}"], grids),
+        "chains": ([f"chains-{seed}"], chains),
+        "rbm": ([f"rbm-{seed}-{name}" for name in ("cd-1", "cd-10", "pcd-10")], bars_and_stripes),
+        "rbm-chain": ([f"rbm-digits-{seed}"], digit_chain),
+        "energies": ([f"ebm-{seed}-ebm", f"ebm-{seed}-no-buffer"], energies),
+        "energy-digits": ([f"ebm-digits-{seed}"], energy_digits),
         "glyphs": ([f"glyphs-{seed}-plain", f"glyphs-{seed}-scheduled"], glyphs),
     }
     for name, (needs, draw) in drawings.items():
@@ -131,4 +136,65 @@ def glyphs(plain: Any, scheduled: Any) -> Any:
     figure, axes = panels(list(named), 3.6)
     for axis, pictures in zip(axes, named.values()):
         axis.imshow(np.pad(pictures[:, 0], ((0, 0), (0, 1), (0, 0))).reshape(-1, 32), cmap="gray", vmin=-1, vmax=1)
+    return figure
+
+
+def mosaic(axis: Any, pictures: Array, columns: int = 10, low: float = 0.0) -> None:
+    """Pictures (N, 1, H, W) of `low` to 1 in rows, with a line between them."""
+    padded = np.pad(
+        pictures[: len(pictures) // columns * columns, 0], ((0, 0), (0, 1), (0, 1)), constant_values=(1 + low) / 2
+    )
+    height, width = padded.shape[1:]
+    rows = padded.reshape(-1, columns, height, width)
+    axis.imshow(rows.transpose(0, 2, 1, 3).reshape(-1, columns * width), cmap="gray", vmin=low, vmax=1)
+
+
+def chains(kept: Any) -> Any:
+    """The first draws of one chain of each sampler, on the contours of the law."""
+    figure, axes = panels(list(kept))
+    grid = np.linspace(-3.5, 3.5, 100)
+    x, y = np.meshgrid(grid, grid)
+    for axis, path in zip(axes, kept.values()):
+        axis.contour(grid, grid, (x**2 - 1.9 * x * y + y**2) / 0.0975, levels=[1, 4, 9], colors="grey", linewidths=0.7)
+        axis.plot(*path.T, marker="o", markersize=2, linewidth=0.6, color="#2060a0")
+        axis.set_xlim(-3.5, 3.5)
+        axis.set_ylim(-3.5, 3.5)
+        axis.set_aspect("equal")
+    return figure
+
+
+def bars_and_stripes(*kept: Any) -> Any:
+    figure, axes = panels(["CD-1", "CD-10", "PCD-10"])
+    for axis, each in zip(axes, kept):
+        mosaic(axis, each["x"])
+    return figure
+
+
+def digit_chain(kept: Any) -> Any:
+    steps = np.geomspace(1, 1000, len(kept["chain"])).astype(int)
+    figure, axes = panels([f"after {step} Gibbs steps" for step in steps], 2)
+    for axis, each in zip(axes, kept["chain"]):
+        mosaic(axis, each, 5)
+    return figure
+
+
+def energies(trained: Any, control: Any) -> Any:
+    """Densities that the energies give, and the ends of their chains."""
+    figure, axes = panels(["data", "chains", "density", "chains, no buffer", "density, no buffer"])
+    points = {0: trained["data"], 1: trained["x"], 3: control["x"]}
+    for i, x in points.items():
+        axes[i].scatter(x[:, 0], x[:, 1], s=2, alpha=0.4, linewidths=0, color="#2060a0")
+        axes[i].set_xlim(-4, 4)
+        axes[i].set_ylim(-4, 4)
+        axes[i].set_aspect("equal")
+    for i, each in ((2, trained), (4, control)):
+        density = np.exp(each["energy"].min() - each["energy"])
+        axes[i].imshow(density.T, origin="lower", extent=(-4, 4, -4, 4), cmap="Blues")
+    return figure
+
+
+def energy_digits(kept: Any) -> Any:
+    figure, axes = panels(["chains from noise, a class a column", "the replay buffer"], 4)
+    for axis, name in zip(axes, ("x", "buffer")):
+        mosaic(axis, kept[name], low=-1.0)
     return figure

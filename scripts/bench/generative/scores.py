@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from embodia.perception.generative.denoisers.mlp import MLPDenoiser
-from embodia.perception.generative.score_models.langevin import annealed_langevin, langevin
+from embodia.perception.generative.mcmc.langevin import langevin
+from embodia.perception.generative.score_models.annealed_langevin import annealed_langevin
 from embodia.perception.generative.score_models.ncsn import NCSN, geometric
 from embodia.perception.generative.score_models.score_matching import ScoreModel
 from embodia.perception.generative.score_models.score_sde import ScoreSDE

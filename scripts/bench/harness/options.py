@@ -57,6 +57,12 @@ class Video(Timed):
     module = "speed.video"
 
 
+class Ppo(Options):
+    """Our PPO: steps per second beside Stable-Baselines3's, and success learned from reward alone on three seeds."""
+
+    module = "learning.ppo"
+
+
 class Homes(Timed):
     """Frames rendered per second and PointNav steps per second."""
 
@@ -67,6 +73,19 @@ class Driving(Timed):
     """Seconds per scored scenario, and steps per second of the learning environment."""
 
     module = "speed.driving"
+
+
+@dataclass(frozen=True)
+class Grids(Timed):
+    """Steps per second of 1,024 grids, beside minigrid in the same run."""
+
+    module = "speed.grids"
+    levels: int = 10_000
+    """Number of levels in the pool."""
+    workers: int = 2
+    """Number of processes that make the pool, if it is not in the cache folder."""
+    xland: bool = False
+    """Also measure XLand-MiniGrid: install it and jax into an environment of their own in the bench's folder."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +164,12 @@ class Generative(Options):
     """Score models, diffusion and their neighbours against exact values and published numbers."""
 
     module = "generative.generative"
+
+
+class Irl(Options):
+    """Rewards and costs learned from experts, beside their controls, and the plans that follow them."""
+
+    module = "imitation.irl"
 
 
 class Chain(Options):

@@ -1,1 +1,1 @@
-"""Speed of training, videos, homes and roads."""
+"""Speed of training, videos, homes, roads and grids."""

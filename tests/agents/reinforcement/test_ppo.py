@@ -294,3 +294,21 @@ def test_bad_input_is_named():
     box = PPO(encoder_of(env), spaces.Box(-1, 1, (1,)), PPOConfig(**CPU))
     with pytest.raises(ValueError, match="takes no action mask"):
         box.act({**obs, "action_mask": np.ones((8, 1), bool)}, {}, np.ones(8, bool), "eval")
+
+
+def test_rare_rewards_keep_their_scale_on_request():
+    """Without rewards the policy's gradient is as small as the values' noise, instead of that noise at unit scale."""
+    env = worlds()
+    moved = []
+    for normalize in (True, False):
+        seed_all(0)
+        config = PPOConfig(**CPU, n_steps=16, batch_size=128, ent_coef=0.0, normalize_advantage=normalize)
+        agent = PPO(encoder_of(env), env.single_action_space, config)
+        batch = rollout(agent, env)
+        quiet = {**batch, "advantage": 1e-3 * batch["advantage"]}
+        before = torch.cat([p.detach().flatten().clone() for p in agent.nets.actor.parameters()])
+        agent.optimizer = torch.optim.SGD(agent.nets.parameters(), 1e-2)
+        agent.update(quiet)
+        after = torch.cat([p.detach().flatten() for p in agent.nets.actor.parameters()])
+        moved.append((after - before).norm().item())
+    assert moved[1] < 0.02 * moved[0]

@@ -240,3 +240,19 @@ def test_the_best_checkpoint_is_intact(tmp_path):
     damage(tmp_path / "000000002" / "agent.safetensors")
     with pytest.warns(UserWarning, match="skipped"):
         assert checkpoint.best(tmp_path) == tmp_path / "000000001"
+
+
+def test_only_folders_named_by_a_step_are_checkpoints(tmp_path):
+    path = checkpoint.save(tmp_path, 5, AGENT, {})
+    (tmp_path / "000000009").write_text("a file")
+    (tmp_path / "²").mkdir()
+    assert checkpoint.list_steps(tmp_path) == [path]
+    checkpoint.prune(tmp_path, keep=1)
+    assert checkpoint.latest(tmp_path) == path
+
+
+@pytest.mark.parametrize("about", [{"step": float("inf")}, {"format": 99, "versions": []}])
+def test_numbers_and_versions_that_cannot_be_are_one_error(tmp_path, about):
+    path = checkpoint.save(tmp_path, 5, AGENT, {}, about)
+    with pytest.raises(CheckpointError, match=r"meta\.json"):
+        checkpoint.load(path)

@@ -39,7 +39,7 @@ def test_the_first_declared_score_that_is_reported_decides():
     assert deciding({"spl": "higher"}, ["return"]) is None
 
 
-@pytest.mark.parametrize("wrong", [["success"], {"success": "up"}, {"success": 1}])
+@pytest.mark.parametrize("wrong", [["success"], {"success": "up"}, {"success": 1}, {"success": ["up"]}, {1: "higher"}])
 def test_a_wrong_declaration_is_refused_at_the_first_finished_episode(wrong):
     env = declaring(wrong)
     with pytest.raises(ScoreError, match=r"SyncVector: metadata\[.scores.\] is .*such as"):

@@ -96,6 +96,34 @@ def test_a_run_imports_only_what_is_named(beside, capsys):
     assert said[3].endswith("has no user-defined encoder.image")
 
 
+@pytest.mark.parametrize("name", ["spy:embodia/MiniGrid-Empty-5x5-v0", "spy:CartPole-v1", "envs:CartPole-v1"])
+def test_a_run_whose_id_names_a_module_before_a_known_id_imports_it_only_if_named(name, beside, capsys):
+    """Gymnasium imports the module of `module:id` even if the id is registered already."""
+    for module in ("spy", "envs"):
+        (beside / f"{module}.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
+    sys.path.append(str(beside))
+    run = beside / "run"
+    assert main(["train", "ppo-empty", *SHORT, "--steps", "16", "--no-report", "--out", str(run)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["env"] |= {"id": name, "options": None}
+    (run / "config.json").write_text(json.dumps(config))
+    main(["eval", str(run), "--episodes", "1", "--films", "0"])
+    assert "--env.id spy:" in capsys.readouterr().err or name.startswith("envs:")
+    assert not (beside / "imported").exists()
+
+
+@pytest.mark.parametrize("where", ["agent", "encoder"])
+def test_no_run_may_hold_a_file_of_pickles(where, beside, capsys):
+    run = beside / "run"
+    assert main(["train", "ppo-empty", *SHORT, "--steps", "16", "--no-report", "--out", str(run)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    config["config"][where] = {"kind": "SB3FileConfig", "path": "evil.zip", "algo": "ppo"}
+    (run / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["eval", str(run), "--episodes", "1"]) == 2
+    assert f"config.{where}: a .zip of Stable-Baselines3 runs code" in capsys.readouterr().err
+
+
 def test_options_of_a_world_and_of_a_class_without_a_configuration_are_flags(beside, capsys):
     with pytest.raises(SystemExit):
         main(["train", "ppo-empty", *WORLD, "--agent", "toy_agent:Stubborn", "--help"])
@@ -141,7 +169,7 @@ def test_an_agent_that_learns_nothing_is_judged_without_training(beside):
         ),
         (["--agent", "toy_agent:Half"], "every field of its configuration needs a default: "),
         (["--agent", "broken:Agent"], "broken.py, line 1: RuntimeError: the licence has run out"),
-        (["--agent", "ppoo"], "unknown agent ppoo. Did you mean ppo?"),
+        (["--agent", "ppoo"], "unknown agent ppoo. Did you mean ppo, sb3-ppo?"),
         (["--agent"], "--agent needs a name"),
         (["--agent", "bc", "--agent.gamma", "1"], "--agent.gamma is not an option of bc, which has seed"),
         (["--encoder.image", "toy_encoder:Blind"], "Blind lacks forward"),

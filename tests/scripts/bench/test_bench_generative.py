@@ -22,7 +22,8 @@ def test_the_rows_are_those_that_are_asked_for():
     found = {row.name: row for row in generative.rows(lines)}
     asked = "ncsn toy, ddpm, ddim consistency, dpm-solver, cfg, steering, consistency, likelihood, ddim step"
     asked += ", linear autoencoder, conv autoencoder, denoising autoencoder, vae, deep autoencoder, sampling the code"
-    assert {*asked.split(", "), "scheduled sampling"} <= set(found)
+    energies = "rbm, ais, deep boltzmann machine, mean field, hmc, mala, ebm rings, energy digits"
+    assert {*asked.split(", "), *energies.split(", "), "scheduled sampling"} <= set(found)
     assert all(row.controls for row in found.values())
     assert found["ncsn toy"].paper == 0.2
     assert found["ddpm"].cpu_minutes == 3
@@ -43,7 +44,7 @@ def test_measures_of_guidance():
 @pytest.mark.slow
 def test_the_whole_bench_runs_at_a_tiny_size(tmp_path, monkeypatch):
     measured = generative.measure(seeds=1, smoke=True, out=tmp_path)
-    assert len(measured["rows"]) == 20
+    assert len(measured["rows"]) == 29
     assert all(np.isfinite(row["value"]) for row in measured["rows"])
-    assert len(list((tmp_path / "smoke").glob("*.png"))) == 13
+    assert len(list((tmp_path / "smoke").glob("*.png"))) == 18
     assert Budget(smoke=True).steps(3000) == 20

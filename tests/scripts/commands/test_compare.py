@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from embodia.scripts.main import main
-from embodia.scripts.report.curves import mean_curve
+from embodia.scripts.report.curves import curve, mean_curve
 from embodia.scripts.report.seeds import over_seeds
 
 N = 12
@@ -146,3 +146,99 @@ def test_an_interval_over_seeds_covers_the_mean_of_trainings():
         found = over_seeds([rng.normal(mean, 0.5, 20) for mean in trained], resamples=500)
         covered += found.low <= 0.0 <= found.high
     assert 84 <= covered <= 99  # a bootstrap over eight seeds is a little too narrow
+
+
+def torn(folder, file, text):
+    """Spoil one file of an evaluation."""
+    (Path(folder) / file).write_text(text)
+
+
+AGENT = '{"policy": "agent", "seed": 0, "length": 9, "return": 0.0, "metrics": {}}'
+SPOILED = {
+    "a report that is a list": ("report.json", "[]", "report.json: better is missing"),
+    "a report without environment": ("report.json", '{"split": "test", "headline": "return"}', "report.json: env is"),
+    "a headline that is a number": ("report.json", '{"env": "e", "split": "test", "headline": 3}', "headline is"),
+    "a third direction": ("report.json", '{"better": {"success": "up"}}', "report.json: better is"),
+    "a torn report": ("report.json", '{"env', "report.json cannot be read"),
+    "a torn episode": ("episodes.jsonl", AGENT[:30], "episodes.jsonl line 1 is invalid"),
+    "a score that is NaN": ("episodes.jsonl", AGENT.replace("0.0", "NaN"), "line 1 is invalid (return is nan)"),
+    "a score that is text": ("episodes.jsonl", AGENT.replace("{}", '{"spl": "high"}'), "invalid (spl is 'high')"),
+    "an endless seed": ("episodes.jsonl", AGENT.replace('"seed": 0', '"seed": Infinity'), "line 1 is invalid"),
+    "no agent": ("episodes.jsonl", AGENT.replace("agent", "random"), "has no episodes of an agent"),
+    "bytes": ("episodes.jsonl", "\\udcff", "line 1 is invalid"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "said"), SPOILED.values(), ids=SPOILED)
+@pytest.mark.parametrize("runs", [2, 3], ids=["pair", "groups"])
+def test_a_spoiled_evaluation_is_one_message(tmp_path, capsys, runs, file, text, said):
+    folders = [evaluation(tmp_path / name, [1.0, 2.0]) for name in "abc"[:runs]]
+    torn(folders[-1], file, text)
+    assert main(["compare", *folders]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("runs", [2, 3], ids=["pair", "groups"])
+def test_a_score_that_some_episodes_lack_is_not_compared_and_named(tmp_path, capsys, runs):
+    folders = [evaluation(tmp_path / name, [1.0, 2.0]) for name in "abc"[:runs]]
+    path = Path(folders[0]) / "episodes.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(first + "\n" + second.replace('"distance_to_goal": 2.0', "") + "\n")
+    assert main(["compare", *folders]) == 0
+    said = capsys.readouterr()
+    of = 4 if runs == 2 else 2  # of both runs of a pair, or of the run that lacks it
+    assert f"distance_to_goal: 1 of {of} episodes lack it" in said.err
+    assert ("distance_to_goal" in said.out) == (runs == 3), "the other groups have it"
+
+
+def test_groups_on_other_levels_are_refused_and_repeats_count_once(tmp_path, capsys):
+    folders = [evaluation(tmp_path / name, [1.0, 1.0, 4.0]) for name in "abc"]
+    for each in folders:
+        name_levels(each, lambda seed: f"home-{max(seed, 1)}")
+    assert main(["compare", *folders, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["groups"]["a"]
+    assert found["scores"]["distance_to_goal"]["value"] == 2.5, "two levels, of which one was played twice"
+    name_levels(folders[2], lambda seed: f"elsewhere-{seed}")
+    assert main(["compare", *folders]) == 2
+    assert "seed 0 is level home-1 in" in capsys.readouterr().err
+
+
+def test_equal_names_in_other_folders_are_other_groups(tmp_path, capsys):
+    """Otherwise the old and the new version of a method would be averaged as one."""
+    folders = []
+    for version, distance in (("old", 3.0), ("new", 1.0)):
+        (tmp_path / version).mkdir()
+        seeds(tmp_path / version, "near", [[distance, distance + 1]] * 2)
+        folders += [str(path) for path in sorted((tmp_path / version).iterdir())]
+    assert main(["compare", *folders, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["groups"]
+    assert [each["scores"]["distance_to_goal"]["value"] for each in found.values()] == [3.5, 1.5]
+    assert all(each["seeds"] == 2 for each in found.values())
+    assert main(["compare", *folders[:3], folders[0]]) == 2
+    assert "is named twice" in capsys.readouterr().err
+
+
+def test_evaluations_inside_runs_are_grouped_by_their_runs(tmp_path, capsys):
+    folders = []
+    for name in ("near-seed0", "near-seed1", "far-seed0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        folders.append(evaluation(tmp_path / name / "eval-test-best", [1.0, 2.0]))
+    assert main(["compare", *folders, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["groups"]
+    assert sorted(each["seeds"] for each in found.values()) == [1, 2]
+
+
+def test_curves_skip_torn_lines_and_scores_that_are_null(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 2, "eval/x": 3.0}\n{"step": 1, "eval/x": 1.0}\n{"step": 3, "eval/x": null}\n{"eval/x": 4}\n{"st'
+    )
+    with pytest.warns(UserWarning, match="line 5 is torn"):
+        steps, values = curve(tmp_path, "x")
+    assert (steps.tolist(), values.tolist()) == ([1, 2], [1, 3])
+
+
+def test_what_names_no_run_is_one_message(tmp_path, capsys):
+    for name in ("/nowhere/at-all", "near[", "**"):
+        assert main(["compare", name, "--runs", str(tmp_path)]) == 2
+        assert f"{name} is not a run" in capsys.readouterr().err

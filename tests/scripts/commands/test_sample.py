@@ -1,6 +1,7 @@
 """From a folder of pictures to samples: training, resuming, sampling by class, and what is refused."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from embodia.agents.training.checkpoint import CheckpointError
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly.generative import PicturesConfig, load
+from embodia.scripts.commands import pretrain_generative
 from embodia.scripts.data.examples import Examples, as_pictures, held_out, scaled
 from embodia.scripts.main import main
 from embodia.scripts.report import video
@@ -113,6 +116,40 @@ def test_flow_matching_learns_and_samples_too(pictures, tmp_path, capsys):
     assert "guidance works on diffusion models" in capsys.readouterr().err
 
 
+TINY = ["--data.size", "8", "--training.batch-size", "8", "--training.warmup", "2", "--method.sampling-steps", "12"]
+ENERGY = [*TINY, "--method.network", "mlp", "--method.width", "8", "--method.depth", "1", "--method.steps", "2"]
+
+
+def test_an_rbm_learns_without_classes_and_shows_its_chain(pictures, tmp_path, capsys):
+    out = tmp_path / "rbm"
+    flags = ["--data", str(pictures), *TINY, "--method.hidden", "8", "--out", str(out)]
+    assert main(["pretrain", "rbm", *flags, "--steps", "4"]) == 0
+    assert "no classes" in capsys.readouterr().out
+    assert load(out).classes == ()
+    assert main(["sample", str(out), "--n", "4", "--out", str(tmp_path / "s")]) == 0
+    assert len(video.read(tmp_path / "s" / "chain.mp4")) == 12 + 15
+    assert main(["sample", str(out), "--class", "disc"]) == 2
+    assert "was trained without classes" in capsys.readouterr().err
+
+
+def test_an_energy_learns_classes_resumes_and_samples_one_of_them(pictures, tmp_path, capsys):
+    part, whole = tmp_path / "part", tmp_path / "whole"
+    for out, steps in ((part, "3"), (whole, "6")):
+        flags = ["--data", str(pictures), *ENERGY, "--method.replay", "20", "--steps", steps, "--out", str(out)]
+        assert main(["pretrain", "energy", *flags]) == 0
+    assert main(["pretrain", "--resume", str(part), "--steps", "6"]) == 0
+    one, two = (load_file(each / "checkpoints/000000006/model.safetensors") for each in (part, whole))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert load(whole).classes == ("disc", "square")
+    out = tmp_path / "s"
+    assert main(["sample", str(whole), "--n", "4", "--class", "square", "--steps", "5", "--out", str(out)]) == 0
+    assert len(video.read(out / "chain.mp4")) == 5 + 15
+    assert main(["sample", str(whole), "--guidance", "2"]) == 2
+    assert "guidance works on diffusion models" in capsys.readouterr().err
+    assert main(["pretrain", "energy", "--data", str(pictures), "--method.step-size", "0"]) == 2
+    assert "the step size is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -120,12 +157,42 @@ def test_flow_matching_learns_and_samples_too(pictures, tmp_path, capsys):
         (["--class", "2"], "knows classes 0 to 1"),
         (["--steps", "5000"], "choose 1 to 1000"),
         (["--sampler", "ddpm", "--eta", "1"], "--eta belongs to ddim"),
-        (["--n", "0"], "at least one"),
+        (["--n", "0"], "--n is 0; it must be at least 1"),
+        (["--steps", "-1"], "--steps is -1"),
+        (["--scale", "0"], "--scale is 0"),
+        (["--fps", "0"], "--fps is 0"),
+        (["--seed", str(2**64)], "--seed is"),
+        (["--device", "cuda:7"], "no CUDA device"),
     ],
 )
 def test_what_cannot_be_sampled_is_one_message(run, capsys, flags, said):
     assert main(["sample", str(run), *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_and_links_do_not_end_a_comparison(pictures, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    for path in list((folder / "disc").iterdir())[::2]:
+        path.write_bytes(b"spoiled")
+    elsewhere = tmp_path / "elsewhere.png"
+    (folder / "square" / "0.png").rename(elsewhere)
+    (folder / "square" / "0.png").symlink_to(elsewhere)
+    config = PicturesConfig(str(folder), size=8)
+    assert sum(map(len, held_out(config))) == 30
+    assert Examples(config, seed=0).classes == ["disc", "square"], "a linked picture is of the folder that links it"
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"spoiled")
+    assert held_out(config) is None
+
+
+def test_a_pretraining_that_fails_before_its_first_update_leaves_no_run(pictures, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(pretrain_generative, "fit", full)
+    assert main(["pretrain", "ddpm", "--data", str(pictures), *SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_without_classes_is_not_guided(pictures, tmp_path, capsys):

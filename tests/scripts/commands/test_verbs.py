@@ -254,9 +254,17 @@ def test_two_processes_do_not_train_one_run(tmp_path):
         (["train", "ppo-empty", "--encoder.keys", "smell"], "encoder.keys: smell is not observed"),
         (["train", "ppo-empty", "--agent.batch-size", "4000"], "a rollout is agent.n_steps x env.num_envs = 1024"),
         (["train", "ppo-empty", "--device", "cuda:7"], "no CUDA device"),
+        (
+            ["eval", "random", "--env", "MiniGrid-Empty-5x5-v0", "--device", "gpu"],
+            'device is "gpu", which torch cannot use',
+        ),
+        (["eval", "random", "--env", "MiniGrid-Empty-5x5-v0", "--device", "meta"], 'device is "meta", which torch'),
+        (["collect", "random", "--env", "MiniGrid-Empty-5x5-v0", "--episodes", "0"], "--episodes is 0; it must be at"),
+        (["collect", "random", "--env", "MiniGrid-Empty-5x5-v0", "--fps", "0"], "--fps is 0"),
+        (["record", "random", "--env", "MiniGrid-Empty-5x5-v0", "--fps", "-2"], "--fps is -2"),
+        (["imagine", "random", "--context", "0"], "--context is 0"),
         (["train", "--resume", "no-such-run"], "no-such-run is not a run"),
         (["eval", "no-such-run"], "no-such-run is not a run"),
-        (["eval", "random", "--env", "CartPole-v1"], "agents here need a gymnasium.spaces.Dict"),
         (["eval", "expert"], "expert needs an environment: --env ID"),
         (["eval", "expert", "--env", "MiniGrid-Playground-v0", "--episodes", "2"], "Playground"),
         (["compare", "a", "b"], "a is not a run"),
@@ -331,6 +339,17 @@ gym.register("Sick-v0", Sick)
 """
 
 
+def test_an_observation_without_names_is_refused_by_its_environment(tmp_path, monkeypatch, capsys):
+    paired = "spaces.Dict(x=spaces.Box(-9, 9, (2,), np.float32), two=spaces.Tuple([spaces.Discrete(3)]))"
+    (tmp_path / "paired_world.py").write_text(
+        SICK.replace("spaces.Dict(x=spaces.Box(-9, 9, (2,), np.float32))", paired).replace("Sick", "Paired")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["eval", "random", "--env", "paired_world:Paired-v0", "--episodes", "1"]) == 2
+    assert "paired_world:Paired-v0: its observation space has a Tuple" in capsys.readouterr().err
+
+
 def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, capsys):
     (tmp_path / "sick_world.py").write_text(SICK)
     monkeypatch.chdir(tmp_path)
@@ -340,6 +359,9 @@ def test_nan_is_named_with_environment_seed_and_step(tmp_path, monkeypatch, caps
     for part in ('"x" is NaN', "Sick-v0", "seed 3", "step 5"):
         assert part in told
     assert not (tmp_path / "runs").exists(), "an evaluation that failed leaves nothing"
+    assert main(["collect", "random", "--env", "sick_world:Sick-v0", "--out", "a/data"]) == 2
+    assert not (tmp_path / "a").exists(), "and so does a collection"
+    capsys.readouterr()
     arguments = ["--env.id", "sick_world:Sick-v0", "--encoder.keys", "x", "--steps", "50", "--seed", "11"]
     assert main(["train", "ppo-empty", *arguments, "--env.num-envs", "2"]) == 2
     told = capsys.readouterr().err
@@ -356,7 +378,7 @@ def test_collect_to_minari_from_a_relative_folder(tmp_path, monkeypatch):
     assert minari.load_dataset("embodia/minigrid-empty-5x5-random-v0").total_episodes == 2
 
 
-@pytest.mark.parametrize("name", ["../../x", "a/../../b-v0", "/tmp/x-v0", "spaced name-v0", "no-version"])
+@pytest.mark.parametrize("name", ["../../x", "a/../../b-v0", "/tmp/x-v0", "x/toy-v0", "spaced name-v0", "no-version"])
 def test_a_data_set_name_that_leads_elsewhere_is_refused_before_anything_is_recorded(name, tmp_path, capsys):
     flags = ("--env", "MiniGrid-Empty-5x5-v0", "--to", "minari", "--out", str(tmp_path / "data"))
     assert main(["collect", "random", *flags, "--name", name]) == 2

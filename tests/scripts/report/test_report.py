@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from embodia.agents.training.evaluate import Episode
 from embodia.agents.training.versions import versions
 from embodia.scripts.assembly.provenance import config_hash, cpu_minutes, hardware
 from embodia.scripts.report import report, video
 from embodia.scripts.report.chart import Curve, Whisker, curve, number, whiskers
+from embodia.scripts.report.evaluation import LEVELS, levels_met
 from embodia.scripts.report.report import Card, Clip
 from embodia.scripts.report.statistics import interval, wilson
 
@@ -188,7 +190,31 @@ def test_levels_are_counted_named_and_told_apart_from_training(card, tmp_path):
     assert made(levels=four)[0]["levels"]["fingerprint"] == repeated["levels"]["fingerprint"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"levels": None}, "Training plays a new level in every episode."),
+        ({"levels": 10_000}, "Training plays 10,000 levels again and again."),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_page_says_which_levels_training_plays(card, tmp_path, options, said):
+    card = dataclasses.replace(card, config={"env": {"options": options}})
+    report.write(card, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert said in page if said else "Training plays" not in page
+
+
 def test_scores_that_some_episodes_lack_are_named_not_averaged(card, tmp_path):
     made = report.write(dataclasses.replace(card, missing={"spl": 7}), tmp_path)
     assert made["missing"] == {"spl": 7}
     assert "spl: 7 of 40 episodes ended without it, so no average is given" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x93NUMPY"])
+def test_levels_of_training_that_cannot_be_read_are_not_known(tmp_path, content):
+    """The evaluation is not lost with them."""
+    (tmp_path / LEVELS).write_bytes(content)
+    with pytest.warns(UserWarning, match="training's levels are not known"):
+        assert levels_met(tmp_path, [Episode(0, 1, 0.0, level="home-1")]) is None

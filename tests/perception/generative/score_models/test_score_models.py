@@ -9,7 +9,8 @@ from torch import nn
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.perception.generative import NonFinite
 from embodia.perception.generative.denoisers.mlp import MLPDenoiser
-from embodia.perception.generative.score_models.langevin import annealed_langevin, langevin
+from embodia.perception.generative.mcmc.langevin import langevin
+from embodia.perception.generative.score_models.annealed_langevin import annealed_langevin
 from embodia.perception.generative.score_models.ncsn import NCSN, geometric
 from embodia.perception.generative.score_models.score_matching import (
     ScoreModel,

@@ -1,42 +1,11 @@
-"""Langevin dynamics on a score, at one noise level and annealed over several (Song and Ermon 2019, algorithm 1)."""
+"""Langevin dynamics annealed over several noise levels (Song and Ermon 2019, algorithm 1)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from embodia.perception.generative.noise import check_finite, noise_like
-
-CHECK = 50  # steps between two looks for NaN
-
-
-@torch.no_grad()
-def langevin(
-    score: Callable[[Tensor], Tensor],
-    x: Tensor,
-    step_size: float,
-    steps: int,
-    generator: torch.Generator | None = None,
-    done: int = 0,
-) -> Tensor:
-    """x <- x + step_size / 2 * score(x) + sqrt(step_size) * noise, `steps` times.
-
-    Args:
-        score: gradient of the log density.
-        x: (B, *event), where the chains start.
-        step_size: biased for any step that is not small.
-        steps: of each chain.
-        generator: of the noise.
-        done: steps made before, for messages.
-
-    Raises:
-        NonFinite: naming the step.
-    """
-    for step in range(1, steps + 1):
-        x = x + step_size / 2 * score(x) + step_size**0.5 * noise_like(x, generator)
-        if step % CHECK == 0 or step == steps:
-            check_finite(x, "the chain", done + step)
-    return x
+from embodia.perception.generative.mcmc.langevin import langevin
 
 
 def annealed_langevin(

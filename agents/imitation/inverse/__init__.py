@@ -1,0 +1,1 @@
+"""Inverse reinforcement learning: rewards and costs that explain an expert's demonstrations."""

@@ -1,0 +1,1 @@
+"""Learning from experts: their rewards, and policies that follow them."""
