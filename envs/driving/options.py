@@ -9,7 +9,8 @@ class RoadOptions:
     """Options of the driving environments."""
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
-    """Observation keys: ego, agents, lanes and route are vectors, bev is a raster."""
+    """Observation keys: ego, agents, lanes and route are vectors, bev is a raster; rgb, depth, semantic and instance
+    are the camera's images, laser and laser_id the laser scanner's readings."""
     reactive: bool | None = None
     """Whether traffic reacts to the ego (IDM) or replays the log. None: as the environment's id says."""
     rules: Literal["learning", "nuplan"] | None = None
@@ -50,3 +51,19 @@ class RoadOptions:
     """Skip scenarios whose scene has no goal."""
     shuffle_seed: int | None = None
     """Choose scenarios at random, with this seed, instead of evenly."""
+    camera_height: int = 96
+    """Height of the camera's images in pixels."""
+    camera_width: int = 128
+    """Width of the camera's images in pixels."""
+    camera_hfov: float = 90.0
+    """Horizontal field of view of the camera in degrees."""
+    laser_azimuths: int = 360
+    """Number of directions of the laser scanner."""
+    laser_elevations: tuple[float, ...] = (0.0,)
+    """Elevations of the laser scanner's beams in degrees; negative ones point at the ground."""
+    laser_range: float = 80.0
+    """Maximum range of the laser scanner in metres."""
+    laser_height: float = 1.0
+    """Height of the laser scanner above the ground in metres."""
+    laser_edges: bool = False
+    """Whether the edge of the drivable area returns laser beams, as a wall would."""

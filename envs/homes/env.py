@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, State
+from embodia.envs.drawing.labels import LabelledImage
 from embodia.envs.homes.options import HomesOptions
 from embodia.envs.homes.vector_env import HomesVectorEnv
 
@@ -34,6 +35,7 @@ class HomesEnv(gym.Env[Observation, Any]):
     clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;
     semantic int32 (H, W, 1); pointgoal_with_gps_compass and pointgoal [m, rad], positive to the left; gps [m]; compass
     and heading [rad]; proximity [m]; objectgoal int64 (1,); imagegoal; instance_imagegoal, instance_imagegoal_hfov.
+    `labels()` returns the camera's view, or one from any pose, with boxes, masks and 3-D boxes (docs/sensors.md).
 
     Reward: -0.01 + metres nearer to the goal + 2.5 on success. Exploration: 0.1 per m2 newly seen - 0.01.
 
@@ -100,6 +102,10 @@ class HomesEnv(gym.Env[Observation, Any]):
     def render(self) -> NDArray[np.uint8]:
         """Return an image (H, W, 3): RGB, depth, semantic ids and the map with fog of war, paths and goal."""
         return self.vector.render()[0]
+
+    def labels(self, camera_to_world: NDArray[Any] | None = None) -> LabelledImage:
+        """Return the labelled view of the agent's camera, or of one at a pose (4, 4)."""
+        return self.vector.labels(camera_to_world=None if camera_to_world is None else camera_to_world[None])[0]
 
     def top_down_map(self, resolution: int = 1024) -> dict[str, Any]:
         """Return Habitat's top_down_map measure of the episode so far."""

@@ -12,17 +12,19 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, Split, State, content_digest
-from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home
+from embodia.envs.drawing.labels import LabelledImage
+from embodia.envs.homes.engines.engine import EmbodiaEngine, Engine, Home, camera_matrices
 from embodia.envs.homes.episodes.dataset import Episode, Unreachable
 from embodia.envs.homes.episodes.episode_generator import INSTANCE_SIZE
 from embodia.envs.homes.experts.expert import Experts
 from embodia.envs.homes.files.load import Up
+from embodia.envs.homes.labels import labelled_images
 from embodia.envs.homes.levels import Episodes, Levels
 from embodia.envs.homes.measures.exploration import EXPLORATION_SCORES, Explorations
 from embodia.envs.homes.measures.navigation import NAVIGATION_SCORES, NavigationMeasures, has_moved
 from embodia.envs.homes.motion import drift, move
 from embodia.envs.homes.navmesh.pathfinder import Measure
-from embodia.envs.homes.observations import Poses, SensorSuite, goal_pictures, observe
+from embodia.envs.homes.observations import Poses, SensorSuite, camera_pose, goal_pictures, observe
 from embodia.envs.homes.picture import picture
 from embodia.envs.homes.tasks.navigation import ACTION_NAMES, TASKS, ActionKind, VelocityControl, check_sensors
 from embodia.envs.homes.tasks.sensors import GoalFormat
@@ -338,6 +340,24 @@ class HomesVectorEnv(VectorEnv[Any, Any, Any]):
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """Per world: RGB, depth, semantic ids and the top-down map with fog of war, walk, shortest path and goal."""
         return tuple(self._picture(i) for i in range(self.num_envs))
+
+    def labels(self, worlds: Sequence[int] | None = None, camera_to_world: Array | None = None) -> list[LabelledImage]:
+        """Return the labelled view of the chosen worlds, by default of all.
+
+        Args:
+            worlds: Numbers of n worlds.
+            camera_to_world: Poses (n, 4, 4) of the cameras; None for the agents' own.
+
+        Raises:
+            RuntimeError: Before the first reset.
+            ValueError: If poses are not finite or have another shape.
+        """
+        if (self.numbers < 0).any():
+            raise RuntimeError(f"embodia/{self.task.name}: labels before reset; call reset first.")
+        chosen = list(range(self.num_envs)) if worlds is None else list(worlds)
+        if camera_to_world is None:
+            camera_to_world = camera_matrices(*camera_pose(self.poses, self.suite.camera))[chosen]
+        return labelled_images(self.engine, [self.homes[i] for i in chosen], self.suite.camera, camera_to_world)
 
     def _picture(self, i: int) -> NDArray[np.uint8]:
         if self.numbers[i] < 0:

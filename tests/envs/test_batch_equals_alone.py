@@ -22,6 +22,7 @@ from embodia.envs import NoExpert
 from embodia.envs.control.ids import CONTROL_IDS
 from embodia.envs.driving.ids import IDS as ROAD_IDS
 from embodia.envs.driving.learning.pool import scenario_pool
+from embodia.envs.driving.learning.sensors import SENSOR_KEYS
 from embodia.envs.driving.types import TrackedObjectType
 from embodia.envs.grid.ids import GRID_IDS, NEED_SOURCE
 from embodia.envs.homes.engines import engine
@@ -324,6 +325,14 @@ def test_roads(env_id, rules, roads):
 
 def test_the_raster_of_roads(roads):
     check("embodia/DrivingManoeuvre-v0", scenarios=roads, rules="learning", **{**ROADS, "observation": ("bev",)})
+
+
+@pytest.mark.parametrize("rules", ["learning", "nuplan"])
+def test_the_sensors_of_roads(rules, roads):
+    """Camera and laser scanner, whose surroundings are worked out anew for the worlds alone."""
+    size = {"camera_height": 12, "camera_width": 16, "laser_azimuths": 24, "laser_elevations": (-8.0, 0.0)}
+    keys = {"observation": SENSOR_KEYS}
+    check("embodia/Driving-v0", scenarios=roads, rules=rules, **{**ROADS, **keys, **size, "laser_edges": True})
 
 
 @pytest.mark.parametrize("rules", ["learning", "nuplan"])

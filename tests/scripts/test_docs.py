@@ -26,6 +26,9 @@ HAND_WRITTEN = {
     "docs/homes.md, Tasks": NOT_A_BENCH,
     "docs/homes.md, Parity with habitat-sim 0.3.3": "differences from another simulator, held by tests of their own",
     "docs/homes.md, Both engines on the same episodes": "needs habitat-sim, which a bench does not",
+    "docs/sensors.md, Sensors on roads": NOT_A_BENCH,
+    "docs/sensors.md, Labels": NOT_A_BENCH,
+    "docs/sensors.md, Labelled data sets": NOT_A_BENCH,
     "docs/driving.md, Parity": "differences from another simulator, held by tests of their own",
 }
 """Sections with tables that no bench generates, and why. A bench that runs again moves its table from EARLIER."""

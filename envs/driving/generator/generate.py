@@ -178,7 +178,7 @@ def cut(drive: Drive, first: int, wanted: str, token: str) -> Scenario:
         ego=ego,
         start=HISTORY_FRAMES,
         num_iterations=ITERATIONS,
-        tracks=_tracks(world, drive.driver, seen),
+        tracks=tracks_around(world, world.boxes[seen, drive.driver, :2], seen, drive.driver),
         lights=LightLog(lights.connector_ids, np.array([f.lights for f in frames]).reshape(len(frames), -1)),
         route=route,
         goal=goal,
@@ -214,10 +214,10 @@ def _route(drive: Drive, first: int, end: int) -> tuple[tuple[str, ...], tuple[f
     return route, (x, y, heading)
 
 
-def _tracks(world: World, ego: int, frames: slice) -> TrackLog:
-    """Return all objects within range of the expert, frame by frame."""
+def tracks_around(world: World, places: Floats, frames: slice, ego: int | None = None) -> TrackLog:
+    """Return all objects but driver `ego` that are within range of the places (frames, 2), frame by frame."""
     recording = world.recording
-    center = world.boxes[frames, ego, None, :2]
+    center = places[:, None]
     fleet, parked = recording.fleet, recording.parked
     count = frames.stop - frames.start
     drivers = [d for d in range(len(fleet.paths)) if d != ego]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodia.envs import Info, Observation, State
+from embodia.envs.drawing.labels import LabelledImage
 from embodia.envs.driving.learning.vector_env import DrivingVectorEnv
 from embodia.envs.driving.options import RoadOptions
 
@@ -25,7 +26,12 @@ class DrivingEnv(gym.Env[Observation, Any]):
     The ego is nuPlan's kinematic bicycle. Traffic replays the log, or with `reactive` follows its logged paths by IDM.
 
     Observations (`observation`, each with its `_mask` where rows may be missing): `ego` (10,), `agents` (20, 14),
-    `lanes` (24, 23), `route` (20, 6) in the ego's frame (see `observation`), and `bev` uint8 (64, 64, 6).
+    `lanes` (24, 23), `route` (20, 6) in the ego's frame (see `observation`), and `bev` uint8 (64, 64, 6). The camera
+    on the ego: `rgb` uint8 (H, W, 3); `depth` float32 (H, W, 1) [m] along the optical axis, 0 for the sky; `semantic`
+    int32 (H, W, 1), a `Category`; `instance` int32 (H, W, 1), an object id. The laser scanner above its centre:
+    `laser` float32 (elevations, azimuths) [m], counter-clockwise from straight ahead, `laser_range` where nothing
+    returns; `laser_id` int32 of the same shape, an object id. `solids` lists categories and object ids. `labels()`
+    returns the camera's view with boxes, masks and 3-D boxes. docs/sensors.md is the spec sheet of the sensors.
 
     Reward: progress along the route in this step over the expert's progress in the whole scenario (at least 20 m; so a
     drive as far as the expert's earns 1), minus 1 for the first collision of its own fault or leaving the drivable
@@ -79,6 +85,10 @@ class DrivingEnv(gym.Env[Observation, Any]):
 
     def expert_action(self) -> Any:
         return self.vector.expert_action()[0]
+
+    def labels(self, camera_to_world: NDArray[Any] | None = None) -> LabelledImage:
+        """Return the labelled view of the camera on the ego, or at a pose (4, 4) in map coordinates."""
+        return self.vector.labels(camera_to_world=None if camera_to_world is None else camera_to_world[None])[0]
 
     def get_state(self) -> State:
         return self.vector.get_state()

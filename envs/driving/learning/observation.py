@@ -8,6 +8,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from embodia.envs.driving.learning.raster import BEV_CHANNELS, BEV_SIZE, bev
+from embodia.envs.driving.learning.sensors import SENSOR_KEYS
 from embodia.envs.driving.simulation.map_queries import is_red, path_at
 from embodia.envs.driving.simulation.plane import heading_vector, in_ego_frame, turned, wrap
 from embodia.envs.driving.simulation.worlds import TorchArrays, Worlds
@@ -26,7 +27,7 @@ def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
     chosen: dict[str, spaces.Space[Any]] = {}
     for key in keys:
         if key not in KEYS:
-            raise ValueError(f"no observation {key!r} on roads; choose from {', '.join(KEYS)}")
+            raise ValueError(f"no observation {key!r} on roads; choose from {', '.join((*KEYS, *SENSOR_KEYS))}")
         if key == "bev":
             chosen[key] = spaces.Box(0, 255, (BEV_SIZE, BEV_SIZE, len(BEV_CHANNELS)), np.uint8)
             continue

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from embodia.envs import Info, NoExpert, Observation, Split, State, content_digest, level_seed
+from embodia.envs.drawing.labels import LabelledImage
 from embodia.envs.driving.learning.commands import Commands, Plans
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.expert import MakePlanner, make_expert
@@ -20,6 +22,7 @@ from embodia.envs.driving.learning.pictures import Pictures
 from embodia.envs.driving.learning.pool import KEPT, scenario_pool
 from embodia.envs.driving.learning.reward import no_sums, step_reward
 from embodia.envs.driving.learning.scores import Rules, declared, infos_at_the_end
+from embodia.envs.driving.learning.sensors import SENSOR_KEYS, RoadSensors
 from embodia.envs.driving.nuplan.logs import ScenarioFilter
 from embodia.envs.driving.nuplan.source import LogScenarios
 from embodia.envs.driving.scenarios.scenario import Scenario
@@ -64,7 +67,7 @@ class DrivingVectorEnv(VectorEnv):
             logs: nuPlan logs instead of `scenarios`, as `LogScenarios` takes them.
             test_logs: logs of the test split, if they are other ones.
             maps: folder of nuPlan's maps.
-            chosen: fields of a `ScenarioFilter` of the logs.
+            chosen: fields of a `ScenarioFilter` of the logs, and options of `RoadSensors`.
             num_scenarios: number of generated scenarios, if neither `scenarios` nor `logs` are given
                 (`num_test_scenarios` on the test split).
 
@@ -72,6 +75,7 @@ class DrivingVectorEnv(VectorEnv):
         """
         if rules not in ("learning", "nuplan", None):
             raise ValueError(f"rules {rules!r}; choose learning or nuplan, or None for nuplan on test scenarios alone")
+        sensors = {name: chosen.pop(name) for name in tuple(chosen) if name.startswith(("camera_", "laser_"))}
         if split == "test" and test_scenarios is not None:
             scenarios = test_scenarios
         if scenarios is not None and logs is not None:
@@ -90,8 +94,10 @@ class DrivingVectorEnv(VectorEnv):
         self.num_envs, self.split, self.reactive, self.render_mode = num_envs, split, reactive, render_mode
         self.exact = rules == "nuplan" or (rules is None and split == "test")
         self.keeps_tracks = self.exact or expert is not None
-        self.keys = tuple(observation)
-        self.single_observation_space = observation_space(self.keys)
+        self.keys = tuple(key for key in observation if key not in SENSOR_KEYS)
+        self.sensors = RoadSensors([key for key in observation if key in SENSOR_KEYS], num_envs, **sensors)
+        seen = {**observation_space(self.keys).spaces, **self.sensors.space()}
+        self.single_observation_space = spaces.Dict(seen)
         self.single_action_space = action_space(action)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -195,7 +201,7 @@ class DrivingVectorEnv(VectorEnv):
 
     def _observe(self, drives: Drives) -> Observation:
         seen = observe(self.arrays, drives.worlds, self.keys, drives.previous)
-        return {key: value.cpu().numpy() for key, value in seen.items()}
+        return {key: value.cpu().numpy() for key, value in seen.items()} | self.sensors.observe(drives)
 
     def expert_action(self) -> NDArray[Any]:
         """Return the expert's actions in the present states. Raises NoExpert for manoeuvres, or PlannerError.
@@ -222,6 +228,13 @@ class DrivingVectorEnv(VectorEnv):
         """Return one bird's-eye image (512, 512, 3) per world: road, lights, traffic, route, the way driven."""
         drives = self._under_way("drawing them")
         return tuple(self.pictures.draw(drives, i, self.commands.tracked.get(i)) for i in range(self.num_envs))
+
+    def labels(
+        self, worlds: Sequence[int] | None = None, camera_to_world: NDArray[Any] | None = None
+    ) -> list[LabelledImage]:
+        """Return the labelled view of the chosen worlds, by default of all; see `RoadSensors.labels`."""
+        chosen = range(self.num_envs) if worlds is None else worlds
+        return self.sensors.labels(self._under_way("labelling them"), chosen, camera_to_world)
 
     def _under_way(self, what: str) -> Drives:
         if self.drives is None:

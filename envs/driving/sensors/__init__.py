@@ -1,0 +1,1 @@
+"""Simulated sensors of the ego vehicle: laser scanner and camera, with the objects that they see."""
