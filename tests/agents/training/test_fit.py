@@ -511,8 +511,9 @@ def test_numbers_stay_on_the_device_until_a_line_is_written(monkeypatch):
 
     counted = []
     fit(made(), RandomBatches(counting), replace(CONFIG, log_every=3, clip=None))
-    assert counted[0] == counted[1] == counted[2] == 0
-    assert counted[3] == counted[4] == counted[5] == 2, "the losses, and all other numbers"
+    start = counted[0]  # choosing a device tries it
+    assert [each - start for each in counted[:3]] == [0, 0, 0]
+    assert [each - start for each in counted[3:6]] == [2, 2, 2], "the losses, and all other numbers"
 
 
 def test_what_is_no_learner_is_named():
