@@ -1,5 +1,5 @@
-"""Differentiable LQR with box constraints on the controls (Amos et al. 2018, "Differentiable MPC for End-to-end Planning
-and Control").
+"""Differentiable LQR with box constraints on the controls (Amos et al. 2018, "Differentiable MPC for End-to-end
+Planning and Control").
 
 The forward pass is one Riccati recursion, or with bounds a projected Newton method (Bertsekas 1982) that needs one
 recursion per iteration. The backward pass solves the optimality conditions of the solution by one more LQR pass, which
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from embodia.planners.control.riccati import Newton, Problem, follow, product, recursion
 
-STEPS = 10
+STEPS = 16
 """Step lengths 1, 1/2, 1/4, ... that the line search of the projected Newton method compares."""
 
 
@@ -147,11 +147,11 @@ def bounded(problem: Problem, x0: Tensor, settings: Settings) -> Solution:
         newton.check()
         if bool((left <= settings.tolerance * (1 + running.abs().amax((0, -1)))).all()):
             return Solution(x, u, feedback, values, newton.factor, free)
-        x, u = search(problem, x, u, feedback, low, high)
+        x, u = search(problem, local, x, u, feedback, low, high)
     worst = float(left.max())
     raise NotConverged(
-        f"bounded LQR has not converged after {settings.limit} Newton iterations: the projected gradient is {worst:.3g}; "
-        "raise `limit` or `tolerance`, or scale the problem"
+        f"bounded LQR has not converged after {settings.limit} Newton iterations: the projected gradient is "
+        f"{worst:.3g}; raise `limit` or `tolerance`, or scale the problem (very unstable dynamics are out of reach)"
     )
 
 
@@ -183,20 +183,24 @@ def simulate(problem: Problem, x0: Tensor, u: Tensor) -> Tensor:
 
 
 def search(
-    problem: Problem, x: Tensor, u: Tensor, feedback: Tensor, low: Tensor, high: Tensor
+    problem: Problem, local: Problem, x: Tensor, u: Tensor, feedback: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return x and u along the projected feedback, for the longest of several steps whose cost is lowest.
+    """Return the best x and u of several steps along two projected paths, the first of those of equal cost.
 
-    The last step length is 0, so the cost never rises by more than rounding.
+    The first path applies the feedback to the states that result, and finds most active bounds at once. The second one
+    projects the Newton step itself, which descends if the step is short enough. The last step length is 0.
     """
     s = problem.states
-    steps = torch.cat([0.5 ** torch.arange(STEPS), torch.zeros(1)]).to(u)
-    terms = (u[..., None] + feedback[..., s:] * steps).unbind()  # (*B, A, L) each
+    steps = 0.5 ** torch.arange(STEPS).to(u)
+    closed = torch.cat([torch.ones_like(steps), torch.zeros_like(steps)])  # with feedback, then without
+    steps = torch.cat([steps, steps[:-1], torch.zeros_like(steps[:1])])
+    _, whole = follow(local, feedback, torch.zeros_like(x[0]))
+    terms = u[..., None] + torch.where(closed > 0, feedback[..., s:], whole[..., None]) * steps  # (T, *B, A, L)
     gains, dynamics, offsets = feedback[..., :s].unbind(), problem.dynamics.unbind(), problem.offset[..., None].unbind()
     before, low, high = x[..., None], low[..., None], high[..., None]
     states, controls = [before[0].expand(*x[0].shape, len(steps))], []
     for t in range(problem.horizon):
-        change = gains[t] @ (states[-1] - before[t])
+        change = gains[t] @ ((states[-1] - before[t]) * closed)
         controls.append((terms[t] + change).clamp(low[t], high[t]))
         states.append(dynamics[t] @ torch.cat([states[-1], controls[-1]], -2) + offsets[t])
     xs, us = torch.stack(states), torch.stack(controls)  # (T, *B, ..., L)

@@ -26,8 +26,8 @@ class FixedPointConfig:
     """How a fixed point is found and differentiated."""
 
     backward: Backward = "gmres"
-    """Backward pass: through all iterations (unrolled) or the last ones (truncated), by the Neumann series, by conjugate
-    gradients on the normal equations, or by GMRES."""
+    """Backward pass: through all iterations (unrolled) or the last ones (truncated), by the Neumann series, by
+    conjugate gradients on the normal equations, or by GMRES."""
     tolerance: float = 1e-10
     """Norm of the last change at convergence, relative to that of the point; that of the linear system, too."""
     limit: int = 1000
@@ -221,6 +221,6 @@ def krylov(transposed: Map, residual: Tensor, most: int, enough: Tensor) -> tupl
 
 def unsolved(method: str, iterations: int, left: float) -> NotContraction:
     return NotContraction(
-        f"{method} of the backward pass leaves a relative residual of {left:.3g} after {iterations} iterations: I - dF/dz "
-        "is singular or nearly so, and the map is no contraction here; scale the map, or raise `backward_limit`"
+        f"{method} of the backward pass leaves a relative residual of {left:.3g} after {iterations} iterations: "
+        "I - dF/dz is singular or nearly so, so the map is no contraction here; scale it or raise `backward_limit`"
     )

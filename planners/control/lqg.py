@@ -1,5 +1,5 @@
-"""Linear quadratic Gaussian control: LQR on the state that a Kalman filter estimates (Kalman 1960; Anderson & Moore 1990,
-"Optimal Control: Linear Quadratic Methods")."""
+"""Linear quadratic Gaussian control: LQR on the state that a Kalman filter estimates (Kalman 1960; Anderson & Moore
+1990, "Optimal Control: Linear Quadratic Methods")."""
 
 import torch
 from torch import Tensor

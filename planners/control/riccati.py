@@ -1,5 +1,5 @@
-"""Riccati recursion of linear quadratic problems: batched, time-varying and affine (Bertsekas, Dynamic Programming, vol.
-1, 4.1), and the algebraic Riccati equation.
+"""Riccati recursion of linear quadratic problems: batched, time-varying and affine (Bertsekas, Dynamic Programming,
+vol. 1, 4.1), and the algebraic Riccati equation.
 
 LQR, iLQR and the differentiable planners share it. Affine terms are handled by an extra state that is always 1, so one
 recursion on matrices gives gains and terms together.
@@ -75,8 +75,8 @@ def recursion(problem: Problem, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the recursion from the last step to the first.
 
     Returns:
-        Feedback (T, *B, A, S + 1), the gain K and the term k of u = K x + k side by side; and (T + 1, *B, S + 1, S + 1),
-        the cost to go (x, 1)' W (x, 1) / 2 of that feedback.
+        Feedback (T, *B, A, S + 1), the gain K and the term k of u = K x + k side by side; and
+        (T + 1, *B, S + 1, S + 1), the cost to go (x, 1)' W (x, 1) / 2 of that feedback.
     """
     s = problem.states + 1
     costs, dynamics = running_costs(problem).unbind(), with_constant(problem).unbind()

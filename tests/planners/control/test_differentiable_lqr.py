@@ -1,4 +1,4 @@
-"""Tests of differentiable LQR: gradients against unrolled autograd and finite differences, bounds against conditions."""
+"""Tests of differentiable LQR: gradients against unrolled autograd and finite differences; bounds."""
 
 import pytest
 import torch

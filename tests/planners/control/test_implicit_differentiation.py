@@ -81,7 +81,7 @@ def test_unrolled_memory_grows_with_the_iterations():
 
 def test_a_map_that_does_not_contract_is_reported():
     for backward in ("unrolled", "gmres"):
-        with pytest.raises(NotContraction, match="factor 1.5 per iteration: the map is no contraction here"):
+        with pytest.raises(NotContraction, match=r"factor 1\.5 per iteration: the map is no contraction here"):
             fixed_point(lambda h: 1.5 * h + 1, torch.ones(2), FixedPointConfig(backward, limit=30))
     with pytest.raises(NotContraction, match="not finite"):
         fixed_point(lambda h: h * h + 10, torch.ones(2).double())

@@ -37,8 +37,9 @@ def run(lqg, x, steps, step, origin=None):
     g = torch.Generator().manual_seed(0)
     origin = torch.zeros(7, dtype=torch.float64) if origin is None else origin
     prediction, costs = torch.zeros_like(x), []
+    count = len(x)
+    noise = lambda cov: torch.randn(count, len(cov), generator=g).double() * cov.diagonal().sqrt()  # noqa: E731
     for t in range(steps):
-        noise = lambda cov: torch.randn(len(x), len(cov), generator=g).double() * cov.diagonal().sqrt()  # noqa: E731
         reference = origin + t * 0.1 * SPEED * torch.eye(7, dtype=torch.float64)[0] * bool(origin.any())
         u, after = lqg.act(prediction, (x - reference)[:, SEEN] + noise(V))
         deviation = x - reference
