@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from embodia.planners.control.riccati import Newton, Problem, follow, product, recursion
 
-STEPS = 16
-"""Step lengths 1, 1/2, 1/4, ... that the line search of the projected Newton method compares."""
+CLOSED, OPEN = (1.0, 0.5, 0.25, 0.125), (*(0.25**k for k in range(7)), 0.0)
+"""Step lengths that the line search compares, along the path with feedback and without."""
 
 
 class NotConverged(RuntimeError):
@@ -191,9 +191,8 @@ def search(
     projects the Newton step itself, which descends if the step is short enough. The last step length is 0.
     """
     s = problem.states
-    steps = 0.5 ** torch.arange(STEPS).to(u)
-    closed = torch.cat([torch.ones_like(steps), torch.zeros_like(steps)])  # with feedback, then without
-    steps = torch.cat([steps, steps[:-1], torch.zeros_like(steps[:1])])
+    steps = torch.tensor([*CLOSED, *OPEN]).to(u)
+    closed = (torch.arange(len(steps)) < len(CLOSED)).to(u)
     _, whole = follow(local, feedback, torch.zeros_like(x[0]))
     terms = u[..., None] + torch.where(closed > 0, feedback[..., s:], whole[..., None]) * steps  # (T, *B, A, L)
     gains, dynamics, offsets = feedback[..., :s].unbind(), problem.dynamics.unbind(), problem.offset[..., None].unbind()

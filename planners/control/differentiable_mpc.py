@@ -80,7 +80,7 @@ def differentiable_mpc(
     u = (x0.new_zeros(shape) if start is None else start.detach()).clamp(low, high)
     with torch.no_grad():
         solver = Solver(model, objective, low, high)
-        u = solver.solve(x0.detach(), u.movedim(0, 1), config.iterations, 1e-13)
+        u = solver.solve(x0.detach(), u.movedim(0, 1), config.iterations, 1e-11)
         x = solver.rollout(x0.detach(), u)[0].movedim(1, 0)
     u = u.movedim(1, 0)
     problem, converged = optimality(solver, x, u, config.tolerance)

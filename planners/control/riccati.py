@@ -130,13 +130,15 @@ class Newton:
     """
 
     def __init__(self, free: Tensor | None = None):
-        self.free = free
+        self.free = None if free is None else free[..., None].unbind()
+        self.bound = None if free is None else (~(free[..., None] & free[..., None, :])).unbind()
+        self.eye = None if free is None else torch.diag_embed(~free).unbind()
         self.factors: list[Tensor] = []  # Cholesky factors of Quu, last step first
         self.failures: list[Tensor] = []
 
     def __call__(self, t: int, quu: Tensor, quz: Tensor) -> Tensor:
-        if self.free is not None:
-            quu, quz = masked(quu, self.free[t]), quz * self.free[t][..., None]
+        if self.free is not None and self.bound is not None and self.eye is not None:
+            quu, quz = quu.masked_fill(self.bound[t], 0) + self.eye[t], quz * self.free[t]
         factor, failure = torch.linalg.cholesky_ex(quu)
         self.factors.append(factor)
         self.failures.append(failure)

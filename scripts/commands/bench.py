@@ -19,6 +19,7 @@ BENCHES = (
     | o.Planners
     | o.Planning
     | o.SwingUp
+    | o.Mpc
     | o.Wall
     | o.Ssl
     | o.HomesProbe
