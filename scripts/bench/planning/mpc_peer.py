@@ -5,6 +5,7 @@ python mpc_peer.py PROBLEMS.npz ANSWERS.npz REPETITIONS
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +15,16 @@ from mpc.mpc import MPC, LinDx, QuadCost  # type: ignore[import-not-found, unuse
 def main(problems: str, answers: str, repetitions: str) -> None:
     torch.set_num_threads(1)
     given = {name: torch.from_numpy(value) for name, value in np.load(problems).items()}
-    found = {}
+    found: dict[str, Any] = {}
     for name, bound, iterations in (("free", None, 2), ("bounded", float(given["bound"]), 20)):
         runs = [solve(given, bound, iterations) for _ in range(int(repetitions))]
         forward, both, x, u, gradient = zip(*runs)
         found |= {f"{name}_forward": forward, f"{name}_both": both}
         found |= {f"{name}_x": x[0], f"{name}_u": u[0], f"{name}_gradient": gradient[0]}
-    np.savez(answers, **{name: np.asarray(value) for name, value in found.items()})
+    np.savez(answers, **{name: np.asarray(value) for name, value in found.items()})  # type: ignore[arg-type]
 
 
-def solve(given: dict, bound: float | None, iterations: int) -> tuple:
+def solve(given: dict[str, Any], bound: float | None, iterations: int) -> tuple[Any, ...]:
     """CPU seconds of the forward pass and of both passes, then x, u and the gradient by c.
 
     The package needs a second iteration to notice that the first one solved a problem without bounds; otherwise it
