@@ -107,6 +107,7 @@ LOOPS = {
     "agents/reinforcement/td_mpc2.py": "an agent's update",
     "perception/generative/flows/gan.py": "two optimizers, one for each player",
     "perception/scores/probe.py": "linear probes, by LBFGS on all data at once",
+    "scripts/bench/planning/mpc_peer.py": "times the gradients of another package",
     "scripts/bench/planning/update_rate.py": "times bare updates on noise",
 }
 """Modules that may call `backward()`, and why."""

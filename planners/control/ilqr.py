@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
 from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.control.riccati import Problem, masked, product, recursion
 from embodia.planners.search.cem import bounds, shift
 
 STEPS = 0.5 ** torch.arange(8, dtype=torch.float64)
@@ -120,29 +121,27 @@ class Solver:
 
     def backward(self, x: Tensor, u: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
         """Return open-loop changes k (B, T, A) and feedback gains (B, T, A, S)."""
-        s, horizon = x.shape[-1], u.shape[1]
+        s = x.shape[-1]
         xu = torch.cat([x[:, :-1], u], -1)  # (B, T, S + A)
         fz = batched(jacrev(lambda z: self.dynamics(z[:s], z[s:])), xu)  # (B, T, S, S + A)
         lz = batched(jacrev(lambda z: self.stage(z[:s], z[s:])), xu)
         lzz = positive(batched(hessian(lambda z: self.stage(z[:s], z[s:])), xu))
         vx = batched(jacrev(self.final), x[:, -1])
         vxx = positive(batched(hessian(self.final), x[:, -1]))
-        ks, gains = [], []
-        eye = torch.eye(u.shape[-1], dtype=u.dtype)
-        for t in reversed(range(horizon)):
-            f = fz[:, t]
-            qz = lz[:, t] + (f.mT @ vx[..., None])[..., 0]
-            qzz = lzz[:, t] + f.mT @ vxx @ f
-            quu = qzz[:, s:, s:] + damping[:, None, None] * eye
-            k, free = box_qp(quu, qz[:, s:], self.low - u[:, t], self.high - u[:, t])
-            gain = -torch.linalg.solve(masked(quu, free), qzz[:, s:, :s] * free[..., None])
-            qux, qu = qzz[:, s:, :s], qz[:, s:]
-            vx = qz[:, :s] + product(gain.mT @ qzz[:, s:, s:], k) + product(gain.mT, qu) + product(qux.mT, k)
-            vxx = qzz[:, :s, :s] + gain.mT @ qzz[:, s:, s:] @ gain + gain.mT @ qux + qux.mT @ gain
-            vxx = (vxx + vxx.mT) / 2
-            ks.append(k)
-            gains.append(gain)
-        return torch.stack(ks[::-1], 1), torch.stack(gains[::-1], 1)
+        zero = torch.zeros_like(x[:, 1:])
+        lz, lzz, fz = (each.movedim(1, 0) for each in (lz, lzz, fz))
+        problem = Problem(lzz, lz, fz, zero.movedim(1, 0), vxx, vx)
+        eye = damping[:, None, None] * torch.eye(u.shape[-1], dtype=u.dtype)
+
+        def rule(t: int, quu: Tensor, quz: Tensor) -> Tensor:
+            quu = quu + eye
+            k, free = box_qp(quu, quz[..., s], self.low - u[:, t], self.high - u[:, t])
+            gain = -torch.linalg.solve(masked(quu, free), quz[..., :s] * free[..., None])
+            return torch.cat([gain, k[..., None]], -1)
+
+        feedback, _ = recursion(problem, rule)
+        feedback = feedback.movedim(0, 1)
+        return feedback[..., s], feedback[..., :s]
 
     def line_search(self, x: Tensor, u: Tensor, k: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best of several step lengths, all rolled out at once as (L, B, ...)."""
@@ -173,21 +172,10 @@ def box_qp(h: Tensor, g: Tensor, low: Tensor, high: Tensor, iterations: int = 10
     return d, free
 
 
-def masked(h: Tensor, free: Tensor) -> Tensor:
-    """Return H on the free coordinates and the identity on the clamped ones."""
-    both = free[..., :, None] & free[..., None, :]
-    return torch.where(both, h, torch.diag_embed((~free).to(h.dtype)))
-
-
 def positive(matrix: Tensor) -> Tensor:
     """Return the nearest positive semidefinite matrix, with negative eigenvalues set to zero."""
     values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
     return vectors @ torch.diag_embed(values.clamp_min(0)) @ vectors.mT
-
-
-def product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Multiply matrices (*B, M, N) by vectors (*B, N)."""
-    return (matrix @ vector[..., None])[..., 0]
 
 
 def batched(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

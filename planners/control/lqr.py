@@ -1,4 +1,4 @@
-"""Linear quadratic regulator: Riccati recursion with affine terms (Bertsekas, Dynamic Programming, vol. 1, 4.1)."""
+"""Linear quadratic regulator with a finite or an infinite horizon (Bertsekas, Dynamic Programming, vol. 1, 4.1)."""
 
 from dataclasses import dataclass
 
@@ -6,44 +6,9 @@ import torch
 from torch import Tensor
 
 from embodia.planners import Carry, Objective, State, WorldModel
+from embodia.planners.control.riccati import Newton, Problem, algebraic, follow, recursion
 from embodia.planners.models.linear_system import LinearSystem
 from embodia.planners.search.objective import Quadratic
-
-
-def riccati(
-    a: Tensor, b: Tensor, offset: Tensor, q: Tensor, r: Tensor, qf: Tensor, horizon: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve min sum z'Qz + u'Ru + z_T'Qf z_T subject to z' = A z + B u + offset.
-
-    The recursion is in Joseph form, so P stays symmetric.
-
-    Args:
-        a: A (*B, S, S).
-        b: B (*B, S, A).
-        offset: Constant term (*B, S).
-        q: Q (S, S).
-        r: R (A, A).
-        qf: Qf (S, S).
-        horizon: Number of steps T.
-
-    Returns:
-        Gains K (T, *B, A, S) and terms k (T, *B, A) with u = K z + k, first step first, and P_0 (*B, S, S), the Hessian
-        of half the cost to go from the first state.
-    """
-    p, linear = qf.expand(a.shape), torch.zeros_like(offset)
-    gains, terms = [], []
-    for _ in range(horizon):
-        h = r + b.mT @ p @ b
-        gain = -torch.linalg.solve(h, b.mT @ p @ a)  # (*B, A, S)
-        pulled = (p @ offset[..., None])[..., 0] + linear
-        term = -torch.linalg.solve(h, (b.mT @ pulled[..., None]))[..., 0]  # (*B, A)
-        closed = a + b @ gain
-        pushed = p @ (offset + (b @ term[..., None])[..., 0])[..., None]  # (*B, S, 1)
-        linear = (closed.mT @ (pushed + linear[..., None]) + gain.mT @ r @ term[..., None])[..., 0]
-        p = q + closed.mT @ p @ closed + gain.mT @ r @ gain
-        gains.append(gain)
-        terms.append(term)
-    return torch.stack(gains[::-1]), torch.stack(terms[::-1]), p
 
 
 @dataclass(frozen=True)
@@ -64,11 +29,40 @@ class LQR:
                 f"LQR solves Quadratic objectives on a LinearSystem, not {type(objective).__name__} on "
                 f"{type(model).__name__}; for those use iLQR"
             )
-        target = objective.target
-        offset = model.a @ target + model.c - target
-        gains, terms, _ = riccati(model.a, model.b, offset, objective.q, objective.r, objective.qf, self.horizon)
-        x, actions = state["x"], []
-        for gain, term in zip(gains, terms, strict=True):
-            actions.append((x - target) @ gain.mT + term)
-            x = model.dynamics(x, actions[-1])
-        return torch.stack(actions, 1), {}
+        newton = Newton()
+        problem = deviations(model, objective, self.horizon)
+        feedback, _ = recursion(problem, newton)
+        newton.check()
+        _, u = follow(problem, feedback, state["x"] - objective.target)
+        return u.movedim(0, 1), {}
+
+
+def deviations(model: LinearSystem, objective: Quadratic, horizon: int) -> Problem:
+    """Return the problem of the deviation from the objective's target, with a batch axis of one."""
+    s, a = model.state_dim, model.action_dim
+    target = objective.target
+    steps = lambda each: each.expand(horizon, 1, *each.shape)  # noqa: E731
+    return Problem(
+        cost=steps(2 * torch.block_diag(objective.q, objective.r)),
+        slope=steps(target.new_zeros(s + a)),
+        dynamics=steps(torch.cat([model.a, model.b], -1)),
+        offset=steps(model.a @ target + model.c - target),
+        final_cost=2 * objective.qf[None],
+        final_slope=target.new_zeros(1, s),
+    )
+
+
+def infinite_horizon(a: Tensor, b: Tensor, q: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return K (*B, A, S) of the optimal feedback u = K x and P (*B, S, S) of the optimal cost x'P x.
+
+    Args:
+        a: A (*B, S, S) of x' = A x + B u.
+        b: B (*B, S, A).
+        q: Q (*B, S, S) of the running cost x'Q x + u'R u, positive semidefinite.
+        r: R (*B, A, A), positive definite.
+
+    Raises:
+        ValueError: If R is not positive definite or the system cannot be stabilised.
+    """
+    p = algebraic(a, b, q, r)
+    return -torch.linalg.solve(r + b.mT @ p @ b, b.mT @ p @ a), p

@@ -20,6 +20,7 @@ BENCHES = (
     | o.Planners
     | o.Planning
     | o.SwingUp
+    | o.Mpc
     | o.Wall
     | o.Ssl
     | o.HomesProbe

@@ -124,6 +124,15 @@ class SwingUp(Options):
     """Number of independent runs, of 50 starts each."""
 
 
+@dataclass(frozen=True)
+class Mpc(Timed):
+    """Differentiable LQR beside the mpc package."""
+
+    module = "planning.mpc"
+    peer: bool = False
+    """Install the mpc package in an environment of its own below --out, and time it on the same problems."""
+
+
 class Wall(Options):
     """DINO-WM on the Wall task, beside its controls."""
 

@@ -8,7 +8,8 @@ import torch
 from gymnasium import spaces
 
 from embodia.planners.control.ilqr import ILQR, box_qp
-from embodia.planners.control.lqr import LQR, riccati
+from embodia.planners.control.lqr import LQR, deviations, infinite_horizon
+from embodia.planners.control.riccati import Newton, recursion
 from embodia.planners.models.cart_pole import CartPole
 from embodia.planners.models.imagination import imagine_plan
 from embodia.planners.models.linear_system import LinearSystem
@@ -39,14 +40,43 @@ def test_lqr_is_the_minimum_of_the_quadratic_programme():
     assert abs(float(cost(plan) - cost(brute))) < 1e-8
 
 
-def test_riccati_converges_to_the_algebraic_equation():
+def test_the_horizon_grows_towards_the_algebraic_equation():
     model, objective, _ = random_problem(1)
-    zero = torch.zeros(4, dtype=torch.float64)
-    gains, _, p = riccati(model.a, model.b, zero, objective.q, objective.r, objective.q, 400)
+    objective = Quadratic(objective.q, objective.r, objective.q, torch.zeros(4, dtype=torch.float64))
+    model = LinearSystem(model.a, model.b)
+    feedback, values = recursion(deviations(model, objective, 400), Newton())
     expected = scipy.linalg.solve_discrete_are(*(m.numpy() for m in (model.a, model.b, objective.q, objective.r)))
-    np.testing.assert_allclose(p.numpy(), expected, atol=1e-6)
-    h = objective.r + model.b.T @ p @ model.b
-    torch.testing.assert_close(gains[0], -torch.linalg.solve(h, model.b.T @ p @ model.a), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(values[0, 0, :4, :4].numpy() / 2, expected, atol=1e-6)
+    gain, p = infinite_horizon(model.a, model.b, objective.q, objective.r)
+    np.testing.assert_allclose(p.numpy(), expected, rtol=1e-9)
+    torch.testing.assert_close(feedback[0, 0, :, :4], gain, atol=1e-6, rtol=0)
+
+
+def test_infinite_horizon_is_scipys_for_a_batch():
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(8, 4, n, generator=g, dtype=torch.float64) for n in (4, 2))
+    root = torch.randn(8, 4, 4, generator=g, dtype=torch.float64)
+    q, r = root @ root.mT, torch.eye(2, dtype=torch.float64).expand(8, 2, 2)
+    gain, p = infinite_horizon(a, b, q, r)
+    for i in range(8):
+        expected = scipy.linalg.solve_discrete_are(*(m[i].numpy() for m in (a, b, q, r)))
+        np.testing.assert_allclose(p[i].numpy(), expected, rtol=1e-6)
+    assert float(torch.linalg.eigvals(a + b @ gain).abs().max()) < 1
+
+
+def test_infinite_horizon_says_what_has_no_solution():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="R is not positive definite"):
+        infinite_horizon(one, one, one, -one)
+    with pytest.raises(ValueError, match="every unstable mode of A must be reached by B"):
+        infinite_horizon(2 * one, 0 * one, one, one)
+
+
+def test_lqr_refuses_costs_that_are_not_positive_definite():
+    model, objective, state = random_problem()
+    bad = Quadratic(objective.q, -100 * objective.r, objective.qf, objective.target)
+    with pytest.raises(ValueError, match="not positive definite in the controls at step"):
+        LQR(horizon=3).plan(model, state, bad, {})
 
 
 def test_ilqr_equals_lqr_where_limits_do_not_bind():
