@@ -148,5 +148,5 @@ def optimality(solver: Solver, x: Tensor, u: Tensor, tolerance: float) -> tuple[
 def take(problem: Problem, which: Tensor) -> Problem:
     """Return the problems with the indices `which`."""
     p = problem
-    running = (each[:, which] for each in (p.cost, p.slope, p.dynamics, p.offset))
-    return Problem(*running, p.final_cost[which], p.final_slope[which])
+    cost, slope, dynamics, offset = (each[:, which] for each in (p.cost, p.slope, p.dynamics, p.offset))
+    return Problem(cost, slope, dynamics, offset, p.final_cost[which], p.final_slope[which])

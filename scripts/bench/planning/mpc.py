@@ -49,7 +49,7 @@ def measure(options: Mpc) -> list[Row]:
     theirs = dict(np.load(answers))
     found = []
     for name, kind, index in (("lqr forward", "free", 0), ("lqr backward", "free", 1), ("bounded", "bounded", 0)):
-        mine = [run[index] for run in ours[kind]]
+        mine = [run[:2][index] for run in ours[kind]]
         peer = theirs[f"{kind}_{('forward', 'both')[index]}"]
         beside = [
             timing("ours", [1e3 * each for each in mine], "CPU ms"),
@@ -99,7 +99,8 @@ def solve(given: Arrays, bound: float | None) -> tuple[float, float, Arrays]:
     leaves = [tensors[name].requires_grad_() for name in ("cost", "slope", "dynamics", "offset")]
     x0, final = tensors["x0"], torch.zeros(PROBLEMS, STATES, STATES, dtype=torch.float64)
     started = time.process_time()
-    problem = Problem(*leaves, final, final[..., 0])
+    cost, slope, dynamics, offset = leaves
+    problem = Problem(cost, slope, dynamics, offset, final, final[..., 0])
     x, u = differentiable_lqr(problem, x0, None if bound is None else -bound, bound)
     solved = time.process_time()
     gradients = torch.autograd.grad(x[:-1].square().sum() + u.square().sum(), leaves)
@@ -124,7 +125,7 @@ def environment(folder: Path) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     here = sysconfig.get_path("purelib")
     (folder / "lib" / version / "site-packages" / "torch.pth").write_text(here + "\n")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--ignore-installed"]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--ignore-installed"]
     done = subprocess.run([*install, *REQUIREMENTS], capture_output=True, text=True)
     if done.returncode:
         raise Mistake(
