@@ -113,21 +113,7 @@ def main(arguments: Sequence[str]) -> int:
         rest, named = names(arguments)
         return resume(tyro.cli(Resume, args=rest, prog="embodia train"), named)
     name = arguments[0]
-    rest, default = composed(arguments[1:], preset(name))
-    if offline.asked(rest) or collects(default):
-        default = offline.defaults(default)
-    args = tyro.cli(
-        Args,
-        args=rest,
-        default=Args(default),
-        prog=f"embodia train {name}",
-        description=f"{Args.__doc__}\n\n{help_of(default)}",
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-    config = shortened(args)
-    if issubclass(AGENT.made(config.agent), Untrained):
-        raise Mistake(f"{name} needs no training; use embodia eval {name} or embodia record {name}")
-    check(config, learns=not args.recorded.data)
+    args, config = configured(name, arguments[1:])
     data = recorded(config, args.recorded)
     if collects(config):
         check_learns(config)
@@ -138,6 +124,28 @@ def main(arguments: Sequence[str]) -> int:
         if data is not None:
             offline.remember(data, run)
         return carry_out(config, run, name, args.report)
+
+
+def configured(preset_name: str, arguments: Sequence[str]) -> tuple[Args, Config]:
+    """Read the flags of a preset. Raises Mistake, or SystemExit for a flag or value that it does not take."""
+    rest, default = composed(arguments, preset(preset_name))
+    if offline.asked(rest) or collects(default):
+        default = offline.defaults(default)
+    args = tyro.cli(
+        Args,
+        args=rest,
+        default=Args(default),
+        prog=f"embodia train {preset_name}",
+        description=f"{Args.__doc__}\n\n{help_of(default)}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    config = shortened(args)
+    if issubclass(AGENT.made(config.agent), Untrained):
+        raise Mistake(
+            f"{preset_name} needs no training; use embodia eval {preset_name} or embodia record {preset_name}"
+        )
+    check(config, learns=not args.recorded.data)
+    return args, config
 
 
 def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
