@@ -21,8 +21,10 @@ VERBS = {
     "probe": "evaluate a pretrained encoder's features by linear probe, nearest neighbours and regression",
     "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
     "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",
+    "ros": "run a trained agent as a ROS 2 node",
     "export": "write generated homes as .glb files with habitat-sim's configuration files",
     "export-policy": "write a trained policy as ONNX and torch.export programs, checked on recorded observations",
+    "share": "write a folder with a trained agent and its model card; upload it to the Hugging Face hub",
     "compare": "compare two runs on the same seeds, with confidence intervals and paired tests",
     "list": "list presets, environments and methods (agents, encoders, planners, ...)",
     "bench": "run benchmarks: speed, learning, planning, self-supervision, object discovery",
@@ -62,6 +64,7 @@ ELSEWHERE = (
     ("embodia.perception.generative", "NonFinite"),
     ("embodia.perception.generative.autoencoders.likelihoods", "OutOfRange"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
+    ("embodia.scripts.data.ros_messages", "MessageError"),
 )
 """Exceptions that are user errors, so only their message is shown: bad files, bad values, unknown names, ..."""
 

@@ -22,12 +22,13 @@ from embodia.scripts.sweep.cells import RULE, Sweep, check_flag, read, taken, wr
 from embodia.scripts.sweep.local import Local
 from embodia.scripts.sweep.results import cells, table, written
 
-HELP = """usage: embodia sweep PRESET --over FLAG VALUE ... [--over FLAG VALUE ...] [--seeds 0 1 2] [flags of embodia train]
+HELP = """usage: embodia sweep PRESET --over FLAG VALUE ... [--over FLAG VALUE ...] [--seeds 0 1 2] [flags of train]
        embodia sweep --resume FOLDER
 
 Train a preset with every combination of the values and every seed; print one table with intervals over seeds, and name
-the best combination by its validation score. A value with commas stands for several words: --over agent.hidden 64,64 256.
-A sweep that was interrupted or killed goes on with --resume: finished runs are read, others go on from their checkpoints.
+the best combination by its validation score. A value with commas stands for several words: --over agent.hidden 64,64.
+A sweep that was interrupted or killed goes on with --resume: finished runs are read, others go on from their newest
+checkpoints.
 
 options:
   --over FLAG VALUE ...      flag of embodia train PRESET, without --, and its values; may be given several times

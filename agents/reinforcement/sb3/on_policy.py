@@ -9,7 +9,6 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer as SB3RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
-
 from torch import Tensor
 
 from embodia.agents import Array, Batch, Carry, Mode, Numbers

@@ -1,22 +1,17 @@
 """Policies as torch.export and ONNX programs: equal to the agent on observations, for every agent that has one."""
 
-import json
-
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from gymnasium import spaces
 
 from embodia.agents.imitation.bc import BC, BCConfig
 from embodia.agents.reinforcement.dqn import DQN
-from embodia.agents.reinforcement.dreamer import Dreamer
 from embodia.agents.reinforcement.ppo import PPO, PPOConfig
 from embodia.agents.reinforcement.sb3.dqn import SB3DQN
 from embodia.agents.reinforcement.sb3.ppo import SB3PPO
 from embodia.perception.encoders.combined import CombinedEncoder
 from embodia.scripts.data import exported_policy as exported
-from embodia.scripts.mistake import Mistake
 
 HOME = spaces.Dict({
     "depth": spaces.Box(0.0, 1.0, (16, 16, 1), np.float32),
