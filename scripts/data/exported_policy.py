@@ -120,7 +120,7 @@ def write_torch(policy: Flat, example: Recorded, path: Path) -> Program:
     """Write a program of `torch.export` (.pt2) and return it, read back from the file."""
     torch.export.save(traced(policy, example), path)
     program = torch.export.load(path).module()
-    return lambda inputs: [each.numpy() for each in program(*to_torch(inputs).values())]
+    return lambda inputs: [each.detach().numpy() for each in program(*to_torch(inputs).values())]
 
 
 def write_onnx(policy: Flat, example: Recorded, path: Path) -> Program:

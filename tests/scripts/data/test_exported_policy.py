@@ -12,6 +12,7 @@ from embodia.agents.reinforcement.sb3.dqn import SB3DQN
 from embodia.agents.reinforcement.sb3.ppo import SB3PPO
 from embodia.perception.encoders.combined import CombinedEncoder
 from embodia.scripts.data import exported_policy as exported
+from embodia.scripts.mistake import Mistake
 
 HOME = spaces.Dict({
     "depth": spaces.Box(0.0, 1.0, (16, 16, 1), np.float32),
@@ -81,3 +82,50 @@ def test_a_program_of_torch_equals_the_agent_for_any_number_of_episodes(kind, sp
         found = exported.parity(policy, program, walk(agent, n=n))
         assert found.steps == 5
         assert found.holds, found
+
+
+@pytest.mark.parametrize(("kind", "space", "actions"), [CASES[2], CASES[4], CASES[6]])
+def test_an_onnx_model_equals_the_agent_to_1e_5(kind, space, actions, tmp_path):
+    agent = made(kind, space, actions)
+    policy = exported.Flat(exported.policy_of(agent), walk(agent)[0])
+    program = exported.write_onnx(policy, walk(agent)[0], tmp_path / "policy.onnx")
+    for n in (1, 3):
+        found = exported.parity(policy, program, walk(agent, n=n))
+        assert found.holds, found
+    names = [each.name for each in onnxruntime.InferenceSession(str(tmp_path / "policy.onnx")).get_inputs()]
+    assert set(names) <= set(policy.inputs)
+
+
+def test_a_forbidden_action_is_never_chosen(tmp_path):
+    agent = made("ppo", HOME, FOUR)
+    steps = walk(agent, n=3, mask=np.array([[True, False, False, False]] * 3))
+    policy = exported.Flat(exported.policy_of(agent), steps[0])
+    assert "obs.action_mask" in policy.inputs
+    program = exported.write_torch(policy, steps[0], tmp_path / "policy.pt2")
+    assert exported.parity(policy, program, steps).holds
+    assert [int(step.action[0]) for step in steps] == [1 + t % 4 for t in range(5)]
+
+
+def test_a_program_of_another_agent_is_told_apart(tmp_path):
+    agent, other = made("ppo", GRID, CONTROLS), made("bc", GRID, CONTROLS)
+    policy = exported.Flat(exported.policy_of(agent), walk(agent)[0])
+    program = exported.write_torch(policy, walk(agent)[0], tmp_path / "policy.pt2")
+    found = exported.parity(policy, program, walk(other))
+    assert found.error > exported.TOLERANCE
+    assert not found.holds
+
+
+def test_the_description_is_what_a_user_of_the_program_needs():
+    agent = made("bc with memory, sampled", HOME, FOUR)
+    policy = exported.Flat(exported.policy_of(agent), walk(agent)[0])
+    about = json.loads(json.dumps(exported.description(agent, policy, walk(agent)[0], {})))
+    assert about["inputs"]["obs.depth"] == {"shape": ["n", 16, 16, 1], "dtype": "float32"}
+    assert about["inputs"]["first"] == {"shape": ["n"], "dtype": "bool"}
+    assert about["first_carry"] == {"carry.memory": [0.0] * 8, "carry.step": 0}
+    assert list(about["outputs"]) == ["action", "carry.memory", "carry.step"]
+
+
+def test_an_agent_without_a_policy_is_named():
+    agent = Dreamer(HOME, FOUR, CombinedEncoder(HOME, 16))
+    with pytest.raises(Mistake, match="Dreamer has no policy that can be exported"):
+        exported.policy_of(agent)
