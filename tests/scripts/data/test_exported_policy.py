@@ -1,6 +1,9 @@
 """Policies as torch.export and ONNX programs: equal to the agent on observations, for every agent that has one."""
 
+import json
+
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from gymnasium import spaces
