@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from embodia.agents.imitation.bc import BC, BCConfig
 from embodia.agents.reinforcement.dqn import DQN
+from embodia.agents.reinforcement.dreamer import Dreamer
 from embodia.agents.reinforcement.ppo import PPO, PPOConfig
 from embodia.agents.reinforcement.sb3.dqn import SB3DQN
 from embodia.agents.reinforcement.sb3.ppo import SB3PPO
