@@ -64,7 +64,8 @@ def load(
     """Load the trained agent of a run.
 
     Args:
-        run: run folder, name of a run under `runs`, or name of a preset (loads its newest run).
+        run: run folder, name of a run under `runs`, name of a preset (loads its newest run), or hf://user/name, a run
+            that `embodia share` uploaded to the Hugging Face hub.
         checkpoint: `best`, `last`, or a step.
         device: `cpu`, `cuda` or `auto`; by default the device the run was trained with.
         named: your own classes that the run uses, by flag: `{"agent": "habit:Habit", "wrap": "shaped:Shaped"}`.

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from embodia.agents.policy import PolicyModule
+
 Array = NDArray[Any]
 Carry = dict[str, Any]
 """An agent's memory of n episodes: a nested dict of tensors, each (n, ...). `act` takes it and returns the next one."""
@@ -150,6 +152,10 @@ class Agent(ABC):
         Returns:
             The actions (n, ...), the new carry, and extras, each (n, ...), to be stored with the row.
         """
+
+    def policy_module(self) -> "PolicyModule | None":
+        """Return the policy of mode `eval` as a module that can be exported; None if there is none (the default)."""
+        return None
 
     @abstractmethod
     def buffer(self) -> Buffer:

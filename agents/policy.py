@@ -1,5 +1,6 @@
 """A policy network: an encoder, an optional memory, and an action head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,22 @@ class Memory(nn.Module):
             state = self.step(x_t, state, first_t)
             outputs.append(state)
         return torch.stack(outputs)
+
+
+class PolicyModule(nn.Module):
+    """The policy of mode `eval` as one deterministic module, which can be exported.
+
+    Args:
+        keys: the observations that it reads.
+    """
+
+    def __init__(self, keys: Sequence[str]):
+        super().__init__()
+        self.keys = tuple(keys)
+
+    def forward(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
+        """obs, each (n, ...), the carry and first (n,) bool -> actions (n, ...) and the next carry."""
+        raise NotImplementedError("forward(obs, carry, first) -> (actions, carry)")
 
 
 class Policy(nn.Module):

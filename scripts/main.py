@@ -11,6 +11,7 @@ from embodia.scripts.mistake import Mistake, nearest
 VERBS = {
     "demo": "train, evaluate and record an agent in a few minutes",
     "train": "train a preset; the run folder holds checkpoints, metrics, videos and a report card",
+    "sweep": "train a preset with several values of its flags and several seeds, on this machine or on Ray",
     "eval": "evaluate a trained agent, or a baseline, on held-out levels",
     "record": "record videos of a policy: its view, the map, actions, rewards and scores",
     "imagine": "plot a world model's open-loop predictions beside the true observations",
@@ -20,7 +21,10 @@ VERBS = {
     "probe": "evaluate a pretrained encoder's features by linear probe, nearest neighbours and regression",
     "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
     "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",
+    "ros": "run a trained agent as a ROS 2 node",
     "export": "write generated homes as .glb files with habitat-sim's configuration files",
+    "export-policy": "write a trained policy as ONNX and torch.export programs, checked on recorded observations",
+    "share": "write a folder with a trained agent and its model card; upload it to the Hugging Face hub",
     "compare": "compare two runs on the same seeds, with confidence intervals and paired tests",
     "list": "list presets, environments and methods (agents, encoders, planners, ...)",
     "bench": "run benchmarks: speed, learning, planning, self-supervision, object discovery",
@@ -60,6 +64,7 @@ ELSEWHERE = (
     ("embodia.perception.generative", "NonFinite"),
     ("embodia.perception.generative.autoencoders.likelihoods", "OutOfRange"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
+    ("embodia.scripts.data.ros_messages", "MessageError"),
 )
 """Exceptions that are user errors, so only their message is shown: bad files, bad values, unknown names, ..."""
 
@@ -69,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(os.cpu_count() or 1)))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<10} {line}" for verb, line in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<13} {line}" for verb, line in VERBS.items())))
         return 0 if arguments else 2
     try:
         return run(arguments[0], arguments[1:])
@@ -100,7 +105,7 @@ def run(verb: str, arguments: list[str]) -> int:
         raise Mistake(f"unknown command {verb}. {nearest(verb, VERBS)}")
     importlib.import_module("embodia.scripts.commands.typos").check(verb, arguments)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    return int(importlib.import_module(f"embodia.scripts.commands.{verb}").main(arguments))
+    return int(importlib.import_module(f"embodia.scripts.commands.{verb.replace('-', '_')}").main(arguments))
 
 
 def mistakes() -> tuple[type[Exception], ...]:

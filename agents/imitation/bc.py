@@ -12,12 +12,12 @@ from torch import Tensor
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.heads import ClassHead
-from embodia.agents.policy import Policy
+from embodia.agents.policy import Policy, PolicyModule
 from embodia.agents.training.buffers.dataset import DatasetBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.agents.training.weights import load_weights, save_weights
-from embodia.perception import Encoder
+from embodia.perception import Encoder, Obs
 
 NOISE_STEPS = 4096
 
@@ -68,6 +68,41 @@ class BCConfig:
     """Maximum number of rows kept; the oldest episodes are removed first. None keeps all."""
 
 
+class EvaluationPolicy(PolicyModule):
+    """The policy in evaluation: the most likely action, or one sampled at `temperature`.
+
+    Args:
+        policy: the network.
+        temperature: softmax temperature of sampled actions.
+        noise: Gumbel noise (steps, classes): step t of every episode uses row t. None takes the most likely action.
+    """
+
+    def __init__(self, policy: Policy, temperature: float, noise: Tensor | None):
+        super().__init__(policy.encoder.keys)
+        self.policy, self.temperature = policy, temperature
+        self.register_buffer("noise", noise, persistent=False)
+
+    noise: Tensor | None
+
+    def initial(self, n: int) -> Carry:
+        """The policy's memory, and the step in the episode if actions are sampled."""
+        carry = self.policy.initial(n)
+        if self.noise is None:
+            return carry
+        return {**carry, "step": torch.zeros(n, dtype=torch.int64, device=self.noise.device)}
+
+    def forward(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
+        """obs (n, ...), the carry and first (n,) -> actions (n, ...) and the new carry."""
+        features, after = self.policy.step(obs, carry, first)
+        head = self.policy.head
+        if self.noise is None:
+            return head.mode(features), after
+        assert isinstance(head, ClassHead)
+        step = torch.where(first, 0, carry["step"])
+        action = head.temper(features, self.temperature, self.noise[step % NOISE_STEPS])
+        return action, {**after, "step": step + 1}
+
+
 class BC(Agent):
     """Behaviour cloning from the expert's own episodes, or from recorded ones.
 
@@ -94,7 +129,7 @@ class BC(Agent):
             self.policy.parameters(), c.learning_rate, weight_decay=c.weight_decay, fused=True
         )
         self.generator = torch.Generator(self.device).manual_seed(c.seed)
-        self.noise = self._evaluation_noise()
+        self.evaluation = EvaluationPolicy(self.policy, c.temperature, self._evaluation_noise())
         self.updates = 0
         self.rows = 0  # acted on in training
 
@@ -111,9 +146,11 @@ class BC(Agent):
         uniform = torch.rand(NOISE_STEPS, sum(head.sizes), generator=torch.Generator().manual_seed(self.config.seed))
         return -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6))).to(self.device)
 
+    def policy_module(self) -> PolicyModule:
+        return self.evaluation
+
     def initial(self, n: int) -> Carry:
-        carry = self.policy.initial(n)
-        return carry if self.noise is None else {**carry, "step": torch.zeros(n, dtype=torch.int64, device=self.device)}
+        return self.evaluation.initial(n)
 
     @torch.no_grad()
     def act(
@@ -126,20 +163,15 @@ class BC(Agent):
         return self._evaluated(obs, carry, first)
 
     def _evaluated(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Array, Carry, dict[str, Array]]:
-        """The most likely action, or one sampled at `temperature`."""
-        features, after = self._features(obs, carry, first)
-        head = self.policy.head
-        if self.noise is None:
-            return self._numpy(head.mode(features)), after, {}
-        assert isinstance(head, ClassHead)
-        step = torch.where(torch.as_tensor(first, device=self.device), 0, carry["step"])
-        action = head.temper(features, self.config.temperature, self.noise[step % NOISE_STEPS])
-        return self._numpy(action), {**after, "step": step + 1}, {}
+        action, after = self.evaluation(self._seen(obs), carry, torch.as_tensor(first, device=self.device))
+        return self._numpy(action), after, {}
 
     def _features(self, obs: Mapping[str, Array], carry: Carry, first: Array) -> tuple[Tensor, Carry]:
-        seen = to_torch({key: obs[key] for key in self.policy.encoder.keys}, self.device)
-        features, after = self.policy.step(seen, carry, torch.as_tensor(first, device=self.device))
+        features, after = self.policy.step(self._seen(obs), carry, torch.as_tensor(first, device=self.device))
         return features, {**carry, **after}
+
+    def _seen(self, obs: Mapping[str, Array]) -> dict[str, Tensor]:
+        return to_torch({key: obs[key] for key in self.policy.encoder.keys}, self.device)
 
     def _numpy(self, action: Tensor) -> Array:
         return action.cpu().numpy().astype(self.action_space.dtype)

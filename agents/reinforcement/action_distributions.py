@@ -12,7 +12,6 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
-from embodia.agents import Array
 from embodia.agents.heads import draw
 
 MASKED = -1e8
@@ -49,8 +48,8 @@ class ActionDistribution(nn.Module):
         """
         raise ValueError(f"{type(self).__name__} takes no action mask; masks are for discrete actions")
 
-    def executed(self, sample: Array) -> Array:
-        """(n, A) samples -> actions (n, *shape) of the space's type."""
+    def executed(self, sample: Tensor) -> Tensor:
+        """(n, A) samples -> the actions (n, *shape) that the environment gets."""
         raise NotImplementedError("executed(sample) -> (n, *shape)")
 
 
@@ -61,12 +60,15 @@ class Categorical(ActionDistribution):
         super().__init__()
         self.space = space
         if isinstance(space, spaces.MultiBinary):
-            self.sizes, self.start = [2] * int(np.prod(space.shape)), np.zeros(int(np.prod(space.shape)), np.int64)
+            self.sizes, start = [2] * int(np.prod(space.shape)), np.zeros(int(np.prod(space.shape)), np.int64)
         else:
             counts = space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n
             self.sizes = [int(n) for n in np.ravel(counts)]
-            self.start = np.array(np.ravel(space.start), np.int64)
+            start = np.array(np.ravel(space.start), np.int64)
+        self.register_buffer("start", torch.from_numpy(start), persistent=False)
         self.parameters_needed = sum(self.sizes)
+
+    start: Tensor
 
     def logits(self, parameters: Tensor) -> list[Tensor]:
         """Log-probabilities, one (*B, n) per variable."""
@@ -93,8 +95,8 @@ class Categorical(ActionDistribution):
             raise ValueError("action_mask allows no action in some environment; at least one must be allowed")
         return torch.where(mask, parameters, MASKED)
 
-    def executed(self, sample: Array) -> Array:
-        return (sample + self.start).reshape(-1, *(self.space.shape or ())).astype(self.space.dtype)
+    def executed(self, sample: Tensor) -> Tensor:
+        return (sample + self.start).reshape(-1, *(self.space.shape or ()))
 
 
 class DiagonalGaussian(ActionDistribution):
@@ -105,6 +107,11 @@ class DiagonalGaussian(ActionDistribution):
         self.space = space
         self.parameters_needed = int(np.prod(space.shape))
         self.log_std = nn.Parameter(torch.zeros(self.parameters_needed))
+        self.register_buffer("low", torch.from_numpy(space.low.copy()), persistent=False)
+        self.register_buffer("high", torch.from_numpy(space.high.copy()), persistent=False)
+
+    low: Tensor
+    high: Tensor
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         z = (action - parameters) * (-self.log_std).exp()
@@ -121,9 +128,8 @@ class DiagonalGaussian(ActionDistribution):
     def mode(self, parameters: Tensor) -> Tensor:
         return parameters
 
-    def executed(self, sample: Array) -> Array:
-        actions = sample.reshape(-1, *self.space.shape)
-        return np.clip(actions, self.space.low, self.space.high).astype(self.space.dtype)
+    def executed(self, sample: Tensor) -> Tensor:
+        return sample.reshape(-1, *self.space.shape).to(self.low.dtype).clamp(self.low, self.high)
 
 
 def sum_of(parts: list[Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """Deep Q-learning (Mnih et al. 2015), with double Q-learning (van Hasselt et al. 2016)."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +14,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
+from embodia.agents.policy import PolicyModule
 from embodia.agents.training.buffers.replay import ReplayBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.agents.training.weights import load_weights, save_weights
-from embodia.perception import Encoder
+from embodia.perception import Encoder, Obs
 from embodia.planners.trees import index
 
 
@@ -72,6 +73,17 @@ class QNetwork(nn.Module):
         return self.net(self.encoder(obs).flatten(-2))
 
 
+class HighestValue(PolicyModule):
+    """The policy in evaluation, for export: the action with the highest Q-value."""
+
+    def __init__(self, online: nn.Module, keys: Sequence[str], start: int):
+        super().__init__(keys)
+        self.online, self.start = online, start
+
+    def forward(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
+        return self.online(obs).argmax(-1) + self.start, carry
+
+
 class DQN(Agent):
     """Deep Q-learning with a replay buffer, a slowly moving target network and epsilon-greedy exploration.
 
@@ -111,6 +123,9 @@ class DQN(Agent):
             action = np.where(explores, self.rng.integers(q.shape[1], size=len(first)), action)
             self.rows += len(first)
         return (action + self.start).astype(self.action_space.dtype), carry, {}
+
+    def policy_module(self) -> PolicyModule:
+        return HighestValue(self.online, self.keys, self.start)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers
-from embodia.agents.policy import Memory
-from embodia.agents.reinforcement.action_distributions import action_distribution
+from embodia.agents.policy import Memory, PolicyModule
+from embodia.agents.reinforcement.action_distributions import MASKED, action_distribution
 from embodia.agents.training.buffers.rollout import RolloutBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
@@ -116,6 +116,21 @@ class ActorCritic(nn.Module):
         return self.actor(x), self.critic(x)[..., 0]
 
 
+class MostLikely(PolicyModule):
+    """The policy in evaluation, for export: the most likely action that `obs["action_mask"]`, if given, allows."""
+
+    def __init__(self, nets: ActorCritic):
+        super().__init__(nets.encoder.keys)
+        self.nets = nets
+
+    def forward(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
+        parameters, _, carry = self.nets.step(obs, carry, first)
+        if "action_mask" in obs:
+            parameters = torch.where(obs["action_mask"], parameters, MASKED)
+        distribution = self.nets.distribution
+        return distribution.executed(distribution.mode(parameters)), carry
+
+
 def tanh_mlp(inputs: int, hidden: tuple[int, ...], outputs: int, gain: float) -> nn.Sequential:
     """Tanh layers with orthogonal weights, and a linear layer whose weights are scaled by `gain`, as SB3's."""
     modules: list[nn.Module] = []
@@ -171,14 +186,21 @@ class PPO(Agent):
         if mask is not None:
             parameters = distribution.masked(parameters, torch.as_tensor(mask, dtype=torch.bool, device=self.device))
         if mode == "eval":
-            return distribution.executed(distribution.mode(parameters).cpu().numpy()), after, {}
+            return self.to_space(distribution.mode(parameters)), after, {}
         self.rows += len(first)
         action = distribution.sample(parameters, self.generator)
         extras = {"value": value, "log_prob": distribution.log_prob(parameters, action), "sampled": action}
         kept = {name: tensor.cpu().numpy() for name, tensor in {**extras, **carry}.items()}  # the memory before
         if mask is not None:
             kept["action_mask"] = np.asarray(mask, bool)
-        return distribution.executed(kept["sampled"]), after, kept
+        return self.to_space(action), after, kept
+
+    def to_space(self, sample: Tensor) -> Array:
+        """Convert samples (n, A) of the distribution to actions (n, ...) of the action space."""
+        return self.nets.distribution.executed(sample).cpu().numpy().astype(self.action_space.dtype)
+
+    def policy_module(self) -> PolicyModule:
+        return MostLikely(self.nets)
 
     def buffer(self) -> RolloutBuffer:
         c = self.config

@@ -4,12 +4,20 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 COLLAPSE = ("effective_rank", "embedding_std")
 """Metrics that show a collapse of self-supervised embeddings."""
+
+
+class Sink(Protocol):
+    """Something else that numbers are written to, such as an experiment tracker."""
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Logger:
@@ -20,6 +28,7 @@ class Logger:
         tensorboard: whether to write TensorBoard events too.
         console: whether to show progress: a bar on a terminal, otherwise a line every `console_seconds`.
         console_seconds: time between plain lines [s].
+        sinks: what else the numbers are written to; closed with the logger.
     """
 
     def __init__(
@@ -29,7 +38,9 @@ class Logger:
         tensorboard: bool = True,
         console: bool = True,
         console_seconds: float = 10.0,
+        sinks: Sequence[Sink] = (),
     ):
+        self._sinks = tuple(sinks)
         self.folder = Path(folder) if folder is not None else None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +123,8 @@ class Logger:
             self._file.flush()
         if self._tensorboard:
             self._write_events(step, numbers)
+        for sink in self._sinks:
+            sink.write(step, numbers)
         if self._console:
             self._console.show(step, numbers)
 
@@ -163,6 +176,8 @@ class Logger:
             self._file.close()
         if self._events is not None:
             self._events.close()
+        for sink in self._sinks:
+            sink.close()
         if self._console:
             self._console.close()
 

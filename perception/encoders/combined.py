@@ -77,7 +77,7 @@ class CombinedEncoder(Encoder):
     def forward(self, obs: Obs) -> Tensor:
         tokens = [part(obs) for part in self._encoders()]  # each (*B, n, width)
         batches = {key: tuple(token.shape[:-2]) for key, token in zip(self.keys, tokens)}
-        if len(set(batches.values())) > 1:
+        if any(each != batches[self.keys[0]] for each in batches.values()):
             raise WrongObservation(f"batch axes differ between the keys: {batches}")
         if self.fuse:
             return self.norm(self.project[0](torch.cat([token.flatten(-2) for token in tokens], -1)))[..., None, :]

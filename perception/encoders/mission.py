@@ -44,5 +44,5 @@ class MissionEncoder(Encoder):
         places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         length = ((tokens != PAD) * places).amax(1)  # (N,) position of the last word, 0 without words
         states, _ = self.gru(self.embedding(tokens))  # (N, L, dim)
-        last = states[torch.arange(len(states), device=states.device), (length - 1).clamp(min=0)]
+        last = states[torch.arange(states.shape[0], device=states.device), (length - 1).clamp(min=0)]
         return (last * (length > 0)[:, None]).view(*batch, 1, self.dim)

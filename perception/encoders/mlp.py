@@ -67,9 +67,9 @@ def flat_width(space: Space[Any]) -> int:
 def as_vector(value: Tensor, space: Space[Any]) -> Tensor:
     """Flatten values (N, *shape) to (N, flat_width); classes become one-hot, so a linear layer embeds them."""
     if variables := classes(space):
-        columns = value.reshape(len(value), -1).long().unbind(1)
+        columns = value.reshape(value.shape[0], -1).long().unbind(1)
         return torch.cat([F.one_hot(column - start, n) for column, (start, n) in zip(columns, variables)], 1).float()
-    return value.reshape(len(value), -1).float()
+    return value.reshape(value.shape[0], -1).float()
 
 
 class MLPEncoder(Encoder):

@@ -34,7 +34,7 @@ class PatchStatistics(PatchEncoder):
         dx = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2]
         dy = grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1]
         which = (torch.atan2(dy, dx) / torch.pi % 1 * self.bins).long().clamp(max=self.bins - 1)
-        gradients = torch.zeros(len(images), self.bins, *padded.shape[2:], device=images.device)
+        gradients = torch.zeros(images.shape[0], self.bins, *padded.shape[2:], device=images.device)
         gradients.scatter_(1, which, torch.hypot(dx, dy))
         cells = F.avg_pool2d(torch.cat([padded, gradients], 1), self.patch_size)
         return (cells - cells.mean((2, 3), keepdim=True)).flatten(2).transpose(1, 2)

@@ -81,7 +81,7 @@ class SymbolGridCNN(Encoder):
     def forward(self, obs: Obs) -> Tensor:
         grid, batch = take(obs, self.space, self.keys[0])  # (N, H, W, C)
         grid, cell, direction = self._lift_agent(grid.flatten(1, 2))
-        maps, which = torch.unique(grid, dim=0, return_inverse=True)  # (U, H * W, C), (N,)
+        maps, which = distinct(grid)  # (U, H * W, C), (N,)
         features = self._read(maps.long())  # (U, H * W, channels)
         here = features.flatten(0, 1).index_select(0, which * grid.shape[1] + cell)
         anywhere = features.amax(1).index_select(0, which)
@@ -101,5 +101,13 @@ class SymbolGridCNN(Encoder):
 
     def _read(self, maps: Tensor) -> Tensor:
         """Features (U, H * W, channels) of codes (U, H * W, C)."""
-        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(len(maps), self.rows, self.columns, -1)
+        cells = self.embedding((maps + self.offset).flatten(0, 1)).view(maps.shape[0], self.rows, self.columns, -1)
         return F.relu(self.blocks(cells.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)
+
+
+def distinct(grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows (U, ...) of grid (N, ...), and which of them each row is (N,)."""
+    if torch.compiler.is_exporting():  # an exported program has no shapes that depend on data
+        return grid, torch.arange(grid.shape[0], device=grid.device)
+    maps, which = torch.unique(grid, dim=0, return_inverse=True)
+    return maps, which

@@ -125,7 +125,7 @@ class ViT(PatchEncoder):
         return x[:, 0], x[:, 1 + self.num_registers :]
 
     def _with_class(self, patches: Tensor) -> Tensor:
-        return torch.cat([self.cls.expand(len(patches), -1, -1), patches], 1)
+        return torch.cat([self.cls.expand(patches.shape[0], -1, -1), patches], 1)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class token (N, dim) and patches (N, P, dim) of images (N, C, H, W) of any size."""

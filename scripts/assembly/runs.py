@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embodia.agents.training import checkpoint
+from embodia.scripts.assembly import hub
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.image_encoders import find as find_encoder
 from embodia.scripts.assembly.json_lines import read_lines
@@ -82,7 +83,13 @@ def trained_steps(run: Path) -> int:
 
 
 def find(target: str, runs: Path) -> Path:
-    """Find a run by its folder, by its name in `runs`, or as the newest run of a preset. Raises Mistake."""
+    """Find a run by its folder, by its name in `runs`, as the newest run of a preset, or on the hub (hf://user/name).
+
+    Raises:
+        Mistake: if there is none.
+    """
+    if target.startswith(hub.PREFIX):
+        return hub.fetched(target, runs)
     for folder in (Path(target), runs / target):
         if (folder / CONFIG).is_file():
             return folder

@@ -37,6 +37,7 @@ from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands import pretrain_generative
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.trackers import Tracker, trackers
 
 HELP = """usage: embodia pretrain LEARNER --data PATH [--flags]      (embodia pretrain LEARNER --help lists all flags)
        embodia pretrain LEARNER --data PATH --encoder NAME
@@ -102,6 +103,8 @@ class Args:
     """Run folder; by default runs/LEARNER-DATA-seedN, or the next free name."""
     runs: Path = Path("runs")
     """Folder that contains the run folders."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Resume:
     """Run folder."""
     steps: int | None = None
     """Total number of updates; by default as configured in the run."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -134,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     with runs.discarded_on_failure(run):
         write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-        return carry_out(config, *built, run)
+        return carry_out(config, *built, run, log=args.log)
 
 
 def parsed(name: str, arguments: list[str]) -> Args:
@@ -173,7 +178,7 @@ def resume(args: Resume, named: Named) -> int:
     config = read(args.resume / runs.CONFIG, PretrainConfig, named)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    return carry_out(config, *build(config), args.resume, again=True)
+    return carry_out(config, *build(config), args.resume, again=True, log=args.log)
 
 
 def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
@@ -189,12 +194,19 @@ def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
     return method(config.method, config.encoder, clips.space, config.views, t.steps), clips
 
 
-def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Pool, run: Path, again: bool = False) -> int:
+def carry_out(
+    config: PretrainConfig,
+    learner: SelfSupervised,
+    clips: Pool,
+    run: Path,
+    again: bool = False,
+    log: Sequence[Tracker] = (),
+) -> int:
     """Pretrain into `run`; return the exit code, 130 if training was interrupted."""
     print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     left = kept(config.method, config.encoder)
     about = describe(left, clips.space, config=plain(config), config_hash=config_hash(config))
-    with locked(run, "trained"), Logger(run) as logger:
+    with locked(run, "trained"), Logger(run, sinks=trackers(log, run, config)) as logger:
         now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; to continue: embodia pretrain --resume {run}", file=sys.stderr)

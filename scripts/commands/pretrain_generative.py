@@ -26,6 +26,7 @@ from embodia.scripts.assembly.stored import read
 from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.data.examples import Examples
 from embodia.scripts.mistake import Mistake
+from embodia.scripts.report.trackers import Tracker, trackers
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Args:
     """The run folder; by default runs/LEARNER-NAME-seedN, or the next free name."""
     runs: Path = Path("runs")
     """Where run folders lie."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Resume:
     """The run folder."""
     steps: int | None = None
     """Updates in all; by default as many as the run was made for."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
 
 
 def is_run(arguments: Sequence[str]) -> bool:
@@ -85,7 +90,7 @@ def main(name: str, arguments: Sequence[str]) -> int:
     run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
     with runs.discarded_on_failure(run):
         write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
-        return carry_out(config, *built, run)
+        return carry_out(config, *built, run, log=args.log)
 
 
 def settled(args: Args) -> GenerativeConfig:
@@ -100,7 +105,7 @@ def resume(arguments: Sequence[str]) -> int:
     config = read(args.resume / runs.CONFIG, GenerativeConfig)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    return carry_out(config, *build(config), args.resume, again=True)
+    return carry_out(config, *build(config), args.resume, again=True, log=args.log)
 
 
 def build(config: GenerativeConfig) -> tuple[Generative, Examples]:
@@ -115,11 +120,18 @@ def build(config: GenerativeConfig) -> tuple[Generative, Examples]:
     return generative(config.method, examples.shape, len(examples.classes)), examples
 
 
-def carry_out(config: GenerativeConfig, model: Generative, examples: Examples, run: Path, again: bool = False) -> int:
+def carry_out(
+    config: GenerativeConfig,
+    model: Generative,
+    examples: Examples,
+    run: Path,
+    again: bool = False,
+    log: Sequence[Tracker] = (),
+) -> int:
     """Train into `run`; 130 if it was interrupted."""
     print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     about = {"shape": examples.shape, "classes": examples.classes, "versions": versions()}
-    with locked(run, "trained"), Logger(run) as logger:
+    with locked(run, "trained"), Logger(run, sinks=trackers(log, run, config)) as logger:
         now = fit(model, examples, config.training, run, logger=logger, resume=again, name=NAME, about=about)
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)

@@ -39,6 +39,7 @@ from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import PRESETS, preset
 from embodia.scripts.report.evaluation import LEVELS, Ticker, judge, say, scores
 from embodia.scripts.report.report import Clip
+from embodia.scripts.report.trackers import Tracker, trackers
 
 HELP = """usage: embodia train PRESET [--flags]      (embodia train PRESET --help lists all flags)
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
@@ -81,6 +82,8 @@ class Args:
     """Folder that contains the run folders."""
     report: bool = True
     """Evaluate the trained agent and write the report card."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
     recorded: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions()  # noqa: RUF009 (frozen)
     roads: Annotated[Roads, tyro.conf.arg(name="")] = Roads()  # noqa: RUF009 (frozen)
 
@@ -97,6 +100,8 @@ class Resume:
     """Folder that contains the run folders."""
     report: bool = True
     """Evaluate the trained agent and write the report card."""
+    log: tuple[Tracker, ...] = ()
+    """Experiment trackers, in addition to those of the run: wandb, mlflow."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """New paths of the run's recorded data, if they were moved; give all of them, in the same order."""
     wrap: str | None = None
@@ -113,21 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         rest, named = names(arguments)
         return resume(tyro.cli(Resume, args=rest, prog="embodia train"), named)
     name = arguments[0]
-    rest, default = composed(arguments[1:], preset(name))
-    if offline.asked(rest) or collects(default):
-        default = offline.defaults(default)
-    args = tyro.cli(
-        Args,
-        args=rest,
-        default=Args(default),
-        prog=f"embodia train {name}",
-        description=f"{Args.__doc__}\n\n{help_of(default)}",
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-    config = shortened(args)
-    if issubclass(AGENT.made(config.agent), Untrained):
-        raise Mistake(f"{name} needs no training; use embodia eval {name} or embodia record {name}")
-    check(config, learns=not args.recorded.data)
+    args, config = configured(name, arguments[1:])
     data = recorded(config, args.recorded)
     if collects(config):
         check_learns(config)
@@ -137,7 +128,29 @@ def main(arguments: Sequence[str]) -> int:
         runs.carry(config, run)
         if data is not None:
             offline.remember(data, run)
-        return carry_out(config, run, name, args.report)
+        return carry_out(config, run, name, args.report, log=args.log)
+
+
+def configured(preset_name: str, arguments: Sequence[str]) -> tuple[Args, Config]:
+    """Read the flags of a preset. Raises Mistake, or SystemExit for a flag or value that it does not take."""
+    rest, default = composed(arguments, preset(preset_name))
+    if offline.asked(rest) or collects(default):
+        default = offline.defaults(default)
+    args = tyro.cli(
+        Args,
+        args=rest,
+        default=Args(default),
+        prog=f"embodia train {preset_name}",
+        description=f"{Args.__doc__}\n\n{help_of(default)}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    config = shortened(args)
+    if issubclass(AGENT.made(config.agent), Untrained):
+        raise Mistake(
+            f"{preset_name} needs no training; use embodia eval {preset_name} or embodia record {preset_name}"
+        )
+    check(config, learns=not args.recorded.data)
+    return args, config
 
 
 def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
@@ -216,11 +229,17 @@ def resume(args: Resume, named: Named) -> int:
     if args.data:
         offline.moved(run, args.data)
     check(config, learns=offline.remembered(run) is None)
-    return carry_out(config, run, run.name, args.report, again=True)
+    return carry_out(config, run, run.name, args.report, again=True, log=args.log)
 
 
 def carry_out(
-    config: Config, run: Path, title: str, wanted: bool = True, again: bool = False, more: Sequence[Clip] = ()
+    config: Config,
+    run: Path,
+    title: str,
+    wanted: bool = True,
+    again: bool = False,
+    more: Sequence[Clip] = (),
+    log: Sequence[Tracker] = (),
 ) -> int:
     """Train into `run`, then evaluate; return the exit code, 130 if training was interrupted.
 
@@ -232,7 +251,7 @@ def carry_out(
         env = build.worlds(config.env, "train", 1 if data else None)
         agent = build.agent(config, env)
         try:
-            learn(agent, env, config, run, again, data)
+            learn(agent, env, config, run, again, data, log)
             steps = int(json.loads((runs.weights(run, "last") / "meta.json").read_text())["step"])
         finally:
             env.close()
@@ -244,9 +263,17 @@ def carry_out(
     return 0
 
 
-def learn(agent: Agent, env: Any, config: Config, run: Path, again: bool, data: Remembered | None = None) -> None:
+def learn(
+    agent: Agent,
+    env: Any,
+    config: Config,
+    run: Path,
+    again: bool,
+    data: Remembered | None = None,
+    log: Sequence[Tracker] = (),
+) -> None:
     """Run the training loop, in environments or on `data`, with this run's logger, checkpoints and evaluations."""
-    logger = Logger(run)
+    logger = Logger(run, sinks=trackers(log, run, config))
     count = min(config.evaluation.num_envs, config.evaluation.during)
     judges = build.worlds(config.env, "train", count, True, agent)
     began, used = time.time(), cpu_minutes()

@@ -43,6 +43,8 @@ def check_preset(name: str) -> None:
 
 def check_policy(name: str) -> None:
     runs = Path("runs")
+    if name.startswith("hf://"):
+        return
     is_run = any((folder / "config.json").is_file() for folder in (Path(name), runs / name))
     if is_run or ":" in name or name in (*PRESETS, *UNTRAINED):
         return

@@ -20,6 +20,7 @@ HAND_WRITTEN = {
     "README.md, Results": EARLIER,
     "docs/README.md, Embodia's documentation": NOT_A_BENCH,
     "docs/house.md, The house": NOT_A_BENCH,
+    "docs/deployment.md, Export the policy": NOT_A_BENCH,
     "docs/learning.md, Earlier results, seed 0": EARLIER,
     "docs/papers.md, Beside the papers": EARLIER,
     "docs/driving.md, Earlier results": EARLIER,

@@ -15,6 +15,8 @@ from stable_baselines3.common.type_aliases import DictReplayBufferSamples
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 
 from embodia.agents import Array, Batch, Carry, Mode, Numbers, Pieces
+from embodia.agents.policy import PolicyModule
+from embodia.agents.reinforcement.dqn import HighestValue
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
 from embodia.agents.training.buffers.replay import ReplayBuffer
@@ -124,6 +126,9 @@ class SB3DQN(SB3Agent):
         drawn = self.action_space.start + self.rng.integers(self.action_space.n, size=n)
         self._count(n)
         return np.where(explores, drawn, action).astype(self.action_space.dtype), carry, {}
+
+    def policy_module(self) -> PolicyModule:
+        return HighestValue(self.policy.q_net, self.encoder_keys, int(self.action_space.start))
 
     def exploration(self) -> float:
         """The current epsilon: the probability of a random action."""

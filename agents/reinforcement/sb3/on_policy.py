@@ -1,6 +1,6 @@
 """The base class of PPO and A2C: collect a rollout, then call SB3's `train()` on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,16 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer as SB3RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
+from torch import Tensor
 
 from embodia.agents import Array, Batch, Carry, Mode, Numbers
+from embodia.agents.policy import PolicyModule
+from embodia.agents.reinforcement.action_distributions import action_distribution
 from embodia.agents.reinforcement.sb3.agent import SB3Agent
 from embodia.agents.reinforcement.sb3.networks import RawObservations
 from embodia.agents.training.buffers.rollout import RolloutBuffer
 from embodia.agents.training.rows import to_torch
+from embodia.perception import Obs
 from embodia.planners.trees import index, tree_map
 
 
@@ -53,6 +57,11 @@ class OnPolicy(SB3Agent):
             action = np.clip(action, space.low, space.high)
         return action.reshape(-1, *(space.shape or ())).astype(space.dtype)
 
+    def policy_module(self) -> PolicyModule | None:
+        if isinstance(self.action_space, spaces.MultiBinary):  # SB3's Bernoulli has one logit for each value
+            return None
+        return MostLikely(self.policy, self.encoder_keys)
+
     def buffer(self) -> RolloutBuffer:
         return RolloutBuffer(self.config.n_steps, self.config.gamma, self.config.gae_lambda, keys=self.encoder_keys)
 
@@ -60,6 +69,20 @@ class OnPolicy(SB3Agent):
         """One call of SB3's `train()` on a rollout."""
         self.model.rollout_buffer = Rollout(batch, self.device, self.rng)
         return self._learn()
+
+
+class MostLikely(PolicyModule):
+    """The policy in evaluation, for export: the most likely action."""
+
+    def __init__(self, policy: Any, keys: Sequence[str]):
+        super().__init__(keys)
+        self.policy = policy
+        self.distribution = action_distribution(policy.action_space)
+
+    def forward(self, obs: Obs, carry: Carry, first: Tensor) -> tuple[Tensor, Carry]:
+        latent = self.policy.mlp_extractor.forward_actor(self.policy.extract_features(obs))
+        action = self.distribution.mode(self.policy.action_net(latent))
+        return self.distribution.executed(action), carry
 
 
 class Rollout:
