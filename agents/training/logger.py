@@ -151,7 +151,8 @@ class Logger:
         if self._file is not None:
             self._file.truncate(min(state["bytes"], self._file.seek(0, 2)))
             self._file.seek(0, 2)
-        self._sums = {name: list(entry) for name, entry in state["sums"].items()}
+        sums = state["sums"] if distributed.leads() else {}  # those of all processes
+        self._sums = {name: list(entry) for name, entry in sums.items()}
         self._pending.clear()
         self._seconds, self._began = state["seconds"], time.perf_counter()
         self._cpu_seconds, self._cpu_began = state.get("cpu_seconds", 0.0), time.process_time()

@@ -56,12 +56,19 @@ class Lanes:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the positions of all lanes; with several processes, all call this and the leading one gets them."""
+        self._start()
         states = distributed.gathered_states([worker.state() for worker in self.workers])
         return {"lanes": [state for process in states for state in process]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._start()
         for worker in self.workers:
             worker.load(state["lanes"][worker.number])
+
+    def _start(self) -> None:
+        """Start all workers before the first one is waited for."""
+        for worker in self.workers:
+            worker.start()
 
     def __enter__(self) -> "Lanes":
         return self
@@ -108,13 +115,16 @@ class Worker:
         self._send("load", state)
         self._receive()
 
-    def _send(self, *message: Any) -> None:
+    def start(self) -> None:
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.pipe, theirs = context.Pipe()
             self.process = context.Process(target=_work, args=(theirs, self.make), daemon=True)
             self.process.start()
             theirs.close()  # so that the worker's end closes the pipe
+
+    def _send(self, *message: Any) -> None:
+        self.start()
         try:
             self.pipe.send(message)
         except OSError as error:
@@ -130,7 +140,7 @@ class Worker:
         return found
 
     def _ended(self) -> WorkerError:
-        self.process.join(5)
+        self.process.join(30)
         ended = f"data worker {self.number} (pid {self.process.pid}) ended with exit code {self.process.exitcode}"
         return WorkerError(f"{ended}; resume the run, with fewer workers if memory was short")
 

@@ -98,6 +98,11 @@ def test_one_process_writes_for_all(two):
 @pytest.mark.parametrize("name", HALF)
 def test_two_processes_resume_exactly(name, runs, two):
     assert_equal(runs[1] / "half" / name, two / name, 0)
+    resumed, whole = (
+        [line for line in lines(run) if not any(key.startswith("eval/") for key in line)]
+        for run in (runs[1] / "half" / name, two / name)
+    )
+    assert resumed == whole
 
 
 @pytest.mark.parametrize("name", HALF.keys() & LEARNERS.keys())

@@ -78,7 +78,7 @@ def test_a_lost_process_ends_all_and_is_named_with_the_last_checkpoint(tmp_path)
     settings = ["--env.num-envs", "4", "--schedule.save-every", "64", "--steps", "1000000", "--agent.batch-size", "64"]
     with open(tmp_path / "errors", "w") as errors:
         process = subprocess.Popen(
-            [*TORCHRUN, "train", "ppo-empty", *settings, "--out", str(run)], stderr=errors, env=ENVIRONMENT
+            [*TORCHRUN, "train", "fast-ppo-empty", *settings, "--out", str(run)], stderr=errors, env=ENVIRONMENT
         )
         try:
             until = time.monotonic() + 240
@@ -107,7 +107,7 @@ def test_a_lost_process_ends_all_and_is_named_with_the_last_checkpoint(tmp_path)
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("ppo-empty", "agent.batch_size is 512, which 3 processes cannot share; use a multiple of 3"),
+        ("fast-ppo-empty", "agent.batch_size is 512, which 3 processes cannot share; use a multiple of 3"),
         (
             "td-mpc2-pendulum",
             "td-mpc2 is trained by one process; start it without torchrun. Several processes train ppo",

@@ -7,22 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gymnasium import spaces
 
-from embodia.agents import Pieces
 from embodia.agents.training import distributed
-from embodia.agents.training.random_batches import RandomBatches
-from embodia.agents.training.recorded import RecordedBatches
 from embodia.agents.training.rows import EpisodeWriter
 from embodia.envs.workers import WorkerError
-from embodia.scripts.data.frames import Episodes, Pool
-from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
-from embodia.scripts.data.recordings import Matched, Rows
+from embodia.scripts.data.lanes import Lanes, check_workers
 from embodia.scripts.mistake import Mistake
+from embodia.tests.lanes import ACTIONS, SIZE, SPACE, clips, rows, toy
 
-ROWS, EPISODES, SIZE = 100, 24, 48
-SPACE = spaces.Dict({"image": spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)})
-ACTIONS = spaces.Discrete(4)
+ROWS, EPISODES = 100, 24
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +31,6 @@ def folder(tmp_path_factory):
         reward, action = np.zeros(ROWS, np.float32), np.zeros(ROWS, np.int64)
         writer.write({"obs": {"image": image}, "reward": reward, **flags, "action": action, "extras": {}}, episode)
     return place
-
-
-def clips(folder, lanes, number):
-    """A lane with room for 64 of 2,400 frames."""
-    return Pool(Part(Episodes(folder), number, lanes), 64 // lanes, lane_seed(3, number))
-
-
-def rows(folder, lanes, number):
-    """A lane with room for 240 of 2,400 rows."""
-    recording = Matched(Rows(folder), SPACE, ACTIONS)
-    return RecordedBatches([Part(recording, number, lanes)], Pieces(8), 240 // lanes, lane_seed(3, number))
 
 
 def seen(batch):
@@ -80,16 +62,6 @@ def test_lanes_give_the_same_batches_in_any_process_and_memory_stays_flat(make, 
     with Lanes(partial(make, folder, 2), 2, axis) as again:
         again.load_state_dict(state)
         assert [seen(again.batch(48)) for _ in range(10)] == later
-
-
-def flaw(number, generator, n):
-    if number == 1:
-        raise Mistake("episode-000003.npz cannot be read")
-    return {"x": generator.random(n)}
-
-
-def toy(number):
-    return RandomBatches(partial(flaw, number), number)
 
 
 def test_a_workers_error_and_its_death_are_told():
