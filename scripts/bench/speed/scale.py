@@ -19,7 +19,7 @@ from embodia.scripts.bench.harness.results import Row
 from embodia.scripts.bench.harness.stopwatch import timing
 from embodia.scripts.mistake import Mistake
 
-IMAGES, BATCH, UPDATES, WARM = 512, 128, 40, 8
+IMAGES, BATCH, UPDATES, WARM = 512, 128, 24, 4
 """Images of 64 x 64 pixels, images per batch, updates of a run, and how many of them are not timed."""
 
 
