@@ -225,7 +225,7 @@ def check_shares(config: PretrainConfig, files: int) -> None:
         raise Mistake(str(error)) from error
     if distributed.processes() > 1 and config.training.compile:
         raise Mistake("training.compile does not work with torchrun; omit it")
-    check_workers("data.workers", config.data.workers, files, ("training.batch_size", size))
+    check_workers("data.workers", config.data.workers, ("files", files), ("training.batch_size", size))
 
 
 def carry_out(config: PretrainConfig, learner: SelfSupervised, clips: Data, run: Path, again: bool = False) -> int:

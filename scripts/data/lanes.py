@@ -203,16 +203,19 @@ def lane_seed(seed: int, lane: int) -> int:
     return int(np.random.SeedSequence([seed, lane]).generate_state(1)[0])
 
 
-def check_workers(flag: str, workers: int, files: int, batch: tuple[str, int]) -> None:
-    """Raise Mistake if so many workers cannot share the files, the training processes or the examples of a batch."""
-    name, size = batch
+def check_workers(flag: str, workers: int, files: tuple[str, int], batch: tuple[str, int]) -> None:
+    """Raise Mistake if so many workers cannot share the files, the training processes or the examples of a batch.
+
+    `files` and `batch` are names and numbers.
+    """
+    (what, count), (name, size) = files, batch
     number = distributed.processes()
     if workers < 0:
         raise Mistake(f"{flag} is {workers}; it must be at least 0")
     if workers == 0:
         return
-    if workers > files:
-        raise Mistake(f"{flag} is {workers}, but there are only {files} files to share; use at most {files}")
+    if workers > count:
+        raise Mistake(f"{flag} is {workers}, but there are only {count} {what} to share; use at most {count}")
     if workers % number:
         raise Mistake(f"{flag} is {workers}, which {number} processes cannot share; use a multiple of {number}")
     if size % workers:

@@ -85,7 +85,8 @@ def check(agent: Agent, options: DataOptions) -> Remembered:
     for each in matched(readers, agent, pieces, options):
         each.rows(0)
     episodes = sum(len(each.lengths) for each in readers)
-    check_workers("--data-workers", options.data_workers, episodes, ("agent.batch_size", pieces.number))
+    shared = ("episodes", episodes), ("agent.batch_size", pieces.number)
+    check_workers("--data-workers", options.data_workers, *shared)
     return Remembered(options, tuple(map(stamp, readers)))
 
 

@@ -89,5 +89,5 @@ def test_a_workers_error_and_its_death_are_told():
 def test_workers_that_cannot_share_are_named(workers, files, size, says, monkeypatch):
     monkeypatch.setattr(distributed, "processes", lambda: 2)
     with pytest.raises(Mistake) as error:
-        check_workers("data.workers", workers, files, ("training.batch_size", size))
+        check_workers("data.workers", workers, ("files", files), ("training.batch_size", size))
     assert str(error.value) == says
