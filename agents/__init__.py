@@ -132,6 +132,9 @@ class Agent(ABC):
     """Whether `act` gets `obs["snapshot"]`, an array of objects (n,) with each environment's snapshot (None after the
     end of an episode), to plan in the simulator itself."""
 
+    parallel: bool = False
+    """Whether several processes can train it together (torchrun): its `update` averages gradients over them."""
+
     def initial(self, n: int) -> Carry:
         """Return the carry of n environments at the start; {} for an agent without memory."""
         return {}
@@ -240,7 +243,11 @@ class Learner(Protocol):
 
 
 class Data(Protocol):
-    """An endless stream of batches to learn from."""
+    """An endless stream of batches to learn from.
+
+    Optional attributes: `axis`, the batch axis of its arrays (by default 0), and `is_shared`, whether it gives each of
+    several processes another part of a batch by itself. Otherwise every process reads whole batches.
+    """
 
     def batch(self, n: int) -> Any:
         """Return the next n examples in the learner's format: usually a nested dict of arrays or tensors."""

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from embodia.scripts.mistake import Mistake, nearest
 
@@ -41,8 +42,13 @@ commands:
 set EMBODIA_TRACEBACK=1 to see its traceback."""
 
 
+TOGETHER = ("train", "pretrain")
+"""Commands that several processes of torchrun carry out together."""
+
+
 ELSEWHERE = (
     ("embodia.agents.training.checkpoint", "CheckpointError"),
+    ("embodia.agents.training.distributed", "ProcessLost"),
     ("embodia.agents.training.rows", "EpisodeError"),
     ("embodia.agents.training.rows", "NonFinite"),
     ("embodia.agents.training.scores", "ScoreError"),
@@ -87,8 +93,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except mistakes() as mistake:
         if os.environ.get("EMBODIA_TRACEBACK"):
             raise
-        print("\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])]), file=sys.stderr)
+        text = "\n".join([f"embodia: {mistake}", *getattr(mistake, "__notes__", [])])
+        if not several() or distributed().is_first_to_say(text):
+            print(text, file=sys.stderr, flush=True)
         return 2
+
+
+def several() -> bool:
+    """Return whether torchrun has started this process and others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def distributed() -> Any:
+    """Import the module that joins these processes; it imports torch."""
+    return importlib.import_module("embodia.agents.training.distributed")
 
 
 def threads(cores: int) -> int:
@@ -103,6 +121,10 @@ def threads(cores: int) -> int:
 def run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise Mistake(f"unknown command {verb}. {nearest(verb, VERBS)}")
+    if several():
+        if verb not in TOGETHER:
+            raise Mistake(f"torchrun starts {' and '.join(TOGETHER)} in several processes; start {verb} without it")
+        distributed().start()
     importlib.import_module("embodia.scripts.commands.typos").check(verb, arguments)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     return int(importlib.import_module(f"embodia.scripts.commands.{verb.replace('-', '_')}").main(arguments))

@@ -13,11 +13,13 @@ from torch import Tensor
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.heads import ClassHead
 from embodia.agents.policy import Policy, PolicyModule
+from embodia.agents.training import distributed
 from embodia.agents.training.buffers.dataset import DatasetBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder, Obs
+from embodia.perception.global_batch import part_of_batch
 
 NOISE_STEPS = 4096
 
@@ -116,6 +118,7 @@ class BC(Agent):
     """
 
     needs_expert: tuple[Mode, ...] = ("train",)
+    parallel = True
 
     def __init__(self, encoder: Encoder, action_space: Space[Any], config: BCConfig | None = None):
         self.config = config or BCConfig()
@@ -158,7 +161,7 @@ class BC(Agent):
     ) -> tuple[Array, Carry, dict[str, Array]]:
         """The expert's action in training (the carry is unchanged); the policy's action in evaluation."""
         if mode in self.needs_expert:
-            self.rows += len(first)
+            self.rows += len(first) * distributed.processes()
             return np.asarray(obs["expert_action"]), carry, {}
         return self._evaluated(obs, carry, first)
 
@@ -203,17 +206,21 @@ class BC(Agent):
         rows = to_torch({"obs": obs, "label": label, "first": batch["first"]}, self.device)
         remembered = batch["extras"].get("memory")
         before = None if remembered is None else to_torch(remembered[0], self.device).float()
-        features = self.policy.features(rows["obs"], rows["first"], before)
+        with part_of_batch(rows["first"].shape[-1]):
+            features = self.policy.features(rows["obs"], rows["first"], before)
         keep = torch.as_tensor(batch["mask"], device=self.device) if "mask" in batch else ...
         features, label = features[keep], rows["label"][keep]
-        loss = self.policy.head.loss(features, label).mean()
+        number = distributed.number_of_values(len(label))
+        loss = distributed.mean(self.policy.head.loss(features, label), number)
         self._set_learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        told = {"loss": loss.detach(), **self._agreement(features, label, number)}
+        numbers = distributed.averaged(self.policy.parameters(), told)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
         self.optimizer.step()
         self.updates += 1
-        return {"loss": loss.detach(), "gradient_norm": norm, **self._agreement(features, label)}
+        return {**numbers, "gradient_norm": norm}
 
     def _set_learning_rate(self) -> None:
         rise = (self.updates + 1) / max(1, self.config.warmup)
@@ -222,12 +229,15 @@ class BC(Agent):
             group["lr"] = self.config.learning_rate * min(1.0, rise, max(0.02, 2 * left))
 
     @torch.no_grad()
-    def _agreement(self, features: Tensor, label: Tensor) -> Numbers:
-        """Agreement of the most likely action with the label: accuracy, or mean absolute error if continuous."""
+    def _agreement(self, features: Tensor, label: Tensor, number: int) -> Numbers:
+        """Agreement of the most likely action with the label: accuracy, or mean absolute error if continuous.
+
+        `number` is the number of labels in the batch, of all processes.
+        """
         action = self.policy.head.mode(features)
         if label.dtype.is_floating_point:
-            return {"error": (action - label).abs().mean()}
-        return {"accuracy": (action == label).float().mean()}
+            return {"error": distributed.mean((action - label).abs(), number * label.shape[1:].numel())}
+        return {"accuracy": distributed.mean((action == label).float(), number * label.shape[1:].numel())}
 
     def save(self, folder: Path) -> None:
         save_weights(self.policy, folder / "agent.safetensors")

@@ -10,6 +10,7 @@ from gymnasium import Space
 
 from embodia.agents import Array, Carry, Mode
 from embodia.agents.imitation.bc import BC, BCConfig
+from embodia.agents.training import distributed
 from embodia.perception import Encoder
 
 
@@ -52,7 +53,7 @@ class DAgger(BC):
         remembered = {"memory": carry["memory"].half().cpu().numpy()} if "memory" in carry else {}
         features, carry = self._features(obs, carry, first)
         head = self.policy.head
-        self.rows += len(first)
+        self.rows += len(first) * distributed.processes()
         chosen = head.sample(features, self.generator) if self.config.explore else head.mode(features)
         own, expert = self._numpy(chosen), np.asarray(obs["expert_action"])
         drawn = torch.rand(len(own), generator=self.generator, device=self.device).cpu().numpy() < self.beta

@@ -55,6 +55,7 @@ class Driver(Agent):
     """
 
     needs_expert: tuple[Mode, ...] = ("train", "eval")
+    parallel = True
 
     def __init__(
         self,

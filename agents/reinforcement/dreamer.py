@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers, Pieces
 from embodia.agents.reinforcement.actor_critic import Actor, lambda_returns
 from embodia.agents.reinforcement.laprop import LaProp
+from embodia.agents.training import distributed
 from embodia.agents.training.buffers.train_ratio import TrainRatioReplay
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder
 from embodia.perception.encoders.mlp import mlp, zeroed
+from embodia.perception.global_batch import gathered, part_of_batch
 from embodia.planners.models.actions import unit_action
 from embodia.planners.models.networks import rms_layer
 from embodia.planners.models.rssm import RSSM, RSSMConfig
@@ -117,6 +119,8 @@ class Dreamer(Agent):
         TypeError, ValueError: if the action space is not supported.
     """
 
+    parallel = True
+
     def __init__(
         self,
         observation_space: spaces.Dict,
@@ -191,13 +195,15 @@ class Dreamer(Agent):
         )
         rows["action"] = self.from_space(rows["action"])
         self.optimizer.zero_grad(set_to_none=True)
-        states, posterior = self.nets.model.unroll(rows)
-        model_loss, numbers = self.nets.model.loss_of(states, posterior, rows)
-        behaviour_loss, more = self.learn_behaviour(states, rows)
+        with part_of_batch(rows["reward"].shape[1]):
+            states, posterior = self.nets.model.unroll(rows)
+            model_loss, numbers = self.nets.model.loss_of(states, posterior, rows)
+            behaviour_loss, more = self.learn_behaviour(states, rows)
         (model_loss + behaviour_loss).backward()
+        numbers = distributed.averaged(self.nets.parameters(), {**numbers, **more})
         self.optimizer.step()
         self.move_slow_critic()
-        return {name: value.detach() for name, value in {**numbers, **more}.items()}
+        return {name: value.detach() for name, value in numbers.items()}
 
     def learn_behaviour(
         self, states: Mapping[str, Tensor], rows: Mapping[str, Any]
@@ -255,7 +261,7 @@ class Dreamer(Agent):
         """Update and return the running range between the 5th and 95th percentile of returns, at least 1."""
         nets, rate = self.nets, self.config.return_rate
         quantiles = torch.tensor([0.05, 0.95], device=returns.device)
-        low, high = torch.quantile(returns.flatten(), quantiles)
+        low, high = torch.quantile(gathered(returns.flatten()), quantiles)
         nets.low.lerp_(low, rate)
         nets.high.lerp_(high, rate)
         return (nets.high - nets.low).clamp_min(1.0)

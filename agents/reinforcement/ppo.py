@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 from embodia.agents import Agent, Array, Batch, Carry, Mode, Numbers
 from embodia.agents.policy import Memory, PolicyModule
 from embodia.agents.reinforcement.action_distributions import MASKED, action_distribution
+from embodia.agents.training import distributed
 from embodia.agents.training.buffers.rollout import RolloutBuffer
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.rows import to_torch
 from embodia.agents.training.weights import load_weights, save_weights
 from embodia.perception import Encoder, Obs
+from embodia.perception.global_batch import part_of_batch
 from embodia.planners.trees import index, tree_map
 
 
@@ -160,6 +163,8 @@ class PPO(Agent):
         ValueError: if the action space is not supported, or `batch_size` is below 2.
     """
 
+    parallel = True
+
     def __init__(self, encoder: Encoder, action_space: spaces.Space[Any], config: PPOConfig | None = None):
         self.config = c = config or PPOConfig()
         if c.batch_size < 2:
@@ -187,7 +192,7 @@ class PPO(Agent):
             parameters = distribution.masked(parameters, torch.as_tensor(mask, dtype=torch.bool, device=self.device))
         if mode == "eval":
             return self.to_space(distribution.mode(parameters)), after, {}
-        self.rows += len(first)
+        self.rows += len(first) * distributed.processes()
         action = distribution.sample(parameters, self.generator)
         extras = {"value": value, "log_prob": distribution.log_prob(parameters, action), "sampled": action}
         kept = {name: tensor.cpu().numpy() for name, tensor in {**extras, **carry}.items()}  # the memory before
@@ -207,7 +212,7 @@ class PPO(Agent):
         return RolloutBuffer(c.n_steps, c.gamma, c.gae_lambda, keys=self.nets.encoder.keys)
 
     def update(self, batch: Batch) -> Numbers:
-        """Learn from one rollout (T, n, ...) for `n_epochs` epochs."""
+        """Learn from one rollout (T, n, ...) of all environments for `n_epochs` epochs."""
         self.set_learning_rate()
         table = to_torch(
             {
@@ -222,13 +227,13 @@ class PPO(Agent):
         )
         logged: list[dict[str, Tensor]] = []
         for part in self.minibatches(table):
-            loss, numbers = self.loss(part)
-            too_far = self.config.target_kl is not None and numbers["approx_kl"] > 1.5 * self.config.target_kl
-            logged.append(numbers)
-            if too_far:
-                break
             self.optimizer.zero_grad(set_to_none=True)
+            loss, numbers = self.loss(part)
             loss.backward()
+            numbers = distributed.averaged(self.nets.parameters(), numbers)
+            logged.append(numbers)
+            if self.config.target_kl is not None and numbers["approx_kl"] > 1.5 * self.config.target_kl:
+                break
             nn.utils.clip_grad_norm_(self.nets.parameters(), self.config.max_grad_norm)
             self.optimizer.step()
         means = {name: torch.stack([numbers[name] for numbers in logged]).mean() for name in logged[0]}
@@ -241,7 +246,10 @@ class PPO(Agent):
             group["lr"] = self.config.learning_rate * left
 
     def minibatches(self, table: Any) -> Iterator[Any]:
-        """Shuffled minibatches, `n_epochs` times: transitions (B, ...), with memory whole environments (T, b, ...)."""
+        """Shuffled minibatches, `n_epochs` times: transitions (B, ...), with memory whole environments (T, b, ...).
+
+        Advantages are normalized over a minibatch, which the processes share; `number` is its number of transitions.
+        """
         steps, worlds = table["valid"].shape
         if self.nets.memory is None:
             table = index(tree_map(lambda leaf: leaf.flatten(0, 1), table), table["valid"].flatten())
@@ -252,13 +260,22 @@ class PPO(Agent):
             order = torch.randperm(count, generator=self.generator, device=self.device)
             for chosen in order.split(size):
                 if len(chosen) > 1 or count == 1 or axis == 1:  # one advantage alone cannot be normalized
-                    yield tree_map(lambda leaf, chosen=chosen: leaf.index_select(axis, chosen), table)
+                    valid, advantage = (table[key].index_select(axis, chosen) for key in ("valid", "advantage"))
+                    whole = advantage[valid]
+                    mine = chosen.tensor_split(distributed.processes())[distributed.rank()]
+                    some = mine if len(mine) else chosen[:1]
+                    part = tree_map(lambda leaf, some=some: leaf.index_select(axis, some), table)
+                    part["valid"] &= len(mine) > 0  # a process without a part computes on one that does not count
+                    if self.config.normalize_advantage:
+                        part["advantage"] = (part["advantage"] - whole.mean()) / (whole.std() + 1e-8)
+                    yield {**part, "number": len(whole)}
 
     def loss(self, part: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped objective, the value loss and the entropy bonus of a minibatch, and numbers to log."""
         c, valid = self.config, part["valid"]
+        mean = partial(distributed.mean, number=part["number"])
         before = part["memory"][0] if "memory" in part else None
-        with self.autocast():
+        with self.autocast(), part_of_batch(0):
             parameters, value = self.nets(part["obs"], part["first"], before)
         parameters, value = parameters.float(), value.float()
         if "action_mask" in part:
@@ -266,20 +283,18 @@ class PPO(Agent):
         log_ratio = (self.nets.distribution.log_prob(parameters, part["sampled"]) - part["log_prob"])[valid]
         ratio = log_ratio.exp()
         advantage = part["advantage"][valid]
-        if c.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         clipped = ratio.clamp(1 - c.clip_range, 1 + c.clip_range)
-        policy_loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
-        value_loss = (part["return"] - value)[valid].square().mean()
-        entropy = self.nets.distribution.entropy(parameters)[valid].mean()
+        policy_loss = -mean(torch.minimum(ratio * advantage, clipped * advantage))
+        value_loss = mean((part["return"] - value)[valid].square())
+        entropy = mean(self.nets.distribution.entropy(parameters)[valid])
         loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy
         with torch.no_grad():
             numbers = {
                 "loss/policy": policy_loss,
                 "loss/value": value_loss,
                 "entropy": entropy,
-                "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman's estimator, never negative
-                "clip_fraction": ((ratio - 1).abs() > c.clip_range).float().mean(),
+                "approx_kl": mean(ratio - 1 - log_ratio),  # Schulman's estimator, never negative
+                "clip_fraction": mean(((ratio - 1).abs() > c.clip_range).float()),
             }
         return loss, {name: number.detach() for name, number in numbers.items()}
 

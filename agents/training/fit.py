@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from embodia.agents import Agent, Data
-from embodia.agents.training import checkpoint
+from embodia.agents.training import checkpoint, distributed
 from embodia.agents.training.interrupt import Stop, stop_on_signals
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.optimization import Optimization, OptimizationConfig
 from embodia.agents.training.rng import rng_state, set_rng_state, set_threads
 from embodia.agents.training.rows import NonFinite
+from embodia.perception.global_batch import part_of_batch
 
 Evaluate = Callable[[], Mapping[str, float]]
 """Gives the learner's current scores by name."""
@@ -74,6 +75,7 @@ def fit(
 ) -> Progress:
     """Train `learner` in place for `config.steps` updates; leave it in evaluation mode, with averaged weights if any.
 
+    If torchrun has started several processes, each learns from its part of every batch (see `distributed`).
     Ctrl-C and SIGTERM stop training between two updates, after a checkpoint; a second Ctrl-C stops it at once. Training
     draws from the global random generators as they are: call `rng.seed_all` before you build learner and data.
 
@@ -101,6 +103,7 @@ def fit(
         FileExistsError: if the folder holds checkpoints and `resume` is not set.
         KeyboardInterrupt: if it was interrupted and there is no folder to save to.
         NonFinite: if the loss is NaN or infinite; the newest checkpoint is from before that.
+        ProcessLost: if another process of this training ended.
         TypeError: if the learner lacks a method.
         ValueError: if the device does not exist, or the evaluation has no score called `decides`.
     """
@@ -109,7 +112,12 @@ def fit(
     if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
         raise FileExistsError(f"{checkpoints} holds another run's checkpoints; resume it or choose another folder")
     trained = learner if isinstance(learner, Agent) else Optimization(learner, config, name, about)
-    with nullcontext(logger) if logger else Logger(folder, tensorboard=False) as log, stop_on_signals() as stop:
+    data, number = distributed.shared(data), distributed.share("batch_size", config.batch_size)
+    with (
+        nullcontext(logger) if logger else Logger(folder, tensorboard=False) as log,
+        stop_on_signals() as stop,
+        distributed.naming_the_lost(checkpoints),
+    ):
         now = restore(checkpoints, trained, data, log) if checkpoints is not None and resume else Progress()
         watch, saved, saved_at = Watch(config.warmup), now.updates, time.monotonic()
         if checkpoints is not None and not checkpoint.list_steps(checkpoints):
@@ -119,30 +127,35 @@ def fit(
         log.start(now.updates, config.steps)
         while True:
             done = now.updates >= config.steps
+            stops, late = distributed.agreed(stop.requested, time.monotonic() - saved_at > config.save_seconds)
             if due(config.log_every, now.logged, now.updates, done):
                 watch.check(now.updates)
                 now.lines.append(log.write(now.updates))
                 watch.collapse(now.lines[-1], now.updates)
                 now.logged = now.updates
-            eval_due = not stop.requested and due(config.eval_every, now.evaluated, now.updates, done)
+            eval_due = not stops and due(config.eval_every, now.evaluated, now.updates, done)
             if evaluate is not None and eval_due:
                 score(evaluate, trained, now, log, stop)
-            overdue = time.monotonic() - saved_at > config.save_seconds or now.evaluated == now.updates
-            if checkpoints is not None and due(0, saved, now.updates, done or stop.requested or overdue):
+                (stops,) = distributed.agreed(stop.requested)
+            overdue = late or now.evaluated == now.updates
+            if checkpoints is not None and due(0, saved, now.updates, done or stops or overdue):
                 watch.check(now.updates)
                 save(checkpoints, trained, data, log, now, decides, meta)
-                checkpoint.prune(checkpoints, config.keep)
+                if distributed.leads():
+                    checkpoint.prune(checkpoints, config.keep)
                 saved, saved_at = now.updates, time.monotonic()
-            if done or stop.requested:
+            if done or stops:
                 break
-            numbers = trained.update(data.batch(config.batch_size))
+            batch = data.batch(number)
+            with part_of_batch(number):
+                numbers = trained.update(batch)
             now.updates += 1
             watch.add(numbers)
             log.add(numbers)
             log.tick(now.updates)
     if isinstance(trained, Optimization):
         trained.finish()
-    if stop.requested and checkpoints is None:
+    if stops and checkpoints is None:
         raise KeyboardInterrupt
     return now
 
@@ -156,10 +169,15 @@ def score(evaluate: Evaluate, trained: Agent | Optimization, now: Progress, logg
     """Evaluate between two updates. A request to stop cancels the evaluation; a resumed run repeats it."""
     generators = rng_state()
     evaluating = trained.evaluating() if isinstance(trained, Optimization) else nullcontext()
-    with stop.at_once(), evaluating:
-        now.scores = {name: float(value) for name, value in evaluate().items()}
-        now.evaluated = now.updates
-        logger.record(now.updates, {f"eval/{name}": value for name, value in now.scores.items()})
+
+    def scored() -> tuple[dict[str, float], int]:
+        with stop.at_once(), evaluating:
+            now.scores = {name: float(value) for name, value in evaluate().items()}
+            now.evaluated = now.updates
+            logger.record(now.updates, {f"eval/{name}": value for name, value in now.scores.items()})
+        return now.scores, now.evaluated
+
+    now.scores, now.evaluated = distributed.by_leader(scored)
     set_rng_state(generators)
 
 
@@ -204,8 +222,8 @@ def save(
     now: Progress,
     decides: str | None = None,
     meta: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a checkpoint from which training continues bit for bit."""
+) -> None:
+    """Write a checkpoint from which training continues bit for bit; the leading process writes it for all."""
     training = {
         "learner": trained.training_state(),
         "data": data.state_dict(),
@@ -216,7 +234,8 @@ def save(
     }
     judged = now.scores if now.evaluated == now.updates else {}
     told = {"agent": kind_of(trained), "score": deciding(judged, decides), "scores": judged, **(meta or {})}
-    return checkpoint.save(folder, now.updates, trained, training, told)
+    if distributed.leads():
+        checkpoint.save(folder, now.updates, trained, training, told)
 
 
 def kind_of(trained: Agent | Optimization) -> str:

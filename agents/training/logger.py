@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from embodia.agents.training import distributed
+
 COLLAPSE = ("effective_rank", "embedding_std")
 """Metrics that show a collapse of self-supervised embeddings."""
 
@@ -22,6 +24,8 @@ class Sink(Protocol):
 
 class Logger:
     """Logs the means of the numbers added between two writes, one JSON object per line.
+
+    If several processes train together, the means are over all of them and the leading one writes.
 
     Args:
         folder: run folder for `metrics.jsonl` and TensorBoard events. None writes no files.
@@ -41,13 +45,13 @@ class Logger:
         sinks: Sequence[Sink] = (),
     ):
         self._sinks = tuple(sinks)
-        self.folder = Path(folder) if folder is not None else None
+        self.folder = Path(folder) if folder is not None and distributed.leads() else None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open(self.folder / "metrics.jsonl", "ab") if self.folder is not None else None  # noqa: SIM115
         self._tensorboard = tensorboard and self.folder is not None
         self._events: Any = None
-        self._console = Console(console_seconds) if console else None
+        self._console = Console(console_seconds) if console and distributed.leads() else None
         self._sums: dict[str, list[float]] = {}  # name -> [sum, count]
         self._pending: dict[Any, list[tuple[str, Any]]] = {}  # device -> tensors that have not been read yet
         self._seconds, self._cpu_seconds = 0.0, 0.0  # of earlier processes
@@ -91,7 +95,7 @@ class Logger:
         entry[1] += 1
 
     def _read(self) -> None:
-        """Read the pending tensors, all of a device at once."""
+        """Read the pending tensors, all of a device at once, and add up the sums of all processes."""
         if self._pending:
             import torch
 
@@ -100,6 +104,7 @@ class Logger:
                 for name, value in zip(names, torch.stack(values).tolist(), strict=True):
                     self._count(name, value)
             self._pending.clear()
+        self._sums = distributed.pooled(self._sums)
 
     def write(self, step: int) -> dict[str, float]:
         """Write and return the means since the last write, and the speed."""
@@ -159,7 +164,8 @@ class Logger:
         if self._file is not None:
             self._file.truncate(min(state["bytes"], self._file.seek(0, 2)))
             self._file.seek(0, 2)
-        self._sums = {name: list(entry) for name, entry in state["sums"].items()}
+        sums = state["sums"] if distributed.leads() else {}  # those of all processes
+        self._sums = {name: list(entry) for name, entry in sums.items()}
         self._pending.clear()
         self._seconds, self._began = state["seconds"], time.perf_counter()
         self._cpu_seconds, self._cpu_began = state.get("cpu_seconds", 0.0), time.process_time()

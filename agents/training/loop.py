@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embodia.agents import Agent, Buffer, VectorEnvironment
-from embodia.agents.training import checkpoint
+from embodia.agents.training import checkpoint, distributed
 from embodia.agents.training.evaluate import after_step, ask, make_row, with_mask, world_info
 from embodia.agents.training.interrupt import Stop, stop_on_signals
 from embodia.agents.training.levels import begun
@@ -18,6 +18,7 @@ from embodia.agents.training.resume import Progress, resume_training, save_train
 from embodia.agents.training.rng import rng_state, set_rng_state
 from embodia.agents.training.rows import check_finite
 from embodia.agents.training.scores import EpisodeScores, env_id
+from embodia.perception.global_batch import part_of_batch
 
 Evaluate = Callable[[], Mapping[str, float]]
 """Returns the agent's current scores by name. The first declared by the environment selects the best checkpoint."""
@@ -56,6 +57,7 @@ def train(
 ) -> Progress:
     """Train `agent` in place in the environments of `env`.
 
+    If torchrun has started several processes, `env` is this one's share of the environments (see `distributed`).
     Ctrl-C and SIGTERM stop training between two rows, after a checkpoint; a second Ctrl-C stops it at once.
 
     Args:
@@ -75,6 +77,7 @@ def train(
         CheckpointError: if a checkpoint cannot be written, or does not fit.
         FileExistsError: if the folder holds checkpoints and `resume` is not set.
         NonFinite: if the environment or the agent gives NaN.
+        ProcessLost: if another process of this training ended.
     """
     checkpoints = Path(folder) / "checkpoints" if folder is not None else None
     if checkpoints is not None and not resume and checkpoint.list_steps(checkpoints):
@@ -83,7 +86,7 @@ def train(
     buffer = agent.buffer()
     now = resume_training(checkpoints, agent, env, buffer, logger) if checkpoints is not None and resume else None
     if now is None:
-        now = begin(agent, env, schedule.seed)
+        now = begin(agent, env, schedule.seed + distributed.rank() * env.num_envs)
         if resume:
             logger.restart()
         if checkpoints is not None:  # so that a run that is killed early is resumed, not begun beside itself
@@ -91,22 +94,24 @@ def train(
     scores = EpisodeScores(env, now.reported)
     logger.start(now.step, schedule.steps)
     saved_at = time.monotonic()
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, distributed.naming_the_lost(checkpoints):
         while True:
             done = now.step >= schedule.steps
+            stops, overdue = distributed.agreed(stop.requested, time.monotonic() - saved_at > schedule.save_seconds)
             if _due(schedule.log_every, now.logged, now.step, done):
                 logger.write(now.step)
                 now.logged = now.step
-            eval_due = not stop.requested and _due(schedule.eval_every, now.evaluated, now.step, done)
+            eval_due = not stops and _due(schedule.eval_every, now.evaluated, now.step, done)
             if evaluate is not None and eval_due:
                 score(evaluate, now, logger, stop)
-            ends = done or stop.requested or now.evaluated == now.step
-            overdue = time.monotonic() - saved_at > schedule.save_seconds
+                (stops,) = distributed.agreed(stop.requested)
+            ends = done or stops or now.evaluated == now.step
             if checkpoints is not None and _due(schedule.save_every, now.saved, now.step, ends or overdue):
                 now.saved, saved_at = now.step, time.monotonic()
                 save_training(checkpoints, agent, env, buffer, logger, now, config)
-                checkpoint.prune(checkpoints, schedule.keep)
-            if done or stop.requested:
+                if distributed.leads():
+                    checkpoint.prune(checkpoints, schedule.keep)
+            if done or stops:
                 return now
             advance(agent, env, buffer, logger, now, scores)
             logger.tick(now.step)
@@ -128,15 +133,17 @@ def advance(
     agent: Agent, env: VectorEnvironment, buffer: Buffer, logger: Logger, now: Progress, scores: EpisodeScores
 ) -> None:
     """Process one row: act, store the row, learn from the batches that are due, step the environments."""
-    action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
-    buffer.add(make_row(now.obs, now.seen, action, extras))
+    with part_of_batch(env.num_envs):
+        action, now.carry, extras = ask(agent, env, now.obs, now.carry, now.seen["first"], "train")
+    row = distributed.gathered_rows(make_row(now.obs, now.seen, action, extras))
+    buffer.add(row)
     for batch in buffer.batches():
         logger.add(agent.update(batch))
     obs, reward, terminated, truncated, info = env.step(action)
     now.obs, info = with_mask(obs, info)
     now.seen = after_step(now.seen, reward, terminated, truncated)
     restarted, last = now.seen["first"], now.seen["last"]
-    now.step += int(len(last) - np.count_nonzero(restarted))
+    now.step += int(len(row["last"]) - np.count_nonzero(row["last"]))  # a world whose row was last has restarted
     now.length = np.where(restarted, 0, now.length + 1)
     now.return_ = np.where(restarted, 0.0, now.return_ + reward)
     check_finite(now.obs, reward, lambda world: where(env, now, world))
@@ -152,10 +159,15 @@ def advance(
 def score(evaluate: Evaluate, now: Progress, logger: Logger, stop: Stop) -> None:
     """Evaluate between two rows. A request to stop cancels the evaluation; a resumed run repeats it."""
     generators = rng_state()
-    with stop.at_once():
-        now.scores = {name: float(value) for name, value in evaluate().items()}
-        now.evaluated = now.step
-        logger.record(now.step, {f"eval/{name}": value for name, value in now.scores.items()})
+
+    def scored() -> tuple[dict[str, float], int]:
+        with stop.at_once():
+            now.scores = {name: float(value) for name, value in evaluate().items()}
+            now.evaluated = now.step
+            logger.record(now.step, {f"eval/{name}": value for name, value in now.scores.items()})
+        return now.scores, now.evaluated
+
+    now.scores, now.evaluated = distributed.by_leader(scored)
     set_rng_state(generators)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from embodia.agents.training import distributed
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.schedules import SCHEDULES, Schedule
 from embodia.agents.training.weights import save_weights
@@ -90,6 +91,9 @@ class Optimization:
         self.optimizers: list[Optimizer] = list(own)
         # The peak learning rates. They are not stored in the groups, because loading a checkpoint replaces those.
         self.rates = [[(each["lr"], each.get("steady", 0.0)) for each in o.param_groups] for o in self.optimizers]
+        if distributed.processes() > 1 and (config.compile or (self.steps_itself and self.optimizers)):
+            what = "compile" if config.compile else f"{type(learner).__name__}, which has optimizers of its own,"
+            raise ValueError(f"{what} does not work in several processes yet; train in one")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.average: AveragedModel | None = None
         if config.average:
@@ -140,6 +144,7 @@ class Optimization:
             loss, numbers = self.loss(batch)
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        numbers = distributed.averaged(self.learner.parameters(), {"loss": loss, **numbers})
         self.scaler.unscale_(optimizer)
         limit = math.inf if self.config.clip is None else self.config.clip
         norm = nn.utils.clip_grad_norm_(self.learner.parameters(), limit)
@@ -147,8 +152,7 @@ class Optimization:
         self.scaler.update()
         if hasattr(self.learner, "after_update"):
             self.learner.after_update()
-        numbers = {"loss": loss, **numbers, "gradient_norm": norm}
-        return {name: value.detach() for name, value in numbers.items()}
+        return {name: value.detach() for name, value in {**numbers, "gradient_norm": norm}.items()}
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

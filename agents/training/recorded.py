@@ -58,6 +58,11 @@ class RecordedBatches:
         self._begins: dict[int, int] = {}  # first row of each episode in the table
         self._order: Array | None = None  # rows (sequences, T) of the table, shuffled; -1 after an episode's end
 
+    @property
+    def axis(self) -> int:
+        """The batch axis of its arrays."""
+        return 0 if self.pieces.length is None else 1
+
     def __len__(self) -> int:
         """Number of rows in all recordings."""
         return int(self.lengths.sum())

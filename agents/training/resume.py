@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from embodia.agents import Agent, Array, Buffer, Carry, VectorEnvironment
-from embodia.agents.training import checkpoint
+from embodia.agents.training import checkpoint, distributed
 from embodia.agents.training.levels import as_array, begun
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import rng_state, set_rng_state, set_threads
@@ -53,8 +53,8 @@ def save_training(
     logger: Logger,
     now: Progress,
     config: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a checkpoint from which training continues bit for bit.
+) -> None:
+    """Write a checkpoint from which training continues bit for bit; the leading process writes it for all.
 
     Raises:
         CheckpointError: if it cannot be written.
@@ -63,13 +63,16 @@ def save_training(
         "agent": agent.training_state(),
         "buffer": buffer.state_dict(),
         "logger": logger.state_dict(),
-        "worlds": snapshot(env),
-        "rng": rng_state(),
         "threads": torch.get_num_threads(),
-        "progress": now.state_dict(),
     }
-    meta = {**judgement(env, now), "scores": now.scores, "num_envs": env.num_envs, "config": dict(config or {})}
-    return checkpoint.save(folder, now.step, agent, training, meta)
+    own = {"worlds": snapshot(env), "rng": rng_state(), "progress": now.state_dict()}
+    if not (states := distributed.gathered_states(own)):
+        return
+    number = distributed.processes()
+    training |= own if number == 1 else {"processes": states}
+    shared = {"num_envs": env.num_envs * number, **({"processes": number} if number > 1 else {})}
+    meta = {**judgement(env, now), "scores": now.scores, **shared, "config": dict(config or {})}
+    checkpoint.save(folder, now.step, agent, training, meta)
 
 
 def judgement(env: Any, now: Progress) -> dict[str, Any]:
@@ -105,21 +108,26 @@ def resume_training(
         raise checkpoint.CheckpointError(f"{folder}: no checkpoint here is intact; start a new run")
     found = checkpoint.load(path)
     checkpoint.check_fits(found, agent)
-    if (saved := found.meta.get("num_envs")) != env.num_envs:
+    if (saved := found.meta.get("processes", 1)) != distributed.processes():
+        how = f"torchrun --nproc-per-node {saved}" if saved > 1 else "one process"
+        raise checkpoint.CheckpointError(f"{path}/meta.json: the environments were shared by {saved} processes; resume "
+                                         f"with {how}")  # fmt: skip
+    if (saved := found.meta.get("num_envs")) != env.num_envs * distributed.processes():
         raise checkpoint.CheckpointError(f"{path}/meta.json: num_envs was {saved}; resume with {saved} environments")
     training = found.training()
+    own = training["processes"][distributed.rank()] if "processes" in training else training
     agent.load(path)
     agent.set_training_state(training["agent"])
     buffer.load_state_dict(training["buffer"])
     logger.load_state_dict(training["logger"])
-    now = Progress.from_state(training["progress"])
+    now = Progress.from_state(own["progress"])
     now.carry = _placed(now.carry, agent.initial(env.num_envs))
     now.saved = now.step
-    if training["worlds"] is None:
+    if own["worlds"] is None:
         _restart(now, env)
     else:
-        env.set_state(training["worlds"])
-    set_rng_state(training["rng"])
+        env.set_state(own["worlds"])
+    set_rng_state(own["rng"])
     set_threads(training.get("threads"))
     return now
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered
 from embodia.perception.self_supervision.joint_embedding import JointEmbedding, projector
 from embodia.perception.self_supervision.views import Views
 
@@ -52,4 +53,4 @@ class BarlowTwins(JointEmbedding):
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h1, h2 = self.encoder.summary(one), self.encoder.summary(other)
         z1, z2 = self.projector(h1), self.projector(h2)
-        return self.scale * barlow_loss(z1, z2, self.redundancy), h1, z1
+        return self.scale * barlow_loss(gathered(z1), gathered(z2), self.redundancy), h1, z1

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from embodia.perception import Encoder
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered, own_rows
 from embodia.perception.scores.collapse import effective_rank, sphere_std
 from embodia.perception.self_supervision.joint_embedding import Embedder, JointEmbedding
 from embodia.perception.self_supervision.teacher import Teacher
@@ -123,8 +124,8 @@ class DINO(JointEmbedding):
         entropy = torch.special.entr(torch.cat(targets)).sum(1).mean()
         return loss, {
             "loss": loss.detach(),
-            "effective_rank": effective_rank(representations[0]),
-            "embedding_std": sphere_std(scores[0]),
+            "effective_rank": effective_rank(gathered(representations[0])),
+            "embedding_std": sphere_std(gathered(scores[0])),
             "teacher_entropy": entropy,  # from 0 (one prototype per image) to log K (uniform)
             "kl_to_uniform": torch.tensor(float(self.config.prototypes)).log() - entropy,
         }
@@ -148,14 +149,14 @@ class DINO(JointEmbedding):
     def sharpened(self, scores: Tensor) -> Tensor:
         """The teacher's distribution (N, K): at a low temperature, and centred."""
         if self.config.centring == "sinkhorn":
-            return sinkhorn(scores / self.config.teacher_temperature)
+            return own_rows(sinkhorn(gathered(scores) / self.config.teacher_temperature))
         centre = self.centre if self.config.centring == "mean" else torch.zeros_like(self.centre)
         return ((scores - centre) / self.config.teacher_temperature).softmax(1)
 
     @torch.no_grad()
     def _move_centre(self, scores: Tensor) -> None:
         """Update the centre with the batch mean, after the loss (equation 4)."""
-        self.centre.lerp_(scores.mean(0), 1 - self.config.centre_momentum)
+        self.centre.lerp_(gathered(scores).mean(0), 1 - self.config.centre_momentum)
 
     def after_update(self) -> None:
         self.teacher.follow(Embedder(self.encoder, self.head))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from embodia.perception import Obs, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered
 from embodia.perception.scores.collapse import effective_rank, sphere_std
 from embodia.perception.self_supervision.views import Views
 
@@ -74,8 +75,8 @@ class JointEmbedding(SelfSupervised):
         loss, representation, embedding = self.compare(one, other)
         return loss, {
             "loss": loss.detach(),
-            "effective_rank": effective_rank(representation),
-            "embedding_std": sphere_std(embedding),
+            "effective_rank": effective_rank(gathered(representation)),
+            "embedding_std": sphere_std(gathered(embedding)),
         }
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:

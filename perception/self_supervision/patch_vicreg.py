@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered, own_rows
 from embodia.perception.self_supervision.augmentation import Augmentation
 from embodia.perception.self_supervision.joint_embedding import JointEmbedding
 from embodia.perception.self_supervision.views import Views
@@ -44,13 +45,14 @@ class PatchVICReg(JointEmbedding):
         self.weights = weights
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z1, z2 = self.encoder.encode(one), self.encoder.encode(other)  # (N, P, D)
+        z1, z2 = gathered(self.encoder.encode(one)), gathered(self.encoder.encode(other))  # (N, P, D)
         invariance, spread, decorrelation = self.weights
         loss = invariance * F.mse_loss(z1, z2)
         for z in (z1, z2):
             loss = loss + spread * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2
             loss = loss + decorrelation * covariance(z)
-        return loss, z1.mean(1), z1.mean(1)
+        embedding = own_rows(z1).mean(1)
+        return loss, embedding, embedding
 
 
 def still(augmentation: Augmentation) -> Augmentation:

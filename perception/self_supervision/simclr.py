@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered
 from embodia.perception.self_supervision.joint_embedding import JointEmbedding, projector
 from embodia.perception.self_supervision.views import Views
 
@@ -52,4 +53,4 @@ class SimCLR(JointEmbedding):
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h1, h2 = self.encoder.summary(one), self.encoder.summary(other)
         z1, z2 = self.projector(h1), self.projector(h2)
-        return nt_xent(z1, z2, self.temperature), h1, z1
+        return nt_xent(gathered(z1), gathered(z2), self.temperature), h1, z1

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from embodia.perception import Obs, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered
 from embodia.perception.scores.collapse import effective_rank, sphere_std
 from embodia.perception.self_supervision.views import Views
 
@@ -147,6 +148,7 @@ class SlowFeatureAnalysis(SelfSupervised):
             raise ValueError(
                 f"slow features need rows (T, B, ...) of two frames or more; got {tuple(tokens.shape[:-2])}"
             )
+        tokens = gathered(tokens.movedim(1, 0)).movedim(0, 1)  # the sequences of all processes
         self._count(tokens.double().movedim(2, 0))
         mean = self.total / self.seen
         space = self.products / self.seen - mean[:, :, None] * mean[:, None]

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from embodia.perception.encoders.image_encoder import ImageEncoder
+from embodia.perception.global_batch import gathered, own_rows
 from embodia.perception.self_supervision.joint_embedding import JointEmbedding, projector
 from embodia.perception.self_supervision.views import Views
 
@@ -44,8 +45,8 @@ class VICReg(JointEmbedding):
 
     def compare(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h1, h2 = self.encoder.summary(one), self.encoder.summary(other)
-        z1, z2 = self.projector(h1), self.projector(h2)
+        z1, z2 = gathered(self.projector(h1)), gathered(self.projector(h2))
         invariance, spread, decorrelation = self.weights
         loss = invariance * F.mse_loss(z1, z2)
         loss = loss + spread * torch.stack([variance(z1), variance(z2)]).mean()
-        return loss + decorrelation * (covariance(z1) + covariance(z2)), h1, z1
+        return loss + decorrelation * (covariance(z1) + covariance(z2)), h1, own_rows(z1)

@@ -177,7 +177,8 @@ class RSSM(nn.Module):
 def sample(logits: Tensor) -> Tensor:
     """Sample one-hot vectors (*B, S, C), with the straight-through gradient of the probabilities."""
     probability = logits.exp()
-    drawn = torch.multinomial(probability.detach().flatten(0, -2), 1)[:, 0].view(logits.shape[:-1])
+    noise = torch.empty_like(probability).exponential_()
+    drawn = (probability.detach() / noise).argmax(-1)  # what torch.multinomial does, with any batch axes
     return F.one_hot(drawn, logits.shape[-1]).float() + probability - probability.detach()
 
 

@@ -17,6 +17,7 @@ BENCHES = (
     | o.Homes
     | o.Driving
     | o.Grids
+    | o.Scale
     | o.Planners
     | o.Planning
     | o.SwingUp

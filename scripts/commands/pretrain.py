@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from embodia.agents import Data
+from embodia.agents.training import distributed
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
@@ -35,13 +39,15 @@ from embodia.scripts.assembly.self_supervision import (
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands import pretrain_generative
-from embodia.scripts.data.frames import Pool, source
+from embodia.scripts.data.frames import Pool, Source, source
+from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.trackers import Tracker, trackers
 
 HELP = """usage: embodia pretrain LEARNER --data PATH [--flags]      (embodia pretrain LEARNER --help lists all flags)
        embodia pretrain LEARNER --data PATH --encoder NAME
        embodia pretrain --resume RUN [--steps N]
+       torchrun --nproc-per-node N -m embodia pretrain ...
 
 Train an image encoder without labels on the data in PATH: episodes of `embodia collect`, a folder of images, a folder
 of videos, or an Ego-Exo4D release. The run folder is runs/LEARNER-DATA-seedN, or that of --out. It contains
@@ -50,6 +56,9 @@ with encoder.safetensors and encoder.json. To use the encoder, run `embodia trai
 
 Give your own learner or encoder as module:Class. With --resume, repeat it (--method module:Class, --encoder
 module:Class): loading a run never imports code that you do not name.
+
+With --data.workers N, N processes read the data ahead, for data that are larger than memory or slow to decode. With
+torchrun, several processes share every batch, with the result of one process (docs/scale.md).
 
 learners: {learners}
 generative models, sampled by `embodia sample RUN` (which also samples vae): {generative}"""
@@ -71,6 +80,9 @@ class DataConfig:
     """Frames per second to read from videos."""
     pool: int = 4096
     """Number of clips in the shuffle buffer."""
+    workers: int = 0
+    """Number of processes that read the data ahead, each its own part of the files. With torchrun, all training
+    processes together; 0 reads in the training process, and with torchrun all data in each."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +148,10 @@ def main(arguments: Sequence[str]) -> int:
     config = settled(args)
     built = build(config)  # errors are raised before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
-    run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
-    with runs.discarded_on_failure(run):
-        write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+    run = distributed.by_leader(lambda: runs.exactly(args.out) if args.out else runs.fresh(args.runs / title))
+    with distributed.leader_only(runs.discarded_on_failure(run)):
+        if distributed.leads():
+            write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
         return carry_out(config, *built, run, log=args.log)
 
 
@@ -181,33 +194,67 @@ def resume(args: Resume, named: Named) -> int:
     return carry_out(config, *build(config), args.resume, again=True, log=args.log)
 
 
-def build(config: PretrainConfig) -> tuple[SelfSupervised, Pool]:
+def build(config: PretrainConfig) -> tuple[SelfSupervised, Data]:
     """Build learner and data, seeded with the run's seed. Raises Mistake if the parts do not fit."""
     d, t = config.data, config.training
     seed_all(t.seed)
     frames = clip_frames(config.method, config.views)
-    clips = Pool(source(Path(d.path), frames, config.views.gap, d.size, d.fps, d.key, d.episode_size), d.pool, t.seed)
+    clips = opened(d, frames, config.views.gap)
+    check_shares(config, len(clips.files))
     try:
         choose_device(t.device)
     except ValueError as error:
         raise Mistake(f"--device: {error}") from error
-    return method(config.method, config.encoder, clips.space, config.views, t.steps), clips
+    learner = method(config.method, config.encoder, clips.space, config.views, t.steps)
+    if d.workers:
+        return learner, Lanes(partial(lane, d, frames, config.views.gap, t.seed), d.workers, Pool.axis)
+    return learner, Pool(clips, d.pool, t.seed)
+
+
+def opened(data: DataConfig, frames: int, gap: int) -> Source:
+    return source(Path(data.path), frames, gap, data.size, data.fps, data.key, data.episode_size)
+
+
+def lane(data: DataConfig, frames: int, gap: int, seed: int, number: int) -> Pool:
+    """Open the part of the data that one worker reads."""
+    part = Part(opened(data, frames, gap), number, data.workers)
+    return Pool(part, max(1, data.pool // data.workers), lane_seed(seed, number))
+
+
+def check_shares(config: PretrainConfig, files: int) -> None:
+    """Raise Mistake if the processes of torchrun, or the workers, cannot share the training."""
+    size = config.training.batch_size
+    try:
+        distributed.share("training.batch_size", size)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    if distributed.processes() > 1 and config.training.compile:
+        raise Mistake("training.compile does not work with torchrun; omit it")
+    check_workers("data.workers", config.data.workers, ("files", files), ("training.batch_size", size))
 
 
 def carry_out(
     config: PretrainConfig,
     learner: SelfSupervised,
-    clips: Pool,
+    clips: Data,
     run: Path,
     again: bool = False,
     log: Sequence[Tracker] = (),
 ) -> int:
     """Pretrain into `run`; return the exit code, 130 if training was interrupted."""
-    print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
+    if distributed.leads():
+        print(f"{'resuming' if again else 'pretraining'} in {run}", file=sys.stderr)
     left = kept(config.method, config.encoder)
-    about = describe(left, clips.space, config=plain(config), config_hash=config_hash(config))
-    with locked(run, "trained"), Logger(run, sinks=trackers(log, run, config)) as logger:
+    about = describe(left, learner.space, config=plain(config), config_hash=config_hash(config))
+    closing = clips if isinstance(clips, Lanes) else nullcontext()
+    with (
+        distributed.leader_only(locked(run, "trained")),
+        Logger(run, sinks=trackers(log, run, config)) as logger,
+        closing,
+    ):
         now = fit(learner, clips, config.training, run, logger=logger, resume=again, name=NAME, about=about)
+    if not distributed.leads():
+        return 0
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; to continue: embodia pretrain --resume {run}", file=sys.stderr)
         return 130
@@ -215,11 +262,11 @@ def carry_out(
     return 0
 
 
-def say(run: Path, clips: Pool) -> None:
+def say(run: Path, clips: Data) -> None:
     last = read_lines(run / "metrics.jsonl")[-1]
     told = [name for name in ("loss", "effective_rank", "embedding_std", "active_units") if name in last]
     print(f"update {last['step']:,}: " + "  ".join(f"{name} {last[name]:.3g}" for name in told))
-    if clips.skipped:
+    if isinstance(clips, Pool) and clips.skipped:
         names = ", ".join(Path(path).name for path in clips.skipped)
         print(f"{len(clips.skipped)} of {len(clips.source.files)} files were skipped: {names}")
     print(f"encoder: {find(run)}")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from embodia.agents.training import distributed
 from embodia.agents.training.device import choose_device
 from embodia.agents.training.fit import fit
 from embodia.agents.training.logger import Logger
@@ -65,6 +66,10 @@ class Resume:
     """Experiment trackers beside metrics.jsonl and TensorBoard: wandb, mlflow."""
 
 
+ALONE = ("rbm", "energy")
+"""Models whose Markov chains go on from update to update, in one process."""
+
+
 def is_run(arguments: Sequence[str]) -> bool:
     """Whether the arguments resume a run of a generative model."""
     given = [after for flag, after in pairwise(arguments) if flag == "--resume"]
@@ -87,9 +92,10 @@ def main(name: str, arguments: Sequence[str]) -> int:
     config = settled(args)
     built = build(config)  # what cannot be is refused before a folder is made
     title = f"{name}-{args.data.resolve().name}-seed{config.training.seed}"
-    run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / title)
-    with runs.discarded_on_failure(run):
-        write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
+    run = distributed.by_leader(lambda: runs.exactly(args.out) if args.out else runs.fresh(args.runs / title))
+    with distributed.leader_only(runs.discarded_on_failure(run)):
+        if distributed.leads():
+            write_config(config, run / runs.CONFIG, method=name, config_hash=config_hash(config))
         return carry_out(config, *built, run, log=args.log)
 
 
@@ -115,9 +121,23 @@ def build(config: GenerativeConfig) -> tuple[Generative, Examples]:
         choose_device(config.training.device)
     except ValueError as error:
         raise Mistake(f"this cannot be built: {error}") from error
+    check_shares(config)
     labels = config.data.labels and takes_classes(config.method)
     examples = Examples(replace(config.data, labels=labels), config.training.seed)
     return generative(config.method, examples.shape, len(examples.classes)), examples
+
+
+def check_shares(config: GenerativeConfig) -> None:
+    """Raise Mistake if the processes of torchrun cannot share the training."""
+    if distributed.processes() == 1:
+        return
+    if (name := GENERATIVE.name(config.method)) in ALONE or config.training.compile:
+        what = f"{name} is trained" if name in ALONE else "a compiled model is trained"
+        raise Mistake(f"{what} by one process; start it without torchrun")
+    try:
+        distributed.share("training.batch_size", config.training.batch_size)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
 
 
 def carry_out(
@@ -129,10 +149,13 @@ def carry_out(
     log: Sequence[Tracker] = (),
 ) -> int:
     """Train into `run`; 130 if it was interrupted."""
-    print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
+    if distributed.leads():
+        print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
     about = {"shape": examples.shape, "classes": examples.classes, "versions": versions()}
-    with locked(run, "trained"), Logger(run, sinks=trackers(log, run, config)) as logger:
+    with distributed.leader_only(locked(run, "trained")), Logger(run, sinks=trackers(log, run, config)) as logger:
         now = fit(model, examples, config.training, run, logger=logger, resume=again, name=NAME, about=about)
+    if not distributed.leads():
+        return 0
     if now.updates < config.training.steps:
         print(f"stopped at update {now.updates:,}; embodia pretrain --resume {run} goes on", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ import tyro
 
 from embodia.agents import Agent
 from embodia.agents.references.untrained import Untrained
+from embodia.agents.training import distributed
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.levels import as_array, digest
 from embodia.agents.training.logger import Logger
@@ -45,6 +46,7 @@ HELP = """usage: embodia train PRESET [--flags]      (embodia train PRESET --hel
        embodia train PRESET --agent NAME [--encoder.image NAME] [--agent.model NAME] ...
        embodia train PRESET --data PATH [--data PATH]
        embodia train --resume RUN [--steps N]
+       torchrun --nproc-per-node N -m embodia train ...
 
 Train an agent, then evaluate it on held-out test levels beside a random agent and the expert. The run folder is
 runs/PRESET-seedN, or that of --out. It contains config.json, metrics.jsonl, TensorBoard events, checkpoints,
@@ -60,6 +62,8 @@ the preset. PATH is a folder of `embodia collect`, a Minari data set (or its nam
 step is then one update; the default is 2,000 steps. Behaviour cloning imitates the recorded expert (or the recorded
 actions, if there is no expert). World models learn the dynamics. Dreamer, TD-MPC2 and DQN can improve on the recorded
 behaviour, but they overestimate actions that are not in the data, so use data with diverse behaviour.
+
+With torchrun, N processes share the environments and every batch, with the result of one process (docs/scale.md).
 
 presets:
 {presets}"""
@@ -122,12 +126,11 @@ def main(arguments: Sequence[str]) -> int:
     data = recorded(config, args.recorded)
     if collects(config):
         check_learns(config)
-    run = runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
-    with runs.discarded_on_failure(run):
-        write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
-        runs.carry(config, run)
-        if data is not None:
-            offline.remember(data, run)
+    run = distributed.by_leader(
+        lambda: runs.exactly(args.out) if args.out else runs.fresh(args.runs / f"{name}-seed{config.schedule.seed}")
+    )
+    with distributed.leader_only(runs.discarded_on_failure(run)):
+        distributed.by_leader(lambda: begin(config, run, name, data))
         return carry_out(config, run, name, args.report, log=args.log)
 
 
@@ -150,7 +153,16 @@ def configured(preset_name: str, arguments: Sequence[str]) -> tuple[Args, Config
             f"{preset_name} needs no training; use embodia eval {preset_name} or embodia record {preset_name}"
         )
     check(config, learns=not args.recorded.data)
+    check_shares(config, learns=not args.recorded.data)
     return args, config
+
+
+def begin(config: Config, run: Path, name: str, data: Remembered | None) -> None:
+    """Write what a new run consists of before training."""
+    write_config(config, run / runs.CONFIG, preset=name, config_hash=config_hash(config))
+    runs.carry(config, run)
+    if data is not None:
+        offline.remember(data, run)
 
 
 def composed(arguments: Sequence[str], config: Config) -> tuple[list[str], Config]:
@@ -189,6 +201,27 @@ def recorded(config: Config, options: DataOptions) -> Remembered | None:
         env.close()
 
 
+def check_shares(config: Config, learns: bool) -> None:
+    """Raise Mistake if the processes of torchrun cannot share the training; `learns`: in environments."""
+    if distributed.processes() == 1:
+        return
+    if not trains_together(config.agent):
+        able = ", ".join(name for name in AGENT.table if trains_together(name))
+        raise Mistake(f"{AGENT.name(config.agent)} is trained by one process; start it without torchrun. Several "
+                      f"processes train {able}")  # fmt: skip
+    try:
+        distributed.share("agent.batch_size", config.agent.batch_size)
+        if learns and not collects(config):
+            distributed.share("env.num_envs", config.env.num_envs)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+
+
+def trains_together(agent: Any) -> bool:
+    """Return whether several processes can train an agent, given by its configuration or name."""
+    return bool(getattr(AGENT.made(agent), "parallel", False))
+
+
 def collects(config: Config) -> bool:
     """Return whether the agent learns from expert drives that are recorded first."""
     return hasattr(config.agent, "drives")
@@ -222,13 +255,14 @@ def drives(config: Config, run: Path) -> Remembered:
 
 
 def resume(args: Resume, named: Named) -> int:
-    run = runs.find(args.resume, args.runs)
+    run = distributed.by_leader(lambda: runs.find(args.resume, args.runs))
     config = runs.config(run, {**named, **({"wrap": args.wrap} if args.wrap else {})})
     if args.steps is not None:
         config = replace(config, schedule=replace(config.schedule, steps=args.steps))
     if args.data:
-        offline.moved(run, args.data)
+        distributed.by_leader(lambda: offline.moved(run, args.data))
     check(config, learns=offline.remembered(run) is None)
+    check_shares(config, learns=offline.remembered(run) is None)
     return carry_out(config, run, run.name, args.report, again=True, log=args.log)
 
 
@@ -245,16 +279,22 @@ def carry_out(
 
     The report, if it is wanted, also shows `more` videos.
     """
-    print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
-    with locked(run, "trained"):
-        data = offline.remembered(run) or (drives(config, run) if collects(config) else None)
-        env = build.worlds(config.env, "train", 1 if data else None)
+    if distributed.leads():
+        print(f"{'resuming' if again else 'training'} in {run}", file=sys.stderr)
+    with distributed.leader_only(locked(run, "trained")):
+        data = offline.remembered(run)
+        if data is None and collects(config):
+            data = distributed.by_leader(lambda: drives(config, run))
+        number = 1 if data else distributed.share("env.num_envs", config.env.num_envs)
+        env = distributed.leader_first(lambda: build.worlds(config.env, "train", number))
         agent = build.agent(config, env)
         try:
             learn(agent, env, config, run, again, data, log)
-            steps = int(json.loads((runs.weights(run, "last") / "meta.json").read_text())["step"])
         finally:
             env.close()
+        if not distributed.leads():
+            return 0
+        steps = int(json.loads((runs.weights(run, "last") / "meta.json").read_text())["step"])
         if steps < config.schedule.steps:
             print(f"stopped at step {steps:,}; to continue: embodia train --resume {run}", file=sys.stderr)
             return 130
@@ -275,8 +315,9 @@ def learn(
     """Run the training loop, in environments or on `data`, with this run's logger, checkpoints and evaluations."""
     logger = Logger(run, sinks=trackers(log, run, config))
     count = min(config.evaluation.num_envs, config.evaluation.during)
-    judges = build.worlds(config.env, "train", count, True, agent)
+    judges = build.worlds(config.env, "train", count if distributed.leads() else 1, True, agent)
     began, used = time.time(), cpu_minutes()
+    together: float | None = None  # CPU minutes of all processes
 
     def judged() -> dict[str, float]:
         return validate(agent, judges, config)
@@ -287,13 +328,16 @@ def learn(
         else:
             about = {"hash": config_hash(config)}
             done = train(agent, env, config.schedule, run, logger=logger, evaluate=judged, resume=again, config=about)
-            write_levels(run, done.levels)
+            write_levels(run, set().union(*distributed.gathered_states(done.levels)))
+        together = distributed.total(cpu_minutes() - used)
     finally:
         logger.close()
         judges.close()
-        spent = {"began": began, "seconds": time.time() - began, "cpu_minutes": cpu_minutes() - used}
-        with open(run / "sessions.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(spent) + "\n")
+        all_minutes = cpu_minutes() - used if together is None else together
+        spent = {"began": began, "seconds": time.time() - began, "cpu_minutes": all_minutes}
+        if distributed.leads():
+            with open(run / "sessions.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(spent) + "\n")
 
 
 def validate(agent: Agent, env: Any, config: Config) -> dict[str, float]:

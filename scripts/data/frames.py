@@ -4,6 +4,7 @@ import hashlib
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -207,6 +208,9 @@ class Pool:
         seed: random seed of the order of files and of sampling.
     """
 
+    axis = 1
+    """The batch axis of its arrays."""
+
     def __init__(self, source: Source, capacity: int = 4096, seed: int = 0):
         self.source, self.capacity = source, capacity
         ((self.key, _),) = source.space.items()
@@ -278,7 +282,7 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream and which clips are held; the clips themselves are read again."""
         return {
-            "files": self._names(),
+            "files": self._names,
             "places": np.array(self.places, np.int64).reshape(-1, 2),
             "rng": self.rng.bit_generator.state,
             "stream": (self.epoch, self.position, self.number),
@@ -286,13 +290,14 @@ class Pool:
             "skipped": dict(self.skipped),
         }
 
+    @cached_property
     def _names(self) -> str:
         """Hash of the files' names."""
         return hashlib.sha256("\n".join(path.name for path in self.source.files).encode()).hexdigest()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at a position. Raises Mistake if the files have changed."""
-        if state["files"] != self._names():
+        if state["files"] != self._names:
             raise Mistake("the data files differ from those the run started with; restore them, or start a new run")
         self.places = [(int(file), int(number)) for file, number in state["places"]]
         held = {}

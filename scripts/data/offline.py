@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from gymnasium import Space
+from gymnasium.spaces import Dict
 
-from embodia.agents import Agent, Pieces
+from embodia.agents import Agent, Data, Pieces
 from embodia.agents.training.fit import FitConfig, fit
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Evaluate, Schedule
@@ -18,6 +22,7 @@ from embodia.agents.training.rows import flatten
 from embodia.agents.training.scores import Better
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.provenance import config_hash
+from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
 from embodia.scripts.data.recordings import Matched, Reader, Stamp, reader, stamp
 from embodia.scripts.mistake import Mistake
 
@@ -34,6 +39,9 @@ class DataOptions:
     LeRobotDataset v3 folder. Repeat the flag to mix data sets in proportion to their number of rows."""
     data_memory: float = 1.0
     """Memory for recorded rows [GiB]. Larger data sets are read in groups of episodes."""
+    data_workers: int = 0
+    """Number of processes that read the data ahead, each its own part of the episodes. With torchrun, all training
+    processes together; 0 reads in the training process, and with torchrun all data in each."""
     columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=NAME [KEY=NAME ...]")] = ()
     """Names of observations in the data, if they differ from the keys in the environment."""
 
@@ -76,6 +84,9 @@ def check(agent: Agent, options: DataOptions) -> Remembered:
     pieces, readers = wanted(agent), [reader(name) for name in options.data]
     for each in matched(readers, agent, pieces, options):
         each.rows(0)
+    episodes = sum(len(each.lengths) for each in readers)
+    shared = ("episodes", episodes), ("agent.batch_size", pieces.number)
+    check_workers("--data-workers", options.data_workers, *shared)
     return Remembered(options, tuple(map(stamp, readers)))
 
 
@@ -116,7 +127,8 @@ def remembered(run: Path) -> Remembered | None:
     try:
         found = json.loads(path.read_text())
         data, memory, columns = (found["options"][name] for name in ("data", "data_memory", "columns"))
-        options = DataOptions(tuple(data), float(memory), tuple(columns))
+        workers = int(found["options"].get("data_workers", 0))
+        options = DataOptions(tuple(data), float(memory), workers, tuple(columns))
         return Remembered(options, tuple(Stamp(**each) for each in found["sets"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); restore it, or use another run") from error
@@ -164,20 +176,40 @@ def learn(
     pieces, schedule = wanted(agent), config.schedule
     sets = matched(opened(found, run), agent, pieces, found.options)
     capacity = int(found.options.data_memory * 2**30 / row_bytes(sets))
-    data = RecordedBatches(sets, pieces, capacity, schedule.seed)
-    told = f"learning from {sum(each.episodes for each in found.sets):,} episodes, {len(data):,} rows"
-    logger.say(told if len(data) <= capacity else f"{told}, about {capacity:,} at a time")
-    fit(
-        agent,
-        data,
-        fit_config(schedule, pieces),
-        run,
-        logger=logger,
-        evaluate=evaluate,
-        decides=first_score(declared),
-        resume=resume,
-        meta={"config": {"hash": config_hash(config)}},
-    )
+    rows = sum(each.rows for each in found.sets)
+    told = f"learning from {sum(each.episodes for each in found.sets):,} episodes, {rows:,} rows"
+    logger.say(told if rows <= capacity else f"{told}, about {capacity:,} at a time")
+    with batches(found, sets, agent, pieces, capacity, schedule.seed) as data:
+        fit(
+            agent,
+            data,
+            fit_config(schedule, pieces),
+            run,
+            logger=logger,
+            evaluate=evaluate,
+            decides=first_score(declared),
+            resume=resume,
+            meta={"config": {"hash": config_hash(config)}},
+        )
+
+
+def batches(
+    found: Remembered, sets: Sequence[Matched], agent: Agent, pieces: Pieces, capacity: int, seed: int
+) -> AbstractContextManager[Data]:
+    """Return the batches of the run's data sets, read in this process or by workers."""
+    if (workers := found.options.data_workers) == 0:
+        return nullcontext(RecordedBatches(sets, pieces, capacity, seed))
+    spaces = agent.observation_space, agent.action_space
+    return Lanes(partial(lane, found, spaces, pieces, capacity, seed), workers, 0 if pieces.length is None else 1)
+
+
+def lane(
+    found: Remembered, spaces: tuple[Dict, Space[Any]], pieces: Pieces, capacity: int, seed: int, number: int
+) -> RecordedBatches:
+    """Open the part of the run's episodes that one worker reads."""
+    lanes, columns = found.options.data_workers, found.options.names()
+    parts = [Part(Matched(reader(each.path), *spaces, pieces.keys, columns), number, lanes) for each in found.sets]
+    return RecordedBatches(parts, pieces, capacity // lanes, lane_seed(seed, number))
 
 
 def fit_config(schedule: Schedule, pieces: Pieces) -> FitConfig:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from embodia.agents.training import distributed
 from embodia.scripts.assembly.provenance import plain
 from embodia.scripts.mistake import Mistake
 
@@ -72,6 +73,8 @@ def trackers(names: Sequence[Tracker], run: Path, config: Any) -> list[WandB | M
     Raises:
         Mistake: if a package is missing, or a tracker does not start.
     """
+    if not distributed.leads():
+        return []
     before = json.loads((run / FILE).read_text()) if (run / FILE).is_file() else {}
     found: list[WandB | MLflow] = []
     for name in dict.fromkeys([*before, *names]):

@@ -7,6 +7,7 @@ import numpy as np
 
 from embodia.agents import Array, Row
 from embodia.agents.training.buffers.tables import empty, write
+from embodia.agents.training.distributed import own_part
 from embodia.agents.training.rows import copy, flatten, stack
 from embodia.planners.trees import index
 
@@ -111,12 +112,12 @@ class DatasetBuffer:
             yield self._batch(starts[order[i : i + self.batch_size]])
 
     def sample(self) -> Any:
-        """Return the next batch; a batch may hold the end of one epoch and the start of the next."""
+        """Return this process's part of the next batch; it may hold the end of one epoch and the start of the next."""
         starts = self._begin()
         while len(self._order) < self.batch_size:
             self._order = np.concatenate([self._order, self.rng.permutation(len(starts))])
         chosen, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
-        return self._batch(starts[chosen])
+        return self._batch(starts[own_part(chosen)])
 
     def _begin(self) -> Array:
         """First rows of the rows or sequences in the table."""

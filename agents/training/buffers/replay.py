@@ -7,6 +7,7 @@ import numpy as np
 
 from embodia.agents import Array, Row
 from embodia.agents.training.buffers.tables import empty, only, write
+from embodia.agents.training.distributed import own_part
 from embodia.planners.trees import index, tree_map
 
 
@@ -81,7 +82,7 @@ class ReplayBuffer:
                 yield self.sample()
 
     def sample(self, batch_size: int | None = None) -> Any:
-        """Sample one batch; all valid starting rows are equally probable.
+        """Sample this process's part of a batch; all valid starting rows are equally probable.
 
         Raises:
             ValueError: if hardly any row starts a sequence of `length` rows within one episode.
@@ -118,7 +119,7 @@ class ReplayBuffer:
             drawn.append(world[good])
             missing -= int(good.sum())
             if missing == 0:
-                return np.concatenate(times, 1), np.concatenate(drawn)
+                return own_part(np.concatenate(times, 1), 1), own_part(np.concatenate(drawn))
         raise ValueError(
             f"hardly any of the {len(self)} stored rows starts {length} rows of one episode; use shorter sequences"
         )

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from embodia.agents.training.rows import EpisodeWriter, episode_files, read_episode
 from embodia.scripts.assembly import runs
@@ -197,3 +198,19 @@ def test_nan_amid_the_data_names_the_file_and_the_row(data, tmp_path, capsys):
     EpisodeWriter(place, good.env_id, good.observation_space, good.action_space).write(rows)
     assert train([place], "--steps", 50, "--out", tmp_path / "run") == 2
     assert "episode-000006.npz: reward: not a finite number in row 0" in capsys.readouterr().err
+
+
+def test_workers_read_the_episodes_and_a_run_resumes_exactly(data, tmp_path):
+    """Two workers share the episodes of two data sets; half of a run and the other half are the run."""
+    settings = ["--data-workers", 2, "--schedule.eval-every", 0, "--no-report"]
+    for name, steps in {"whole": 6, "half": 3}.items():
+        assert train([data / "a", data / "b" / "rows"], "--steps", steps, *settings, "--out", tmp_path / name) == 0
+    assert main(["train", "--resume", str(tmp_path / "half"), "--steps", "6", "--no-report"]) == 0
+    whole, half = (load_file(runs.weights(tmp_path / name, "last") / "agent.safetensors") for name in ("whole", "half"))
+    assert all((whole[name] == half[name]).all() for name in whole)
+
+
+def test_more_workers_than_episodes_are_refused(data, tmp_path, capsys):
+    assert train([data / "b" / "rows"], "--data-workers", 8, "--out", tmp_path / "run") == 2
+    assert "--data-workers is 8, but there are only 6 episodes to share; use at most 6" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
