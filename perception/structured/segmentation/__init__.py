@@ -1,12 +1,17 @@
 """Segmentation: label maps from encoder-decoders and dense random fields, and instances one at a time.
 
-This module defines the contract of the room. A label map holds a class per pixel, 0 to K - 1, or IGNORED.
+This module defines the contract of the folder. A label map holds a class for each pixel, 0 to K - 1, or IGNORED.
+Segmenters are learners: `agents.training.fit` trains them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gymnasium import spaces
 from torch import Tensor, nn
+
+from embodia.perception import Obs
+from embodia.perception.encoders.observation import take_images
 
 IGNORED = -1
 """Label of a pixel that losses and scores ignore."""
@@ -24,43 +29,56 @@ class Segments(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """Base class of learners that segment images (N, C, H, W) float, about -0.5 to 0.5.
+    """Base class of segmenters.
 
     Args:
-        shape: (C, H, W) of an image.
-        classes: Number of classes K; class 0 is the background.
+        space: Observation space with one colour image, uint8 (H, W, 3).
+        categories: Names of the K classes; class 0 is the background.
 
     Raises:
-        BadLabels: If an image has no pixels, or there are fewer than two classes.
+        BadLabels: If there are fewer than two classes, or the space is not that of one image with pixels.
     """
 
-    def __init__(self, shape: tuple[int, int, int], classes: int):
+    def __init__(self, space: spaces.Dict, categories: Sequence[str]):
         super().__init__()
-        if min(shape) < 1:
-            raise BadLabels(f"images of shape {tuple(shape)} (channels, height, width) are empty")
-        if classes < 2:
-            raise BadLabels(f"{classes} classes cannot be told apart; label at least one class beside the background")
-        self.shape, self.classes = tuple(shape), classes
+        if len(categories) < 2:
+            raise BadLabels(f"a segmenter needs a class beside the background; got {', '.join(categories) or 'none'}")
+        shapes = {key: each.shape or () for key, each in space.items()}
+        (shape, *others) = shapes.values()
+        if others or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
+            raise BadLabels(f"a segmenter reads one colour image (H, W, 3) with pixels, but the space has {shapes}")
+        self.space, self.categories, self.size = space, tuple(categories), shape[:2]
 
-    def forward(self, images: Tensor) -> Segments:
-        """Segment images (N, C, H, W)."""
-        raise NotImplementedError("forward(images) -> Segments")
+    def images(self, obs: Obs) -> Tensor:
+        """Return the images (N, 3, H, W) float, -0.5 to 0.5, of observations uint8 (N, H, W, 3).
+
+        Raises:
+            WrongObservation: If they have another size than the segmenter's.
+        """
+        return take_images(obs, self.space, tuple(self.space))[0]
+
+    def forward(self, obs: Obs) -> Segments:
+        """Segment the images of a batch."""
+        raise NotImplementedError("forward(obs) -> Segments")
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the training loss.
 
         Args:
-            batch: "images" (N, C, H, W); "labels" (N, H, W) int64, classes or IGNORED; and for learners of instances
-                "instances" (N, H, W) int64, 0 for none.
+            batch: "obs"; "labels" (N, H, W) int64, classes or IGNORED; and for learners of instances "instances"
+                (N, H, W) int64, 0 for none.
+
+        Returns:
+            The scalar loss, and the values to log.
 
         Raises:
-            BadLabels: If an image is empty or a label is out of range.
+            BadLabels: If a label is out of range, or label maps do not fit the images.
         """
         raise NotImplementedError("loss(batch) -> (scalar, {name: scalar})")
 
 
 def check_labels(labels: Tensor, classes: int, shape: tuple[int, ...]) -> None:
-    """Raise BadLabels if label maps (N, H, W) are empty, have another shape than (N, H, W), or a label out of range."""
+    """Raise BadLabels if label maps are empty, do not fit images (N, H, W), or have a label out of range."""
     if tuple(labels.shape) != shape:
         raise BadLabels(f"label maps have the shape {tuple(labels.shape)}, but the images need {shape}")
     if not labels.numel():

@@ -18,25 +18,31 @@ class CRFRNN(nn.Module):
         classes: K.
         config: Kernels, initial weights, and the number of iterations in evaluation.
         train_iterations: Number of iterations in training; gradients vanish over many.
+        fast: As in `dense_crf.filters`.
     """
 
-    def __init__(self, classes: int, config: DenseCRFConfig | None = None, train_iterations: int = 5):
+    def __init__(
+        self,
+        classes: int,
+        config: DenseCRFConfig | None = None,
+        train_iterations: int = 5,
+        fast: bool | None = None,
+    ):
         super().__init__()
-        self.config, self.train_iterations = config or DenseCRFConfig(), train_iterations
+        self.config, self.train_iterations, self.fast = config or DenseCRFConfig(), train_iterations, fast
         same = torch.eye(classes) / RATE
         self.appearance = nn.Parameter(self.config.appearance_weight * same)
         self.smoothness = nn.Parameter(self.config.smoothness_weight * same)
         self.compatibility = nn.Parameter(potts(classes) / RATE)
 
-    def forward(self, logits: Tensor, images: Tensor, fast: bool | None = None) -> Tensor:
+    def forward(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return log Q (N, K, H, W).
 
         Args:
             logits: (N, K, H, W).
             images: (N, C, H, W), colours that span 1.
-            fast: As in `dense_crf.filters`.
         """
-        look, smooth = filters(images, self.config, fast)
+        look, smooth = filters(images, self.config, self.fast)
 
         def both(q: Tensor) -> Tensor:
             return RATE * (look(q) @ self.appearance + smooth(q) @ self.smoothness)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embodia.envs.compiled import compiled_exactly
 from embodia.perception.structured.segmentation import BadLabels
 from embodia.perception.structured.segmentation.gaussian_kernels import (
     Filter,
@@ -73,12 +73,13 @@ def filters(
     if not images.numel() or not torch.isfinite(images).all():
         raise BadLabels(f"images of shape {tuple(images.shape)} must have pixels, and all of them finite")
     make = lattice_filter if (height * width > EXACT_PIXELS if fast is None else fast) else exact_filter
-    place = positions(height, width, config.smoothness_sigma).to(images).expand(n, -1, -1)
-    features = (appearance(images, config.appearance_sigma, config.colour_sigma), place)
-    found = [make(each) for each in features]
+    place = positions(height, width, config.smoothness_sigma).to(images)
+    look = make(appearance(images, config.appearance_sigma, config.colour_sigma))
+    smooth = make(place)
     if normalize:
-        found = [normalized(each, place) for each in found]
-    return found[0], found[1]
+        ones = images.new_ones(n, height * width, 1)
+        return normalized(look, ones), normalized(smooth, ones)
+    return look, smooth
 
 
 def weighted(pair: tuple[Filter, Filter], config: DenseCRFConfig) -> Filter:
@@ -87,9 +88,10 @@ def weighted(pair: tuple[Filter, Filter], config: DenseCRFConfig) -> Filter:
     return lambda q: config.appearance_weight * look(q) + config.smoothness_weight * smooth(q)
 
 
-def mean_field(unary: Tensor, apply: Filter, compatibility: Tensor, iterations: int = 10, damping: float = 0.0
-               ) -> Tensor:  # fmt: skip
-    """Return Q (*B, N, K) after parallel updates, starting at softmax(-unary).
+def mean_field(
+    unary: Tensor, apply: Filter, compatibility: Tensor, iterations: int = 10, damping: float = 0.0
+) -> Tensor:
+    """Return log Q (*B, N, K) after parallel updates, starting at Q = softmax(-unary).
 
     Args:
         unary: Energies (*B, N, K).
@@ -98,11 +100,11 @@ def mean_field(unary: Tensor, apply: Filter, compatibility: Tensor, iterations: 
         iterations: Number of updates.
         damping: Share of the old Q that is kept, 0 to 1. Strong kernels oscillate without it.
     """
-    q = (-unary).softmax(-1)
+    log_q = (-unary).log_softmax(-1)
     for _ in range(iterations):
-        new = (-unary - apply(q) @ compatibility).softmax(-1)
-        q = damping * q + (1 - damping) * new if damping else new
-    return q
+        new = (-unary - apply(log_q.exp()) @ compatibility).log_softmax(-1)
+        log_q = (damping * log_q.exp() + (1 - damping) * new.exp()).log() if damping else new
+    return log_q
 
 
 def sequential_mean_field(
@@ -129,7 +131,7 @@ def sequential_mean_field(
     return q, np.array(energies)
 
 
-@numba.njit(cache=True)
+@compiled_exactly
 def _sweep(q: Array, unary: Array, kernel: Array, compatibility: Array) -> None:
     n, k = q.shape
     received = np.empty(k)
@@ -168,7 +170,7 @@ def refine(
         fast: As in `filters`.
 
     Returns:
-        Q (N, K, H, W).
+        log Q (N, K, H, W).
     """
     config = config or DenseCRFConfig()
     pairs = weighted(filters(images, config, fast), config)

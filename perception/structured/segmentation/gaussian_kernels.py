@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 Filter = Callable[[Tensor], Tensor]
-"""Maps values (*B, N, K) to sum_{j != i} k(f_i, f_j) values_j, for features (*B, N, D)."""
+"""Maps values (*B, N, K) to sum_{j != i} k(f_i, f_j) values_j, for features (*B, N, D) or (N, D)."""
+
+LEAST = 0.1
+"""Smallest normaliser. A pixel that resembles no other hears little, and errors of a fast filter are not magnified."""
 
 
 def positions(height: int, width: int, sigma: float) -> Tensor:
@@ -43,12 +46,12 @@ def exact_filter(features: Tensor) -> Filter:
     return lambda values: kernel @ values
 
 
-def normalized(apply: Filter, like: Tensor) -> Filter:
-    """Return the filter D^-1/2 K D^-1/2, which stays symmetric, where D = K 1.
+def normalized(apply: Filter, ones: Tensor) -> Filter:
+    """Return the filter D^-1/2 K D^-1/2, which stays symmetric, where D = K 1, but at least LEAST.
 
     Args:
         apply: The filter K.
-        like: Any values (*B, N, K) that it can take.
+        ones: Ones (*B, N, 1).
     """
-    scale = apply(torch.ones_like(like[..., :1])).clamp(min=1e-8).rsqrt()
+    scale = apply(ones).clamp(min=LEAST).rsqrt()
     return lambda values: scale * apply(scale * values)

@@ -106,13 +106,15 @@ class _Filtering(torch.autograd.Function):
 
 def filtered(values: Tensor, lattices: list[PermutohedralLattice], backwards: bool) -> Tensor:
     flat = values.detach().cpu().double().numpy()
+    lattices = lattices * len(flat) if len(lattices) == 1 else lattices
     found = np.stack([lattice.filter(each, backwards) for lattice, each in zip(lattices, flat, strict=True)])
     return torch.from_numpy(found).to(values)
 
 
 def lattice_filter(features: Tensor) -> Filter:
-    """Filter values (B, N, K) by the lattices of features (B, N, D), without each value's own share. Differentiable
-    in the values.
+    """Filter values (B, N, K) by the lattices of features (B, N, D) or by that of (N, D), without each value's own
+    share. Differentiable in the values.
     """
-    lattices = [PermutohedralLattice(each) for each in features.detach().cpu().double().numpy()]
+    numbers = features.detach().cpu().double().numpy()
+    lattices = [PermutohedralLattice(each) for each in numbers.reshape(-1, *numbers.shape[-2:])]
     return lambda values: _Filtering.apply(values, lattices) - values

@@ -1,15 +1,17 @@
 """Semantic segmentation: a network gives the logits of each pixel, which a CRF may refine; trained by cross-entropy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gymnasium import spaces
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from embodia.perception import Obs
 from embodia.perception.structured.segmentation import IGNORED, Segmenter, Segments, check_labels
 from embodia.perception.structured.segmentation.crf_rnn import CRFRNN
 from embodia.perception.structured.segmentation.dense_crf import DenseCRFConfig
@@ -20,14 +22,14 @@ class PixelSegmenter(Segmenter):
     """A classifier of pixels. Its instances are the connected parts of each class but the background.
 
     Args:
-        shape: (C, H, W) of an image.
-        classes: Number of classes K.
-        network: Images (N, C, H, W) -> logits (N, K, H, W).
+        space: Observation space with one colour image.
+        categories: Names of the K classes.
+        network: Images (N, 3, H, W) -> logits (N, K, H, W).
         crf: Refines the logits; trained with the network.
     """
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, network: nn.Module, crf: CRFRNN | None = None):
-        super().__init__(shape, classes)
+    def __init__(self, space: spaces.Dict, categories: Sequence[str], network: nn.Module, crf: CRFRNN | None = None):
+        super().__init__(space, categories)
         self.network, self.crf = network, crf
 
     def logits(self, images: Tensor) -> Tensor:
@@ -35,14 +37,14 @@ class PixelSegmenter(Segmenter):
         logits = self.network(images)
         return logits if self.crf is None else self.crf(logits, images)
 
-    def forward(self, images: Tensor) -> Segments:
-        labels = self.logits(images).argmax(1)
+    def forward(self, obs: Obs) -> Segments:
+        labels = self.logits(self.images(obs)).argmax(1)
         instances = np.stack([connected(each) for each in labels.cpu().numpy()])
         return Segments(labels, torch.from_numpy(instances).to(labels.device))
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        images, labels = batch["images"], batch["labels"]
-        check_labels(labels, self.classes, (len(images), *images.shape[2:]))
+        images, labels = self.images(batch["obs"]), batch["labels"]
+        check_labels(labels, len(self.categories), (len(images), *images.shape[2:]))
         logits = self.logits(images)
         known = labels != IGNORED
         losses = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
@@ -55,37 +57,37 @@ def connected(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the instances (H, W) of a label map (H, W): connected pixels of one class, 0 for class 0."""
     found = np.zeros_like(labels)
     for label in np.unique(labels[labels > 0]):
-        parts, count = ndimage.label(labels == label)
+        parts = ndimage.label(labels == label)[0]
         found[parts > 0] = parts[parts > 0] + found.max()
     return found
 
 
-def unet(shape: tuple[int, int, int], classes: int, width: int = 16, levels: int = 3) -> PixelSegmenter:
+def unet(space: spaces.Dict, categories: Sequence[str], width: int = 16, levels: int = 3) -> PixelSegmenter:
     """U-Net: an encoder-decoder with skips (Ronneberger et al. 2015).
 
     Args:
-        shape: (C, H, W) of an image.
-        classes: Number of classes.
+        space: Observation space with one colour image.
+        categories: Names of the classes.
         width: Number of channels at full resolution; each level doubles it.
         levels: Number of resolutions.
     """
-    return PixelSegmenter(shape, classes, UNet(shape[0], classes, width, levels))
+    return PixelSegmenter(space, categories, UNet(3, len(categories), width, levels))
 
 
-def fcn(shape: tuple[int, int, int], classes: int, width: int = 16) -> PixelSegmenter:
+def fcn(space: spaces.Dict, categories: Sequence[str], width: int = 16) -> PixelSegmenter:
     """Fully convolutional network of stride 4 whose logits are upsampled (Long et al. 2015).
 
     Args:
-        shape: (C, H, W) of an image.
-        classes: Number of classes.
+        space: Observation space with one colour image.
+        categories: Names of the classes.
         width: Number of channels of the first convolution.
     """
-    return PixelSegmenter(shape, classes, FCN(shape[0], classes, width))
+    return PixelSegmenter(space, categories, FCN(3, len(categories), width))
 
 
 def crf_rnn(
-    shape: tuple[int, int, int],
-    classes: int,
+    space: spaces.Dict,
+    categories: Sequence[str],
     width: int = 16,
     appearance_sigma: float = 15.0,
     colour_sigma: float = 0.15,
@@ -96,8 +98,8 @@ def crf_rnn(
     """FCN and a dense CRF by mean field, trained end to end (Zheng et al. 2015).
 
     Args:
-        shape: (C, H, W) of an image.
-        classes: Number of classes.
+        space: Observation space with one colour image.
+        categories: Names of the classes.
         width: Number of channels of the FCN's first convolution.
         appearance_sigma: Range of the appearance kernel in space [pixels].
         colour_sigma: Range of the appearance kernel in colour; colours span 1.
@@ -111,4 +113,6 @@ def crf_rnn(
         smoothness_sigma=smoothness_sigma,
         iterations=iterations,
     )
-    return PixelSegmenter(shape, classes, FCN(shape[0], classes, width), CRFRNN(classes, config, train_iterations))
+    return PixelSegmenter(
+        space, categories, FCN(3, len(categories), width), CRFRNN(len(categories), config, train_iterations)
+    )
