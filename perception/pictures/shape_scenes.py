@@ -22,7 +22,7 @@ class ShapeScenes(NamedTuple):
 
     def space(self) -> spaces.Dict:
         """Return the observation space of one image."""
-        return spaces.Dict({"image": spaces.Box(0, 255, self.images.shape[1:], np.uint8)})
+        return spaces.Dict({"rgb": spaces.Box(0, 255, self.images.shape[1:], np.uint8)})
 
 
 def shape_scenes(n: int, seed: int, objects: tuple[int, int] = (1, 4), size: int = 64) -> ShapeScenes:
