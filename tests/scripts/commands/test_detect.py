@@ -21,7 +21,7 @@ def labelled(folder, n=30):
     folder.mkdir()
     scenes = shape_scenes(n, 0, objects=(1, 1), size=32)
     images, rows = [], []
-    for i, (picture, boxes, labels) in enumerate(zip(*scenes)):
+    for i, (picture, (boxes, labels, _)) in enumerate(zip(*scenes)):
         wide = np.pad(picture, ((0, 0), (0, 16), (0, 0)), mode="edge")
         cv2.imwrite(str(folder / f"{i:02d}.png"), wide[..., ::-1])
         images.append({"id": 100 + i, "file_name": f"{i:02d}.png", "height": 32, "width": 48})

@@ -19,7 +19,7 @@ from embodia.perception.structured.detection.set_loss import set_loss
 from embodia.perception.structured.detection.sliding_window import SlidingWindowConfig, SlidingWindowDetector, windows
 from embodia.perception.structured.detection.two_stage import TwoStageConfig, TwoStageDetector
 from embodia.perception.structured.detection.yolo import YOLO, YOLOConfig
-from embodia.scripts.bench.structured.shapes import SceneBatches, truth
+from embodia.scripts.bench.structured.training import Batches
 
 SMALL = {"dim": 32, "width": 8, "stages": 3}
 BUILD = {
@@ -42,10 +42,10 @@ def test_a_detector_learns_a_few_images_by_heart(name):
     torch.manual_seed(0)
     detector = BUILD[name](scenes.space())
     config = FitConfig(steps=STEPS[name], batch_size=12, learning_rate=3e-3, warmup=10)
-    progress = fit(detector, SceneBatches(scenes, 0, mirror=False), config)
+    progress = fit(detector, Batches(scenes.images, scenes.truth, 0, mirror=False), config)
     assert all(np.isfinite(line["loss"]) for line in progress.lines)
     found = detector({"rgb": torch.from_numpy(scenes.images)})
-    assert MeanAveragePrecision(found, truth(scenes), 10).scores()["AP50"] > 0.75
+    assert MeanAveragePrecision(found, scenes.truth, 10).scores()["AP50"] > 0.75
     for each in found:
         assert (each.boxes >= 0).all() and (each.boxes <= 32).all()  # noqa: PT018
         assert (np.diff(each.scores) <= 0).all()
@@ -56,7 +56,7 @@ def test_a_detector_learns_a_few_images_by_heart(name):
 @pytest.mark.parametrize("name", BUILD)
 def test_images_without_objects_give_a_finite_loss(name):
     scenes = shape_scenes(4, 0, size=32)
-    batch = SceneBatches(scenes, 0).batch(4)
+    batch = Batches(scenes.images, scenes.truth, 0).batch(4)
     batch["labels"][:] = -1
     batch["boxes"][:] = 0
     torch.manual_seed(0)
