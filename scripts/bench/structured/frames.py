@@ -45,7 +45,7 @@ def kept(path: Path, make: Callable[[], Frames]) -> Frames:
         found = make()
         counts = [len(each.labels) for each in found.truth]
         parts = {name: np.concatenate([getattr(each, name) for each in found.truth]) for name in Boxes._fields}
-        flat = {"ids": np.concatenate(found.ids), "counts": np.array(counts), **parts}
+        flat: dict[str, Any] = {"ids": np.concatenate(found.ids), "counts": np.array(counts), **parts}
         aside = path.with_suffix(".new.npz")
         np.savez_compressed(aside, images=found.images, sequence=found.sequence, depth=found.depth,
                             intrinsics=found.intrinsics, **flat)  # fmt: skip
