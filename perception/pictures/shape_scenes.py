@@ -7,6 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from embodia.perception.pictures.shapes10 import Array, inside
+from embodia.perception.structured.detection import Boxes
 
 NAMES = ("disc", "square", "triangle", "cross", "ring", "star", "bar", "half-disc", "frame", "L")
 SEEN = 0.6
@@ -17,12 +18,11 @@ class ShapeScenes(NamedTuple):
     """n images with the boxes of their shapes."""
 
     images: NDArray[np.uint8]  # (n, size, size, 3)
-    boxes: list[Array]  # (m, 4) float32 each: left, top, right, bottom of the whole shape [pixels]
-    labels: list[Array]  # (m,) int64 each: indices in NAMES
+    truth: list[Boxes]  # of the whole shapes; labels are indices in NAMES
 
     def space(self) -> spaces.Dict:
         """Return the observation space of one image."""
-        return spaces.Dict({"image": spaces.Box(0, 255, self.images.shape[1:], np.uint8)})
+        return spaces.Dict({"rgb": spaces.Box(0, 255, self.images.shape[1:], np.uint8)})
 
 
 def shape_scenes(n: int, seed: int, objects: tuple[int, int] = (1, 4), size: int = 64) -> ShapeScenes:
@@ -39,7 +39,7 @@ def shape_scenes(n: int, seed: int, objects: tuple[int, int] = (1, 4), size: int
     """
     rng = np.random.default_rng(seed)
     images = np.empty((n, size, size, 3), np.uint8)
-    boxes, labels = [], []
+    truth = []
     for i in range(n):
         picture, ground = background(rng, size)
         masks: list[NDArray[np.bool_]] = []
@@ -52,9 +52,9 @@ def shape_scenes(n: int, seed: int, objects: tuple[int, int] = (1, 4), size: int
             kinds.append(label)
         noisy = picture + rng.normal(0, 0.05, picture.shape)
         images[i] = (noisy.clip(0, 1) * 255).astype(np.uint8)
-        boxes.append(np.array([box_of(mask) for mask in masks], np.float32).reshape(-1, 4))
-        labels.append(np.array(kinds, np.int64))
-    return ShapeScenes(images, boxes, labels)
+        boxes = np.array([box_of(mask) for mask in masks], np.float32).reshape(-1, 4)
+        truth.append(Boxes(boxes, np.array(kinds, np.int64), np.zeros(len(kinds), bool)))
+    return ShapeScenes(images, truth)
 
 
 def background(rng: np.random.Generator, size: int) -> tuple[Array, Array]:

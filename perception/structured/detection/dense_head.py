@@ -30,9 +30,11 @@ class DenseHead(nn.Module):
     def __init__(self, dim: int, classes: int, stride: int):
         super().__init__()
         self.stride, self.classes = stride, classes
-        self.labels = nn.Sequential(conv(dim, dim), nn.Conv2d(dim, classes, 1))
+        last = nn.Conv2d(dim, classes, 1)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, -math.log(99))  # scores of 0.01: nearly all cells are background
+        self.labels = nn.Sequential(conv(dim, dim), last)
         self.boxes = nn.Sequential(conv(dim, dim), nn.Conv2d(dim, 4, 1))
-        nn.init.constant_(self.labels[-1].bias, -math.log(99))  # scores of 0.01: nearly all cells are background
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, N, C) and boxes (B, N, 4) [pixels] of the N cells, row by row."""

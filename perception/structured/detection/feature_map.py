@@ -1,5 +1,7 @@
 """Convolutional feature map with a top-down path (feature pyramid, Lin et al. 2017), at one stride."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,8 +35,8 @@ class FeatureMap(nn.Module):
         self.stride, self.dim = stride, dim
         widths = [3, *(min(width * 2**k, 256) for k in range(stages))]
         self.stages = nn.ModuleList(
-            nn.Sequential(conv(a, b, 2), *([conv(b, b)] if k else []))
-            for k, (a, b) in enumerate(zip(widths, widths[1:]))
+            nn.Sequential(conv(before, after, 2), *([conv(after, after)] if before > 3 else []))
+            for before, after in pairwise(widths)
         )
         self.first = strides.index(stride) + 1
         self.sides = nn.ModuleList(nn.Conv2d(c, dim, 1) for c in widths[1 + self.first :])

@@ -32,10 +32,11 @@ class RefineHead(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
         self.of_time = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
         self.labels = nn.Linear(dim, classes)
-        self.deltas = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 4))
+        last = nn.Linear(dim, 4)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.deltas = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), last)
         nn.init.constant_(self.labels.bias, -math.log(99))
-        nn.init.zeros_(self.deltas[-1].weight)
-        nn.init.zeros_(self.deltas[-1].bias)
 
     def forward(
         self, features: Tensor, boxes: Tensor, tokens: Tensor | None, time: Tensor

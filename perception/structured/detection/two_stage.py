@@ -90,9 +90,9 @@ class TwoStageDetector(Detector):
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         true_boxes, labels = batch["boxes"], batch["labels"]
         features = self.features(self.images(batch["obs"]))
-        found = self.proposer(features)
-        first, numbers = self.proposer.loss(features, *found, true_boxes, labels.clamp(max=0))
-        proposals = torch.cat([self.proposals(*found), self.jittered(true_boxes, labels)], 1)
+        scores, dense = self.proposer(features)
+        first, numbers = self.proposer.loss(features, scores, dense, true_boxes, labels.clamp(max=0))
+        proposals = torch.cat([self.proposals(scores, dense), self.jittered(true_boxes, labels)], 1)
         logits, boxes = self.refine(features, proposals)
         wanted, label = self.targets(proposals, true_boxes, labels)
         label_loss = F.cross_entropy(logits.flatten(0, 1), label.flatten())

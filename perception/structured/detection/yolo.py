@@ -53,4 +53,5 @@ class YOLO(Detector):
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         features = self.features(self.images(batch["obs"]))
-        return self.head.loss(features, *self.head(features), batch["boxes"], batch["labels"])
+        logits, boxes = self.head(features)
+        return self.head.loss(features, logits, boxes, batch["boxes"], batch["labels"])

@@ -19,7 +19,7 @@ from embodia.perception.structured.detection.set_loss import set_loss
 from embodia.perception.structured.detection.sliding_window import SlidingWindowConfig, SlidingWindowDetector, windows
 from embodia.perception.structured.detection.two_stage import TwoStageConfig, TwoStageDetector
 from embodia.perception.structured.detection.yolo import YOLO, YOLOConfig
-from embodia.scripts.bench.structured.shapes import SceneBatches, truth
+from embodia.scripts.bench.structured.training import Batches
 
 SMALL = {"dim": 32, "width": 8, "stages": 3}
 BUILD = {
@@ -42,10 +42,10 @@ def test_a_detector_learns_a_few_images_by_heart(name):
     torch.manual_seed(0)
     detector = BUILD[name](scenes.space())
     config = FitConfig(steps=STEPS[name], batch_size=12, learning_rate=3e-3, warmup=10)
-    progress = fit(detector, SceneBatches(scenes, 0, mirror=False), config)
+    progress = fit(detector, Batches(scenes.images, scenes.truth, 0, mirror=False), config)
     assert all(np.isfinite(line["loss"]) for line in progress.lines)
-    found = detector({"image": torch.from_numpy(scenes.images)})
-    assert MeanAveragePrecision(found, truth(scenes), 10).scores()["AP50"] > 0.75
+    found = detector({"rgb": torch.from_numpy(scenes.images)})
+    assert MeanAveragePrecision(found, scenes.truth, 10).scores()["AP50"] > 0.75
     for each in found:
         assert (each.boxes >= 0).all() and (each.boxes <= 32).all()  # noqa: PT018
         assert (np.diff(each.scores) <= 0).all()
@@ -56,7 +56,7 @@ def test_a_detector_learns_a_few_images_by_heart(name):
 @pytest.mark.parametrize("name", BUILD)
 def test_images_without_objects_give_a_finite_loss(name):
     scenes = shape_scenes(4, 0, size=32)
-    batch = SceneBatches(scenes, 0).batch(4)
+    batch = Batches(scenes.images, scenes.truth, 0).batch(4)
     batch["labels"][:] = -1
     batch["boxes"][:] = 0
     torch.manual_seed(0)
@@ -70,10 +70,10 @@ def test_images_without_objects_give_a_finite_loss(name):
 @pytest.mark.parametrize("name", BUILD)
 def test_bad_images_are_refused(name):
     detector = BUILD[name](shape_scenes(1, 0, size=32).space())
-    with pytest.raises(ValueError, match=r"image has shape \(0, 32, 32, 3\)"):
-        detector({"image": torch.zeros((0, 32, 32, 3), dtype=torch.uint8)})
+    with pytest.raises(ValueError, match=r"rgb has shape \(0, 32, 32, 3\)"):
+        detector({"rgb": torch.zeros((0, 32, 32, 3), dtype=torch.uint8)})
     with pytest.raises(ValueError, match=r"this detector reads \(B, 32, 32, 3\)"):
-        detector({"image": torch.zeros((1, 16, 32, 3), dtype=torch.uint8)})
+        detector({"rgb": torch.zeros((1, 16, 32, 3), dtype=torch.uint8)})
     with pytest.raises(ValueError, match="colour images"):
         YOLO(spaces.Dict(depth=spaces.Box(0, 1, (32, 32, 1))), NAMES)
     with pytest.raises(ValueError, match="at least one category"):
@@ -143,7 +143,7 @@ def test_diffusion_det_encodes_boxes_reversibly_and_takes_any_number_of_steps_an
     torch.testing.assert_close(detector.decode(detector.encode(boxes)), boxes, atol=1e-4, rtol=0)
     assert detector.encode(boxes).abs().max() <= 2
     assert np.allclose(detector.schedule.alphas, cosine(1000).alphas)
-    obs = {"image": torch.from_numpy(scenes.images)}
+    obs = {"rgb": torch.from_numpy(scenes.images)}
     asked = []
     detector.heads[0].register_forward_hook(lambda _, inputs, __: asked.append((inputs[1].shape[1], inputs[3])))
     detector.detect(obs, steps=3, boxes=17)
