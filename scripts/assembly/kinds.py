@@ -14,6 +14,7 @@ from embodia.perception import Encoder, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.generative import Generative
 from embodia.perception.structured.detection import Detector
+from embodia.perception.structured.segmentation import Segmenter
 from embodia.planners import DrivingPlanner, Objective, Planner, WorldModel
 from embodia.scripts.assembly.options import Method, method_of, options, plain
 from embodia.scripts.assembly.tables.agents import AGENTS
@@ -25,6 +26,7 @@ from embodia.scripts.assembly.tables.learners import LEARNERS
 from embodia.scripts.assembly.tables.models import MODELS
 from embodia.scripts.assembly.tables.objectives import OBJECTIVES
 from embodia.scripts.assembly.tables.planners import PLANNERS
+from embodia.scripts.assembly.tables.segmenters import SEGMENTERS
 from embodia.scripts.mistake import Mistake, nearest
 
 
@@ -101,6 +103,14 @@ GENERATIVE = Kind(
 DETECTOR = Kind(
     "detector", Detector, ("forward", "loss"), DETECTORS, given=("space", "categories"), sets=("space", "categories")
 )
+SEGMENTER = Kind(
+    "segmenter",
+    Segmenter,
+    ("forward", "loss"),
+    SEGMENTERS,
+    given=("space", "categories", "steps"),
+    sets=("space", "categories"),
+)
 MODEL = Kind(
     "world model",
     WorldModel,
@@ -118,4 +128,4 @@ PLANNER = Kind(
 )
 OBJECTIVE = Kind("objective", Objective, ("__call__",), OBJECTIVES, given=())
 DRIVER = Kind("driving planner", DrivingPlanner, ("initial", "plan"), DRIVERS, given=("scenario", "log"))
-KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, GENERATIVE, DETECTOR, MODEL, PLANNER, OBJECTIVE, DRIVER)
+KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, GENERATIVE, DETECTOR, SEGMENTER, MODEL, PLANNER, OBJECTIVE, DRIVER)

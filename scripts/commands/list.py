@@ -24,6 +24,7 @@ from embodia.scripts.assembly.kinds import (
     MODEL,
     OBJECTIVE,
     PLANNER,
+    SEGMENTER,
     Kind,
 )
 from embodia.scripts.assembly.options import Method, config_of, plain, summary
@@ -31,7 +32,16 @@ from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.presets.table import PRESETS
 
 Methods = Literal[
-    "agents", "encoders", "learners", "generative", "detectors", "models", "planners", "objectives", "drivers"
+    "agents",
+    "encoders",
+    "learners",
+    "generative",
+    "detectors",
+    "segmenters",
+    "models",
+    "planners",
+    "objectives",
+    "drivers",
 ]
 What = Literal["all", "presets", "envs"] | Methods
 
@@ -115,4 +125,5 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "learners": partial(methods, LEARNER),
     "generative": partial(methods, GENERATIVE),
     "detectors": partial(methods, DETECTOR),
+    "segmenters": partial(methods, SEGMENTER),
 }

@@ -54,7 +54,8 @@ class RecurrentInstances(Segmenter):
         glimpses: Number of glimpses per step.
         window: Side of the window in which an object is segmented.
         most: Largest number of instances.
-        forced_updates: Updates over which the probability of true masks on the canvas falls from 1 to 0.
+        steps: Number of updates of the training; in the first half, the probability of true masks on the canvas falls
+            from 1 to 0.
         canvas: Whether the network sees the canvas; a control.
     """
 
@@ -68,12 +69,12 @@ class RecurrentInstances(Segmenter):
         glimpses: int = 2,
         window: int = 16,
         most: int = 20,
-        forced_updates: int = 500,
+        steps: int = 1000,
         canvas: bool = True,
     ):
         super().__init__(space, categories)
         self.glimpses, self.side, self.most, self.sees_canvas = glimpses, window, most, canvas
-        self.forced_updates = forced_updates
+        self.forced_updates = max(1, steps // 2)
         self.register_buffer("forced", torch.ones(()))  # probability of a true mask on the canvas
         hidden = 4 * width
         self.near = nn.Sequential(conv(5, width, 2), conv(width, width))  # half the resolution
@@ -170,7 +171,7 @@ class RecurrentInstances(Segmenter):
     # Training -----------------------------------------------------------------------------------------------------
 
     def after_update(self) -> None:
-        self.forced.sub_(1 / max(1, self.forced_updates)).clamp_(min=0)
+        self.forced.sub_(1 / self.forced_updates).clamp_(min=0)
 
     def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         images = self.images(batch["obs"])

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 from embodia.scripts.bench.harness.options import Structured
 from embodia.scripts.bench.harness.results import Row
-from embodia.scripts.bench.structured import detector_shapes, detector_worlds, suppression
+from embodia.scripts.bench.structured import (
+    detector_shapes,
+    detector_worlds,
+    instances,
+    label_maps,
+    sets,
+    suppression,
+)
 from embodia.scripts.mistake import Mistake, nearest
 
 PARTS: dict[str, Callable[[Structured], list[Row]]] = {
@@ -17,6 +24,10 @@ PARTS: dict[str, Callable[[Structured], list[Row]]] = {
     "detector-shapes": detector_shapes.rows,
     "detector-homes": detector_worlds.home_rows,
     "detector-roads": detector_worlds.road_rows,
+    "crf": label_maps.crf_rows,
+    "end-to-end": label_maps.rnn_rows,
+    "instances": instances.rows,
+    "sets": sets.rows,
 }
 
 

@@ -91,7 +91,7 @@ def test_it_learns_to_segment_one_object_after_the_other():
         return {"obs": {"image": torch.from_numpy(images[i])}, "instances": found, "labels": (found > 0).long()}
 
     torch.manual_seed(0)
-    model = RecurrentInstances(space, NAMES, width=8, window=8, forced_updates=100)
+    model = RecurrentInstances(space, NAMES, width=8, window=8, steps=200)
     config = FitConfig(steps=250, batch_size=16, learning_rate=5e-3, warmup=20, clip=1.0)
     fit(model, RandomBatches(draw, 0), config, logger=Logger(console=False))
     assert model.forced == 0
