@@ -34,7 +34,8 @@ from embodia.scripts.assembly.self_supervision import (
 )
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
-from embodia.scripts.commands import pretrain_detector, pretrain_generative, pretrain_segmenter
+from embodia.scripts.commands import pretrain_detector, pretrain_generative
+from embodia.scripts.commands.segmenters import pretrain_segmenter
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake
 

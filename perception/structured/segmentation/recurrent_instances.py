@@ -3,7 +3,7 @@
 A step looks at the image and at the canvas, which holds what was segmented before. An LSTM takes a few glimpses, and
 its attention chooses a box. The object is segmented in a window on the box and written on the canvas. A score tells
 whether there was an object. In training, steps are matched to objects at the lowest cost, and the canvas shows true
-masks with a probability that falls to 0.
+masks with a probability that falls to 0; a step is not matched to an object that the canvas showed it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ class Step(NamedTuple):
     attention: Tensor  # (N, h, w), sums to 1
     score: Tensor  # (N,) logit
     category: Tensor  # (N, K - 1) logits
+    shown: Tensor  # (N, M) bool, objects whose true masks were on the canvas
 
 
 class Objects(NamedTuple):
@@ -65,7 +66,7 @@ class RecurrentInstances(Segmenter):
         self,
         space: spaces.Dict,
         categories: Sequence[str],
-        width: int = 24,
+        width: int = 16,
         glimpses: int = 2,
         window: int = 16,
         most: int = 20,
@@ -87,7 +88,7 @@ class RecurrentInstances(Segmenter):
         self.score = nn.Linear(hidden + 2 * width, 1)
         self.category = nn.Linear(hidden + 2 * width, len(self.categories) - 1)
         self.segment = nn.Sequential(
-            conv(width + 4, 16), conv(16, 16, dilation=2), conv(16, 16, dilation=4), nn.Conv2d(16, 1, 1)
+            conv(width + 6, 16), conv(16, 16, dilation=2), conv(16, 16, dilation=4), nn.Conv2d(16, 1, 1)
         )
 
     # One step -----------------------------------------------------------------------------------------------------
@@ -121,6 +122,7 @@ class RecurrentInstances(Segmenter):
         filters = window_filters(box * box.new_tensor([1, 1, LARGER, LARGER]), self.side, *images.shape[2:])
         shrunk = window_filters(box * box.new_tensor([1, 1, LARGER, LARGER]), self.side, *near.shape[2:])
         inputs = torch.cat([read(torch.cat([images, canvas], 1), *filters), read(near, *shrunk)], 1)
+        inputs = torch.cat([inputs, places(inputs)], 1)
         window = self.segment(inputs)
         mask = write(window.sigmoid(), *filters)[:, 0].clamp(0, 1)
         found = Step(
@@ -131,6 +133,7 @@ class RecurrentInstances(Segmenter):
             attention.reshape(-1, *seen.shape[2:]),
             self.score(known)[:, 0],
             self.category(known),
+            torch.zeros(len(images), 0, dtype=torch.bool, device=images.device),
         )
         return found, state
 
@@ -187,15 +190,16 @@ class RecurrentInstances(Segmenter):
         maps = self.features(images)
         canvas, state = self.start(images)
         left, rows = true.real.clone(), torch.arange(len(images), device=images.device)
-        steps = []
+        steps, on_canvas = [], torch.zeros_like(true.real)
         for _ in range(true.real.shape[1] + 1):
             found, state = self.step(images, maps, canvas, state)
-            steps.append(found)
+            steps.append(found._replace(shown=on_canvas.clone()))
             distance = (found.box[:, None] - true.boxes).abs().sum(-1).masked_fill(~left, torch.inf)
             nearest = distance.argmin(1) if left.shape[1] else rows
             if left.shape[1]:
                 forced = (torch.rand(len(images), device=images.device) < self.forced) & left[rows, nearest]
                 shown = torch.where(forced[:, None, None], true.masks[rows, nearest], found.mask.detach())
+                on_canvas[rows, nearest] |= forced
                 left[rows, nearest] = False
                 canvas = torch.maximum(canvas, shown[:, None])
         return steps
@@ -255,7 +259,8 @@ def instance_loss(steps: Sequence[Step], true: Objects) -> tuple[Tensor, dict[st
     overlap = soft_iou(masks, true.masks)  # (N, T, M)
     apart = (boxes[:, :, None] - true.boxes[:, None]).abs().sum(-1)
     late = torch.arange(len(steps), device=count.device)[None] >= count[:, None]
-    matched = match((apart - overlap).masked_fill(late[..., None], 1e3), true.real)
+    cost = apart - overlap + 10 * torch.stack([each.shown for each in steps], 1).float()
+    matched = match(cost.masked_fill(late[..., None], 1e3), true.real)
     there = (matched >= 0) & ~late
     total = there.sum().clamp(min=1)
 

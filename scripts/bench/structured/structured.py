@@ -25,7 +25,7 @@ PARTS: dict[str, Callable[[Structured], list[Row]]] = {
     "detector-homes": detector_worlds.home_rows,
     "detector-roads": detector_worlds.road_rows,
     "crf": label_maps.crf_rows,
-    "end-to-end": label_maps.rnn_rows,
+    "crf-rnn": label_maps.rnn_rows,
     "instances": instances.rows,
     "sets": sets.rows,
 }
