@@ -15,11 +15,17 @@ Array = NDArray[Any]
 
 
 def noisy_regions(
-    n: int, seed: int, size: int = 48, regions: int = 3, noise: float = 0.08, stripes: float = 0.0
+    n: int,
+    seed: int,
+    size: int = 48,
+    regions: int = 3,
+    noise: float = 0.08,
+    stripes: float = 0.0,
+    apart: float = 0.5,
 ) -> Scenes:
     """Generate n images (size, size, 3) of regions with wavy borders; labels 0 to regions - 1.
 
-    The colours of an image are uniform, and differ by at least 0.5 in Euclidean distance.
+    The colours of an image are uniform, but at least `apart` from each other.
 
     Args:
         n: Number of images.
@@ -28,11 +34,12 @@ def noisy_regions(
         regions: Number of regions.
         noise: Standard deviation of the pixels' noise; colours span 1.
         stripes: Amplitude of stripes of 4 pixels, whose direction depends on the label only.
+        apart: Smallest Euclidean distance of two colours.
     """
     rng = np.random.default_rng(seed)
     fields = gaussian_filter(rng.normal(size=(n, regions, size, size)), (0, 0, size / 8, size / 8))
     labels = fields.argmax(1)
-    colours = np.stack([different_colours(regions, rng) for _ in range(n)])
+    colours = np.stack([different_colours(regions, rng, apart) for _ in range(n)])
     flat = colours[np.arange(n)[:, None, None], labels]
     images = flat + rng.normal(0, noise, flat.shape)
     if stripes:
@@ -40,7 +47,7 @@ def noisy_regions(
     return Scenes((255 * images.clip(0, 1)).round().astype(np.uint8), labels.astype(np.int64))
 
 
-def different_colours(number: int, rng: np.random.Generator, apart: float = 0.5) -> Array:
+def different_colours(number: int, rng: np.random.Generator, apart: float) -> Array:
     """Return colours (number, 3) of at least this Euclidean distance from each other."""
     while True:
         colours = rng.uniform(0, 1, (number, 3))

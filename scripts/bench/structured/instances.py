@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from embodia.perception.structured.segmentation.recurrent_instances import Recur
 from embodia.scripts.bench.harness.once import Line, by_seed, minutes, once
 from embodia.scripts.bench.harness.options import Structured
 from embodia.scripts.bench.harness.results import Row, row
+from embodia.scripts.report import mask_picture
 
 TRAINING = FitConfig(steps=600, batch_size=16, learning_rate=2e-3, warmup=50, clip=1.0, device="cpu")
 NAMES = ("soil", "leaf")
@@ -29,7 +31,7 @@ PIECE = 50
 def rows(options: Structured) -> list[Row]:
     ours, blind, parts = "recurrent instances", "without canvas", "connected components"
     jobs = [
-        (f"{name}, seed {seed}", partial(segmented, seed, canvas, options.smoke))
+        (f"{name}, seed {seed}", partial(segmented, seed, canvas, options.smoke, options.folder()))
         for seed in range(options.seeds)
         for name, canvas in ((ours, True), (blind, False))
     ]
@@ -47,14 +49,18 @@ def sets(seed: int, smoke: bool) -> tuple[Scenes, Scenes]:
     return rosettes(100 if smoke else 3000, seed), rosettes(10 if smoke else 200, 1000 + seed)
 
 
-def segmented(seed: int, canvas: bool, smoke: bool) -> Line:
+def segmented(seed: int, canvas: bool, smoke: bool, out: Path) -> Line:
     train, test = sets(seed, smoke)
     config = FitConfig(steps=2, batch_size=4, device="cpu") if smoke else TRAINING
     torch.manual_seed(seed)
     model = RecurrentInstances(train.space(), NAMES, most=12, steps=config.steps, canvas=canvas)
     fit(model, RandomBatches(batches(train), seed), config, logger=Logger(console=False))
     pieces = [torch.from_numpy(test.images[i : i + PIECE]) for i in range(0, len(test.images), PIECE)]
-    return scores(test.labels, np.concatenate([model({"image": each}).instances.numpy() for each in pieces]))
+    found = np.concatenate([model({"image": each}).instances.numpy() for each in pieces])
+    scored = scores(test.labels, found)
+    title = f"{'with' if canvas else 'without'} canvas: SBD {np.mean(scored[SBD]):.2f}"
+    mask_picture.write(out / f"instances-{'canvas' if canvas else 'blind'}-{seed}.png", test, found, title)
+    return scored
 
 
 def components(seed: int, smoke: bool) -> Line:

@@ -27,10 +27,11 @@ from embodia.scripts.assembly.provenance import config_hash
 from embodia.scripts.assembly.segmenters import NAME, SegmenterConfig, is_segmenter, segmenter
 from embodia.scripts.assembly.stored import read
 from embodia.scripts.assembly.stored import write as write_config
-from embodia.scripts.commands.pretrain_detector import PIECE, Resume
 from embodia.scripts.data.label_maps import LabelMaps
 from embodia.scripts.data.labelled import LabelledImages
 from embodia.scripts.mistake import Mistake
+
+PIECE = 32  # images per call
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ class Args:
     """Run folder; by default runs/SEGMENTER-DATA-seedN, or the next free name."""
     runs: Path = Path("runs")
     """Folder that contains the run folders."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Resume a run from its newest intact checkpoint."""
+
+    resume: Path
+    """Run folder."""
+    steps: int | None = None
+    """Total number of updates; by default as configured in the run."""
 
 
 def is_run(arguments: Sequence[str]) -> bool:
