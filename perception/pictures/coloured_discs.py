@@ -31,7 +31,7 @@ def coloured_discs(n: int, seed: int, size: int = 24, objects: tuple[int, int] =
     rng = np.random.default_rng(seed)
     images = rng.normal(0.15, 0.05, (n, size, size, 3))
     labels, values = np.full((n, objects[1]), -1, np.int64), np.zeros((n, objects[1], 2), np.float32)
-    grid = (np.stack(np.mgrid[:size, :size], -1) + 0.5) / size
+    grid = (np.moveaxis(np.mgrid[:size, :size], 0, -1) + 0.5) / size
     for image, label, value in zip(images, labels, values):
         number = int(rng.integers(objects[0], objects[1] + 1))
         label[:number], value[:number] = rng.integers(len(COLOURS), size=number), _apart(number, rng)

@@ -104,6 +104,10 @@ SIZE, NOISE, STRIPES, APART = 24, 0.15, 0.2, 0.3
 AMOUNTS = (400, 120, 40)
 TRAINING = FitConfig(steps=600, batch_size=16, learning_rate=3e-3, warmup=20, clip=1.0, device="cpu")
 END_TO_END = replace(TRAINING, steps=250, learning_rate=2e-3)
+GRID = [
+    DenseCRFConfig(appearance_weight=a, smoothness_weight=b, colour_sigma=c)
+    for a, b, c in product((1, 2, 4, 8), (0, 1), (0.15, 0.3))
+]
 METHODS = ("network", "network, longer", "fixed crf", "crf-rnn")
 
 
@@ -138,7 +142,7 @@ def end_to_end(seed: int, amount: int, smoke: bool) -> Line:
     torch.manual_seed(seed)
     plain = fcn(train.space(), NAMES)
     trained(plain, train, TRAINING, seed, steps)
-    config = tuned(plain, val)
+    config = tuned(plain, val, GRID[:1] if smoke else GRID)
     both = PixelSegmenter(train.space(), NAMES, deepcopy(plain.network), CRFRNN(CLASSES, config, fast=True))
     longer = PixelSegmenter(train.space(), NAMES, deepcopy(plain.network))
     for model in (both, longer):
@@ -167,14 +171,10 @@ def batches(scenes: Scenes) -> Callable[[np.random.Generator, int], dict[str, An
 
 
 @torch.no_grad()
-def tuned(model: PixelSegmenter, val: Scenes) -> DenseCRFConfig:
+def tuned(model: PixelSegmenter, val: Scenes, grid: Sequence[DenseCRFConfig]) -> DenseCRFConfig:
     """Return the kernels and weights of the highest IoU on validation images."""
     images = channels_first(val)
     logits = model.logits(images)
-    grid = [
-        DenseCRFConfig(appearance_weight=a, smoothness_weight=b, colour_sigma=c)
-        for a, b, c in product((1, 2, 4, 8), (0, 1), (0.15, 0.3))
-    ]
     return max(grid, key=lambda config: iou(refine(logits, images, config, True), val))
 
 
