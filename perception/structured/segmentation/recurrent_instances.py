@@ -21,18 +21,32 @@ from embodia.perception.structured.sets.hungarian import match, of_matched
 
 LARGER = 1.3
 """Windows are larger than boxes, so that an object fits in if its box is a little too small."""
+SHOWN, LATE = 10.0, 1e3
+"""Cost of matching a step to an object that the canvas showed it, and to any object after as many steps as objects."""
 
 
-class Step(NamedTuple):
-    """What one step finds in N images."""
+class Attended(NamedTuple):
+    """Where one step looks in N images, and what it thinks of the object there."""
 
-    mask: Tensor  # (N, H, W) from 0 to 1
-    window: Tensor  # (N, side, side) logits of the mask in its window
-    filters: tuple[Tensor, Tensor]  # of the window
     box: Tensor  # (N, 4) centre row, centre column, height, width, as shares of the image
     attention: Tensor  # (N, h, w), sums to 1
     score: Tensor  # (N,) logit
     category: Tensor  # (N, K - 1) logits
+
+
+class Mask(NamedTuple):
+    """The mask that one step finds in N images."""
+
+    whole: Tensor  # (N, H, W) from 0 to 1
+    window: Tensor  # (N, side, side) logits of the mask in its window
+    filters: tuple[Tensor, Tensor]  # of the window
+
+
+class Step(NamedTuple):
+    """One step of training."""
+
+    attended: Attended
+    mask: Mask
     shown: Tensor  # (N, M) bool, objects whose true masks were on the canvas
 
 
@@ -98,19 +112,16 @@ class RecurrentInstances(Segmenter):
         near = self.near(torch.cat([images, places(images)], 1))
         return near, self.far(near)
 
-    def step(
-        self, images: Tensor, maps: tuple[Tensor, Tensor], canvas: Tensor, state: tuple[Tensor, Tensor]
-    ) -> tuple[Step, tuple[Tensor, Tensor]]:
-        """Find the next object.
+    def attend(
+        self, far: Tensor, canvas: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Attended, tuple[Tensor, Tensor]]:
+        """Look for the next object.
 
         Args:
-            images: (N, 3, H, W).
-            maps: Of `features`.
+            far: Maps of `features`, at a quarter of the size.
             canvas: (N, 1, H, W) what was found before, 0 to 1.
             state: Of the LSTM.
         """
-        near, far = maps
-        canvas = canvas if self.sees_canvas else torch.zeros_like(canvas)
         seen = self.look(torch.cat([far, self.drawn(canvas)], 1))  # (N, D, h, w)
         cells = seen.flatten(2)  # (N, D, L)
         attention = torch.full_like(cells[:, 0], 1 / cells.shape[2])
@@ -118,24 +129,25 @@ class RecurrentInstances(Segmenter):
             state = self.lstm((cells @ attention[..., None])[..., 0], state)
             attention = ((self.query(state[0])[:, None] @ cells)[:, 0] / cells.shape[1] ** 0.5).softmax(-1)
         known = torch.cat([state[0], (cells @ attention[..., None])[..., 0]], 1)
-        box = self._box(seen, attention)
-        filters = window_filters(box * box.new_tensor([1, 1, LARGER, LARGER]), self.side, *images.shape[2:])
-        shrunk = window_filters(box * box.new_tensor([1, 1, LARGER, LARGER]), self.side, *near.shape[2:])
-        inputs = torch.cat([read(torch.cat([images, canvas], 1), *filters), read(near, *shrunk)], 1)
-        inputs = torch.cat([inputs, places(inputs)], 1)
-        window = self.segment(inputs)
-        mask = write(window.sigmoid(), *filters)[:, 0].clamp(0, 1)
-        found = Step(
-            mask,
-            window[:, 0],
-            filters,
-            box,
+        found = Attended(
+            self._box(seen, attention),
             attention.reshape(-1, *seen.shape[2:]),
             self.score(known)[:, 0],
             self.category(known),
-            torch.zeros(len(images), 0, dtype=torch.bool, device=images.device),
         )
         return found, state
+
+    def inside(self, images: Tensor, near: Tensor, canvas: Tensor, box: Tensor) -> Mask:
+        """Segment the object in the middle of a box (N, 4)."""
+        larger = box * box.new_tensor([1, 1, LARGER, LARGER])
+        filters = window_filters(larger, self.side, *images.shape[2:])
+        shrunk = window_filters(larger, self.side, *near.shape[2:])
+        seen = torch.cat([read(torch.cat([images, canvas], 1), *filters), read(near, *shrunk)], 1)
+        window = self.segment(torch.cat([seen, places(seen)], 1))
+        return Mask(write(window.sigmoid(), *filters)[:, 0].clamp(0, 1), window[:, 0], filters)
+
+    def visible(self, canvas: Tensor) -> Tensor:
+        return canvas if self.sees_canvas else torch.zeros_like(canvas)
 
     def _box(self, seen: Tensor, attention: Tensor) -> Tensor:
         """Return the attended mean (N, 4) of the box that each place proposes."""
@@ -160,15 +172,17 @@ class RecurrentInstances(Segmenter):
         best = torch.full_like(images[:, 0], 0.5)
         labels, instances = (torch.zeros_like(best, dtype=torch.int64) for _ in range(2))
         for number in range(1, self.most + 1):
-            found, state = self.step(images, maps, canvas, state)
+            seen = self.visible(canvas)
+            found, state = self.attend(maps[1], seen, state)
             going = going & (found.score > 0)
             if not going.any():
                 break
-            mine = (found.mask > best) & going[:, None, None]
-            best = torch.where(mine, found.mask, best)
+            mask = self.inside(images, maps[0], seen, found.box).whole
+            mine = (mask > best) & going[:, None, None]
+            best = torch.where(mine, mask, best)
             instances = torch.where(mine, number, instances)
             labels = torch.where(mine, 1 + found.category.argmax(1)[:, None, None], labels)
-            canvas = torch.maximum(canvas, found.mask[:, None])
+            canvas = torch.maximum(canvas, mask[:, None])
         return Segments(labels, instances)
 
     # Training -----------------------------------------------------------------------------------------------------
@@ -186,23 +200,30 @@ class RecurrentInstances(Segmenter):
         return instance_loss(steps, true)
 
     def _unroll(self, images: Tensor, true: Objects) -> list[Step]:
-        """Return as many steps as the fullest image has objects, and one more."""
+        """Return as many steps as the fullest image has objects, and one more.
+
+        A step that is forced aims at the nearest object left: it segments in the true box, and the canvas then shows
+        the true mask.
+        """
         maps = self.features(images)
         canvas, state = self.start(images)
         left, rows = true.real.clone(), torch.arange(len(images), device=images.device)
-        steps, on_canvas = [], torch.zeros_like(true.real)
-        for _ in range(true.real.shape[1] + 1):
-            found, state = self.step(images, maps, canvas, state)
-            steps.append(found._replace(shown=on_canvas.clone()))
+        steps, shown = [], torch.zeros_like(true.real)
+        for _ in range(left.shape[1]):
+            seen = self.visible(canvas)
+            found, state = self.attend(maps[1], seen, state)
             distance = (found.box[:, None] - true.boxes).abs().sum(-1).masked_fill(~left, torch.inf)
-            nearest = distance.argmin(1) if left.shape[1] else rows
-            if left.shape[1]:
-                forced = (torch.rand(len(images), device=images.device) < self.forced) & left[rows, nearest]
-                shown = torch.where(forced[:, None, None], true.masks[rows, nearest], found.mask.detach())
-                on_canvas[rows, nearest] |= forced
-                left[rows, nearest] = False
-                canvas = torch.maximum(canvas, shown[:, None])
-        return steps
+            nearest = distance.argmin(1)
+            forced = (torch.rand(len(images), device=images.device) < self.forced) & left[rows, nearest]
+            box = torch.where(forced[:, None], true.boxes[rows, nearest], found.box)
+            mask = self.inside(images, maps[0], seen, box)
+            steps.append(Step(found, mask, shown.clone()))
+            drawn = torch.where(forced[:, None, None], true.masks[rows, nearest], mask.whole.detach())
+            canvas = torch.maximum(canvas, drawn[:, None])
+            shown[rows, nearest] |= forced
+            left[rows, nearest] = False
+        found, _ = self.attend(maps[1], self.visible(canvas), state)
+        return [*steps, Step(found, self.inside(images, maps[0], self.visible(canvas), found.box), shown)]
 
 
 def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3, dilation: int = 1) -> nn.Module:
@@ -254,38 +275,35 @@ def instance_loss(steps: Sequence[Step], true: Objects) -> tuple[Tensor, dict[st
         steps: T steps.
         true: At most T - 1 objects an image.
     """
-    masks, boxes = torch.stack([each.mask for each in steps], 1), torch.stack([each.box for each in steps], 1)
-    count = true.real.sum(1)
+    found = [each.attended for each in steps]
+    masks, boxes = torch.stack([each.mask.whole for each in steps], 1), torch.stack([each.box for each in found], 1)
+    scores, kinds = torch.stack([each.score for each in found], 1), torch.stack([each.category for each in found], 1)
+    late = torch.arange(len(steps), device=scores.device)[None] >= true.real.sum(1, keepdim=True)
     overlap = soft_iou(masks, true.masks)  # (N, T, M)
     apart = (boxes[:, :, None] - true.boxes[:, None]).abs().sum(-1)
-    late = torch.arange(len(steps), device=count.device)[None] >= count[:, None]
-    cost = apart - overlap + 10 * torch.stack([each.shown for each in steps], 1).float()
-    matched = match(cost.masked_fill(late[..., None], 1e3), true.real)
+    cost = apart - overlap + SHOWN * torch.stack([each.shown for each in steps], 1).float()
+    matched = match(cost.masked_fill(late[..., None], LATE), true.real)
     there = (matched >= 0) & ~late
-    total = there.sum().clamp(min=1)
+    score_loss = monotone_score_loss(scores, there)
+    if not there.any():
+        return score_loss + 0 * masks.sum(), {"score_loss": score_loss}
+    wanted, index = of_matched(true.masks, matched), matched.clamp(min=0)[..., None]
 
     def mean(values: Tensor) -> Tensor:
-        return (values * there).sum() / total
+        return (values * there).sum() / there.sum()
 
-    if not there.any():
-        score = monotone_score_loss(torch.stack([each.score for each in steps], 1), there)
-        return score + 0 * (masks.sum() + boxes.sum()), {"score_loss": score}
-    wanted = of_matched(true.masks, matched)
-    index = matched.clamp(min=0)[..., None]
-    iou = overlap.gather(2, index)[..., 0]
-    windows = torch.stack([_window_loss(each, wanted[:, t]) for t, each in enumerate(steps)], 1)
-    pointing = torch.stack([_pointing_loss(each, wanted[:, t]) for t, each in enumerate(steps)], 1)
-    kinds = torch.stack([each.category for each in steps], 1)
+    windows = [_window_loss(each.mask, target) for each, target in zip(steps, wanted.unbind(1))]
+    pointing = [_pointing_loss(each.attention, target) for each, target in zip(found, wanted.unbind(1))]
     named = F.cross_entropy(kinds.transpose(1, 2), of_matched(true.categories, matched) - 1, reduction="none")
-    score = monotone_score_loss(torch.stack([each.score for each in steps], 1), there)
+    iou = mean(overlap.gather(2, index)[..., 0])
     parts = {
-        "mask_loss": mean(1 - iou) + mean(windows),
+        "mask_loss": 1 - iou + mean(torch.stack(windows, 1)),
         "box_loss": 5 * mean(apart.gather(2, index)[..., 0]),
-        "attention_loss": 0.3 * mean(pointing),
+        "attention_loss": 0.3 * mean(torch.stack(pointing, 1)),
         "category_loss": mean(named),
-        "score_loss": score,
+        "score_loss": score_loss,
     }
-    return torch.stack(list(parts.values())).sum(), {**parts, "iou": mean(iou)}
+    return torch.stack(list(parts.values())).sum(), {**parts, "iou": iou}
 
 
 def soft_iou(found: Tensor, true: Tensor) -> Tensor:
@@ -295,16 +313,16 @@ def soft_iou(found: Tensor, true: Tensor) -> Tensor:
     return both / (a.sum(-1)[..., None] + b.sum(-1)[:, None] - both).clamp(min=1e-6)
 
 
-def _window_loss(step: Step, wanted: Tensor) -> Tensor:
-    """Return the cross-entropy (N,) in the window of masks (N, H, W)."""
-    target = read(wanted[:, None], *(each.detach() for each in step.filters))[:, 0]
-    return F.binary_cross_entropy_with_logits(step.window, target, reduction="none").mean((1, 2))
+def _window_loss(mask: Mask, wanted: Tensor) -> Tensor:
+    """Return the cross-entropy (N,) in the window of true masks (N, H, W)."""
+    target = read(wanted[:, None], *(each.detach() for each in mask.filters))[:, 0].clamp(0, 1)
+    return F.binary_cross_entropy_with_logits(mask.window, target, reduction="none").mean((1, 2))
 
 
-def _pointing_loss(step: Step, wanted: Tensor) -> Tensor:
-    """Return minus the log of the share of attention (N,) on masks (N, H, W)."""
-    on = F.adaptive_avg_pool2d(wanted[:, None], step.attention.shape[1:])[:, 0]
-    return -(step.attention * on.clamp(max=0.5) * 2).sum((1, 2)).clamp(min=1e-6).log()
+def _pointing_loss(attention: Tensor, wanted: Tensor) -> Tensor:
+    """Return minus the log of the share of attention (N, h, w) on true masks (N, H, W): (N,)."""
+    on = F.adaptive_avg_pool2d(wanted[:, None], attention.shape[1:])[:, 0]
+    return -(attention * on.clamp(max=0.5) * 2).sum((1, 2)).clamp(min=1e-6).log()
 
 
 def monotone_score_loss(scores: Tensor, there: Tensor) -> Tensor:
