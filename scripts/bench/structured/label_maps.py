@@ -100,10 +100,10 @@ def per_image(truth: Any, found: Any, where: Any = None) -> list[float]:
 
 # End to end --------------------------------------------------------------------------------------------------------
 
-SIZE, NOISE, STRIPES, APART = 24, 0.15, 0.2, 0.3
+SIZE, NOISE, STRIPES = 24, 0.1, 0.12
 AMOUNTS = (400, 120, 40)
 TRAINING = FitConfig(steps=600, batch_size=16, learning_rate=3e-3, warmup=20, clip=1.0, device="cpu")
-END_TO_END = replace(TRAINING, steps=250, learning_rate=2e-3)
+END_TO_END = replace(TRAINING, steps=250, learning_rate=2e-3, eval_every=25)
 GRID = [
     DenseCRFConfig(appearance_weight=a, smoothness_weight=b, colour_sigma=c)
     for a, b, c in product((1, 2, 4, 8), (0, 1), (0.15, 0.3))
@@ -133,10 +133,13 @@ def rnn_rows(options: Structured) -> list[Row]:
 
 
 def end_to_end(seed: int, amount: int, smoke: bool) -> Line:
-    """Train an FCN; tune a fixed CRF for it on validation images; train both together from there."""
+    """Train an FCN; tune a fixed CRF for it on validation images; train both together from there.
+
+    The second training, of both or of the network alone, is stopped early by the same validation images.
+    """
     steps = 2 if smoke else None
     train, val, test = (
-        noisy_regions(n, s, SIZE, CLASSES, NOISE, STRIPES, APART)
+        noisy_regions(n, s, SIZE, CLASSES, NOISE, STRIPES)
         for n, s in ((amount, seed), (20 if smoke else 40, 900 + seed), (20 if smoke else 200, 800 + seed))
     )
     torch.manual_seed(seed)
@@ -146,7 +149,7 @@ def end_to_end(seed: int, amount: int, smoke: bool) -> Line:
     both = PixelSegmenter(train.space(), NAMES, deepcopy(plain.network), CRFRNN(CLASSES, config, fast=True))
     longer = PixelSegmenter(train.space(), NAMES, deepcopy(plain.network))
     for model in (both, longer):
-        trained(model, train, END_TO_END, seed + 1, steps)
+        stopped_early(model, train, val, seed + 1, steps)
     images = channels_first(test)
     with torch.no_grad():
         return {
@@ -162,10 +165,35 @@ def trained(model: PixelSegmenter, scenes: Scenes, config: FitConfig, seed: int,
     fit(model, RandomBatches(batches(scenes), seed), config, logger=Logger(console=False))
 
 
+def stopped_early(model: PixelSegmenter, scenes: Scenes, val: Scenes, seed: int, steps: int | None) -> None:
+    """Train a model further; leave it with the weights, first or later, of the highest IoU on validation images."""
+    images, best, kept = channels_first(val), -1.0, {}
+
+    def judged() -> dict[str, float]:
+        nonlocal best, kept
+        with torch.no_grad():
+            now = iou(model.eval().logits(images), val)
+        if now > best:
+            best, kept = now, deepcopy(model.state_dict())
+        return {"iou": now}
+
+    judged()
+    config = replace(END_TO_END, steps=steps or END_TO_END.steps)
+    fit(model, RandomBatches(batches(scenes), seed), config, logger=Logger(console=False), evaluate=judged)
+    model.load_state_dict(kept)
+
+
 def batches(scenes: Scenes) -> Callable[[np.random.Generator, int], dict[str, Any]]:
+    """Batches of images changed in ways that keep the labels: colours exchanged or inverted, half a turn."""
+
     def draw(rng: np.random.Generator, n: int) -> dict[str, Any]:
         i = rng.integers(len(scenes.images), size=n)
-        return {"obs": {"image": torch.from_numpy(scenes.images[i])}, "labels": torch.from_numpy(scenes.labels[i])}
+        images, labels = scenes.images[i][..., rng.permutation(3)], scenes.labels[i]
+        if rng.integers(2):
+            images = 255 - images
+        if rng.integers(2):
+            images, labels = images[:, ::-1, ::-1].copy(), labels[:, ::-1, ::-1].copy()
+        return {"obs": {"image": torch.from_numpy(images)}, "labels": torch.from_numpy(labels)}
 
     return draw
 
