@@ -30,7 +30,7 @@ class SortConfig:
     """Number of detections before a track is reported, except in the first frames."""
     alike: float = 0.3
     """Largest cosine distance of features of one object."""
-    gate: float = 60.0
+    gate: float = 100.0
     """Largest squared Mahalanobis distance of a detection with the right appearance; motion may change unseen."""
     memory: float = 0.9
     """Weight of the past in a track's features."""

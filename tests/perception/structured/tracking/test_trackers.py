@@ -83,7 +83,7 @@ def through_occlusion(features):
     tracker, before, after = Sort(), {}, {}
     looks = np.array([[1.0, 0, 0], [0, 1, 0]])
     for k in range(40):
-        first, second = ((10 + 2 * k, 20), (10 + 2 * k, 60)) if k < 15 else ((50 + k, 55), (50 + k, 24))
+        first, second = ((10 + 2 * k, 20), (10 + 2 * k, 60)) if k < 15 else ((42 + k, 55), (42 + k, 24))
         hidden = 15 <= k < 23
         boxes = [] if hidden else [[x, y, x + 14, y + 14] for x, y in (first, second)]
         tracked = tracker.step(found(boxes), looks[: len(boxes)] if features else None)
@@ -104,7 +104,7 @@ def test_optical_flow_follows_a_texture_and_moves_the_tracks_of_a_shaking_camera
     rng = np.random.default_rng(0)
     noise = np.repeat(np.repeat(rng.integers(0, 255, (40, 40, 3)), 10, 0), 10, 1).astype(np.uint8)
     texture = cv2.GaussianBlur(noise, (0, 0), 2)
-    jumps = [0, 0, 0, 16, 0, 16, 16, 0]
+    jumps = [0, 0, 0, 16, 16, 32, 32, 32, 32]
     views = [texture[30:130, 40 + jump : 180 + jump] for jump in jumps]
     flow = optical_flow(views[2], views[3])
     np.testing.assert_allclose(np.median(flow[20:80, 30:110], axis=(0, 1)), [-16, 0], atol=0.5)
