@@ -30,8 +30,9 @@ class SortConfig:
     """Number of detections before a track is reported, except in the first frames."""
     alike: float = 0.3
     """Largest cosine distance of features of one object."""
-    gate: float = 100.0
-    """Largest squared Mahalanobis distance of a detection with the right appearance; motion may change unseen."""
+    gate: float = 16.0
+    """Largest squared Mahalanobis distance of a detection with the right appearance, for each frame since the last
+    detection: motion may change unseen."""
     memory: float = 0.9
     """Weight of the past in a track's features."""
 
@@ -92,7 +93,8 @@ class Sort:
         if seen and len(tracks) and len(detections):
             measured = kalman_filter.to_centres(found.boxes)
             apart = 1 - self.features @ features.T
-            far = kalman_filter.distances(self.mean, self.covariance, measured) > self.config.gate
+            far = kalman_filter.distances(self.mean, self.covariance, measured)
+            far = far > self.config.gate * self.unseen[:, None]
             first = assigned(apart + (1 - overlaps), other | far | (apart > self.config.alike))
         tracks, detections = np.setdiff1d(tracks, first[0]), np.setdiff1d(detections, first[1])
         left = np.ix_(tracks, detections)
