@@ -61,7 +61,7 @@ def exclusion(places: Array) -> Array:
 
     Boxes of unknown depth exclude no other.
     """
-    known: Array = np.isfinite(places).all(1)
+    known = np.isfinite(places.sum(1))
     places = np.where(known[:, None], places, 0.0)
     size = np.minimum(places[:, None, 3:], places[None, :, 3:]) - np.maximum(places[:, None, :3], places[None, :, :3])
     volume = (places[:, 3:] - places[:, :3]).prod(1)
