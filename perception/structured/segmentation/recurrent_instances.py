@@ -321,7 +321,8 @@ def _window_loss(mask: Mask, wanted: Tensor) -> Tensor:
 
 def _pointing_loss(attention: Tensor, wanted: Tensor) -> Tensor:
     """Return minus the log of the share of attention (N, h, w) on true masks (N, H, W): (N,)."""
-    on = F.adaptive_avg_pool2d(wanted[:, None], attention.shape[1:])[:, 0]
+    _, height, width = attention.shape
+    on = F.adaptive_avg_pool2d(wanted[:, None], (height, width))[:, 0]
     return -(attention * on.clamp(max=0.5) * 2).sum((1, 2)).clamp(min=1e-6).log()
 
 
