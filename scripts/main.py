@@ -17,12 +17,13 @@ VERBS = {
     "record": "record videos of a policy: its view, the map, actions, rewards and scores",
     "imagine": "plot a world model's open-loop predictions beside the true observations",
     "collect": "record episodes to disk; export them to Minari and LeRobotDataset v3",
-    "pretrain": "train an image encoder by self-supervision on episodes, images or videos",
+    "pretrain": "train an image encoder, a generative model, a detector or a segmenter on episodes, images or videos",
     "sample": "draw samples from a trained generative model: image grid, video of how they form, quality",
     "probe": "evaluate a pretrained encoder's features by linear probe, nearest neighbours and regression",
     "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
-    "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",
     "ros": "run a trained agent as a ROS 2 node",
+    "segment": "draw label maps and instances of a trained segmenter, or objects found without labels",
+    "detect": "draw the boxes of a trained detector on images and videos; write COCO results",
     "export": "write generated homes as .glb files with habitat-sim's configuration files",
     "export-policy": "write a trained policy as ONNX and torch.export programs, checked on recorded observations",
     "share": "write a folder with a trained agent and its model card; upload it to the Hugging Face hub",
@@ -71,6 +72,7 @@ ELSEWHERE = (
     ("embodia.perception.generative.autoencoders.likelihoods", "OutOfRange"),
     ("embodia.perception.encoders.observation", "WrongObservation"),
     ("embodia.scripts.data.ros_messages", "MessageError"),
+    ("embodia.perception.structured.segmentation", "BadLabels"),
 )
 """Exceptions that are user errors, so only their message is shown: bad files, bad values, unknown names, ..."""
 

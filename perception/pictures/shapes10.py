@@ -21,22 +21,22 @@ def shapes10(n: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Ten
     centre, radius, turn = rng.uniform(11, 21, (n, 2)), rng.uniform(7, 10, n), rng.uniform(0, 2 * np.pi, n)
     dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
     cos, sin = (f(turn)[:, None, None] / radius[:, None, None] for f in (np.cos, np.sin))
-    inside = np.empty((n, size, size), bool)
+    hit = np.empty((n, size, size), bool)
     for label in range(10):
         of = labels == label
-        inside[of] = _inside(label, (cos * dx + sin * dy)[of], (cos * dy - sin * dx)[of])
+        hit[of] = inside(label, (cos * dx + sin * dy)[of], (cos * dy - sin * dx)[of])
     back = rng.uniform(0, 0.6, (n, 3))
     front = rng.uniform(0, 1, (n, 3))
     while (alike := np.abs(front - back).sum(1) <= 0.7).any():
         front[alike] = rng.uniform(0, 1, (alike.sum(), 3))
     slope = rng.normal(0, 0.15, (n, 2, 1, 1, 3))
     shade = slope[:, 0] * (x / 16 - 1)[..., None] + slope[:, 1] * (y / 16 - 1)[..., None]
-    picture = np.where(inside[..., None], front[:, None, None], back[:, None, None] + shade)
+    picture = np.where(hit[..., None], front[:, None, None], back[:, None, None] + shade)
     picture = picture + rng.normal(0, 0.05, picture.shape)
     return torch.from_numpy((picture.clip(0, 1) * 255).astype(np.uint8)), torch.from_numpy(labels)
 
 
-def _inside(label: int, u: Array, v: Array) -> Array:
+def inside(label: int, u: Array, v: Array) -> Array:
     """Return whether points (u, v) lie inside a shape, in the shape's own frame with radius 1."""
     r, angle = np.hypot(u, v), np.arctan2(v, u)
     box = np.maximum(np.abs(u), np.abs(v))

@@ -13,9 +13,12 @@ from embodia.agents import Agent
 from embodia.perception import Encoder, SelfSupervised
 from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.perception.generative import Generative
+from embodia.perception.structured.detection import Detector
+from embodia.perception.structured.segmentation import Segmenter
 from embodia.planners import DrivingPlanner, Objective, Planner, WorldModel
 from embodia.scripts.assembly.options import Method, method_of, options, plain
 from embodia.scripts.assembly.tables.agents import AGENTS
+from embodia.scripts.assembly.tables.detectors import DETECTORS
 from embodia.scripts.assembly.tables.drivers import DRIVERS
 from embodia.scripts.assembly.tables.encoders import ENCODERS, PRETRAINED
 from embodia.scripts.assembly.tables.generative import GENERATIVE_MODELS
@@ -23,6 +26,7 @@ from embodia.scripts.assembly.tables.learners import LEARNERS
 from embodia.scripts.assembly.tables.models import MODELS
 from embodia.scripts.assembly.tables.objectives import OBJECTIVES
 from embodia.scripts.assembly.tables.planners import PLANNERS
+from embodia.scripts.assembly.tables.segmenters import SEGMENTERS
 from embodia.scripts.mistake import Mistake, nearest
 
 
@@ -96,6 +100,17 @@ LEARNER = Kind("learner", SelfSupervised, ("loss",), LEARNERS, given=("encoder",
 GENERATIVE = Kind(
     "generative model", Generative, ("loss", "sample"), GENERATIVE_MODELS, given=("shape", "classes"), sets=("event",)
 )
+DETECTOR = Kind(
+    "detector", Detector, ("forward", "loss"), DETECTORS, given=("space", "categories"), sets=("space", "categories")
+)
+SEGMENTER = Kind(
+    "segmenter",
+    Segmenter,
+    ("forward", "loss"),
+    SEGMENTERS,
+    given=("space", "categories", "steps"),
+    sets=("space", "categories"),
+)
 MODEL = Kind(
     "world model",
     WorldModel,
@@ -113,4 +128,4 @@ PLANNER = Kind(
 )
 OBJECTIVE = Kind("objective", Objective, ("__call__",), OBJECTIVES, given=())
 DRIVER = Kind("driving planner", DrivingPlanner, ("initial", "plan"), DRIVERS, given=("scenario", "log"))
-KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, GENERATIVE, MODEL, PLANNER, OBJECTIVE, DRIVER)
+KINDS = (AGENT, ENCODER, IMAGE_ENCODER, LEARNER, GENERATIVE, DETECTOR, SEGMENTER, MODEL, PLANNER, OBJECTIVE, DRIVER)

@@ -27,6 +27,7 @@ BENCHES = (
     | o.HomesProbe
     | o.Discovery
     | o.Generative
+    | o.Structured
     | o.Irl
     | o.Chain
     | o.Matrix

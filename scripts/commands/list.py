@@ -14,12 +14,35 @@ import tyro
 
 import embodia  # noqa: F401 (registers the ids)
 from embodia.envs.grid.expert import NO_EXPERT
-from embodia.scripts.assembly.kinds import AGENT, DRIVER, ENCODER, GENERATIVE, LEARNER, MODEL, OBJECTIVE, PLANNER, Kind
+from embodia.scripts.assembly.kinds import (
+    AGENT,
+    DETECTOR,
+    DRIVER,
+    ENCODER,
+    GENERATIVE,
+    LEARNER,
+    MODEL,
+    OBJECTIVE,
+    PLANNER,
+    SEGMENTER,
+    Kind,
+)
 from embodia.scripts.assembly.options import Method, config_of, plain, summary
 from embodia.scripts.mistake import Mistake, nearest
 from embodia.scripts.presets.table import PRESETS
 
-Methods = Literal["agents", "encoders", "learners", "generative", "models", "planners", "objectives", "drivers"]
+Methods = Literal[
+    "agents",
+    "encoders",
+    "learners",
+    "generative",
+    "detectors",
+    "segmenters",
+    "models",
+    "planners",
+    "objectives",
+    "drivers",
+]
 What = Literal["all", "presets", "envs"] | Methods
 
 
@@ -101,4 +124,6 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "drivers": partial(methods, DRIVER),
     "learners": partial(methods, LEARNER),
     "generative": partial(methods, GENERATIVE),
+    "detectors": partial(methods, DETECTOR),
+    "segmenters": partial(methods, SEGMENTER),
 }

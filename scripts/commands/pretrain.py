@@ -22,7 +22,7 @@ from embodia.scripts.assembly import own, runs
 from embodia.scripts.assembly.earlier import PRETRAIN, flags
 from embodia.scripts.assembly.image_encoders import NAME, describe, find
 from embodia.scripts.assembly.json_lines import read_lines
-from embodia.scripts.assembly.kinds import GENERATIVE, LEARNER
+from embodia.scripts.assembly.kinds import DETECTOR, GENERATIVE, LEARNER, SEGMENTER
 from embodia.scripts.assembly.locks import locked
 from embodia.scripts.assembly.parts import chosen, configured, help_of, names
 from embodia.scripts.assembly.provenance import config_hash, plain
@@ -38,7 +38,8 @@ from embodia.scripts.assembly.self_supervision import (
 )
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
-from embodia.scripts.commands import pretrain_generative
+from embodia.scripts.commands import pretrain_detector, pretrain_generative
+from embodia.scripts.commands.segmenters import pretrain_segmenter
 from embodia.scripts.data.frames import Pool, Source, source
 from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
 from embodia.scripts.mistake import Mistake
@@ -61,7 +62,9 @@ With --data.workers N, N processes read the data ahead, for data that are larger
 torchrun, several processes share every batch, with the result of one process (docs/scale.md).
 
 learners: {learners}
-generative models, sampled by `embodia sample RUN` (which also samples vae): {generative}"""
+generative models, sampled by `embodia sample RUN` (which also samples vae): {generative}
+detectors, trained on labelled images and applied by `embodia detect RUN`: {detectors}
+segmenters, trained on labelled images and applied by `embodia segment RUN`: {segmenters}"""
 
 
 @dataclass(frozen=True)
@@ -134,16 +137,25 @@ class Resume:
 def main(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(learners=", ".join(LEARNER.table), generative=", ".join(GENERATIVE.table)))
+        kinds = {"learners": LEARNER, "generative": GENERATIVE, "detectors": DETECTOR, "segmenters": SEGMENTER}
+        print(HELP.format(**{name: ", ".join(kind.table) for name, kind in kinds.items()}))
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         rest, named = names(arguments)
         if pretrain_generative.is_run(arguments):
             return pretrain_generative.resume(rest)
+        if pretrain_detector.is_run(arguments):
+            return pretrain_detector.resume(rest)
+        if pretrain_segmenter.is_run(arguments):
+            return pretrain_segmenter.resume(rest)
         return resume(tyro.cli(Resume, args=rest, prog="embodia pretrain"), named)
     name = arguments[0]
     if name in GENERATIVE.table:
         return pretrain_generative.main(name, arguments[1:])
+    if name in DETECTOR.table:
+        return pretrain_detector.main(name, arguments[1:])
+    if name in SEGMENTER.table:
+        return pretrain_segmenter.main(name, arguments[1:])
     args = parsed(name, arguments[1:])
     config = settled(args)
     built = build(config)  # errors are raised before a folder is made

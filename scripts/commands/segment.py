@@ -1,4 +1,4 @@
-"""`embodia segment RUN`: draw the objects that an encoder finds without labels, as images and videos."""
+"""`embodia segment RUN`: draw label maps and instances, or the objects that an encoder finds without labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from embodia.perception.encoders.image_encoder import ImageEncoder, PatchEncoder
 from embodia.perception.objects.image_discovery import ImageDiscovery
 from embodia.perception.objects.mask_cut import MaskCut
 from embodia.perception.objects.token_cut import TokenCut
+from embodia.scripts.assembly.segmenters import is_segmenter
+from embodia.scripts.commands.segmenters import segment_supervised
 from embodia.scripts.data.look import Frame, Look, draw_all, opened
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.mask_picture import as_labels, overlaid
@@ -20,7 +22,11 @@ from embodia.scripts.report.mask_picture import as_labels, overlaid
 
 @dataclass(frozen=True)
 class Args(Look):
-    """Draw each image beside its objects in colour: slots, or cuts of a vision transformer's patches."""
+    """Draw each image beside what a run finds in it, in colour.
+
+    A segmenter of `embodia pretrain segmenter` gives label maps and instances. An encoder gives objects without labels:
+    slots, or cuts of a vision transformer's patches.
+    """
 
     by: Literal["mask-cut", "token-cut"] = "mask-cut"
     """Method for a vision transformer: mask-cut finds several objects, token-cut one. Not used for slots."""
@@ -30,6 +36,8 @@ class Args(Look):
 
 def main(arguments: Sequence[str]) -> int:
     args = tyro.cli(Args, args=list(arguments), prog="embodia segment")
+    if is_segmenter(args.run):
+        return segment_supervised.main(args)
     encoder, files = opened(args)
     model = discovery(args, encoder)
     has_ground = model is not encoder  # cuts give the background as the last mask; a slot may be anything

@@ -174,16 +174,17 @@ class CocoSet:
     path: Path
     categories: Mapping[int, str]
     """Names by id."""
-    _images: Sequence[Mapping[str, Any]]
+    images: Sequence[Mapping[str, Any]]
+    """The images' records as read."""
     _rows: Mapping[int, Sequence[Mapping[str, Any]]]
     skipped: int
     """Number of annotations skipped because their boxes have no area."""
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> CocoImage:
-        record = self._images[index]
+        record = self.images[index]
         rows = tuple(self._rows.get(record["id"], ()))
         boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
@@ -198,6 +199,11 @@ class CocoSet:
             records=rows,
             where=f"{self.path}, image {record['id']}",
         )
+
+    def rows_of(self, chosen: Sequence[int]) -> Iterator[Mapping[str, Any]]:
+        """Yield the annotations of some images."""
+        for index in chosen:
+            yield from self._rows.get(self.images[index]["id"], ())
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -186,6 +186,15 @@ class Generative(Options):
     module = "generative.generative"
 
 
+@dataclass(frozen=True)
+class Structured(Options):
+    """Structured outputs: detection, segmentation and tracking, each beside its controls."""
+
+    module = "structured.structured"
+    only: tuple[str, ...] = ()
+    """Run the parts whose names begin with these words ("nms", "detector")."""
+
+
 class Irl(Options):
     """Rewards and costs learned from experts, beside their controls, and the plans that follow them."""
 

@@ -199,7 +199,7 @@ def test_collect_writes_labelled_images(tmp_path, capsys):
     assert len(found) >= 2
     assert found[0].pixels().shape == (256, 256, 3)
     assert found[0].masks().any()
-    assert {record["step"] % 3 for record in found._images} == {0}
+    assert {record["step"] % 3 for record in found.images} == {0}
 
 
 def test_worlds_without_labels(tmp_path, capsys):
