@@ -21,6 +21,7 @@ VERBS = {
     "attention": "draw the attention maps of a pretrained vision transformer as images and videos",
     "segment": "draw the objects that a pretrained encoder finds without labels, as images and videos",
     "detect": "draw the boxes of a trained detector on images and videos; write COCO results",
+    "track": "join a detector's boxes into tracks through videos and episodes; draw and score them",
     "export": "write generated homes as .glb files with habitat-sim's configuration files",
     "compare": "compare two runs on the same seeds, with confidence intervals and paired tests",
     "list": "list presets, environments and methods (agents, encoders, planners, ...)",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from embodia.scripts.bench.harness.options import Structured
 from embodia.scripts.bench.harness.results import Row
-from embodia.scripts.bench.structured import detector_shapes, detector_worlds, suppression
+from embodia.scripts.bench.structured import detector_shapes, detector_worlds, suppression, tracking
 from embodia.scripts.mistake import Mistake, nearest
 
 PARTS: dict[str, Callable[[Structured], list[Row]]] = {
@@ -17,6 +17,8 @@ PARTS: dict[str, Callable[[Structured], list[Row]]] = {
     "detector-shapes": detector_shapes.rows,
     "detector-homes": detector_worlds.home_rows,
     "detector-roads": detector_worlds.road_rows,
+    "tracking-shapes": tracking.shape_rows,
+    "tracking-roads": tracking.road_rows,
 }
 
 
