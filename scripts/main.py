@@ -24,6 +24,7 @@ VERBS = {
     "ros": "run a trained agent as a ROS 2 node",
     "segment": "draw label maps and instances of a trained segmenter, or objects found without labels",
     "detect": "draw the boxes of a trained detector on images and videos; write COCO results",
+    "track": "join a detector's boxes into tracks through videos and episodes; draw and score them",
     "export": "write generated homes as .glb files with habitat-sim's configuration files",
     "export-policy": "write a trained policy as ONNX and torch.export programs, checked on recorded observations",
     "share": "write a folder with a trained agent and its model card; upload it to the Hugging Face hub",

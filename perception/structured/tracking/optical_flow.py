@@ -27,5 +27,5 @@ def optical_flow(first: Array, second: Array) -> Array:
         cv2.resize(cv2.cvtColor(np.ascontiguousarray(each), cv2.COLOR_RGB2GRAY), (times * width, times * height))
         for each in (first, second)
     ]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
     return np.asarray(flow[times // 2 :: times, times // 2 :: times] / times, np.float32)

@@ -20,7 +20,7 @@ from embodia.scripts.bench.structured.training import RECIPE, Batches, judged, p
 
 TEST = 1_000_000
 """Seed of the test images."""
-STEPS = {"one-stage": 2_500, "two-stage": 700, "sliding window": 200, "diffusiondet": 2_500}
+STEPS = {"one-stage": 5_000, "two-stage": 700, "sliding window": 200, "diffusiondet": 2_500}
 """Number of updates. The controls learn with fewer, which take as long."""
 DIFFUSION = DiffusionDetConfig(stride=8, heads=2, pooled=4, train_boxes=24, boxes=24)
 SETTINGS = {"1 step": (1, 24), "4 steps": (4, 24), "1 step, 8 boxes": (1, 8), "1 step, 96 boxes": (1, 96)}
@@ -125,4 +125,4 @@ def control(shapes: Shapes, folder: Path, name: str, make: Callable[..., Detecto
 
 
 def batches(shapes: Shapes, seed: int) -> Batches:
-    return Batches(shapes.train.images, shapes.train.truth, seed)
+    return Batches(shapes.train.images, shapes.train.truth, seed, rotate=True)

@@ -16,6 +16,7 @@ from embodia.scripts.bench.structured import (
     label_maps,
     sets,
     suppression,
+    tracking,
 )
 from embodia.scripts.mistake import Mistake, nearest
 
@@ -28,6 +29,8 @@ PARTS: dict[str, Callable[[Structured], list[Row]]] = {
     "crf-rnn": label_maps.rnn_rows,
     "instances": instances.rows,
     "sets": sets.rows,
+    "tracking-shapes": tracking.shape_rows,
+    "tracking-roads": tracking.road_rows,
 }
 
 

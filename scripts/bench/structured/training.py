@@ -31,14 +31,17 @@ class Batches:
         truth: annotations of each image.
         seed: seed of all batches.
         mirror: whether to mirror images.
+        rotate: whether to turn square images by a random number of right angles.
     """
 
-    def __init__(self, images: Array, truth: Sequence[Boxes], seed: int, mirror: bool = True):
+    def __init__(self, images: Array, truth: Sequence[Boxes], seed: int, mirror: bool = True, rotate: bool = False):
         self.pairs = list(zip(images, truth))
-        self.mirror, self.rng = mirror, np.random.default_rng(seed)
+        self.mirror, self.rotate, self.rng = mirror, rotate, np.random.default_rng(seed)
 
     def batch(self, n: int) -> dict[str, Any]:
         chosen = [self.pairs[i] for i in self.rng.integers(len(self.pairs), size=n)]
+        if self.rotate:
+            chosen = [rotated(*pair, int(times)) for pair, times in zip(chosen, self.rng.integers(4, size=n))]
         mirrored = self.rng.uniform(size=n) < (0.5 if self.mirror else 0.0)
         return padded([turned(*pair) if turn else pair for pair, turn in zip(chosen, mirrored)])
 
@@ -47,6 +50,15 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
+
+
+def rotated(picture: Array, truth: Boxes, times: int) -> tuple[Array, Boxes]:
+    """Turn a square image and its boxes by right angles to the left."""
+    boxes, side = truth.boxes, len(picture)
+    for _ in range(times):
+        left, top, right, bottom = boxes.T
+        boxes = np.stack([top, side - right, bottom, side - left], 1)
+    return np.rot90(picture, times), truth._replace(boxes=boxes)
 
 
 def trained(make: Callable[[], Model], data: Any, config: FitConfig, folder: Path) -> Model:

@@ -1,4 +1,4 @@
-"""`embodia pretrain detector` and `embodia detect`: training, resuming, results on images and videos, user errors."""
+"""`embodia pretrain detector`, `detect` and `track`: training, resuming, results on images and videos, user errors."""
 
 import json
 
@@ -108,3 +108,54 @@ def test_user_errors(trained, tmp_path, capsys):
     assert main(["pretrain", "detector", "--data", str(data), "--method.stride", "5"]) == 2
     assert "stride 5: choose one of 4, 8, 16" in capsys.readouterr().err
     assert len(read_coco(data / "instances.json")) == 30
+
+
+def walk(folder, name="walk.mp4", frames=6):
+    """A video of one shape that moves to the right."""
+    folder.mkdir(exist_ok=True)
+    picture = shape_scenes(1, 1, objects=(1, 1), size=32).images[0]
+    with Video(folder / name, 10) as video:
+        for k in range(frames):
+            video.add(np.roll(picture, 2 * k, 1))
+    return folder
+
+
+@pytest.mark.parametrize("more", [[], ["--appearance", "none", "--flow"]])
+def test_videos_are_tracked(trained, tmp_path, more):
+    _, run = trained
+    films, out = walk(tmp_path / "films"), tmp_path / "out"
+    assert main(["track", str(run), "--data", str(films), "--out", str(out), "--tracker.lowest", "0.0", *more]) == 0
+    with av.open(str(out / "walk.mp4")) as film:
+        assert len(list(film.decode(video=0))) == 6
+    for line in (out / "walk.txt").read_text().splitlines():
+        frame, number, *box, score, label, x, y = map(float, line.split(","))
+        assert 1 <= frame <= 6 and number >= 1 and len(box) == 4 and 0 <= score <= 1  # noqa: PT018
+        assert 1 <= label <= 10 and x == y == -1  # noqa: PT018
+
+
+def test_labelled_episodes_are_scored_and_single_images_refused(trained, tmp_path, capsys):
+    data, run = trained
+    content = json.loads((data / "instances.json").read_text())
+    assert main(["track", str(run), "--data", str(data)]) == 2
+    assert "images need `seed` and `step`" in capsys.readouterr().err
+    for k, image in enumerate(content["images"]):
+        image |= {"seed": k // 15, "step": k % 15}
+    (data / "untracked.json").write_text(json.dumps(content))
+    assert main(["track", str(run), "--data", str(data / "untracked.json")]) == 2
+    assert "has no `track_id`" in capsys.readouterr().err
+    (data / "untracked.json").unlink()
+    for row in content["annotations"]:
+        row["track_id"] = 1
+    (data / "episodes.json").write_text(json.dumps(content))
+    asked = ["track", str(run), "--data", str(data / "episodes.json"), "--out", str(tmp_path / "out"), "--films", "1"]
+    assert main(asked) == 0
+    (data / "episodes.json").unlink()
+    assert "HOTA 0." in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "episode-0.mp4",
+        "episode-0.txt",
+        "episode-1.txt",
+    ]
+    cv2.imwrite(str(tmp_path / "one.png"), shape_scenes(1, 1).images[0])
+    assert main(["track", str(run), "--data", str(tmp_path / "one.png")]) == 2
+    assert "single images have no tracks" in capsys.readouterr().err
