@@ -49,6 +49,8 @@ def test_arrows_run_one_way(folder):
             target = name.split(".")[0]
             if target == folder or (folder == "planners" and name.startswith(VOCABULARY)):
                 continue
+            if folder == "perception" and name.startswith("envs.compiled"):
+                continue  # how kernels are compiled
             assert target in ALLOWED[folder], f"{path.relative_to(ROOT)} imports {name}"
 
 
