@@ -177,3 +177,18 @@ def _body(pose: Array, corner: Array, cell: float, radius: float, marks: Array, 
                 touched[count] = row * columns + column
                 count += 1
     return count
+
+
+@compiled
+def known_bounds(grid: Array, every: int) -> Array:
+    """Return (2, 2) first and last row and column of the known cells among each `every`-th; a middle cell if none."""
+    rows, columns = grid.shape[0], grid.shape[1]
+    found = np.array([[rows, columns], [-1, -1]])
+    for row in range(0, rows, every):
+        for column in range(0, columns, every):
+            if grid[row, column, OCCUPIED] + grid[row, column, FREE] > 0:
+                found[0, 0], found[1, 0] = min(found[0, 0], row), max(found[1, 0], row)
+                found[0, 1], found[1, 1] = min(found[0, 1], column), max(found[1, 1], column)
+    if found[1, 0] < 0:
+        found[:, 0], found[:, 1] = rows // 2, columns // 2
+    return found
