@@ -29,6 +29,7 @@ BENCHES = (
     | o.Irl
     | o.Chain
     | o.Matrix
+    | o.Mapping
     | o.Ppo
     | o.Presets
 )

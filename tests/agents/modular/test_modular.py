@@ -97,7 +97,7 @@ def test_missing_sensors_and_other_actions_are_errors():
     observed = spaces.Dict({"depth": spaces.Box(0, 1, (8, 8, 1), np.float32)})
     with pytest.raises(ValueError, match="gps, compass is missing"):
         Frontier(observed, spaces.Discrete(4))
-    whole = spaces.Dict({name: observed["depth"] for name in LOCATED})
+    whole = spaces.Dict(dict.fromkeys(LOCATED, observed["depth"]))
     with pytest.raises(ValueError, match="discrete actions"):
         Frontier(whole, spaces.Box(-1, 1, (2,)))
 
