@@ -128,6 +128,10 @@ class Agent(ABC):
     needs_expert: tuple[Mode, ...] = ()
     """Modes in which `act` gets the environment's `expert_action` as `obs["expert_action"]`; it is stored in extras."""
 
+    draws: bool = False
+    """Whether `act` also returns `extras["picture"]`, images (n, H, W, 3) uint8 of what the agent knows, if it has any;
+    for videos."""
+
     needs_snapshot: bool = False
     """Whether `act` gets `obs["snapshot"]`, an array of objects (n,) with each environment's snapshot (None after the
     end of an episode), to plan in the simulator itself."""

@@ -52,6 +52,8 @@ def test_arrows_run_one_way(folder):
             target = name.split(".")[0]
             if target == folder or name.startswith(VOCABULARY.get(folder, ())):
                 continue
+            if folder == "perception" and name.startswith("envs.compiled"):
+                continue  # how kernels are compiled
             assert target in ALLOWED[folder], f"{path.relative_to(ROOT)} imports {name}"
 
 

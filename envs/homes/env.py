@@ -33,7 +33,8 @@ class HomesEnv(gym.Env[Observation, Any]):
 
     Observations, by `sensors`, Habitat's names and formulas: rgb uint8 (H, W, 3); depth float32 (H, W, 1), z-depth
     clipped to 0..10 m (ObjectNav, InstanceImageNav 0.5..5 m) and scaled to [0, 1] unless `normalize_depth` is off;
-    semantic int32 (H, W, 1); pointgoal_with_gps_compass and pointgoal [m, rad], positive to the left; gps [m]; compass
+    semantic int32 (H, W, 1); category int32 (H, W, 1), 1 + the goal category's id, 0 for other things;
+    pointgoal_with_gps_compass and pointgoal [m, rad], positive to the left; gps [m]; compass
     and heading [rad]; proximity [m]; objectgoal int64 (1,); imagegoal; instance_imagegoal, instance_imagegoal_hfov.
     `labels()` returns the camera's view, or one from any pose, with boxes, masks and 3-D boxes (docs/sensors.md).
 

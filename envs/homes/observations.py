@@ -39,7 +39,8 @@ class SensorSuite:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        return tuple(name for name in self.sensors if name in CAMERA_SENSORS)
+        drawn = (*self.sensors, "semantic") if "category" in self.sensors else self.sensors
+        return tuple(name for name in CAMERA_SENSORS if name in drawn)
 
     def space(self) -> spaces.Dict:
         return spaces.Dict({name: self._space(name) for name in self.sensors})
@@ -52,6 +53,7 @@ class SensorSuite:
             "rgb": spaces.Box(0, 255, (*size, 3), np.uint8),
             "depth": spaces.Box(low, high, (*size, 1), np.float32),
             "semantic": spaces.Box(0, MAX_SEMANTIC, (*size, 1), np.int32),
+            "category": spaces.Box(0, 1 + max(i for _, i in self.category_ids), (*size, 1), np.int32),
             "imagegoal": spaces.Box(0, 255, (*size, 3), np.uint8),
             "instance_imagegoal": spaces.Box(0, 255, (*self.goal_size, 3), np.uint8),
             "instance_imagegoal_hfov": spaces.Box(0.0, 180.0, (1,), np.float32),
@@ -109,10 +111,25 @@ def observe(
         readings |= engine.render(homes, eyes, lenses, suite.camera, suite.cameras)
     if "depth" in readings:
         readings["depth"] = depth_reading(readings["depth"], *suite.task.depth_range, suite.normalize_depth)
+    if "category" in suite.sensors:
+        tables = [_category_table(home, suite.category_ids) for home in homes]
+        readings["category"] = np.stack([table[ids] for table, ids in zip(tables, readings["semantic"])])
     for name in suite.sensors:
         if name not in readings:
             readings[name] = _body_sense(name, suite, homes, poses, goals)
     return {name: readings[name] for name in suite.sensors}
+
+
+def _category_table(home: Home, category_ids: tuple[tuple[str, int], ...]) -> Array:
+    """Return, for each semantic id of a home, 1 + the goal category's id, or 0 for things of no goal category."""
+    key = ("category table", category_ids)
+    if key not in home.memory:
+        known = dict(category_ids)
+        table = np.zeros(1 + max((thing.semantic_id for thing in home.objects), default=0), np.int32)
+        for thing in home.objects:
+            table[thing.semantic_id] = 1 + known.get(thing.category, -1)
+        home.memory[key] = table
+    return home.memory[key]  # type: ignore[no-any-return]
 
 
 def _body_sense(name: str, suite: SensorSuite, homes: Sequence[Home], poses: Poses, goals: Array) -> Array:

@@ -31,6 +31,7 @@ BENCHES = (
     | o.Irl
     | o.Chain
     | o.Matrix
+    | o.Mapping
     | o.Ppo
     | o.Presets
 )

@@ -185,7 +185,11 @@ def untrained(who: Policy) -> Config | None:
         raise Mistake(f"--algo is of a .zip that Stable-Baselines3 wrote, and {name} is none; omit it")
     found = next((each.config for each in PRESETS if each.name == name), None)
     if found is not None:
-        return driving(found, who) if AGENT.name(found.agent) == "expert" else None
+        if AGENT.name(found.agent) == "expert":
+            return driving(found, who)
+        if not issubclass(AGENT.made(found.agent), Untrained):
+            return None
+        return moved(found, who.env) if who.env else found
     if own.is_own(name):
         if not DRIVER.lacks(own.class_of(name, "POLICY")):
             planner = own.configuration(DRIVER, name, "POLICY")

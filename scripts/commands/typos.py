@@ -16,9 +16,9 @@ PRESETS = (
     *("bc-objectnav", "constant-velocity", "log-future", "idm", "pdm-closed", "bc-driving", "dagger-driving"),
     *("ppo-driving", "dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
     *("mpc-rssm-empty", "mpc-simulator-empty", "max-ent-lava", "max-margin-fourrooms", "max-margin-pointnav"),
-    *("gail-race-track",),
+    *("gail-race-track", "frontier", "modular-pointnav", "modular-objectnav"),
 )
-UNTRAINED = ("random", "sb3-file", "wander", "expert")
+UNTRAINED = ("random", "sb3-file", "wander", "expert", "frontier", "modular-pointnav", "modular-objectnav")
 """Agents that need no training."""
 PLAYS = ("eval", "record", "collect", "imagine")
 """Commands whose first argument is a run, a preset or an agent."""

@@ -57,6 +57,7 @@ class Film:
         self.video: Video | None = None
         self.paths: list[Path] = []
         self.step, self.total = 0, 0.0
+        self.beside: Any = None  # the agent's own picture of the step
 
     def __call__(self, world: int, seed: int, row: Row, info: dict[str, Any], frame: Callable[[], Any]) -> None:
         if row["first"]:
@@ -76,11 +77,14 @@ class Film:
             scores={label.text: score for label, score in scored},
             units={label.text: label.unit for label, _ in scored},
         )
-        self.video.add(draw(frame(), caption))
+        if not last:  # extras of the last row have no meaning
+            self.beside = row["extras"].get("picture")
+        drawn = draw(with_picture(frame(), self.beside), caption)
+        self.video.add(drawn)
         self.step += 1
         if last:
             for _ in range(self.fps):  # show the last frame for a second
-                self.video.add(draw(frame(), caption))
+                self.video.add(drawn)
             self.video.__exit__(None, None, None)
             self.paths.append(self.video.path)
             self.video = None
@@ -89,6 +93,16 @@ class Film:
         """Remove the unfinished video."""
         if self.video is not None:
             self.video.__exit__(KeyboardInterrupt, None, None)
+
+
+def with_picture(frame: Any, beside: Any) -> Any:
+    """Return a frame with the agent's own picture on its right, scaled to the frame's height."""
+    if beside is None:
+        return frame
+    frame, height = np.asarray(frame), len(frame)
+    width = round(beside.shape[1] * height / len(beside) / 2) * 2
+    rows, columns = (np.arange(size) * full // size for size, full in zip((height, width), beside.shape))
+    return np.concatenate([frame, beside[rows][:, columns]], 1)
 
 
 def label_of(labels: Mapping[str, Label], score: str) -> Label:
@@ -187,9 +201,11 @@ def film(
     """Run one episode per seed and record its video; return the paths and the episodes."""
     vector = build.worlds(env, split, 1, evaluation=True, agent=agent)
     watch = Film(folder, name, vector, fps)
+    drew, agent.draws = agent.draws, True
     try:
         return watch.paths, evaluate(agent, vector, seeds, watch)
     finally:
+        agent.draws = drew
         watch.give_up()
         vector.close()
 

@@ -26,6 +26,7 @@ TASK_SENSORS = (
     "imagegoal",
     "instance_imagegoal",
     "instance_imagegoal_hfov",
+    "category",
     "map",
     "map_pose",
     "map_goal",

@@ -8,6 +8,9 @@ from embodia.agents.imitation.dagger import DAgger
 from embodia.agents.imitation.driver import Driver
 from embodia.agents.imitation.inverse.adversarial import Adversarial
 from embodia.agents.imitation.inverse.map_agent import CostLoopAgent, MaxEntAgent, MaxMarginAgent
+from embodia.agents.modular.frontier import Frontier
+from embodia.agents.modular.objectnav import ModularObjectNav
+from embodia.agents.modular.pointnav import ModularPointNav
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.references.sb3_file import SB3File
@@ -41,4 +44,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "sb3-file": SB3File,
     "wander": Wander,
     "expert": Expert,
+    "frontier": Frontier,
+    "modular-pointnav": ModularPointNav,
+    "modular-objectnav": ModularObjectNav,
 }

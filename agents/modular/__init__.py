@@ -1,0 +1,1 @@
+"""Modular agents: they build a map from depth, choose a goal on it, and walk there. They learn nothing."""

@@ -1,0 +1,1 @@
+"""Maps from depth and the agents that use them."""
