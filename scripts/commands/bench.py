@@ -18,6 +18,7 @@ BENCHES = (
     | o.Driving
     | o.Grids
     | o.Planners
+    | o.Costs
     | o.Planning
     | o.SwingUp
     | o.Mpc

@@ -38,10 +38,10 @@ def planned(driver: str) -> Config:
 
 
 def costs(driver: str, steps: int, learning_rate: float, batch_size: int = 32) -> Config:
-    """A planner with a learned cost, trained on drives of PDM-Closed."""
-    seen = RoadOptions(observation=COSTS_SEEN, num_scenarios=440, expert="pdm-closed", rules="nuplan")
+    """A planner with a learned cost, trained on the logged drivers' drives."""
+    seen = RoadOptions(observation=COSTS_SEEN, num_scenarios=440)
     learner = DriverConfig(
-        planner=driver, drives=64, batch_size=batch_size, learning_rate=learning_rate, warmup=20, clip=3.0
+        planner=driver, drives=96, batch_size=batch_size, learning_rate=learning_rate, warmup=20, clip=3.0
     )
     env = EnvConfig("embodia/DrivingTrajectory-v0", seen, 16)
     return Config(env, learner, SCENE, Schedule(steps, eval_every=0, log_every=50))
@@ -71,7 +71,7 @@ DRIVING: tuple[Preset, ...] = (
         "the neural motion planner's network, regressing the trajectory",
         costs("trajectory-regression", 600, 2e-3),
     ),
-    Preset("sadat", "joint behaviour and trajectory planner (Sadat et al. 2019)", costs("sadat", 200, 0.05)),
-    Preset("dsdnet", "deep structured energy and its marginals (Zeng et al. 2020)", costs("dsdnet", 300, 0.02)),
-    Preset("mp3", "MP3's planner on occupancy and flow (Casas et al. 2021)", costs("mp3", 200, 0.05)),
+    Preset("sadat", "joint behaviour and trajectory planner (Sadat et al. 2019)", costs("sadat", 150, 0.07)),
+    Preset("dsdnet", "deep structured energy and its marginals (Zeng et al. 2020)", costs("dsdnet", 200, 0.05)),
+    Preset("mp3", "MP3's planner on occupancy and flow (Casas et al. 2021)", costs("mp3", 150, 0.07)),
 )

@@ -16,7 +16,7 @@ from embodia.planners.driving.learned.linear_cost import LinearCostPlanner
 from embodia.planners.driving.learned.plan_features import FEATURES, features, ground
 from embodia.planners.driving.learned.refinement import refined
 from embodia.planners.driving.learned.road_view import RoadView
-from embodia.planners.driving.learned.trajectory_sampler import SamplerConfig, Samples
+from embodia.planners.driving.learned.trajectory_sampler import SamplerConfig, Samples, sample
 
 GRADIENT_ONLY = SamplerConfig(offsets=(0.0,), accelerations=(0.0,), short_accelerations=(), curvatures=())
 
@@ -46,6 +46,9 @@ class JointPlanner(LinearCostPlanner):
     def __init__(self, config: JointPlannerConfig | None = None):
         self.config = config or JointPlannerConfig()
         super().__init__(FEATURES, self.config.collision, self.config.imitation)
+
+    def candidates(self, view: RoadView, line: Centreline) -> Samples:
+        return sample(view, line, GRADIENT_ONLY if self.config.search == "gradient" else self.sampler)
 
     def terms(self, view: RoadView, line: Centreline, samples: Samples) -> Tensor:
         return features(view, ground(view, line), samples)

@@ -77,7 +77,7 @@ class LearnedPlanner(nn.Module):
         begun = [carry if "road" in carry else begin(scene, carry) for scene, carry in zip(scenes, carries)]
         view = view_of_scenes(scenes, [carry["road"] for carry in begun])
         line = centreline(view)
-        judged = self.judge(view, line, sample(view, line, self.sampler))
+        judged = self.judge(view, line, self.candidates(view, line))
         poses = self.chosen(view, line, judged).poses[:, 0].double().numpy()
         found = []
         for row, (scene, carry) in enumerate(zip(scenes, begun)):
@@ -91,6 +91,10 @@ class LearnedPlanner(nn.Module):
         return insight_of(carry["judged"], carry["row"], carry["scene"]) if "judged" in carry else None
 
     # What subclasses define ---------------------------------------------------------------------------------------
+
+    def candidates(self, view: RoadView, line: Centreline) -> Samples:
+        """The trajectories (N, S) among which a plan is chosen."""
+        return sample(view, line, self.sampler)
 
     def judge(self, view: RoadView, line: Centreline, samples: Samples) -> Judged:
         """Score trajectories (N, S)."""

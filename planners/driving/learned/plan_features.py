@@ -142,7 +142,7 @@ def of_the_road(view: RoadView, around: Ground, samples: Samples) -> Tensor:
         over_time((speed - limit).clamp_min(0).square()),
         over_time(bounded(samples.d[:, :, later])),
         bounded(samples.d[:, :, JUDGED]),
-        over_time(off_lanes(around, poses)),
+        off_lanes(around, poses).amax(-1),
         over_time(beyond_light(view, samples)),
         over_time(rate.clamp_min(0).square()) / 4,
         over_time(rate.clamp_max(0).square()) / 4,
