@@ -64,14 +64,14 @@ DRIVING: tuple[Preset, ...] = (
     Preset(
         "neural-motion-planner",
         "a space-time cost volume learned by max-margin (Zeng et al. 2019)",
-        costs("neural-motion-planner", 600, 2e-3),
+        costs("neural-motion-planner", 300, 4e-3),
     ),
     Preset(
         "trajectory-regression",
         "the neural motion planner's network, regressing the trajectory",
-        costs("trajectory-regression", 600, 2e-3),
+        costs("trajectory-regression", 300, 4e-3),
     ),
     Preset("sadat", "joint behaviour and trajectory planner (Sadat et al. 2019)", costs("sadat", 150, 0.07)),
-    Preset("dsdnet", "deep structured energy and its marginals (Zeng et al. 2020)", costs("dsdnet", 200, 0.05)),
+    Preset("dsdnet", "deep structured energy and its marginals (Zeng et al. 2020)", costs("dsdnet", 150, 0.05)),
     Preset("mp3", "MP3's planner on occupancy and flow (Casas et al. 2021)", costs("mp3", 150, 0.07)),
 )

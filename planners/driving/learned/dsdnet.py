@@ -87,17 +87,18 @@ class DSDNet(LinearCostPlanner):
     def terms_among(
         self, view: RoadView, around: Ground, samples: Samples, actors: Actors, marginals: Tensor
     ) -> Tensor:
-        """Terms (N, S, 16); objects that are no actors keep their velocities."""
+        """Terms (N, S, 16). Collisions with actors count by the marginals, all else at constant velocity."""
         here = torch.arange(len(view), device=actors.rows.device)[:, None]
         alone = view.there.clone()
         alone[here, actors.rows] &= ~actors.there
         objects = Objects(around.objects.boxes, alone, around.objects.behind)
-        plain = features(view, Ground(around.line, objects, around.lane_distance), samples)
+        plain = features(view, around, samples)
+        apart = features(view, Ground(around.line, objects, around.lane_distance), samples)[..., :2]  # collisions
         weights = FADING ** torch.arange(JUDGED, device=plain.device)
         touched = reached(actors, samples.poses[:, :, 1 : JUDGED + 1], weights)  # (N, S, M, K)
         front = ~around.objects.behind[here, actors.rows] & actors.there  # who is behind keeps its distance
         expected = torch.einsum("nsmk,nmk->ns", touched, marginals * front[..., None])
-        return torch.cat([plain, expected[..., None]], -1)
+        return torch.cat([apart, plain[..., 2:], expected[..., None]], -1)
 
     def judge(self, view: RoadView, line: Centreline, samples: Samples) -> Judged:
         around, actors = ground(view, line), actors_of(view)

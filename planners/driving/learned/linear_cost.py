@@ -1,6 +1,5 @@
 """A cost that is a weighted sum of interpretable terms, with positive weights learned from drives."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,13 +25,24 @@ class LinearCostPlanner(LearnedPlanner):
         names: names of the F terms.
         collision: what a collision adds to the margin [m].
         imitation: weight of the expected distance from the recorded driver beside the max-margin loss.
+        first_weights: weights before learning, around which they have a Gaussian prior; by default all 10.
         sampler: which trajectories are sampled.
     """
 
-    def __init__(self, names: Sequence[str], collision: float, imitation: float, sampler: SamplerConfig | None = None):
+    def __init__(
+        self,
+        names: Sequence[str],
+        collision: float,
+        imitation: float,
+        first_weights: Sequence[float] | None = None,
+        sampler: SamplerConfig | None = None,
+    ):
         super().__init__(sampler)
         self.names, self.collision, self.imitation = tuple(names), collision, imitation
-        self.log_weights = nn.Parameter(torch.full((len(self.names),), math.log(FIRST_WEIGHT)))
+        first = torch.full((len(self.names),), FIRST_WEIGHT) if first_weights is None else torch.tensor(first_weights)
+        self.first_weights: Tensor
+        self.register_buffer("first_weights", first, persistent=False)
+        self.log_weights = nn.Parameter(first.log())
 
     @property
     def weights(self) -> Tensor:
@@ -65,5 +75,5 @@ class LinearCostPlanner(LearnedPlanner):
         margin = mean_over(max_margin(cost[rows, shown.nearest], cost, wrong), shown.on_line)
         expected = mean_over((torch.softmax(-cost, -1) * wrong).sum(-1), shown.on_line)
         numbers = {"margin": margin.detach(), "expected_distance": expected.detach()}
-        prior = PRIOR * (self.log_weights - math.log(FIRST_WEIGHT)).square().mean()
+        prior = PRIOR * (self.log_weights - self.first_weights.log()).square().mean()
         return margin + self.imitation * expected + prior, {**numbers, **agreement(shown, cost.argmin(-1))}

@@ -88,6 +88,7 @@ def on_field(field: OccupancyFlow, samples: Samples) -> Tensor:
     size = torch.tensor([2 * HALF_LENGTH, 2 * HALF_WIDTH + WIDER], device=poses.device)
     boxes = torch.cat([centre, poses[..., 2:], size.expand(*poses.shape[:-1], 2)], -1)
     taken = read_over_time(field.occupancy[:, :, None], box_points(boxes, ALONG, ACROSS))[..., 0].amax(-1)
+    taken = taken.cummax(-1).values  # a collision does not end
     direction = torch.stack([poses[..., 2].cos(), poses[..., 2].sin()], -1)
     shares = torch.tensor(AHEAD, device=poses.device)
     away = HALF_LENGTH + shares * (GAP + HEADWAY * speed[..., None])

@@ -24,6 +24,9 @@ from embodia.planners.driving.learned.raster import raster
 from embodia.planners.driving.learned.road_view import RoadView
 from embodia.planners.driving.learned.trajectory_sampler import LANE_WIDTH, Samples
 
+FIRST_WEIGHTS = (40.0, 16.0, 14.0, 14.0, 14.0, 7.0, 7.0, 8.0, 1.5, 18.0, 7.5, 5.0, 3.5, 6.0, 10.0)
+"""Of the terms: what the joint planner learns, because the network's learning rate is too low to find them."""
+
 
 @dataclass(frozen=True)
 class NeuralMotionPlannerConfig:
@@ -48,7 +51,7 @@ class NeuralMotionPlanner(LinearCostPlanner):
 
     def __init__(self, config: NeuralMotionPlannerConfig | None = None):
         self.config = config or NeuralMotionPlannerConfig()
-        super().__init__(FEATURES, self.config.collision, self.config.imitation)
+        super().__init__(FEATURES, self.config.collision, self.config.imitation, FIRST_WEIGHTS)
         self.net = BevNet(self.config.width)
         self.head = nn.Conv2d(self.config.width, JUDGED, 1)
 

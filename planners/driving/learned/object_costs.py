@@ -45,7 +45,7 @@ def object_costs(objects: Objects, poses: Tensor, speed: Tensor, weights: Tensor
         weights: weights (T,) of the times.
 
     Returns:
-        (N, S, 4), each the weighted sum over time of the worst object's cost.
+        (N, S, 4), each the weighted sum over time of the worst object's cost. A collision lasts to the end.
     """
     if poses.requires_grad:
         return differentiable(objects, poses, speed, weights)
@@ -63,7 +63,9 @@ def differentiable(objects: Objects, poses: Tensor, speed: Tensor, weights: Tens
     wanted = GAP + HEADWAY * speed[..., None]
     leads = there & ~behind & (ahead > BACK) & (beside < BESIDE) & same_way
     close = torch.where(leads, ((wanted - ahead.clamp(0, FAR)) / wanted).clamp_min(0).square(), 0.0)
-    worst = [each.amax(-1) for each in (touching * ~behind, touching * behind, near, close)]
+    # a collision does not end: who drives on through an object is no better off than who stays in it
+    hit = [each.amax(-1).cummax(-1).values for each in (touching * ~behind, touching * behind)]
+    worst = [*hit, near.amax(-1), close.amax(-1)]
     return (torch.stack(worst, -1) * weights[:, None]).sum(2)
 
 
@@ -128,12 +130,13 @@ def kernel(
     worst = np.empty(4, np.float32)
     for i in range(n):
         for j in range(s):
+            worst[:] = 0
             for k in range(t):
                 cos, sin = math.cos(poses[i, j, k, 2]), math.sin(poses[i, j, k, 2])
                 x, y = poses[i, j, k, 0] + PACIFICA_CENTRE * cos, poses[i, j, k, 1] + PACIFICA_CENTRE * sin
                 wanted = GAP + HEADWAY * speed[i, j, k]
                 reach = max(wanted, NEAR) + HALF_LENGTH + HALF_WIDTH
-                worst[:] = 0
+                worst[2:] = 0  # collisions do not end
                 for a in range(boxes.shape[1]):
                     if not there[i, a]:
                         continue

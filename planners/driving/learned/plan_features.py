@@ -159,8 +159,8 @@ def bounded(offset: Tensor) -> Tensor:
 
 
 def hits(view: RoadView, poses: Tensor) -> Tensor:
-    """(N, S, 10) whether the ego at poses (N, S, 17, 3) touches an object where the recording has it then."""
-    return touches(objects_of(view, recorded_boxes(view)), poses[:, :, 1 : JUDGED + 1])
+    """(N, S, 10) whether the ego at poses (N, S, 17, 3) has touched an object where the recording has it."""
+    return touches(objects_of(view, recorded_boxes(view)), poses[:, :, 1 : JUDGED + 1]).cummax(-1).values
 
 
 def lag(view: RoadView, around: Ground, samples: Samples) -> Tensor:

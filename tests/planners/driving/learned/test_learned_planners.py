@@ -18,7 +18,7 @@ from embodia.planners.driving.learned.joint_planner import JointPlanner, JointPl
 from embodia.planners.driving.learned.mp3 import MP3Config, MP3Planner
 from embodia.planners.driving.learned.neural_motion_planner import NeuralMotionPlanner
 from embodia.planners.driving.learned.occupancy_flow import at_constant_velocity, read_over_time
-from embodia.planners.driving.learned.plan_features import features, ground
+from embodia.planners.driving.learned.plan_features import FEATURES, features, ground
 from embodia.planners.driving.learned.refinement import refined
 from embodia.planners.driving.learned.road_view import view_of_rows
 from embodia.planners.driving.learned.trajectory_regression import TrajectoryRegression
@@ -67,11 +67,11 @@ def test_a_route_off_the_map_is_named(kind, road):
 def test_the_loss_falls_and_training_resumes_exactly(kind, drives, tmp_path):
     def trained(steps, folder, resume=False):
         planner = made(kind)
-        before = float(planner.loss(drives)[0])
+        before = float(planner.loss(drives)[0].detach())
         picks = RandomBatches(lambda generator, n: rows_of(drives, generator.integers(60, size=n)))
         config = FitConfig(steps=steps, batch_size=8, learning_rate=0.01, warmup=1, schedule="constant")
         fit(planner, picks, config, folder, resume=resume)
-        return planner, before - float(planner.loss(drives)[0])
+        return planner, before - float(planner.loss(drives)[0].detach())
 
     whole, fallen = trained(20, tmp_path / "whole")
     assert fallen > 0
@@ -97,6 +97,8 @@ def test_a_learned_planner_drives_many_scenarios_as_each_alone(scenarios):
 
 def test_the_interpretable_cost_avoids_an_obstacle_and_says_why(road):
     planner = made(JointPlanner)
+    with torch.no_grad():
+        planner.log_weights[FEATURES.index("collision")] = 5.0
     start = planner.initial(ROUTE, None, road)
     free, _ = planner.plan(scene(20.0, 8.0), dict(start))
     behind, carry = planner.plan(scene(20.0, 8.0, one(40.0)), dict(start))
@@ -130,7 +132,7 @@ def test_samples_alone_and_gradients_alone_are_controls():
         planner = JointPlanner(JointPlannerConfig(search=search)).eval()
         view = toy_view(speed=8.0, objects=((28.0, 0.0, 0.0, 2.0, 0.0),))
         line = centreline(view)
-        judged = planner.judge(view, line, sample(view, line, planner.sampler))
+        judged = planner.judge(view, line, planner.candidates(view, line))
         with torch.no_grad():
             chosen = planner.chosen(view, line, judged)
             costs[search] = float(planner.judge(view, line, chosen).cost)
