@@ -70,7 +70,7 @@ def shares(judged: Judged, row: int) -> dict[str, float]:
 
 
 def notes_of(parts: Mapping[str, float]) -> tuple[str, ...]:
-    return tuple(f"{name} {100 * part:.0f} %" for name, part in list(parts.items())[:NOTES] if part > 0)
+    return tuple(f"{name} {100 * part:.0f} %" for name, part in list(parts.items())[:NOTES] if part > 0.005)
 
 
 def placed(points: Floats, scene: Scene) -> Floats:
