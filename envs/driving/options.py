@@ -10,7 +10,7 @@ class RoadOptions:
 
     observation: tuple[str, ...] = ("ego", "agents", "lanes", "route")
     """Observation keys: ego, agents, lanes and route are vectors, bev is a raster; rgb, depth, semantic and instance
-    are the camera's images, laser and laser_id the laser scanner's readings."""
+    are the camera's images, laser and laser_id the laser scanner's readings; futures are labels for forecasts."""
     reactive: bool | None = None
     """Whether traffic reacts to the ego (IDM) or replays the log. None: as the environment's id says."""
     rules: Literal["learning", "nuplan"] | None = None

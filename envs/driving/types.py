@@ -266,6 +266,15 @@ class Trajectory:
             raise InvalidTrajectory(f"the trajectory is too short: {length:.2f} s, the simulation asks for {horizon} s")
 
 
+@dataclass(frozen=True)
+class Insight:
+    """What a planner saw when it chose its plan, to be drawn. Points are in map coordinates, colours RGB."""
+
+    dots: tuple[tuple[Floats, NDArray[np.uint8], float], ...] = ()  # points (K, 2), colours (K, 3), width [m]
+    strokes: tuple[tuple[Floats, tuple[int, int, int], float], ...] = ()  # points (K, 2), colour, width [m]
+    notes: tuple[str, ...] = ()  # lines of text
+
+
 @cached
 def unwrapped(headings: Floats) -> Floats:
     """Headings (M,) [rad] without jumps of more than half a turn, as `np.unwrap`."""

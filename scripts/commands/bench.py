@@ -19,6 +19,7 @@ BENCHES = (
     | o.Grids
     | o.Scale
     | o.Planners
+    | o.Costs
     | o.Planning
     | o.SwingUp
     | o.Mpc

@@ -32,6 +32,7 @@ class DrivingEnv(gym.Env[Observation, Any]):
     `laser` float32 (elevations, azimuths) [m], counter-clockwise from straight ahead, `laser_range` where nothing
     returns; `laser_id` int32 of the same shape, an object id. `solids` lists categories and object ids. `labels()`
     returns the camera's view with boxes, masks and 3-D boxes. docs/sensors.md is the spec sheet of the sensors.
+    `futures` (20, 10, 5) says where the recording has the objects of `agents` in 0.5 to 5 s: a label, not a sensor.
 
     Reward: progress along the route in this step over the expert's progress in the whole scenario (at least 20 m; so a
     drive as far as the expert's earns 1), minus 1 for the first collision of its own fault or leaving the drivable

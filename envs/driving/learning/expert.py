@@ -1,6 +1,7 @@
 """Experts, which give an action in any state: the logged driver, or a planner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import CHALLENGE_HORIZON, Planner
 from embodia.envs.driving.simulation.planner_runs import complaint, first_carry, next_plan
 from embodia.envs.driving.simulation.worlds import ROOM
-from embodia.envs.driving.types import Floats, InvalidTrajectory, Trajectory
+from embodia.envs.driving.types import Floats, Insight, InvalidTrajectory, Trajectory
 from embodia.envs.driving.vehicle.log_expert import LogExpert, local_poses
 from embodia.envs.driving.vehicle.lqr import Reference, fit_reference, lqr_commands, track
 
@@ -26,6 +27,12 @@ class Expert(Protocol):
 
     def action(self, drives: Drives, i: int) -> tuple[Floats, Trajectory | None]:
         """Return world i's action, not clipped, and the whole plan that it stands for, or None."""
+
+    def prepare(self, drives: Drives, worlds: Sequence[int]) -> None:
+        """Plan for many worlds at once, if that is possible; `action` is asked for each of them afterwards."""
+
+    def insight(self, i: int) -> Insight | None:
+        """What the planner of world i saw in its last plan, if it tells."""
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
         """Drop what is remembered of the worlds under a mask (N,): other episodes begin there."""
@@ -55,6 +62,10 @@ class LoggedDriver:
         profiles = (reference.velocity, reference.curvature, reference.times())
         return lqr_commands(ego[None], reference.poses[:, t], *profiles, 0.1 * t)[0] / UNITS, None
 
+    def prepare(self, drives: Drives, worlds: Sequence[int]) -> None: ...
+
+    def insight(self, i: int) -> None: ...
+
     def forget(self, mask: NDArray[np.bool_]) -> None: ...
 
 
@@ -64,15 +75,31 @@ class PlannedDriver:
     def __init__(self, make: MakePlanner, kind: ActionKind):
         self.make, self.kind = make, kind
         self.planners: dict[int, tuple[Planner, dict[str, Any]]] = {}  # by world, each with its memory
+        self.prepared: dict[int, tuple[Trajectory, dict[str, Any]]] = {}  # plans and memories, by world
+
+    def prepare(self, drives: Drives, worlds: Sequence[int]) -> None:
+        self.prepared = {}
+        if len(worlds) < 2:
+            return
+        begun = [self.begun(drives, i) for i in worlds]
+        planner = begun[0][0]
+        if all(each is planner for each, _ in begun) and hasattr(planner, "plans"):
+            with suppress(Exception):  # each is asked alone then, and complains on its own account
+                found = planner.plans([drives.scene(i) for i in worlds], [carry for _, carry in begun])
+                self.prepared = dict(zip(worlds, found))
+
+    def begun(self, drives: Drives, i: int) -> tuple[Planner, dict[str, Any]]:
+        """World i's planner and its memory."""
+        if i not in self.planners:
+            planner = self.make(drives.scenario_of(i))
+            self.planners[i] = planner, first_carry(planner, drives.scenario_of(i))
+        return self.planners[i]
 
     def action(self, drives: Drives, i: int) -> tuple[Floats, Trajectory]:
         """Raises PlannerError, which names scenario and iteration."""
         scenario, scene = drives.scenario_of(i), drives.scene(i)
-        if i not in self.planners:
-            planner = self.make(scenario)
-            self.planners[i] = planner, first_carry(planner, scenario)
-        planner, carry = self.planners[i]
-        plan, carry = next_plan(planner, scenario, scene, carry)
+        planner, carry = self.begun(drives, i)
+        plan, carry = self.prepared.pop(i, None) or next_plan(planner, scenario, scene, carry)
         self.planners[i] = planner, carry
         try:
             plan.check(scene.time_us, CHALLENGE_HORIZON)
@@ -83,6 +110,10 @@ class PlannedDriver:
             return track(ego, plan, scene.time_us) / UNITS, plan
         times = scene.time_us + np.round(TRAJECTORY_TIMES * 1e6).astype(np.int64)
         return local_poses(plan.at(np.minimum(times, plan.end_us))[:, :3], ego).ravel(), plan
+
+    def insight(self, i: int) -> Insight | None:
+        planner, carry = self.planners.get(i, (None, {}))
+        return planner.insight(carry) if planner is not None and hasattr(planner, "insight") else None
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
         for i in np.flatnonzero(mask).tolist():

@@ -18,8 +18,16 @@ AGENTS, LANES, ROUTE = 20, 24, 20
 ROUTE_STEP = 4.0  # [m]
 REACH = 60.0  # [m] objects farther away are not seen
 SPEED, LENGTH = 10.0, 10.0  # [m/s], [m]: units of the vectors, so that numbers are near one
-KEYS = ("ego", "agents", "lanes", "route", "bev")
-SHAPES: dict[str, tuple[int, ...]] = {"ego": (10,), "agents": (AGENTS, 14), "lanes": (LANES, 23), "route": (ROUTE, 6)}
+FUTURE_STEPS, FUTURE_FRAMES = 10, 5  # steps of a future, frames of 0.1 s between them
+KEYS = ("ego", "agents", "lanes", "route", "bev", "futures")
+SHAPES: dict[str, tuple[int, ...]] = {
+    "ego": (10,),
+    "agents": (AGENTS, 14),
+    "lanes": (LANES, 23),
+    "route": (ROUTE, 6),
+    "futures": (AGENTS, FUTURE_STEPS, 5),
+}
+MASKED = ("agents", "lanes", "route")
 
 
 def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
@@ -32,7 +40,7 @@ def observation_space(keys: tuple[str, ...]) -> spaces.Dict:
             chosen[key] = spaces.Box(0, 255, (BEV_SIZE, BEV_SIZE, len(BEV_CHANNELS)), np.uint8)
             continue
         chosen[key] = spaces.Box(-np.inf, np.inf, SHAPES[key], np.float32)
-        if key != "ego":
+        if key in MASKED:
             chosen[f"{key}_mask"] = spaces.Box(0, 1, SHAPES[key][:1], np.float32)
     return spaces.Dict(chosen)
 
@@ -50,6 +58,8 @@ def observe(arrays: TorchArrays, worlds: Worlds, keys: tuple[str, ...], previous
         seen["route"], seen["route_mask"] = route(arrays, worlds)
     if "bev" in keys:
         seen["bev"] = bev(arrays, worlds, previous)
+    if "futures" in keys:
+        seen["futures"] = futures(arrays, worlds)
     return seen
 
 
@@ -82,10 +92,8 @@ def ego_vector(arrays: TorchArrays, worlds: Worlds) -> Tensor:
 def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     """The nearest objects: (N, 20, 14) place, heading (cos, sin), velocity, size, class (4), place along the route
     ahead of the ego and left of it; and the mask (N, 20)."""
-    distance = (worlds.boxes[..., :2] - worlds.ego[:, None, :2]).norm(dim=-1)
-    distance = torch.where(worlds.valid, distance, torch.inf)
-    count = min(AGENTS, distance.shape[1])
-    near, which = distance.topk(count, dim=-1, largest=False)
+    near, which = nearest(worlds)
+    count = which.shape[1]
     rows = torch.arange(len(which), device=which.device)[:, None]
     boxes, velocities = worlds.boxes[rows, which], worlds.velocities[rows, which]
     kind = arrays.types[worlds.scenario[:, None], which].clamp_max(3)
@@ -106,6 +114,30 @@ def agents(arrays: TorchArrays, worlds: Worlds) -> tuple[Tensor, Tensor]:
     found = found * mask[..., None]
     missing = AGENTS - count
     return torch.nn.functional.pad(found, (0, 0, 0, missing)), torch.nn.functional.pad(mask, (0, missing))
+
+
+def nearest(worlds: Worlds) -> tuple[Tensor, Tensor]:
+    """Distances [m] of the nearest objects (N, <= 20), inf where there is none, and which they are."""
+    distance = (worlds.boxes[..., :2] - worlds.ego[:, None, :2]).norm(dim=-1)
+    distance = torch.where(worlds.valid, distance, torch.inf)
+    near, which = distance.topk(min(AGENTS, distance.shape[1]), dim=-1, largest=False)
+    return near, which
+
+
+def futures(arrays: TorchArrays, worlds: Worlds) -> Tensor:
+    """Where the objects of `agents` will be in the recording, every 0.5 s for 5 s: (N, 20, 10, 5) place, heading (cos,
+    sin), and 1 where it is known. A label for forecasts; a driver must not read it."""
+    near, which = nearest(worlds)
+    steps = worlds.t[:, None] + FUTURE_FRAMES * torch.arange(1, FUTURE_STEPS + 1, device=which.device)  # (N, 10)
+    known = steps < arrays.length[worlds.scenario][:, None]
+    steps = steps.clamp_max(arrays.boxes.shape[1] - 1)
+    index = worlds.scenario[:, None, None], steps[:, None], which[..., None]
+    boxes = arrays.boxes[index]  # (N, A, 10, 5)
+    known = known[:, None] & arrays.valid[index] & (near < REACH)[..., None]
+    heading = boxes[..., 2] - worlds.ego[:, None, None, 2]
+    place = in_ego_frame(worlds.ego, boxes[..., :2]) / LENGTH
+    found = torch.cat([place, heading_vector(heading), known[..., None].float()], -1) * known[..., None]
+    return torch.nn.functional.pad(found, (0, 0, 0, 0, 0, AGENTS - which.shape[1]))
 
 
 def along_route(arrays: TorchArrays, worlds: Worlds, points: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from embodia.envs.driving.learning.drives import Drives
 from embodia.envs.driving.learning.pool import Recent
 from embodia.envs.driving.pictures.render import BirdsEye, View
-from embodia.envs.driving.types import Floats
+from embodia.envs.driving.types import Floats, Insight
 
 VIEW = View(512, 512)
 
@@ -19,7 +19,7 @@ class Pictures:
     def __init__(self) -> None:
         self.painters: Recent[BirdsEye] = Recent(32)  # by scenario
 
-    def draw(self, drives: Drives, i: int, planned: Floats | None) -> NDArray[np.uint8]:
+    def draw(self, drives: Drives, i: int, planned: Floats | None, insight: Insight | None = None) -> NDArray[np.uint8]:
         """(512, 512, 3) of world i; `planned` (K, 3) are the poses that it tracks, in map coordinates."""
         scenario, t = drives.scenario_of(i), drives.iteration(i)
         way = scenario.ego[scenario.iterations, :2]
@@ -27,4 +27,4 @@ class Pictures:
         painter = self.painters.get(drives.number_of(i), make)
         driven = drives.driven(i, t + 1)
         ahead = None if planned is None or t == 0 else planned[:, :2]
-        return painter.draw(driven[-1], drives.tracks(i), scenario.lights_at(t), ahead, driven[:, :2])
+        return painter.draw(driven[-1], drives.tracks(i), scenario.lights_at(t), ahead, driven[:, :2], insight)

@@ -212,10 +212,12 @@ class DrivingVectorEnv(VectorEnv):
         if self.expert is None:
             raise NoExpert("manoeuvres have no expert; use continuous or trajectory actions for imitation")
         space: Any = self.single_action_space
-        for i in np.flatnonzero(~self.over).tolist():
-            if i not in self.answers:  # asked again in the same state, a planner would count it as another step
-                action, plan = self.expert.action(drives, i)
-                self.answers[i] = np.clip(action, space.low, space.high).astype(np.float32), plan
+        # asked again in the same state, a planner would count it as another step
+        asked = [i for i in np.flatnonzero(~self.over).tolist() if i not in self.answers]
+        self.expert.prepare(drives, asked)
+        for i in asked:
+            action, plan = self.expert.action(drives, i)
+            self.answers[i] = np.clip(action, space.low, space.high).astype(np.float32), plan
         nothing = np.zeros(space.shape, np.float32)
         return np.stack([self.answers[i][0] if i in self.answers else nothing for i in range(self.num_envs)])
 
@@ -225,9 +227,14 @@ class DrivingVectorEnv(VectorEnv):
         return {i: plan for i, (action, plan) in rows.items() if np.array_equal(actions[i], action)}
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
-        """Return one bird's-eye image (512, 512, 3) per world: road, lights, traffic, route, the way driven."""
+        """Return one bird's-eye image (512, 512, 3) per world: road, lights, traffic, route, the way driven.
+
+        If the expert is a planner with an `insight`, what it saw is drawn too.
+        """
         drives = self._under_way("drawing them")
-        return tuple(self.pictures.draw(drives, i, self.commands.tracked.get(i)) for i in range(self.num_envs))
+        tracked = self.commands.tracked
+        insights = [None if self.expert is None else self.expert.insight(i) for i in range(self.num_envs)]
+        return tuple(self.pictures.draw(drives, i, tracked.get(i), insights[i]) for i in range(self.num_envs))
 
     def labels(
         self, worlds: Sequence[int] | None = None, camera_to_world: NDArray[Any] | None = None

@@ -19,7 +19,7 @@ from embodia.envs.driving.metrics.closed_loop_scores import ScenarioScore
 from embodia.envs.driving.metrics.collision import TTC_BOUND
 from embodia.envs.driving.scenarios.scenario import Scenario
 from embodia.envs.driving.simulation.closed_loop import History
-from embodia.envs.driving.types import Floats, TrackedObjectType, Tracks, TrafficLights, TrafficLightStatus
+from embodia.envs.driving.types import Floats, Insight, TrackedObjectType, Tracks, TrafficLights, TrafficLightStatus
 from embodia.envs.driving.vehicle.bicycle import ego_boxes
 
 Image = NDArray[np.uint8]
@@ -194,11 +194,14 @@ class BirdsEye:
         lights: TrafficLights | None = None,
         planned: Floats | None = None,
         driven: Floats | None = None,
+        insight: Insight | None = None,
     ) -> Image:
-        """(H, W, 3): ego (>= 3,) rear-axle state, planned and driven rear-axle points (n, >= 2)."""
+        """(H, W, 3): ego (>= 3,) rear-axle state, planned and driven rear-axle points (n, >= 2), what a planner saw."""
         transform = self.view.transform(ego)
         frame = self._background(transform)
         self._draw_lights(frame, transform, lights or {})
+        if insight is not None:
+            self._draw_insight(frame, transform, insight)
         if driven is not None and len(driven) > 1:
             stroke(frame, apply(transform, driven[:, :2]), DRIVEN, self._pixels(0.35))
         self._draw_tracks(frame, transform, tracks)
@@ -252,6 +255,19 @@ class BirdsEye:
             lighter = tuple(int(0.45 * c + 0.55 * 255) for c in color)
             cv2.fillPoly(frame, [fixed(apply(transform, box_corners(screen)))], lighter, cv2.LINE_AA, SHIFT)
         cv2.polylines(frame, [corners], True, OUTLINE, 1, cv2.LINE_AA, SHIFT)
+
+    def _draw_insight(self, frame: Image, transform: Floats, insight: Insight) -> None:
+        """Dots shine through, strokes do not; notes are written in the upper left corner."""
+        clean = frame.copy()
+        for points, colors, metres in insight.dots:
+            radius = max(self._pixels(metres / 2), 1)
+            for pixel, color in zip(fixed(apply(transform, points))[:, 0].tolist(), colors.tolist()):
+                cv2.circle(frame, pixel, radius << SHIFT, color, -1, cv2.LINE_AA, SHIFT)
+        cv2.addWeighted(frame, 0.45, clean, 0.55, 0.0, frame)
+        for points, color, metres in insight.strokes:
+            stroke(frame, apply(transform, points), color, self._pixels(metres))
+        for row, note in enumerate(insight.notes):
+            write(frame, note, (8, 18 + 16 * row), INK)
 
     def _draw_plan(self, frame: Image, transform: Floats, points: Floats) -> None:
         pixels = apply(transform, points)

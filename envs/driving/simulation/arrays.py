@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from embodia.envs.driving.map.lane_pieces import lane_pieces
 from embodia.envs.driving.map.route_path import RoutePath, route_path
 from embodia.envs.driving.scenarios.scenario import NO_REPORT, Scenario
 from embodia.envs.driving.types import STATE_SIZE, Bools, Floats, TrackedObjectType, TrafficLightStatus
@@ -20,7 +21,6 @@ Singles = NDArray[np.float32]
 PATH_LENGTH = 400.0  # [m]
 PATH_STEP = 1.0  # [m]
 PATH_POINTS = int(PATH_LENGTH / PATH_STEP) + 1
-PIECE_POINTS, PIECE_STEP = 10, 2.0  # a lane piece: points, [m] between them
 GRID_SIZE, GRID_STEP = 512, 0.5  # signed distances: nodes a side, [m] between them
 GRID_OVERSAMPLE = 4
 GRID_UNIT = 0.05  # [m] one unit of the int8 grid; distances beyond 6.35 m are cut there
@@ -130,27 +130,15 @@ def compile_pieces(
     scenario: Scenario, path: RoutePath, origin: Floats, light_of: dict[str, int], max_pieces: int
 ) -> dict[str, NDArray]:
     """Centre lines of all lanes and connectors near the path, cut into pieces of 18 m; the nearest ones are kept."""
-    span = (PIECE_POINTS - 1) * PIECE_STEP
-    on_route = {scenario.map.block(name) for name in scenario.route}
-    rows = []
-    for index, edge in enumerate(scenario.map.edges):
-        limit = edge.speed_limit or 0.0
-        light = light_of.get(edge.id, NO_LIGHT) if edge.is_connector else NO_LIGHT
-        for begin in np.arange(0.0, edge.baseline.length, span):
-            s = np.minimum(begin + np.arange(PIECE_POINTS) * PIECE_STEP, edge.baseline.length)
-            points = edge.baseline.point_at(s)
-            rows.append((points, limit, scenario.map.block_of[index] in on_route, light))
-    middle = np.stack([row[0][PIECE_POINTS // 2] for row in rows])
-    reach = path.points[:: int(5 / PATH_STEP)]
-    distance = np.linalg.norm(middle[:, None] - reach[None], axis=-1).min(1)
-    chosen = [rows[i] for i in np.argsort(distance, kind="stable")[:max_pieces]]
-    points = np.stack([row[0] for row in chosen]) - origin
+    pieces = lane_pieces(scenario.map, scenario.route, path, max_pieces)
+    edges = [scenario.map.edges[edge] for edge in pieces.edges]
+    lights = np.array([light_of.get(edge.id, NO_LIGHT) if edge.is_connector else NO_LIGHT for edge in edges])
     return {
-        "pieces": padded(points.astype(np.float32), max_pieces),
-        "piece_valid": padded(np.ones(len(chosen), bool), max_pieces),
-        "piece_limit": padded(np.array([row[1] for row in chosen], np.float32), max_pieces),
-        "piece_on_route": padded(np.array([row[2] for row in chosen], bool), max_pieces),
-        "piece_light": padded(np.array([row[3] for row in chosen], np.int64), max_pieces, fill=NO_LIGHT),
+        "pieces": padded((pieces.points - origin).astype(np.float32), max_pieces),
+        "piece_valid": padded(np.ones(len(pieces.edges), bool), max_pieces),
+        "piece_limit": padded(pieces.limits.astype(np.float32), max_pieces),
+        "piece_on_route": padded(pieces.on_route, max_pieces),
+        "piece_light": padded(lights.astype(np.int64), max_pieces, fill=NO_LIGHT),
     }
 
 

@@ -138,11 +138,34 @@ def ask(run: Run) -> None:
     run.seconds.append(time.perf_counter() - start)
 
 
+def ask_together(runs: Sequence[Run]) -> None:
+    """Call the planner of every run once; one that plans for many scenes at once (`plans`) is called once for all."""
+    groups: dict[int, list[Run]] = {}
+    for run in runs:
+        alone = run.simulation.config.time_limit is not None or not hasattr(run.planner, "plans")
+        groups.setdefault(id(run) if alone else id(run.planner), []).append(run)
+    for group in groups.values():
+        if len(group) == 1 or not ask_at_once(group):
+            for run in group:
+                ask(run)
+
+
+def ask_at_once(group: Sequence[Run]) -> bool:
+    """Call the one planner of these runs for all their scenes; False if it failed: each is to be asked alone."""
+    start, planner = time.perf_counter(), group[0].planner
+    try:
+        found = planner.plans([run.simulation.scene() for run in group], [run.carry for run in group])  # type: ignore[attr-defined]
+    except Exception:
+        return False
+    for run, (run.plan, run.carry) in zip(group, found):
+        run.seconds.append((time.perf_counter() - start) / len(group))
+    return True
+
+
 def finish(runs: Sequence[Run]) -> None:
     """Step runs together until each is done or has failed."""
     while going := [run for run in runs if run.error is None and not run.simulation.done]:
-        for run in going:
-            ask(run)
+        ask_together(going)
         planned = [run for run in going if run.error is None]
         for run, error in zip(planned, advance([r.simulation for r in planned], [r.plan for r in planned])):
             if isinstance(error, InvalidTrajectory):

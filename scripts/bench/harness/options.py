@@ -120,6 +120,15 @@ class Planners(Options):
     """Run folders of trained agents, which drive the same scenarios."""
 
 
+@dataclass(frozen=True)
+class Costs(Options):
+    """Driving planners with learned costs, beside their controls, in replayed and reactive traffic."""
+
+    module = "planning.costs"
+    scenarios: int = 200
+    """Number of test scenarios."""
+
+
 class Planning(Timed):
     """CPU time per plan, and updates per second of world models."""
 

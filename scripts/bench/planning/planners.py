@@ -117,9 +117,10 @@ def drive_trained(run: Path, traffic: str, seeds: Sequence[int], roads: Roads) -
     config = runs.config(run)
     more: dict[str, Any] = {"reactive": traffic == "reactive", "rules": "nuplan", "num_test_scenarios": max(seeds) + 1}
     there = roads.into(replace(config.env, options=replace(config.env.options, **more)))
-    env = build.worlds(there, "test", min(16, len(seeds)), evaluation=True)
+    agent = build.loaded(replace(config, env=there), runs.weights(run))
+    env = build.worlds(there, "test", min(16, len(seeds)), evaluation=True, agent=agent)
     used = time.process_time()
-    episodes = evaluate(build.trained(config, runs.weights(run), env), env, seeds)
+    episodes = evaluate(agent, env, seeds)
     spent = round((time.process_time() - used) / len(seeds), 2)
     driver = f"{run.name}, {traffic}"
     return [{"seed": e.seed, "driver": driver, "metrics": e.metrics, "cpu_s": spent} for e in episodes]

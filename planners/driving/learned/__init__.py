@@ -1,0 +1,1 @@
+"""Driving planners with learned costs: sampled trajectories, their features, and what scores them."""
