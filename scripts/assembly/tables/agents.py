@@ -8,6 +8,7 @@ from embodia.agents.imitation.dagger import DAgger
 from embodia.agents.imitation.driver import Driver
 from embodia.agents.imitation.inverse.adversarial import Adversarial
 from embodia.agents.imitation.inverse.map_agent import CostLoopAgent, MaxEntAgent, MaxMarginAgent
+from embodia.agents.imitation.map_imitation import MapImitation
 from embodia.agents.references.expert import Expert
 from embodia.agents.references.random import Random
 from embodia.agents.references.sb3_file import SB3File
@@ -34,6 +35,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "max-margin-planning": MaxMarginAgent,
     "cost-loop": CostLoopAgent,
     "adversarial": Adversarial,
+    "map-imitation": MapImitation,
     "dreamer": Dreamer,
     "mpc": MPC,
     "td-mpc2": TDMPC2,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embodia.envs.control.grid_world import GridWorlds
+from embodia.envs.control.grid_world import MOVES, GridWorlds
 from embodia.planners.search.map_policy import MapPolicy
 
 AT_ONCE = 2048
@@ -74,3 +74,14 @@ def starts_on(worlds: GridWorlds, count: int) -> Callable[[np.random.Generator, 
         return {"maps": maps[rows], "free": free[rows], "goal": goal[rows], "start": torch.from_numpy(starts)}
 
     return draw
+
+
+def trace(worlds: GridWorlds, best: Mover, steps: int = 40) -> np.ndarray:
+    """Return the cells (n, steps + 1) of a policy's path from the first start of each map."""
+    number, cells = np.arange(len(worlds.free)), [worlds.start[:, 0]]
+    free, shift = worlds.free.reshape(len(number), -1), MOVES @ [worlds.free.shape[2], 1]
+    for _ in range(steps):
+        ahead = cells[-1] + shift[best(number, cells[-1])]
+        moves = free[number, ahead] & (cells[-1] != worlds.goal)
+        cells.append(np.where(moves, ahead, cells[-1]))
+    return np.stack(cells, 1)

@@ -147,10 +147,10 @@ def test_a_network_with_a_discount_contracts(worlds):
 
 def test_filters_that_span_the_map_equal_conv2d():
     net = MapFCN(2, (5, 7), hidden=4)
-    maps = torch.randn(3, 2, 5, 7)
-    flipped = net.filters.flip(2, 3)
-    first = F.relu(F.conv2d(maps, flipped, net.bias, padding=(4, 6)))
-    torch.testing.assert_close(net(maps), net.layers(first.movedim(1, -1)), atol=1e-5, rtol=1e-4)
+    for shape in ((5, 7), (9, 8)):
+        maps = torch.randn(3, 2, *shape)
+        first = F.relu(F.conv2d(maps, net.filters.flip(2, 3), net.bias, padding=(4, 6)))
+        torch.testing.assert_close(net(maps), net.layers(first.movedim(1, -1)), atol=1e-5, rtol=1e-4)
 
 
 def test_the_cnn_reads_the_agents_state(worlds):

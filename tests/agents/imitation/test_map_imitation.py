@@ -1,0 +1,87 @@
+"""Agents that clone walks on maps: learning in MiniGrid and in homes, paths, resume, errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from embodia.agents.imitation.map_imitation import AHEAD, MapImitation, MapImitationConfig
+from embodia.agents.training.evaluate import evaluate
+from embodia.agents.training.logger import Logger
+from embodia.agents.training.loop import Schedule, train
+from embodia.envs.vector import make
+
+SMALL = {"iterations": 10, "demonstrations": 24, "batch_size": 4, "gradient_steps": 4, "updates": 200, "hidden": 8}
+
+
+def grids(split="train", n=4):
+    return make("embodia/MiniGrid-SimpleCrossingS9N1-v0", n, "sync", observation="symbolic_full", split=split)
+
+
+def homes(n=2):
+    return make("embodia/PointNav-v0", n, split="test", sensors=("map", "map_pose", "map_goal"), num_scenes=2,
+                detail="low")  # fmt: skip
+
+
+def built(env, **changes):
+    torch.manual_seed(0)
+    config = MapImitationConfig(**{**SMALL, **changes})
+    return MapImitation(env.single_observation_space, env.single_action_space, config)
+
+
+def success(agent, env, episodes=8):
+    return np.mean([each.metrics["success"] for each in evaluate(agent, env, range(episodes))])
+
+
+def test_learns_to_plan_around_walls_on_unseen_grids():
+    env, test = grids(), grids("test")
+    agent = built(env)
+    before = success(agent, test)
+    train(agent, env, Schedule(steps=1200), logger=Logger(console=False))
+    assert success(agent, test) >= before + 0.5
+
+
+@pytest.mark.parametrize("network", ["vin", "untied-vin", "cnn", "fcn"])
+def test_every_network_reads_grids_and_homes(network):
+    for env in (grids(n=2), homes()):
+        agent = built(env, network=network, iterations=2)
+        obs, _ = env.reset(seed=[0, 1])
+        action, carry, _ = agent.act(obs, agent.initial(2), np.ones(2, bool), "eval")
+        assert all(env.single_action_space.contains(each) for each in action)
+        paths = agent.paths(carry, agent.body.state(obs))
+        assert all(1 <= len(states) == len(moves) <= AHEAD for states, moves in paths)
+        again, _, _ = agent.act(obs, carry, np.zeros(2, bool), "eval")
+        assert (again == action).all(), "the plan of an episode stays"
+        env.close()
+
+
+def test_the_path_ends_at_the_goal():
+    env = grids(n=2)
+    agent = built(env)
+    obs, _ = env.reset(seed=[0, 1])
+    carry = agent.planned(obs, agent.initial(2), np.ones(2, bool))
+    goals = agent.body.goal(obs)
+    carry["move"][:] = 2
+    cell = goals - 1  # one step to the left of the goal, looking right
+    (states, moves), _ = agent.paths(carry, 4 * cell)
+    assert (states.tolist(), moves.tolist()) == ([4 * cell[0]], [2])
+
+
+def test_resumes_exactly(tmp_path):
+    runs = {}
+    for name, parts in (("at once", (320,)), ("in two parts", (200, 320))):
+        for steps in parts:
+            env = grids()
+            agent = built(env)
+            train(agent, env, Schedule(steps=steps), tmp_path / name, logger=Logger(console=False), resume=True)
+        runs[name] = agent
+    assert runs["at once"].training.updates == runs["in two parts"].training.updates > 0
+    for one, other in zip(*(each.policy.state_dict().values() for each in runs.values()), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_without_a_map_or_demonstrations_it_says_so():
+    env = make("embodia/MiniGrid-Empty-5x5-v0", 1, "sync", observation="symbolic")
+    with pytest.raises(TypeError, match="needs a map"):
+        built(env)
+    with pytest.raises(ValueError, match=r"agent\.demonstrations is 0"):
+        built(grids(n=1), demonstrations=0)
