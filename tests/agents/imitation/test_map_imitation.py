@@ -10,7 +10,7 @@ from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Schedule, train
 from embodia.envs.vector import make
 
-SMALL = {"iterations": 10, "demonstrations": 24, "batch_size": 4, "gradient_steps": 4, "updates": 200, "hidden": 8}
+SMALL = {"iterations": 20, "demonstrations": 48, "batch_size": 8, "gradient_steps": 6, "updates": 250}
 
 
 def grids(split="train", n=4):
@@ -36,7 +36,7 @@ def test_learns_to_plan_around_walls_on_unseen_grids():
     env, test = grids(), grids("test")
     agent = built(env)
     before = success(agent, test)
-    train(agent, env, Schedule(steps=1200), logger=Logger(console=False))
+    train(agent, env, Schedule(steps=1400), logger=Logger(console=False))
     assert success(agent, test) >= before + 0.5
 
 
