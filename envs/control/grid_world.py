@@ -73,7 +73,8 @@ class GridWorlds(NamedTuple):
         number, cell, moves = self.walk
         inside = (number >= first) & (number < end)
         walk = Walk(number[inside] - first, cell[inside], moves[first:end])
-        return GridWorlds(*(each[first:end] for each in self[:5]), walk)
+        free, goal, cost, move, start = (each[first:end] for each in self[:5])
+        return GridWorlds(free, goal, cost, move, start, walk)
 
 
 def grid_worlds(recipe: Recipe, n: int, seed: int = 0) -> GridWorlds:

@@ -47,7 +47,7 @@ class Trial:
     make: Callable[[int], MapPolicy]
     """From the side of the maps."""
     steps: int
-    rate: float = 1e-2
+    rate: float = 3e-2
     batch: int = 8
     """Maps per update."""
     share: float = 1.0
@@ -71,10 +71,10 @@ def fcn(side: int) -> MapPolicy:
 
 
 TRIALS = {
-    "8x8 vin": Trial(8, vin, 5_000),
+    "8x8 vin": Trial(8, vin, 5_000, 1e-2),
     "8x8 cnn": Trial(8, cnn, 3_000, 1e-3),
     "8x8 fcn": Trial(8, fcn, 3_000, 1e-3),
-    "8x8 converged": Trial(8, converged, 2_000),
+    "8x8 converged": Trial(8, converged, 2_000, 1e-2),
     "16x16 vin": Trial(16, vin, 8_000),
     "16x16 untied": Trial(16, untied, 8_000),
     "16x16 cnn": Trial(16, cnn, 1_000, 1e-3),

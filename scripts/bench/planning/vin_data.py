@@ -15,17 +15,18 @@ AT_ONCE = 2048
 
 
 class MapBatches:
-    """An `agents.Data` of maps with all states on their paths, in shuffled epochs.
+    """An `agents.Data` of maps with labelled states, in shuffled epochs.
 
     Args:
         worlds: The maps.
         seed: Random seed of the order.
+        everywhere: Label all states that have a path, instead of those on the expert's paths.
     """
 
-    def __init__(self, worlds: GridWorlds, seed: int = 0):
-        self.worlds = worlds
+    def __init__(self, worlds: GridWorlds, seed: int = 0, everywhere: bool = False):
+        number, self.cell = np.nonzero(worlds.move >= 0) if everywhere else worlds.walk[:2]
         self.maps, self.move = torch.from_numpy(worlds.inputs()), torch.from_numpy(worlds.move.astype(np.int64))
-        self.begin = np.searchsorted(worlds.walk.number, np.arange(len(self.maps) + 1))
+        self.begin = np.searchsorted(number, np.arange(len(self.maps) + 1))
         self.rng, self.order = np.random.default_rng(seed), np.empty(0, np.int64)
 
     def batch(self, n: int) -> dict[str, Tensor]:
@@ -34,7 +35,7 @@ class MapBatches:
             self.order = self.rng.permutation(len(self.maps))
         chosen, self.order = self.order[:n], self.order[n:]
         counts = self.begin[chosen + 1] - self.begin[chosen]
-        states = np.concatenate([self.worlds.walk.cell[self.begin[i] : self.begin[i + 1]] for i in chosen])
+        states = np.concatenate([self.cell[self.begin[i] : self.begin[i + 1]] for i in chosen])
         number, state = torch.from_numpy(np.repeat(np.arange(len(chosen)), counts)), torch.from_numpy(states)
         move = self.move[torch.from_numpy(chosen)[number], state]
         return {"maps": self.maps[torch.from_numpy(chosen)], "number": number, "state": state, "move": move}
