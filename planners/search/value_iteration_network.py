@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from embodia.planners.control.implicit_differentiation import FixedPointConfig, fixed_point
 from embodia.planners.search.map_policy import MapPolicy
-from embodia.planners.search.value_sweeps import backup, sweep
+from embodia.planners.search.value_sweeps import sweep
 
 
 @dataclass(frozen=True)
@@ -26,22 +25,11 @@ class VINConfig:
     """Apply a ReLU to the hidden channels. The paper's network has none, so its reward is linear in the maps."""
     tied: bool = True
     """Use the same weights in all iterations. Without it each iteration has its own, the paper's control."""
-    discount: float | None = None
-    """None iterates K times with free weights, as the paper. Otherwise the weights of an iteration are positive and sum
-    to this discount below 1, so that it is a contraction; values are iterated until they converge, and differentiated
-    implicitly."""
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.hidden < 1 or not 1 <= self.q_channels <= 255:
             raise ValueError(f"iterations={self.iterations}, hidden={self.hidden}, q_channels={self.q_channels}: give "
                              "at least 1, and at most 255 q_channels")  # fmt: skip
-        if self.discount is not None and not (0 < self.discount < 1 and self.tied):
-            raise ValueError(f"discount={self.discount}, tied={self.tied}: iterating to convergence needs a discount "
-                             "between 0 and 1 and tied weights")  # fmt: skip
-
-
-CONVERGED = FixedPointConfig(backward="neumann", tolerance=1e-5)
-"""How a network with a discount iterates and is differentiated."""
 
 
 class ValueIterationNetwork(MapPolicy):
@@ -60,19 +48,11 @@ class ValueIterationNetwork(MapPolicy):
         moves: Number of moves in a state.
         directions: Number of states in a cell.
         config: Sizes and kind.
-        solver: How fixed points are found and differentiated, for a network with a discount.
     """
 
-    def __init__(
-        self,
-        channels: int = 2,
-        moves: int = 8,
-        directions: int = 1,
-        config: VINConfig | None = None,
-        solver: FixedPointConfig = CONVERGED,
-    ):
+    def __init__(self, channels: int = 2, moves: int = 8, directions: int = 1, config: VINConfig | None = None):
         super().__init__(channels, moves, directions)
-        self.config, self.solver = config or VINConfig(), solver
+        self.config = config or VINConfig()
         c = self.config
         self.iterations = c.iterations
         total, sets = directions * c.q_channels, 1 if c.tied else c.iterations
@@ -98,25 +78,19 @@ class ValueIterationNetwork(MapPolicy):
         kernel = (mix @ self.hidden.weight.flatten(1)).view(1, self.channels, 3, 3)
         return F.conv2d(maps, kernel, mix @ self.hidden.bias, padding=1)
 
-    def kernel(self) -> Tensor:
-        """Return the weights (L, Q, D, 3, 3) of the values in each iteration."""
-        if self.config.discount is None:
-            return self.from_value
-        return self.config.discount * self.from_value.flatten(2).softmax(-1).view_as(self.from_value)
-
     def planned(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the values (B, directions, H, W) of maps, and reward (B, Q, H, W) and kernel of the last Q."""
-        kernel, reward = self.kernel(), self.rewards(maps)
-        sets, total = self.from_reward.shape[:2]
-        rewards = F.conv2d(reward, self.from_reward.flatten(0, 1), padding=1)
-        rewards = rewards.unflatten(1, (sets, total)).movedim(1, 0)  # (L, B, Q, H, W)
-        if self.config.discount is not None:
-            start = torch.zeros_like(rewards[0, :, : self.directions])
-            return fixed_point(lambda v: backup(rewards[0], kernel[0], v), start, self.solver), rewards[0], kernel[0]
+        kernel, rewards = self.from_value, self.q_rewards(maps)
         if not self.config.tied and self.iterations != len(kernel):
             raise ValueError(f"an untied network has weights for {len(kernel)} iterations, not for {self.iterations}")
         used = rewards if self.config.tied else rewards[:-1]
         return sweep(used, kernel, self.iterations), rewards[-1], kernel[-1]
+
+    def q_rewards(self, maps: Tensor) -> Tensor:
+        """Return the share of the reward in Q (L, B, Q, H, W), for each set of weights."""
+        sets, total = self.from_reward.shape[:2]
+        found = F.conv2d(self.rewards(maps), self.from_reward.flatten(0, 1), padding=1)
+        return found.unflatten(1, (sets, total)).movedim(1, 0)
 
     def values(self, maps: Tensor) -> Tensor:
         """Return the values (B, directions, H, W) of maps (B, C, H, W)."""

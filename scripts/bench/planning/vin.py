@@ -20,6 +20,7 @@ from embodia.agents.training.logger import Logger
 from embodia.agents.training.random_batches import RandomBatches
 from embodia.agents.training.rng import seed_all
 from embodia.envs.control.grid_world import RECIPES, GridWorlds, follow, grid_worlds
+from embodia.planners.control.converged_value_iteration import ConvergedValueIterationNetwork
 from embodia.planners.search.map_policy import MapPolicy
 from embodia.planners.search.reactive_map_policies import MapCNN, MapFCN
 from embodia.planners.search.value_iteration_network import ValueIterationNetwork, VINConfig
@@ -28,6 +29,7 @@ from embodia.scripts.bench.harness.once import Line, by_seed, minutes, once
 from embodia.scripts.bench.harness.options import Vin
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.planning.vin_data import MapBatches, Mover, starts_on, trace
+from embodia.scripts.bench.planning.vin_homes import homes
 from embodia.scripts.bench.planning.vin_pictures import draw_pictures
 from embodia.scripts.mistake import Mistake
 
@@ -59,7 +61,10 @@ def vin(side: int, **changes: Any) -> MapPolicy:
 
 
 untied = partial(vin, tied=False)
-converged = partial(vin, discount=0.95)
+
+
+def converged(side: int) -> MapPolicy:
+    return ConvergedValueIterationNetwork()
 
 
 def cnn(side: int) -> MapPolicy:
@@ -71,16 +76,16 @@ def fcn(side: int) -> MapPolicy:
 
 
 TRIALS = {
-    "8x8 vin": Trial(8, vin, 5_000, 1e-2),
+    "8x8 vin": Trial(8, vin, 5_000),
     "8x8 cnn": Trial(8, cnn, 3_000, 1e-3),
-    "8x8 fcn": Trial(8, fcn, 3_000, 1e-3),
+    "8x8 fcn": Trial(8, fcn, 2_000, 1e-3),
     "8x8 converged": Trial(8, converged, 2_000, 1e-2),
-    "16x16 vin": Trial(16, vin, 8_000),
-    "16x16 untied": Trial(16, untied, 8_000),
-    "16x16 cnn": Trial(16, cnn, 1_000, 1e-3),
-    "16x16 fcn": Trial(16, fcn, 2_000, 1e-3),
+    "16x16 vin": Trial(16, vin, 6_000),
+    "16x16 untied": Trial(16, untied, 6_000),
+    "16x16 cnn": Trial(16, cnn, 800, 1e-3),
+    "16x16 fcn": Trial(16, fcn, 1_000, 1e-3),
     **{
-        f"16x16 {100 * share:.0f} % {name}": Trial(16, make, 8_000, share=share)
+        f"16x16 {100 * share:.0f} % {name}": Trial(16, make, 6_000, share=share)
         for share in (0.5, 0.2)
         for name, make in {"vin": vin, "untied": untied}.items()
     },
@@ -200,6 +205,7 @@ def measure(options: Vin) -> list[Row]:
 PARTS: dict[str, Callable[[int, Budget], Numbers]] = {
     **{name: partial(imitated, name) for name in TRIALS},
     "8x8 reinforce": reinforced,
+    "homes": homes,
 }
 
 ROWS = {
@@ -228,6 +234,13 @@ def rows(lines: dict[str, list[Line]]) -> Iterator[Row]:
                 few = scored(part, "success, as trained", lines, f"{ITERATIONS[8]} iterations")
                 found = replace(found, controls=(few, *found.controls))
             yield found
+    if "homes" in lines:
+        cpu = minutes(lines["homes"])
+        for score in ("success", "spl"):
+            names = ("cheapest path on the map", "expert", "random")
+            beside = [row(each, [line[f"{each}, {score}"] for line in lines["homes"]], score) for each in names]
+            values = [line[f"vin, {score}"] for line in lines["homes"]]
+            yield row("vin homes", values, score, cpu_minutes=cpu, controls=beside)
 
 
 def known(part: str, unit: str, lines: dict[str, list[Line]]) -> bool:
