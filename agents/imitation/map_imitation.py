@@ -21,6 +21,8 @@ from embodia.planners.search.value_iteration_network import ValueIterationNetwor
 
 AHEAD = 3
 """Number of moves that are planned ahead of the present state."""
+MARGIN = 3
+"""Empty rows and columns that stay at the ends of a map, so that its end is the same as that of a larger map."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class MapImitationConfig:
     """Number of channels between the map and the reward."""
     relu: bool = False
     """Apply a ReLU to these channels."""
+    labels: Literal["walks", "shortest"] = "walks"
+    """Moves to imitate: those of the expert's walks, or in every state those of shortest paths over open cells to the
+    walk's goal, a planner as the expert."""
     demonstrations: int = 200
     """Number of the expert's episodes to learn from."""
     learning_rate: float = 1e-2
@@ -141,15 +146,18 @@ class MapImitation(Agent):
         return WalkBuffer(self.body, c.batch_size, c.demonstrations, c.train_freq, c.gradient_steps, None, c.seed)
 
     def update(self, batch: Batch) -> Numbers:
-        """One step on a batch of `WalkBuffer`: the cross-entropy with the moves of the walks."""
-        number, step = (batch["states"] >= 0).nonzero(as_tuple=True)
-        labelled = {
-            "maps": with_goal(batch["features"], batch["goal"]),
-            "number": number,
-            "state": batch["states"][number, step],
-            "move": batch["moves"][number, step],
-        }
-        return self.training.update(labelled)
+        """One step on a batch of `WalkBuffer`: the cross-entropy with the moves of the walks, or of shortest paths."""
+        if self.config.labels == "walks":
+            number, step = (batch["states"] >= 0).nonzero(as_tuple=True)
+            state, move = batch["states"][number, step], batch["moves"][number, step]
+        else:
+            found = [shortest(self.body, each, int(goal)) for each, goal in zip(batch["features"], batch["goal"])]
+            number = torch.arange(len(found)).repeat_interleave(torch.tensor([len(each[0]) for each in found]))
+            state, move = (torch.cat(column) for column in zip(*found))
+        maps = with_goal(batch["features"], batch["goal"])
+        if self.config.network in ("vin", "untied-vin"):
+            maps, state = cropped(maps, state, self.policy.directions)
+        return self.training.update({"maps": maps, "number": number, "state": state, "move": move})
 
     def save(self, folder: Path) -> None:
         save_weights(self.policy, folder / "agent.safetensors")
@@ -183,3 +191,35 @@ def with_goal(features: Tensor, goal: Tensor) -> Tensor:
     channel = torch.zeros(len(features), *features.shape[2:])
     channel.flatten(1)[torch.arange(len(goal)), goal] = 10.0
     return torch.cat([features, channel[:, None]], 1)
+
+
+def shortest(body: MapBody, features: Tensor, goal: int) -> tuple[Tensor, Tensor]:
+    """Return the states with a path over open cells to a goal, and the first moves of the shortest, both (N,).
+
+    Of equally short paths it takes the one whose first move comes last in the body's order: diagonals before others.
+
+    Args:
+        body: The body.
+        features: Of one map, (C, rows, columns).
+        goal: The goal cell.
+    """
+    planner, blocked = body.planner, 1e4
+    open_ = body.open(features[None].numpy())[0]
+    open_[goal] = True
+    cost = planner.moves(np.where(open_, 1.0, blocked))
+    to_go = planner.to_go(cost, goal)
+    outcome = planner.paths.outcome
+    total = np.where(outcome == np.arange(len(outcome))[:, None], np.inf, cost + to_go[outcome])
+    move = outcome.shape[1] - 1 - total.round(6)[:, ::-1].argmin(1)
+    state = np.flatnonzero(open_[planner.cell_of] & (to_go > 0) & (to_go < blocked))
+    return torch.from_numpy(state), torch.from_numpy(move[state])
+
+
+def cropped(maps: Tensor, state: Tensor, directions: int) -> tuple[Tensor, Tensor]:
+    """Remove most of the empty rows and columns at the far ends of maps (B, C, H, W), and renumber states (N,)."""
+    used, columns = maps.ne(0).any(0).any(0), maps.shape[3]
+    high, wide = (int(used.any(axis).nonzero().max()) + 1 + MARGIN for axis in (1, 0))
+    cell, direction = state // directions, state % directions
+    wide = min(wide, columns)
+    cell = cell // columns * wide + cell % columns
+    return maps[:, :, :high, :wide].contiguous(), directions * cell + direction

@@ -75,8 +75,9 @@ def fcn(side: int) -> MapPolicy:
     return MapFCN(2, (side, side))
 
 
+TIED_AND_UNTIED: dict[str, Callable[[int], MapPolicy]] = {"vin": vin, "untied": untied}
 TRIALS = {
-    "8x8 vin": Trial(8, vin, 5_000),
+    "8x8 vin": Trial(8, vin, 4_000, 1e-2, 32),
     "8x8 cnn": Trial(8, cnn, 3_000, 1e-3),
     "8x8 fcn": Trial(8, fcn, 2_000, 1e-3),
     "8x8 converged": Trial(8, converged, 2_000, 1e-2),
@@ -87,7 +88,7 @@ TRIALS = {
     **{
         f"16x16 {100 * share:.0f} % {name}": Trial(16, make, 6_000, share=share)
         for share in (0.5, 0.2)
-        for name, make in {"vin": vin, "untied": untied}.items()
+        for name, make in TIED_AND_UNTIED.items()
     },
     "28x28 vin": Trial(28, vin, 8_000),
 }

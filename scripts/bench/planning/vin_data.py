@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from embodia.envs.control.grid_world import MOVES, GridWorlds
 from embodia.planners.search.map_policy import MapPolicy
+
+Array = NDArray[Any]
 
 AT_ONCE = 2048
 """Number of states in a pass of a network that reads them one by one."""
@@ -24,7 +27,8 @@ class MapBatches:
     """
 
     def __init__(self, worlds: GridWorlds, seed: int = 0, everywhere: bool = False):
-        number, self.cell = np.nonzero(worlds.move >= 0) if everywhere else worlds.walk[:2]
+        number, cell = np.nonzero(worlds.move >= 0) if everywhere else worlds.walk[:2]
+        self.cell: Array = cell
         self.maps, self.move = torch.from_numpy(worlds.inputs()), torch.from_numpy(worlds.move.astype(np.int64))
         self.begin = np.searchsorted(number, np.arange(len(self.maps) + 1))
         self.rng, self.order = np.random.default_rng(seed), np.empty(0, np.int64)

@@ -18,16 +18,13 @@ from embodia.scripts.bench.generative.training import Budget, Numbers
 from embodia.scripts.presets.table import preset
 
 EPISODES = 48
-FLOOR = 0.5
-"""Share of a cell's floor from which on the cheapest path may lead over it."""
 
 
 class CheapestPath(CostLoopAgent):
     """Follows the shortest path over cells with floor, by Dijkstra's algorithm: a control that does not learn."""
 
     def costs(self, obs: Mapping[str, Array]) -> Array:
-        share = self.body.features(obs)[:, 0].reshape(len(obs["map"]), -1)
-        return np.where(share > FLOOR, 1.0, 1000.0)
+        return np.where(self.body.open(self.body.features(obs)), 1.0, 1000.0)
 
 
 def homes(seed: int, budget: Budget) -> Numbers:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from embodia.agents.imitation.map_imitation import AHEAD, MapImitation, MapImitationConfig
+from embodia.agents.imitation.map_imitation import AHEAD, MARGIN, MapImitation, MapImitationConfig, cropped, shortest
 from embodia.agents.training.evaluate import evaluate
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.loop import Schedule, train
+from embodia.envs.control.grid_world import LENGTHS, solve
 from embodia.envs.vector import make
 
 SMALL = {"iterations": 20, "demonstrations": 48, "batch_size": 8, "gradient_steps": 6, "updates": 250}
@@ -85,3 +86,31 @@ def test_without_a_map_or_demonstrations_it_says_so():
         built(env)
     with pytest.raises(ValueError, match=r"agent\.demonstrations is 0"):
         built(grids(n=1), demonstrations=0)
+
+
+def test_labels_of_shortest_paths_are_those_of_another_solver():
+    env = homes()
+    agent = built(env)
+    obs, _ = env.reset(seed=[0, 1])
+    features, goal = agent.body.features(obs), int(agent.body.goal(obs)[0])
+    free = agent.body.open(features)[0].reshape(agent.body.shape)
+    free.flat[goal] = True
+    cost, move = solve(free, goal)
+    state, found = shortest(agent.body, torch.from_numpy(features[0]), goal)
+    assert set(state.tolist()) == set(np.flatnonzero(move >= 0))
+    after = cost[agent.body.planner.paths.outcome[state, found]] + LENGTHS[found]
+    np.testing.assert_allclose(after, cost[state])
+    ties = found.numpy() != move[state]
+    assert ((found.numpy() >= 4) | (move[state] < 4))[ties].all(), "diagonals first"
+    env.close()
+
+
+def test_cropping_keeps_the_states():
+    maps = torch.zeros(2, 2, 12, 12)
+    maps[0, 0, 1:4, 2], maps[1, 1, 2, 5] = 1.0, 1.0
+    small, state = cropped(maps, torch.tensor([4 * (3 * 12 + 2) + 1, 4 * (2 * 12 + 5)]), 4)
+    assert small.shape == (2, 2, 4 + MARGIN, 6 + MARGIN)
+    wide = small.shape[3]
+    assert state.tolist() == [4 * (3 * wide + 2) + 1, 4 * (2 * wide + 5)]
+    whole, same = cropped(torch.ones(1, 1, 5, 5), torch.tensor([24]), 1)
+    assert (whole.shape, same.tolist()) == ((1, 1, 5, 5), [24])
