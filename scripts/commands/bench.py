@@ -23,6 +23,7 @@ BENCHES = (
     | o.Planning
     | o.SwingUp
     | o.Mpc
+    | o.Vin
     | o.Wall
     | o.Ssl
     | o.HomesProbe

@@ -6,9 +6,10 @@ from embodia.scripts.presets.driving import DRIVING
 from embodia.scripts.presets.grids import GRIDS
 from embodia.scripts.presets.homes import HOMES
 from embodia.scripts.presets.inverse import INVERSE
+from embodia.scripts.presets.map_imitation import MAPS
 from embodia.scripts.presets.world_models import MODELS
 
-PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS, *INVERSE)
+PRESETS: tuple[Preset, ...] = (*GRIDS, *HOMES, *DRIVING, *MODELS, *INVERSE, *MAPS)
 
 
 def preset(name: str) -> Config:

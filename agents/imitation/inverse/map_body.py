@@ -1,7 +1,8 @@
 """How an agent moves on a map that it observes: MiniGrid's whole grid, or the top-down map of a home.
 
 A body turns observations into features of cells, a state and a goal, and a step of a path into the environment's
-action. It knows how moves change the state, and nothing of what a cell costs or whether it can be entered.
+action. It knows how moves change the state, and nothing of what a cell costs. Which cells are open is asked for only by
+agents that learn from shortest paths.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ EMPTY, GOAL, AGENT, KINDS = 1, 8, 10, 11
 """MiniGrid's object types."""
 STOP, AHEAD, TURN_LEFT, TURN_RIGHT = range(4)
 """Habitat's actions."""
+FLOOR = 0.5
+"""Share of a cell's floor from which on it counts as open."""
 NEAR = 0.18
 """Distance to the goal at which a body in a home stops [m]; the task asks for 0.2."""
 
@@ -39,6 +42,9 @@ class MapBody(Protocol):
 
     def features(self, obs: Mapping[str, Array]) -> Array:
         """Return the features of the cells (n, channels, rows, columns) float32."""
+
+    def open(self, features: Array) -> Array:
+        """Return which cells (n, cells) can be entered, from features (n, channels, rows, columns)."""
 
     def state(self, obs: Mapping[str, Array]) -> Array:
         """Return the states (n,)."""
@@ -69,6 +75,10 @@ class GridBody:
         kinds = np.where(obs["symbolic"][..., 0] == AGENT, EMPTY, obs["symbolic"][..., 0])
         one_hot = np.eye(KINDS, dtype=np.float32)[kinds].transpose(0, 3, 1, 2)
         return np.ascontiguousarray(one_hot)
+
+    def open(self, features: Array) -> Array:
+        found: Array = features[:, [EMPTY, GOAL]].any(1).reshape(len(features), -1)
+        return found
 
     def state(self, obs: Mapping[str, Array]) -> Array:
         here = (obs["symbolic"][..., 0] == AGENT).reshape(len(obs["symbolic"]), -1).argmax(1)
@@ -103,6 +113,10 @@ class HomeBody:
 
     def features(self, obs: Mapping[str, Array]) -> Array:
         return np.ascontiguousarray(np.moveaxis(obs["map"], -1, 1), np.float32)
+
+    def open(self, features: Array) -> Array:
+        found: Array = features[:, 0].reshape(len(features), -1) > FLOOR
+        return found
 
     def state(self, obs: Mapping[str, Array]) -> Array:
         return self._cell(obs["map_pose"][..., :2])

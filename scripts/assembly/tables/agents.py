@@ -8,6 +8,7 @@ from embodia.agents.imitation.dagger import DAgger
 from embodia.agents.imitation.driver import Driver
 from embodia.agents.imitation.inverse.adversarial import Adversarial
 from embodia.agents.imitation.inverse.map_agent import CostLoopAgent, MaxEntAgent, MaxMarginAgent
+from embodia.agents.imitation.map_imitation import MapImitation
 from embodia.agents.modular.frontier import Frontier
 from embodia.agents.modular.objectnav import ModularObjectNav
 from embodia.agents.modular.pointnav import ModularPointNav
@@ -37,6 +38,7 @@ AGENTS: dict[str, Callable[..., Agent]] = {
     "max-margin-planning": MaxMarginAgent,
     "cost-loop": CostLoopAgent,
     "adversarial": Adversarial,
+    "map-imitation": MapImitation,
     "dreamer": Dreamer,
     "mpc": MPC,
     "td-mpc2": TDMPC2,

@@ -153,6 +153,15 @@ class Mpc(Timed):
     """Install the mpc package in an environment of its own below --out, and time it on the same problems."""
 
 
+@dataclass(frozen=True)
+class Vin(Options):
+    """Value iteration networks beside their controls, on grid worlds and on maps of homes."""
+
+    module = "planning.vin"
+    only: tuple[str, ...] = ()
+    """Run the parts whose names begin with these words ("8x8", "16x16 20 %", "28x28", "homes")."""
+
+
 class Wall(Options):
     """DINO-WM on the Wall task, beside its controls."""
 
