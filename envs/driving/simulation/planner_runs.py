@@ -157,7 +157,8 @@ def ask_at_once(group: Sequence[Run]) -> bool:
         found = planner.plans([run.simulation.scene() for run in group], [run.carry for run in group])  # type: ignore[attr-defined]
     except Exception:
         return False
-    for run, (run.plan, run.carry) in zip(group, found):
+    for run, (plan, carry) in zip(group, found):
+        run.plan, run.carry = plan, carry
         run.seconds.append((time.perf_counter() - start) / len(group))
     return True
 

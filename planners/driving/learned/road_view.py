@@ -53,8 +53,9 @@ class RoadView:
 
     def __getitem__(self, index: Any) -> "RoadView":
         """The views of some egos: a slice, a mask or indices (n,)."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        return RoadView(**{name: None if value is None else value[index] for name, value in chosen.items()})
+        present = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        chosen: dict[str, Any] = {name: value[index] for name, value in present.items()}
+        return RoadView(**chosen)
 
 
 def view_of_rows(obs: Mapping[str, Tensor]) -> RoadView:
