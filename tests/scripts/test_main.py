@@ -37,8 +37,8 @@ def test_every_verb_has_a_help_page(verb, capsys):
 
 def test_no_verb_and_a_wrong_verb(capsys):
     assert entry.main([]) == 2
-    assert entry.main(["doctr"]) == 2
-    assert "unknown command doctr. Did you mean doctor?" in capsys.readouterr().err
+    assert entry.main(["docter"]) == 2
+    assert "unknown command docter. Did you mean doctor, detect?" in capsys.readouterr().err
 
 
 def test_nearest_prefers_likeness_then_parts_then_lists_the_few():

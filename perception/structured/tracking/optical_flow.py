@@ -27,5 +27,6 @@ def optical_flow(first: Array, second: Array) -> Array:
         cv2.resize(cv2.cvtColor(np.ascontiguousarray(each), cv2.COLOR_RGB2GRAY), (times * width, times * height))
         for each in (first, second)
     ]
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
-    return np.asarray(flow[times // 2 :: times, times // 2 :: times] / times, np.float32)
+    start = np.zeros((times * height, times * width, 2), np.float32)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], start)
+    return np.asarray(flow, np.float32)[times // 2 :: times, times // 2 :: times] / times
