@@ -103,7 +103,7 @@ class DepthMapper:
             np.ascontiguousarray(depth, np.float32),
             category,
             poses,
-            *pixel_rays(*depth.shape[1:], c.hfov),
+            *pixel_rays(depth.shape[1], depth.shape[2], c.hfov),
             np.asarray(self.layout.corner),
             c.cell,
             np.array([c.lowest_obstacle, c.body_height, c.ceiling]),

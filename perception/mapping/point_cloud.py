@@ -38,7 +38,7 @@ def unproject(depth: ArrayLike, hfov: float, pose: ArrayLike) -> tuple[Array, Ar
     """
     depth, pose = np.asarray(depth, np.float64), checked_poses(pose)
     known = readings(depth)
-    x, y = pixel_rays(*depth.shape[-2:], hfov)
+    x, y = pixel_rays(depth.shape[-2], depth.shape[-1], hfov)
     rays = np.stack([*np.meshgrid(x, y), np.full(depth.shape[-2:], -1.0)], axis=-1)
     local = rays * np.where(known, depth, 0.0)[..., None]
     turned = np.einsum("...ij,...hwj->...hwi", pose[..., :3, :3], local)

@@ -13,10 +13,11 @@ PRESETS = (
     *("ppo-empty", "fast-ppo-empty", "fast-ppo-doorkey", "a2c-empty", "dqn-empty", "bc-doorkey", "dagger-doorkey"),
     *("bc-fourrooms", "dagger-fourrooms"),
     *("dagger-fourrooms-view", "dagger-fourrooms-memory", "dagger-pointnav", "blind-pointnav", "ppo-pointnav"),
+    *("frontier", "modular-pointnav", "modular-objectnav"),
     *("bc-objectnav", "constant-velocity", "log-future", "idm", "pdm-closed", "bc-driving", "dagger-driving"),
     *("ppo-driving", "dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
     *("mpc-rssm-empty", "mpc-simulator-empty", "max-ent-lava", "max-margin-fourrooms", "max-margin-pointnav"),
-    *("gail-race-track", "frontier", "modular-pointnav", "modular-objectnav"),
+    *("gail-race-track",),
 )
 UNTRAINED = ("random", "sb3-file", "wander", "expert", "frontier", "modular-pointnav", "modular-objectnav")
 """Agents that need no training."""
