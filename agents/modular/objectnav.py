@@ -42,7 +42,7 @@ class ModularObjectNav(Frontier):
             its place.
     """
 
-    needs = ("depth", "gps", "compass", "objectgoal")
+    needs: tuple[str, ...] = ("depth", "gps", "compass", "objectgoal")
 
     def __init__(
         self,

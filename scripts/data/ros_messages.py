@@ -41,14 +41,14 @@ def image(message: Any) -> Array:
     """
     if message.encoding not in ENCODINGS:
         raise MessageError(f"image encoding {message.encoding!r} is not read; use one of {', '.join(ENCODINGS)}")
-    kind, channels = ENCODINGS[message.encoding]
-    kind = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    name, channels = ENCODINGS[message.encoding]
+    kind: np.dtype[Any] = np.dtype(name).newbyteorder(">" if message.is_bigendian else "<")
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(bytes(message.data), np.uint8)
     if len(data) < height * step or step < width * channels * kind.itemsize:
         raise MessageError(f"image of {height}x{width} {message.encoding} with step {step} has only {len(data)} bytes")
     rows = data[: height * step].reshape(height, step)[:, : width * channels * kind.itemsize]  # a row may be padded
-    pixels = np.ascontiguousarray(rows).view(kind).reshape(height, width, channels)
+    pixels: Array = np.ascontiguousarray(rows).view(kind).reshape(height, width, channels)
     pixels = pixels.astype(kind.newbyteorder("="))
     if message.encoding.startswith("bgr"):
         pixels = pixels[..., [2, 1, 0, *range(3, channels)]]

@@ -64,7 +64,7 @@ class MLflow:
         self.client.set_terminated(self.id)
 
 
-KINDS = {"wandb": WandB, "mlflow": MLflow}
+KINDS: dict[str, type[WandB] | type[MLflow]] = {"wandb": WandB, "mlflow": MLflow}
 
 
 def trackers(names: Sequence[Tracker], run: Path, config: Any) -> list[WandB | MLflow]:

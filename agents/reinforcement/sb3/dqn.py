@@ -128,7 +128,7 @@ class SB3DQN(SB3Agent):
         return np.where(explores, drawn, action).astype(self.action_space.dtype), carry, {}
 
     def policy_module(self) -> PolicyModule:
-        return HighestValue(self.policy.q_net, self.encoder_keys, int(self.action_space.start))
+        return HighestValue(self.model.q_net, self.encoder_keys, int(self.action_space.start))
 
     def exploration(self) -> float:
         """The current epsilon: the probability of a random action."""

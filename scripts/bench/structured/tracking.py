@@ -138,7 +138,7 @@ def drives(test: Any, found: Sequence[Detections], how: dict[str, Any]) -> list[
         real = [~test.truth[i].crowd for i in where]
         boxes = [test.truth[i].boxes[mine] for i, mine in zip(where, real)]
         ids = [test.ids[i][mine] for i, mine in zip(where, real)]
-        made.append(counts(test.images[where], [found[i] for i in where], boxes, ids, **how))
+        made.append(counts(test.images[where], [found[int(i)] for i in where], boxes, ids, **how))
     return made
 
 
