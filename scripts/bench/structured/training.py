@@ -41,7 +41,9 @@ class Batches:
     def batch(self, n: int) -> dict[str, Any]:
         chosen = [self.pairs[i] for i in self.rng.integers(len(self.pairs), size=n)]
         if self.rotate:
-            chosen = [rotated(*pair, int(times)) for pair, times in zip(chosen, self.rng.integers(4, size=n))]
+            chosen = [
+                rotated(pair[0], pair[1], int(times)) for pair, times in zip(chosen, self.rng.integers(4, size=n))
+            ]
         mirrored = self.rng.uniform(size=n) < (0.5 if self.mirror else 0.0)
         return padded([turned(*pair) if turn else pair for pair, turn in zip(chosen, mirrored)])
 
