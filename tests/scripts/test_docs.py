@@ -30,6 +30,7 @@ HAND_WRITTEN = {
     "docs/sensors.md, Sensors on roads": NOT_A_BENCH,
     "docs/sensors.md, Labels": NOT_A_BENCH,
     "docs/sensors.md, Labelled data sets": NOT_A_BENCH,
+    "docs/segmentation.md, Train on labelled images": NOT_A_BENCH,
     "docs/driving.md, Parity": "differences from another simulator, held by tests of their own",
 }
 """Sections with tables that no bench generates, and why. A bench that runs again moves its table from EARLIER."""

@@ -127,7 +127,7 @@ class RecurrentInstances(Segmenter):
         attention = torch.full_like(cells[:, 0], 1 / cells.shape[2])
         for _ in range(self.glimpses):
             state = self.lstm((cells @ attention[..., None])[..., 0], state)
-            attention = ((self.query(state[0])[:, None] @ cells)[:, 0] / cells.shape[1] ** 0.5).softmax(-1)
+            attention = (self.query(state[0])[:, None] @ cells)[:, 0].softmax(-1)
         known = torch.cat([state[0], (cells @ attention[..., None])[..., 0]], 1)
         found = Attended(
             self._box(seen, attention),
@@ -299,7 +299,7 @@ def instance_loss(steps: Sequence[Step], true: Objects) -> tuple[Tensor, dict[st
     parts = {
         "mask_loss": 1 - iou + mean(torch.stack(windows, 1)),
         "box_loss": 5 * mean(apart.gather(2, index)[..., 0]),
-        "attention_loss": 0.3 * mean(torch.stack(pointing, 1)),
+        "attention_loss": mean(torch.stack(pointing, 1)),
         "category_loss": mean(named),
         "score_loss": score_loss,
     }

@@ -21,7 +21,7 @@ from embodia.scripts.bench.harness.options import Structured
 from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.report import mask_picture
 
-TRAINING = FitConfig(steps=600, batch_size=16, learning_rate=2e-3, warmup=50, clip=1.0, device="cpu")
+TRAINING = FitConfig(steps=800, batch_size=16, learning_rate=3e-3, warmup=50, clip=1.0, device="cpu")
 NAMES = ("soil", "leaf")
 LEAVES = (3, 10)
 SBD, DIC = "SBD", "|DiC|"

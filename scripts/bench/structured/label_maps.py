@@ -100,7 +100,7 @@ def per_image(truth: Any, found: Any, where: Any = None) -> list[float]:
 
 # End to end --------------------------------------------------------------------------------------------------------
 
-SIZE, NOISE, STRIPES = 24, 0.1, 0.12
+SIZE, NOISE, STRIPES = 24, 0.1, 0.11
 AMOUNTS = (400, 120, 40)
 TRAINING = FitConfig(steps=600, batch_size=16, learning_rate=3e-3, warmup=20, clip=1.0, device="cpu")
 END_TO_END = replace(TRAINING, steps=250, learning_rate=2e-3, eval_every=25)
