@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embodia.agents.training import checkpoint
-from embodia.scripts.assembly import hub
+from embodia.scripts import hub
 from embodia.scripts.assembly.config import Config
 from embodia.scripts.assembly.image_encoders import find as find_encoder
 from embodia.scripts.assembly.json_lines import read_lines

@@ -9,7 +9,8 @@ from typing import Any
 
 import tyro
 
-from embodia.scripts.assembly import hub, runs
+from embodia.scripts import hub
+from embodia.scripts.assembly import runs
 from embodia.scripts.bench.harness.results import commit
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.model_card import CARD, card

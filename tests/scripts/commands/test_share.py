@@ -12,7 +12,8 @@ import torch
 
 import embodia
 from embodia.agents.training.logger import Logger
-from embodia.scripts.assembly import hub, runs
+from embodia.scripts import hub
+from embodia.scripts.assembly import runs
 from embodia.scripts.commands import export_policy, share, train
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import trackers
