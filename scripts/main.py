@@ -128,7 +128,7 @@ def run(verb: str, arguments: list[str]) -> int:
         if verb not in TOGETHER:
             raise Mistake(f"torchrun starts {' and '.join(TOGETHER)} in several processes; start {verb} without it")
         distributed().start()
-    importlib.import_module("embodia.scripts.commands.typos").check(verb, arguments)
+    importlib.import_module("embodia.scripts.presets.typos").check(verb, arguments)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     return int(importlib.import_module(f"embodia.scripts.commands.{verb.replace('-', '_')}").main(arguments))
 

@@ -16,7 +16,7 @@ from embodia.perception.structured.detection import Boxes, Detections, Detector
 from embodia.perception.structured.detection.mean_average_precision import MeanAveragePrecision
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.detectors import load
-from embodia.scripts.commands.pretrain_detector import PIECE, predicted
+from embodia.scripts.commands.models.pretrain_detector import PIECE, predicted
 from embodia.scripts.data import sequences
 from embodia.scripts.data.labelled import letterbox
 from embodia.scripts.mistake import Mistake, at_least_one

@@ -38,8 +38,7 @@ from embodia.scripts.assembly.self_supervision import (
 )
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
-from embodia.scripts.commands import pretrain_detector, pretrain_generative
-from embodia.scripts.commands.segmenters import pretrain_segmenter
+from embodia.scripts.commands.models import pretrain_detector, pretrain_generative, pretrain_segmenter
 from embodia.scripts.data.frames import Pool, Source, source
 from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
 from embodia.scripts.mistake import Mistake

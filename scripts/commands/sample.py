@@ -21,7 +21,7 @@ from embodia.perception.generative.energies import EnergyModel
 from embodia.perception.scores.frechet import copies_ratio, frechet_distance, principal_features
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.generative import Trained, load
-from embodia.scripts.commands import sample_autoencoder
+from embodia.scripts.commands.models import sample_autoencoder
 from embodia.scripts.data.examples import as_pictures, held_out
 from embodia.scripts.mistake import Mistake, at_least_one, nearest
 from embodia.scripts.report.picture_grid import Frame, picture_grid

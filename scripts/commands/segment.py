@@ -14,7 +14,7 @@ from embodia.perception.objects.image_discovery import ImageDiscovery
 from embodia.perception.objects.mask_cut import MaskCut
 from embodia.perception.objects.token_cut import TokenCut
 from embodia.scripts.assembly.segmenters import is_segmenter
-from embodia.scripts.commands.segmenters import segment_supervised
+from embodia.scripts.commands.models import segment_supervised
 from embodia.scripts.data.look import Frame, Look, draw_all, opened
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report.mask_picture import as_labels, overlaid

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from embodia.agents.training.checkpoint import CheckpointError
 from embodia.perception.pictures.shapes10 import shapes10
 from embodia.scripts.assembly.generative import PicturesConfig, load
-from embodia.scripts.commands import pretrain_generative
+from embodia.scripts.commands.models import pretrain_generative
 from embodia.scripts.data.examples import Examples, as_pictures, held_out, scaled
 from embodia.scripts.main import main
 from embodia.scripts.report import video

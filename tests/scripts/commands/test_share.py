@@ -18,18 +18,19 @@ from embodia.scripts.commands import export_policy, share, train
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.report import trackers
 
-TINY = "--steps 300 --evaluation.episodes 4 --evaluation.during 2 --evaluation.films 1 --env.num-envs 2"
+TINY = "--steps 300 --evaluation.episodes 4 --evaluation.during 2 --evaluation.films 1 --env.num-envs 2 "
+TINY += "--agent.n-steps 64 --agent.batch-size 64"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("share") / "runs" / "ppo-empty-seed0"
-    assert train.main(["ppo-empty", *TINY.split(), "--agent.n-steps", "64", "--out", str(folder)]) == 0
+    assert train.main(["ppo-empty", *TINY.split(), "--out", str(folder)]) == 0
     return folder
 
 
 def parameters(agent):
-    return torch.cat([each.flatten() for each in agent.nets.parameters()])
+    return torch.cat([each.flatten() for each in agent.policy.parameters()])
 
 
 def test_a_shared_run_loads_and_acts_as_the_run_and_cannot_be_trained(run, tmp_path):

@@ -7,9 +7,8 @@ import pytest
 
 from embodia.agents.references.untrained import Untrained
 from embodia.scripts.assembly.kinds import AGENT
-from embodia.scripts.commands import typos
 from embodia.scripts.mistake import Mistake
-from embodia.scripts.presets import table
+from embodia.scripts.presets import table, typos
 
 
 def test_the_lists_are_the_tables():

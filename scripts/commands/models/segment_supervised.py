@@ -12,7 +12,7 @@ from embodia.agents import Array
 from embodia.perception.structured.segmentation import Segmenter
 from embodia.scripts.assembly import runs
 from embodia.scripts.assembly.segmenters import load
-from embodia.scripts.commands.segmenters.pretrain_segmenter import PIECE, segmented
+from embodia.scripts.commands.models.pretrain_segmenter import PIECE, segmented
 from embodia.scripts.data import sequences
 from embodia.scripts.data.labelled import letterbox
 from embodia.scripts.mistake import Mistake, at_least_one

@@ -10,14 +10,14 @@ from pathlib import Path
 from embodia.scripts.mistake import Mistake, nearest
 
 PRESETS = (
-    *("ppo-empty", "fast-ppo-empty", "fast-ppo-doorkey", "a2c-empty", "dqn-empty", "bc-doorkey", "dagger-doorkey"),
-    *("bc-fourrooms", "dagger-fourrooms"),
-    *("dagger-fourrooms-view", "dagger-fourrooms-memory", "dagger-pointnav", "blind-pointnav", "ppo-pointnav"),
-    *("frontier", "modular-pointnav", "modular-objectnav"),
+    *("ppo-empty", "fast-ppo-empty", "fast-ppo-doorkey", "a2c-empty", "dqn-empty", "bc-doorkey"),
+    *("dagger-doorkey", "bc-fourrooms", "dagger-fourrooms", "dagger-fourrooms-view", "dagger-fourrooms-memory"),
+    *("dagger-pointnav", "blind-pointnav", "ppo-pointnav", "frontier", "modular-pointnav", "modular-objectnav"),
     *("bc-objectnav", "constant-velocity", "log-future", "idm", "pdm-closed", "bc-driving", "dagger-driving"),
-    *("ppo-driving", "dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
+    *("ppo-driving", "neural-motion-planner", "trajectory-regression", "sadat", "dsdnet", "mp3"),
+    *("dreamer-empty", "dreamer-pendulum", "td-mpc2-pendulum", "mpc-pendulum", "mpc-rssm-pendulum"),
     *("mpc-rssm-empty", "mpc-simulator-empty", "max-ent-lava", "max-margin-fourrooms", "max-margin-pointnav"),
-    *("gail-race-track",),
+    *("gail-race-track", "vin-fourrooms", "vin-pointnav"),
 )
 UNTRAINED = ("random", "sb3-file", "wander", "expert", "frontier", "modular-pointnav", "modular-objectnav")
 """Agents that need no training."""

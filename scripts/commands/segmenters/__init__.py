@@ -1,1 +1,0 @@
-"""Commands of segmenters: the parts of `embodia pretrain` and `embodia segment` that concern them."""
