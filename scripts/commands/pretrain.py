@@ -3,21 +3,20 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from embodia.agents import Data
 from embodia.agents.training import distributed
 from embodia.agents.training.device import choose_device
-from embodia.agents.training.fit import FitConfig, fit
+from embodia.agents.training.fit import fit
 from embodia.agents.training.logger import Logger
 from embodia.agents.training.rng import seed_all
 from embodia.perception import SelfSupervised
-from embodia.perception.encoders.image_encoder import ImageEncoder
 from embodia.scripts.assembly import own, runs
 from embodia.scripts.assembly.earlier import PRETRAIN, flags
 from embodia.scripts.assembly.image_encoders import NAME, describe, find
@@ -39,6 +38,7 @@ from embodia.scripts.assembly.self_supervision import (
 from embodia.scripts.assembly.stored import Named, read
 from embodia.scripts.assembly.stored import write as write_config
 from embodia.scripts.commands.models import pretrain_detector, pretrain_generative, pretrain_segmenter
+from embodia.scripts.commands.models.pretrain_config import DataConfig, PretrainConfig
 from embodia.scripts.data.frames import Pool, Source, source
 from embodia.scripts.data.lanes import Lanes, Part, check_workers, lane_seed
 from embodia.scripts.mistake import Mistake
@@ -64,38 +64,6 @@ learners: {learners}
 generative models, sampled by `embodia sample RUN` (which also samples vae): {generative}
 detectors, trained on labelled images and applied by `embodia detect RUN`: {detectors}
 segmenters, trained on labelled images and applied by `embodia segment RUN`: {segmenters}"""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Input data."""
-
-    path: Annotated[str, tyro.conf.Suppress] = ""
-    """Recorded episodes, images, videos, or an Ego-Exo4D release."""
-    key: str | None = None
-    """Observation key of the image in recorded episodes; None for the first colour image, else the first."""
-    size: int = 64
-    """Side of the square that images and videos are scaled to [pixels]."""
-    episode_size: int | None = None
-    """Side of the square that images of recorded episodes are scaled to [pixels]; None for no scaling."""
-    fps: float = 5.0
-    """Frames per second to read from videos."""
-    pool: int = 4096
-    """Number of clips in the shuffle buffer."""
-    workers: int = 0
-    """Number of processes that read the data ahead, each its own part of the files. With torchrun, all training
-    processes together; 0 reads in the training process, and with torchrun all data in each."""
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """The configuration of a pretraining run. Every field is a flag."""
-
-    method: Annotated[Any, SelfSupervised]
-    data: DataConfig = field(default_factory=DataConfig)
-    encoder: Annotated[Any, ImageEncoder] = "resnet"
-    views: PositivesConfig = field(default_factory=PositivesConfig)
-    training: FitConfig = field(default_factory=FitConfig)
 
 
 @dataclass(frozen=True)

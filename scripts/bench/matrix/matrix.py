@@ -47,6 +47,7 @@ from embodia.scripts.bench.harness.results import Row, row
 from embodia.scripts.bench.matrix import matrix_plot
 from embodia.scripts.commands import pretrain, train
 from embodia.scripts.commands.collect import Keep
+from embodia.scripts.commands.models.pretrain_config import DataConfig, PretrainConfig
 from embodia.scripts.report.evaluation import Ticker, declared, play, scores
 
 # Small images: a world model encodes and decodes each of them several times.
@@ -237,8 +238,8 @@ def pretrained(world: str, positives: PositivesConfig, budget: Budget, out: Path
     if again and list_steps(run / "checkpoints")[-1:] == [run / "checkpoints" / f"{budget.updates:09d}"]:
         return run
     training = FitConfig(steps=budget.updates, batch_size=budget.batch, precision="bfloat16", device="cpu")
-    data = pretrain.DataConfig(str(recorded(world, budget.recorded, out)))
-    config = pretrain.PretrainConfig(METHOD, data, PICTURE, positives, training)
+    data = DataConfig(str(recorded(world, budget.recorded, out)))
+    config = PretrainConfig(METHOD, data, PICTURE, positives, training)
     if not again:
         run.mkdir(parents=True, exist_ok=True)
         write(config, run / runs.CONFIG, config_hash=config_hash(config))

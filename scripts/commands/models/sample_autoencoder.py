@@ -19,7 +19,7 @@ from embodia.perception.scores.frechet import frechet_distance, principal_featur
 from embodia.scripts.assembly.image_encoders import ABOUT, pretrained
 from embodia.scripts.assembly.runs import CONFIG
 from embodia.scripts.assembly.stored import read
-from embodia.scripts.commands.pretrain import PretrainConfig
+from embodia.scripts.commands.models.pretrain_config import PretrainConfig
 from embodia.scripts.data.examples import as_pictures
 from embodia.scripts.data.frames import Pool, source
 from embodia.scripts.mistake import Mistake

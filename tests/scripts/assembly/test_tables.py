@@ -13,7 +13,7 @@ from embodia.scripts.assembly.kinds import AGENT, ENCODER, KINDS, PLANNER
 from embodia.scripts.assembly.options import documented, method_of, options, plain
 from embodia.scripts.assembly.parts import build, chosen, configured, settled
 from embodia.scripts.commands import list as listing
-from embodia.scripts.commands.pretrain import PretrainConfig
+from embodia.scripts.commands.models.pretrain_config import PretrainConfig
 from embodia.scripts.mistake import Mistake
 from embodia.scripts.presets.table import preset
 
