@@ -18,6 +18,7 @@ from embodia.scripts.bench.mapping.episodes import block, floor_ious
 BLOCK = 25  # episodes of a job
 MAPPED = 24  # homes whose floor is compared
 SHORT = 100  # steps; after the whole 500, every explorer has seen nearly all of these homes
+AFTER_SHORT = ("agent", "expert")
 POLICIES = {
     "frontier": ("agent", "noisy", "expert", "random", "turning"),
     "modular-pointnav": ("agent", "noisy", "random"),
@@ -34,7 +35,7 @@ def measure(options: Mapping) -> list[Row]:
     ]
     for name, policies in POLICIES.items():
         for policy in policies:
-            for limit in (SHORT, 500) if name == "frontier" else (500,):
+            for limit in (SHORT, 500) if name == "frontier" and policy in AFTER_SHORT else (500,):
                 for first in range(0, episodes, BLOCK):
                     seeds = range(first, min(first + BLOCK, episodes))
                     job = partial(played, name, policy, seeds, min(limit, steps))
@@ -101,6 +102,7 @@ def rows(lines: dict[str, Line]) -> list[Row]:
         return [
             row("pose noise 2 cm, 1 deg" if other == "noisy" else other, [scored(name, other, score, limit)], unit)
             for other in POLICIES[name][1:]
+            if limit == 500 or other in AFTER_SHORT
         ]
 
     found = [row("occupancy iou", [joined(of("floor"), "iou")], "IoU", cpu_minutes=minutes(of("floor")))]
