@@ -93,8 +93,6 @@ class Scale(Timed):
     """Samples per second of several processes over one. It needs as many quiet cores as processes."""
 
     module = "speed.scale"
-    seeds: int = 3
-    """Number of repetitions of each measurement."""
     only: tuple[str, ...] = ()
     """Names of the parts to run. Default: all."""
 

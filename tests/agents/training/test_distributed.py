@@ -25,7 +25,7 @@ def torchrun(*arguments, fails=False, **environment):
     """Run a module in two processes; return its standard error."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *map(str, arguments)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        command, capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
     )
     assert (done.returncode != 0) == fails, done.stderr
     return done.stderr

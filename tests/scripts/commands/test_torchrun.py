@@ -44,7 +44,7 @@ def test_pretraining_in_two_processes_is_that_of_one_and_one_resumes_it(tmp_path
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert (done.stderr.count("pretraining in"), done.stdout.count("update 4: ")) == (1, 1)
