@@ -88,3 +88,44 @@ def test_token_cut_finds_a_sprite_more_often_than_a_box_in_the_middle():
     (cut,) = (each for (name, unit), each in rows.items() if name.endswith(": TokenCut, colour and gradients"))
     (box,) = (each for (name, unit), each in rows.items() if name.startswith("centre box") and unit == "CorLoc")
     assert cut.low > box.high
+
+
+def values(bench):
+    """Value of each row, and of each control as (row, control), of a result file."""
+    rows = results.read(ROOT / results.RESULTS / f"{bench}.json")
+    controls = {(each.name, control.name): control.value for each in rows for control in each.controls}
+    return {each.name: each.value for each in rows} | controls
+
+
+def test_models_that_can_be_sampled_meet_their_bars():
+    got = values("generative")
+    assert got["rbm"] >= -4.2
+    assert got["rbm", "pcd-10 valid"] >= 0.9
+    assert got["rbm", "cd-1"] < got["rbm", "cd-10"] < got["rbm"]
+    assert got["ais"] <= 1.0
+    assert got["ebm rings"] <= 0.01
+    assert got["ebm rings", "ebm smallest mode"] >= 0.05
+    assert got["energy digits"] >= 0.93
+    assert got["energy digits", "energy auroc"] >= 0.9
+    assert got["linear autoencoder"] < 1.0
+    assert got["conv autoencoder"] <= 0.7
+    assert got["ncsn toy"] == pytest.approx(0.2, abs=0.03)
+    assert got["ddpm"] <= 0.006
+    assert got["ddpm", "smallest mode"] >= 0.08
+    assert got["ddim consistency"] >= 0.95
+    assert got["dpm-solver"] == pytest.approx(2.0, abs=0.1)
+    assert got["steering"] <= 0.08
+    assert got["likelihood"] <= 0.01
+    assert got["ddim step"] >= 3.0
+
+
+def test_rewards_from_experts_meet_their_bars():
+    got = values("irl")
+    assert got["maxent"] <= 0.02
+    assert got["maxent, reward"] >= 0.97
+    assert got["max-margin"] <= 1.05
+    assert got["max-margin", "uniform costs"] >= 1.4
+    assert got["max-margin, path"] >= 0.85
+    assert got["ssvm"] <= 0.6
+    assert got["ssvm, gap"] < 0.01
+    assert got["adversarial"] >= 0.9 > got["adversarial", "BC, 20"]
