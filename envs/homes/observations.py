@@ -129,7 +129,7 @@ def _category_table(home: Home, category_ids: tuple[tuple[str, int], ...]) -> Ar
         for thing in home.objects:
             table[thing.semantic_id] = 1 + known.get(thing.category, -1)
         home.memory[key] = table
-    return home.memory[key]  # type: ignore[no-any-return]
+    return home.memory[key]
 
 
 def _body_sense(name: str, suite: SensorSuite, homes: Sequence[Home], poses: Poses, goals: Array) -> Array:
