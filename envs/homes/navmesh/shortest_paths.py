@@ -75,13 +75,19 @@ def _between(a: Array, b: Array) -> float:
 
 @compiled_exactly
 def _entry(floor: Floor, p: int, edge: int) -> int:
-    """The number of edge `edge` of polygon p in the polygon beyond it."""
+    """The number of edge `edge` of polygon p in the polygon beyond it; -1 if that polygon has no such edge.
+
+    Where polygons overlap, the polygon beyond may have the edge as a wall.
+    """
     other = floor.neighbours[p, edge]
     x, z = floor.rings[p, edge + 1, 0], floor.rings[p, edge + 1, 2]
-    k = 0
-    while floor.neighbours[other, k] != p or floor.rings[other, k, 0] != x or floor.rings[other, k, 2] != z:
-        k += 1
-    return k
+    found = -1
+    for k in range(floor.sides[other]):
+        if floor.rings[other, k, 0] == x and floor.rings[other, k, 2] == z:
+            if floor.neighbours[other, k] == p:
+                return k
+            found = k
+    return found
 
 
 @compiled_exactly
@@ -113,6 +119,8 @@ def _look_through(
         if other == -1:
             continue
         entry, sides = _entry(floor, p, edge), floor.sides[other]
+        if entry == -1:
+            continue
         # From the left end of the edge around the polygon to its right end.
         for step in range(1, sides):
             k = (entry + step) % sides

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from embodia.envs.homes.engines.engine import generated_scene
 from embodia.envs.homes.navmesh.navmesh import NavMeshSettings, Surface, assemble, build_navmesh
 from embodia.envs.homes.navmesh.pathfinder import PathFinder
+from embodia.envs.homes.navmesh.shortest_paths import visibility_graph
+from embodia.envs.homes.tasks.navigation import TASKS
 
 
 def boxes(*bounds):
@@ -214,3 +217,19 @@ def test_top_down_view(walled):
 def test_a_point_is_three_numbers(walled):
     with pytest.raises(ValueError, match="3 coordinates"):
         walled.snap_point([1, 2])
+
+
+def test_shortest_paths_where_polygons_overlap():
+    """In this home two polygons have an edge that the polygon beyond takes for a wall."""
+    scene = generated_scene("home-1073741861-low")
+    mesh = build_navmesh(scene.vertices, scene.faces, TASKS["ObjectNav"].navmesh)
+    one_sided = [
+        (p, int(other))
+        for p, sides in enumerate(mesh.floor.sides)
+        for other in mesh.floor.neighbours[p, :sides]
+        if other >= 0 and p not in mesh.floor.neighbours[other]
+    ]
+    assert one_sided
+    graph = visibility_graph(mesh)
+    assert np.isfinite(graph.length).all()
+    assert graph.target.max() < len(graph.place)
