@@ -99,8 +99,10 @@ class PlannedDriver:
         """Raises PlannerError, which names scenario and iteration."""
         scenario, scene = drives.scenario_of(i), drives.scene(i)
         planner, carry = self.begun(drives, i)
-        ready = i in self.prepared
-        plan, carry = self.prepared.pop(i) if ready else next_plan(planner, scenario, scene, carry)
+        if i in self.prepared:
+            plan, carry = self.prepared.pop(i)
+        else:
+            plan, carry = next_plan(planner, scenario, scene, carry)
         self.planners[i] = planner, carry
         try:
             plan.check(scene.time_us, CHALLENGE_HORIZON)

@@ -3,6 +3,7 @@
 Every planner is trained by `embodia train PRESET` on the same recorded drives, which are collected once a seed.
 """
 
+import functools
 import json
 import statistics
 import sys
@@ -130,7 +131,7 @@ def trained(out: Path, entry: Entry, seed: int, tiny: Sequence[str]) -> Callable
             planner = other.eval()
         return planner
 
-    return make
+    return functools.cache(make)
 
 
 def finished(folder: Path) -> bool:
