@@ -10,14 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from embodia.agents.imitation.driver import Driver
 from embodia.envs.driving.learning.pool import scenario_pool
 from embodia.envs.driving.metrics.closed_loop_scores import score_history
 from embodia.envs.driving.simulation.closed_loop import NONREACTIVE, REACTIVE, Simulation
@@ -121,9 +119,8 @@ def trained(out: Path, entry: Entry, seed: int, tiny: Sequence[str]) -> Callable
         folder = out / f"{entry.preset}{flags}-seed{seed}"
         if not finished(folder):
             train_into(folder, entry, seed, out, tiny)
-        driver = build.loaded(runs.config(folder), runs.weights(folder, "last"))
-        assert isinstance(driver, Driver)
-        planner = driver.driving_planner
+        agent: Any = build.loaded(runs.config(folder), runs.weights(folder, "last"))
+        planner = agent.driving_planner
         if entry.planned_as is not None:
             assert isinstance(planner, JointPlanner)
             other = JointPlanner(entry.planned_as)
@@ -190,8 +187,8 @@ def timed(planner: Callable[[], Any], plans: int = 40, batch: int = 16) -> Calla
         carries = [driver.initial(list(each.route), each.goal, each.map) for each in starts]
         planned = driver.plans(scenes, carries)
         carries = [carry for _, carry in planned]
-        alone = [cpu_ms(partial(driver.plan, scenes[k % batch], carries[k % batch])) for k in range(plans)]
-        together = [cpu_ms(lambda: driver.plans(scenes, carries)) / batch for _ in range(plans // 4)]
+        alone = [cpu_ms(driver.plan, scenes[k % batch], carries[k % batch]) for k in range(plans)]
+        together = [cpu_ms(driver.plans, scenes, carries) / batch for _ in range(plans // 4)]
         parts = [shares(carry["judged"], carry["row"]) for carry in carries]
         return {
             "alone": alone,
@@ -202,9 +199,9 @@ def timed(planner: Callable[[], Any], plans: int = 40, batch: int = 16) -> Calla
     return time_plans
 
 
-def cpu_ms(work: Callable[[], Any]) -> float:
+def cpu_ms(work: Callable[..., Any], *arguments: Any) -> float:
     started = time.process_time()
-    work()
+    work(*arguments)
     return 1e3 * (time.process_time() - started)
 
 
